@@ -1,0 +1,73 @@
+"""``python -m harness``: compose, validate, measure, show.
+
+Hydra composes and sweeps; its task only collects the composed plans. They are measured after it has
+returned, so that launches of all runs can be interleaved and every plan is valid before any starts.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+from harness.command import run_command
+from harness.compose import compose
+from harness.errors import BadInputError, ExitCode
+
+if TYPE_CHECKING:
+    from harness.config import Config
+
+
+def main(argv: list[str]) -> int:
+    """Measure what `argv` describes; returns the exit code.
+
+    Raises:
+        HarnessError: see `harness.errors`.
+    """
+    raw = compose(argv)
+    if not raw:
+        return ExitCode.OK  # --help, --cfg and the like have printed what they had to
+    configs = _validated(raw)
+    return _measure(configs, sweep=len(raw) > 1 or any(word in ("-m", "--multirun") for word in argv))
+
+
+def _validated(raw: list[dict[str, Any]]) -> list[Config]:
+    """All plans, or all their problems together."""
+    from harness.config import validate
+
+    configs: list[Config] = []
+    problems: list[str] = []
+    for plain in raw:
+        try:
+            configs.append(validate(plain))
+        except BadInputError as error:
+            problems.extend(error.problems)
+    if problems:
+        raise BadInputError(*dict.fromkeys(problems))
+    return configs
+
+
+def _measure(configs: list[Config], *, sweep: bool) -> int:
+    from harness import terminal
+    from harness.decision import candidate_rows, decide
+    from harness.progress import Progress
+    from harness.store import Store, load_runs
+    from harness.sweep import failed_or_unavailable, measure
+
+    if len({config.results for config in configs}) > 1:
+        raise BadInputError("results= differs between the runs of one sweep; give one folder")
+    store = Store(configs[0].results)
+    with Progress(terminal.error_console()) as progress:
+        rows = measure(configs, store, progress, strict=not sweep)
+    console = terminal.output_console()
+    if sweep:
+        terminal.print_runs(console, rows)
+    else:
+        terminal.print_run(console, rows[0])
+    decision = decide(candidate_rows(load_runs(store.path), rows), configs[0].policy)
+    terminal.print_decision(console, decision, details=False)
+    console.print(f"results: {store.path}", markup=False, highlight=False, soft_wrap=True)
+    return ExitCode.LAUNCH_FAILED if failed_or_unavailable(rows) else ExitCode.OK
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(lambda: main(sys.argv[1:])))

@@ -1,0 +1,251 @@
+"""The artifact cache: each artifact built once, verified before every use, rebuilt when damaged.
+
+Layout under the user's cache directory::
+
+    artifacts/<sha256 of the manifest>/     the files; the folder's name vouches for all of them
+    recipes/<sha256 of the recipe>.json     which artifact a recipe gave
+    recipes/<sha256 of the recipe>.lock     held while it is built; freed by the system on a crash
+
+A recipe is what was asked for (model, revision, sources, pooling, texts): it can be told without the
+tools that build, so that a cached artifact needs none of them.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from harness.artifacts import fake
+from harness.artifacts.build import STEPS
+from harness.artifacts.manifest import (
+    FORMAT_VERSION,
+    MANIFEST,
+    Artifact,
+    Manifest,
+    file_sha256,
+    problems_of,
+    read_artifact,
+)
+from harness.artifacts.sources import ModelFiles, find_files, local_files
+from harness.artifacts.verification import verification_texts
+from harness.candidate import identity
+from harness.errors import ArtifactError, StorageError
+from harness.locks import hold
+from harness.texts import quality_texts, texts_sha256
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from harness.config import ModelConfig
+
+    Tell = Callable[[str, float | None], None]
+    Check = Callable[[Artifact], None]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What is asked for: a model as configured, at a precision, for a runtime."""
+
+    model: ModelConfig
+    precision: str
+    runtime: str
+
+    @property
+    def sha256(self) -> str:
+        """The hash of everything a build depends on but its tools.
+
+        Raises:
+            BadInputError: `model.path` is set and unusable.
+        """
+        model = self.model
+        local = None if model.path is None else local_files(model.path).sha256
+        return identity(
+            {
+                "format": FORMAT_VERSION,
+                "model": model.model_dump(exclude={"path"}),
+                "local": local,
+                "precision": self.precision,
+                "runtime": self.runtime,
+                "texts": texts_sha256(quality_texts()),
+            }
+        )
+
+
+def cache_dir() -> Path:
+    """The user's cache directory for artifacts (platformdirs; ``XDG_CACHE_HOME`` moves it on Linux)."""
+    from platformdirs import user_cache_path
+
+    return user_cache_path("embedding-harness", appauthor=False)
+
+
+def prepare(recipe: Recipe, *, check: Check, tell: Tell, root: Path | None = None) -> Artifact:
+    """The artifact of a recipe: the cached one if every hash holds, else built anew.
+
+    Safe when several processes ask at once: one builds, the others wait and take what it built.
+
+    Args:
+        recipe: what is asked for.
+        check: called with a fresh build before it is published; raises ArtifactError to refuse it.
+        tell: called with what is being done and the seconds that are probably left (None: unknown).
+        root: the cache; by default `cache_dir()`.
+
+    Raises:
+        BadInputError: `model.path` is set and unusable.
+        ModelUnavailableError: no source has the model.
+        ArtifactError: the build failed or was refused.
+        StorageError: the cache cannot be written.
+    """
+    root = root or cache_dir()
+    key = recipe.sha256
+    index = root / "recipes" / f"{key}.json"
+    if artifact := _cached(root, index, tell):
+        return artifact
+    files = ModelFiles(Path(), "fake", {}) if recipe.runtime == "fake" else find_files(recipe.model)
+    try:
+        index.parent.mkdir(parents=True, exist_ok=True)
+        (root / "artifacts").mkdir(exist_ok=True)
+        with hold(index.with_suffix(".lock"), lambda who: tell(f"waiting for a build by {who}", None)):
+            if artifact := _cached(root, index, tell):
+                return artifact
+            return _build(recipe, files, root, index, check=check, tell=tell)
+    except OSError as error:
+        raise StorageError(
+            f"artifact cache {root} cannot be written: {error.strerror or error}; free space, or set "
+            "XDG_CACHE_HOME to a directory that can"
+        ) from None
+
+
+def _cached(root: Path, index: Path, tell: Tell) -> Artifact | None:
+    try:
+        name = json.loads(index.read_text(encoding="utf-8"))["artifact_sha256"]
+        artifact = read_artifact(root / "artifacts" / str(name))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    except ArtifactError as error:
+        tell(f"rebuilding: {error}", None)
+        return None
+    problems = problems_of(artifact)
+    if artifact.sha256 != name:
+        problems.append(f"{MANIFEST}: sha256 {artifact.sha256[:12]}…, expected {str(name)[:12]}…")
+    if problems:
+        tell(f"rebuilding the cached {artifact.manifest.model}: {'; '.join(problems)}", None)
+        return None
+    return artifact
+
+
+def _build(
+    recipe: Recipe, files: ModelFiles, root: Path, index: Path, *, check: Check, tell: Tell
+) -> Artifact:
+    prefix = f".building-{index.stem[:12]}-"
+    for left_over in (root / "artifacts").glob(f"{prefix}*"):  # of a build that was killed
+        shutil.rmtree(left_over, ignore_errors=True)
+    with tempfile.TemporaryDirectory(prefix=prefix, dir=root / "artifacts") as scratch:
+        target = Path(scratch) / "artifact"
+        target.mkdir()
+        known = _fake(recipe, target) if recipe.runtime == "fake" else _export(recipe, files, target, tell)
+        model = recipe.model
+        manifest = Manifest(
+            format_version=FORMAT_VERSION,
+            model=model.name,
+            model_id=model.id,
+            revision=None if model.path else model.revision,
+            weights=model.weights,
+            precision=recipe.precision,
+            source=files.source,
+            source_files=files.sha256,
+            pooling=model.pooling,
+            pooling_in_graph=True,
+            normalize=model.normalize,
+            dim=model.dim,
+            max_length=model.max_length,
+            prompts=model.prompts.model_dump(),
+            texts_sha256=texts_sha256(quality_texts()),
+            files={p.name: file_sha256(p) for p in sorted(target.iterdir())},
+            **known,
+        )
+        (target / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
+        tell("verifying against the reference", None)
+        check(Artifact(target, manifest))
+        return _publish(target, manifest, root, index)
+
+
+def _publish(target: Path, manifest: Manifest, root: Path, index: Path) -> Artifact:
+    """Move a finished build to its name, and only then let the recipe point to it."""
+    for path in target.iterdir():
+        with path.open("rb") as file:
+            os.fsync(file.fileno())
+    final = root / "artifacts" / manifest.sha256
+    if final.exists():  # damaged, else it would have been taken from the cache
+        shutil.rmtree(final)
+    target.rename(final)
+    scratch = index.with_suffix(".tmp")
+    scratch.write_text(json.dumps({"artifact_sha256": manifest.sha256}), encoding="utf-8")
+    scratch.replace(index)
+    return Artifact(final, manifest)
+
+
+def _fake(recipe: Recipe, target: Path) -> dict[str, Any]:
+    checked = verification_texts(recipe.model.max_length)
+    return fake.write_files(target, recipe.model.dim, list(quality_texts()), checked)
+
+
+def _export(recipe: Recipe, files: ModelFiles, target: Path, tell: Tell) -> dict[str, Any]:
+    model = recipe.model
+    request = {
+        "source": str(files.path),
+        "target": str(target),
+        "pooling": model.pooling,
+        "normalize": model.normalize,
+        "dim": model.dim,
+        "max_length": model.max_length,
+        "prompt": model.prompts.default,
+        "quality_texts": quality_texts(),
+        "verification_texts": verification_texts(model.max_length),
+    }
+    started = time.monotonic()
+    done = 0.0
+    answer: dict[str, Any] = {}
+    with tempfile.TemporaryFile() as log:
+        builder = subprocess.Popen(
+            [sys.executable, "-m", "harness.artifacts.build"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            text=True,
+            env={**os.environ, "TOKENIZERS_PARALLELISM": "false", "PYTHONWARNINGS": "ignore"},
+        )
+        assert builder.stdin is not None
+        assert builder.stdout is not None
+        try:
+            builder.stdin.write(json.dumps(request))
+            builder.stdin.close()
+            for line in builder.stdout:
+                answer = json.loads(line)
+                if step := answer.get("step"):
+                    elapsed = time.monotonic() - started
+                    left = elapsed / done * (1 - done) if done else None
+                    tell(f"building {model.name} {recipe.precision} (once): {step}", left)
+                    done += STEPS[step]
+            builder.wait()
+        finally:
+            if builder.poll() is None:
+                builder.kill()
+                builder.wait()
+            builder.stdout.close()
+        if "result" in answer:
+            result: dict[str, Any] = answer["result"]
+            return result
+        log.seek(0)
+        lines = log.read().decode(errors="replace").strip().splitlines()
+        reason = answer.get("error") or (lines[-1] if lines else f"exit code {builder.returncode}")
+    if "No module named" in reason:
+        reason += "; building needs pip install 'embedding-harness[build]'"
+    raise ArtifactError(f"model {model.name} could not be built from {files.source}: {reason}")

@@ -1,0 +1,35 @@
+"""The texts on which a build must agree with sentence-transformers, chosen to break a wrong one."""
+
+from __future__ import annotations
+
+# Every text alone, and all of them in one batch, must reach this cosine to the reference.
+PARITY_COSINE_MIN = 0.99999
+
+# Above this the over-long text is left out: at 32,000 tokens one forward pass takes minutes.
+_LONGEST_CHECKED = 1_024
+
+_TEXTS = (
+    "",
+    " ",
+    "word",
+    "ML",
+    "The quick brown fox jumps over the lazy dog.",
+    "Machine learning is a branch of artificial intelligence.",
+    "Naïve café owners in São Paulo paid 12.50 € (≈ $13.37).",
+    "深い学習は人工知能の一分野です。",
+    "مرحبا بالعالم",
+    "🚀🔥 ship it!! 👩‍👩‍👧‍👦",
+    "def encode(texts: list[str]) -> np.ndarray: return session.run(None, feeds)[0]",
+    "\tTabs,\nnewlines\r\nand \u200bzero-width\u00a0spaces",
+    "supercalifragilisticexpialidocious " * 3,
+    "A sentence of ordinary length that says nothing much in particular, and takes its time to do so.",
+    "one two three four five six seven eight nine ten " * 8,
+)
+
+
+def verification_texts(max_length: int) -> list[str]:
+    """Empty, short, Unicode and long texts; one far beyond `max_length` tokens where that is feasible."""
+    texts = list(_TEXTS)
+    if max_length <= _LONGEST_CHECKED:
+        texts.append("A long story that goes on and on without an end. " * (max_length // 3))
+    return texts

@@ -1,0 +1,53 @@
+"""What every command shares: errors as lines, signals as interruptions, warnings in one place."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import traceback
+import warnings
+from typing import TYPE_CHECKING
+
+from harness.errors import ExitCode, HarnessError, InterruptedRunError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import FrameType
+
+
+def run_command(body: Callable[[], int]) -> int:
+    """Run a command's body and turn whatever ends it into a line and an exit code.
+
+    SIGINT and SIGTERM end it with 130. A defect of ours, and only that, shows a traceback.
+    """
+    warnings.showwarning = _show_warning
+    for name in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(name, _interrupt)
+    try:
+        return body()
+    except BrokenPipeError:  # the reader of our output has gone
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return ExitCode.OK
+    except HarnessError as error:
+        prefix = "" if isinstance(error, InterruptedRunError) else "error: "
+        for line in str(error).splitlines():
+            print(f"{prefix}{line}", file=sys.stderr)  # noqa: T201
+        if error.exit_code == ExitCode.DEFECT:
+            traceback.print_exc()
+        return error.exit_code
+    except Exception:
+        print("error: a defect of the harness; please report what follows", file=sys.stderr)  # noqa: T201
+        traceback.print_exc()
+        return ExitCode.DEFECT
+
+
+def _interrupt(number: int, _frame: FrameType | None) -> None:
+    name = signal.Signals(number).name
+    raise InterruptedRunError(
+        f"interrupted by {name}: everything measured is kept; type the command again to go on"
+    )
+
+
+def _show_warning(message: Warning | str, *_where: object, **_more: object) -> None:
+    print(f"warning: {message}", file=sys.stderr)  # noqa: T201

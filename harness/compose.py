@@ -1,0 +1,162 @@
+"""From what was typed to composed, plain values: everything the harness asks of Hydra stands here.
+
+The only importer of hydra and omegaconf, both slow, and only inside the functions that need them.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from harness.errors import BadInputError, unknown_name
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+# Keys whose values are paths: quoted before Hydra's grammar sees them, so that any name works.
+PATH_KEYS = ("results", "model.path")
+
+
+def conf_dir() -> Path:
+    """The folder with the configuration: inside an installed package, else beside it."""
+    return _packaged_or_beside("conf")
+
+
+def experiments_dir() -> Path:
+    """The folder with the presets, found as `conf_dir` is."""
+    return _packaged_or_beside("experiments")
+
+
+def _packaged_or_beside(name: str) -> Path:
+    package = Path(__file__).resolve().parent
+    packaged = package / name
+    return packaged if packaged.is_dir() else package.parent / name
+
+
+def options_of(group: str) -> list[str]:
+    """The valid names of a config group, sorted."""
+    folder = experiments_dir() if group == "experiments" else conf_dir() / group
+    return sorted(path.stem for path in folder.glob("*.yaml"))
+
+
+def compose(argv: Sequence[str]) -> list[dict[str, Any]]:
+    """Every configuration that `argv` describes, as plain values: one, or each job of a sweep.
+
+    Hydra's own flags are Hydra's: ``--help`` and ``--cfg`` print what they print, and none is returned.
+
+    Raises:
+        BadInputError: an unknown group, option or key, or a word that Hydra's grammar cannot read.
+    """
+    import hydra
+    from hydra.errors import HydraException
+    from omegaconf import DictConfig, OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    _register_presets()
+    collected: list[dict[str, Any]] = []
+
+    def collect(config: DictConfig) -> None:
+        plain = OmegaConf.to_container(config, resolve=True)
+        assert isinstance(plain, dict)
+        collected.append({str(key): value for key, value in plain.items()})
+
+    words = quote_paths(argv)
+    with tempfile.TemporaryDirectory(prefix="harness-hydra-") as scratch:
+        OmegaConf.register_new_resolver("harness_scratch", lambda: scratch, replace=True)
+        os.environ["HYDRA_FULL_ERROR"] = "1"  # errors reach us instead of being printed with exit 1
+        sys.argv[1:] = words
+        task = hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")
+        try:
+            task(collect)()
+        except (HydraException, OmegaConfBaseException) as error:
+            raise _explained(error, words) from None
+    return collected
+
+
+def quote_paths(argv: Sequence[str]) -> list[str]:
+    """Quote the values of `PATH_KEYS`, whose characters Hydra's grammar would otherwise read."""
+    quoted = []
+    for word in argv:
+        key, equals, value = word.partition("=")
+        if equals and key in PATH_KEYS and value and value[0] not in "'\"" and value != "null":
+            # Hydra reads a backslash as an escape only before a quote, the closing one included.
+            escaped = re.sub(r"(\\*)('|$)", lambda m: m[1] * 2 + m[2].replace("'", r"\'"), value)
+            word = f"{key}='{escaped}'"  # noqa: PLW2901
+        quoted.append(word)
+    return quoted
+
+
+def _register_presets() -> None:
+    """Make each file of `experiments/` an option of the Hydra group ``experiments``.
+
+    Raises:
+        BadInputError: a preset is not readable YAML.
+    """
+    from hydra.core.config_store import ConfigStore
+    from omegaconf import OmegaConf
+    from yaml import YAMLError
+
+    for path in sorted(experiments_dir().glob("*.yaml")):
+        try:
+            node = OmegaConf.load(path)
+        except (OSError, YAMLError) as error:
+            reason = " ".join(str(error).split())
+            raise BadInputError(f"experiments/{path.name} cannot be read: {reason}") from None
+        ConfigStore.instance().store(
+            group="experiments",
+            name=path.stem,
+            node=node,
+            package="_global_",
+            provider="experiments",
+        )
+
+
+def _explained(error: Exception, words: Sequence[str]) -> BadInputError:
+    """Hydra's or OmegaConf's own error as one line with the nearest valid names."""
+    from hydra.errors import MissingConfigException, OverrideParseException
+
+    text = " ".join(str(error).split())
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file:
+        group, _, option = error.missing_cfg_file.rpartition("/")
+        return BadInputError(unknown_name(group or "configuration", option, options_of(group)))
+    if isinstance(error, OverrideParseException):
+        return BadInputError(f"'{error.override}' cannot be read: quote its value, as in key='a b'")
+    key = re.search(r"Could not override '([^']+)'", text) or re.search(r"full_key: (\S+)", text)
+    if key is not None:
+        return BadInputError(unknown_name("key", key.group(1), _valid_keys(words)))
+    if error.__cause__ is not None:
+        text = f"{text} {' '.join(str(error.__cause__).split())}"
+    return BadInputError(text)
+
+
+def _valid_keys(words: Sequence[str]) -> list[str]:
+    """Every dotted key under the groups that `words` chooses."""
+    from hydra import compose as compose_config
+    from hydra import initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
+    from omegaconf import OmegaConf
+
+    groups = [path.name for path in conf_dir().iterdir() if path.is_dir() and path.name != "hydra"]
+    choices = []
+    for word in words:
+        group, _, option = word.partition("=")
+        if group in groups and option in options_of(group):
+            choices.append(word)
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        config = compose_config("config", overrides=choices)
+    plain = OmegaConf.to_container(config, resolve=True)
+    assert isinstance(plain, dict)
+    return list(_flat_keys({str(key): value for key, value in plain.items()}))
+
+
+def _flat_keys(raw: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    for key, value in raw.items():
+        dotted = f"{prefix}{key}"
+        yield dotted
+        if isinstance(value, dict):
+            yield from _flat_keys(value, f"{dotted}.")

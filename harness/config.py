@@ -1,0 +1,391 @@
+"""The schema of a run's configuration, and the frozen plan it becomes.
+
+All value errors are told together, each on a line of its own, before anything else starts.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from harness.compose import conf_dir, options_of
+from harness.errors import BadInputError, unknown_name
+from harness.stats import launches_to_pass
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from pydantic_core import ErrorDetails
+
+Tier = Literal["must", "should", "nice"]
+Op = Literal["<", "<=", ">", ">=", "=="]
+Metric = Literal[
+    "latency_p95_ms",
+    "throughput_texts_per_s",
+    "l2_norm_max_error",
+    "finite",
+    "launches_failed",
+    "separation",
+    "similar_mean",
+    "dissimilar_mean",
+    "separation_auc",
+    "neighbour_overlap",
+]
+# Metrics with one value a launch; their gates are settled launch by launch.
+LAUNCH_METRICS: tuple[Metric, ...] = ("latency_p95_ms", "throughput_texts_per_s")
+
+
+class _Schema(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, protected_namespaces=())
+
+
+_SchemaT = TypeVar("_SchemaT", bound=_Schema)
+
+
+class SourceConfig(_Schema):
+    """One place a model can come from."""
+
+    kind: Literal["bundled", "hub"]
+    package: str | None = None
+    folder: str | None = None
+    repo: str | None = None
+    sha256: dict[str, str] = Field(default_factory=dict)
+
+
+class PromptsConfig(_Schema):
+    """Prefixes put before a text: `default` where nothing is said, `query`, `document`."""
+
+    default: str
+    query: str
+    document: str
+
+
+class ModelConfig(_Schema):
+    """A model: weights, tokenizer, pooling and prompts at a pinned revision."""
+
+    name: str
+    id: str | None
+    revision: str | None
+    weights: Literal["trained"]
+    sources: list[SourceConfig]
+    path: str | None
+    pooling: Literal["mean", "cls", "last"]
+    normalize: bool
+    prompts: PromptsConfig
+    max_length: Annotated[int, Field(ge=2)]
+    dim: Annotated[int, Field(ge=1)]
+    layers: Annotated[int, Field(ge=1)] | None
+    hidden: Annotated[int, Field(ge=1)] | None
+    heads: Annotated[int, Field(ge=1)] | None
+    vocab_size: Annotated[int, Field(ge=1)] | None
+    params: Annotated[int, Field(ge=1)] | None
+
+
+class EpConfig(_Schema):
+    """An ONNX Runtime execution provider, its options, and the wheel that has it."""
+
+    name: str
+    provider: str
+    wheel: str
+    options: dict[str, str | int | None]
+    choices: dict[str, list[str]]
+
+    @model_validator(mode="after")
+    def _options_are_known(self) -> EpConfig:
+        wrong = [
+            f"ep.options.{key}={value}: valid: {', '.join(self.choices[key])}"
+            for key, value in self.options.items()
+            if value is not None and key in self.choices and str(value) not in self.choices[key]
+        ]
+        if wrong:
+            raise ValueError("; ".join(wrong))
+        return self
+
+
+class PrecisionConfig(_Schema):
+    """A precision and how close it must stay to the fp32 reference."""
+
+    name: Literal["fp32"]
+    parity_cosine_min: Annotated[float, Field(ge=-1, le=1)]
+
+
+class FakeScript(_Schema):
+    """What the fake runtime plays; times in ms."""
+
+    infer_ms: list[float] | list[list[float]]
+    tokenize_ms: Annotated[float, Field(ge=0)]
+    launches: Annotated[
+        list[Literal["ok", "raise", "exit", "abort", "sigkill", "hang", "nan"]], Field(min_length=1)
+    ]
+
+
+class RuntimeConfig(_Schema):
+    """What executes the artifact."""
+
+    name: Literal["onnxruntime", "fake"]
+    script: FakeScript | None
+
+    @model_validator(mode="after")
+    def _only_the_fake_is_scripted(self) -> RuntimeConfig:
+        if (self.name == "fake") != (self.script is not None):
+            raise ValueError("a script belongs to runtime=fake, and to it alone")
+        return self
+
+
+class WorkloadConfig(_Schema):
+    """The texts of a request."""
+
+    name: str
+    lengths: Literal["short", "fixed", "mixture"]
+    tokens: Annotated[int, Field(ge=3)] | None
+    seed: int
+
+    @model_validator(mode="after")
+    def _fixed_lengths_have_a_length(self) -> WorkloadConfig:
+        if (self.lengths == "fixed") != (self.tokens is not None):
+            raise ValueError("workload.tokens belongs to workload.lengths=fixed, and to it alone")
+        return self
+
+
+class MeasureConfig(_Schema):
+    """How much evidence is gathered, and when it is enough."""
+
+    requests: Annotated[int, Field(ge=100, le=1_000_000)]
+    warmup_requests: Annotated[int, Field(ge=1, le=100_000)]
+    launches: Annotated[int, Field(ge=1, le=10_000)] | None
+    min_launches: Annotated[int, Field(ge=3, le=10_000)]
+    max_launches: Annotated[int, Field(ge=3, le=10_000)]
+    launch_timeout_s: Annotated[float, Field(gt=0)]
+    pause_s: Annotated[float, Field(ge=0)]
+    min_span_s: Annotated[float, Field(ge=0)]
+    seed: int
+    force: bool
+
+
+class AtConfig(_Schema):
+    """Where a gate reads: the workload and batch size of the run it is asked of."""
+
+    workload: str = "default"
+    batch_size: Annotated[int, Field(ge=1)] = 1
+
+
+class GateConfig(_Schema):
+    """One gate: a metric, a bound, and how much it matters."""
+
+    tier: Tier
+    metric: Metric
+    op: Op
+    bound: float
+    label: str
+    at: AtConfig = AtConfig()
+    launch_quantile: Annotated[float, Field(gt=0, lt=1)] | None = None
+
+    @model_validator(mode="after")
+    def _quantiles_belong_to_launches(self) -> GateConfig:
+        if (self.metric in LAUNCH_METRICS) != (self.launch_quantile is not None):
+            raise ValueError(f"launch_quantile belongs to {' and '.join(LAUNCH_METRICS)}, and to them alone")
+        return self
+
+    @property
+    def launches_to_pass(self) -> int:
+        """Launches that a PASS takes at the least; 0 for a metric that is not per launch."""
+        return 0 if self.launch_quantile is None else launches_to_pass(self.launch_quantile)
+
+
+class FallbackConfig(_Schema):
+    """What to accept when every candidate is NO_GO."""
+
+    model: str
+    ep: str
+    sentence: str
+
+
+class PolicyConfig(_Schema):
+    """Gates, objective, ordered paths and fallback."""
+
+    name: str
+    gates: Annotated[list[GateConfig], Field(min_length=1)]
+    objective: Literal["path_order", "lowest_latency", "best_quality"]
+    paths: list[str]
+    fallback: FallbackConfig | None
+    min_ep_node_share: Annotated[float, Field(ge=0, le=1)]
+
+    @model_validator(mode="after")
+    def _something_must_hold(self) -> PolicyConfig:
+        if not any(gate.tier == "must" for gate in self.gates):
+            raise ValueError("no must gate: such a policy would let anything pass")
+        return self
+
+
+class Config(_Schema):
+    """One run, whole: what is measured, how, and by which policy it is judged."""
+
+    model: ModelConfig
+    ep: EpConfig
+    precision: PrecisionConfig
+    runtime: RuntimeConfig
+    workload: WorkloadConfig
+    measure: MeasureConfig
+    policy: PolicyConfig
+    batch_size: Annotated[int, Field(ge=1, le=4096)]
+    threads: Annotated[int, Field(ge=1, le=1024)] | None
+    results: str
+
+    @model_validator(mode="after")
+    def _parts_fit_together(self) -> Config:
+        problems = []
+        measure = self.measure
+        if self.workload.tokens is not None and self.workload.tokens > self.model.max_length:
+            problems.append(
+                f"workload.tokens={self.workload.tokens}: {self.model.name} reads "
+                f"{self.model.max_length} tokens at most; choose a shorter workload"
+            )
+        if measure.min_launches > measure.max_launches:
+            problems.append(
+                f"measure.min_launches={measure.min_launches}: "
+                f"more than measure.max_launches={measure.max_launches}"
+            )
+        needed = max(gate.launches_to_pass for gate in self.policy.gates)
+        if measure.launches is None and measure.max_launches < needed:
+            problems.append(
+                f"measure.max_launches={measure.max_launches}: policy {self.policy.name} cannot "
+                f"pass with fewer than {needed} launches; raise it, or fix measure.launches=N "
+                "to look without a verdict"
+            )
+        if problems:
+            raise ValueError("\n".join(problems))
+        return self
+
+
+def validate(raw: Mapping[str, Any]) -> Config:
+    """A composed configuration as a frozen plan.
+
+    Raises:
+        BadInputError: with every problem there is, a line each.
+    """
+    try:
+        return Config.model_validate({k: v for k, v in raw.items() if k != "experiments"})
+    except ValidationError as error:
+        raise BadInputError(*_problems(error, Config)) from None
+
+
+def load_policy(name: str = "default", *, file: str | Path | None = None) -> PolicyConfig:
+    """A shipped policy by name, or the user's own from a YAML file.
+
+    Raises:
+        BadInputError: unknown name, unreadable file, or any wrong value, a line each.
+    """
+    if file is not None:
+        return _load(PolicyConfig, Path(file).expanduser())
+    return _load(PolicyConfig, _option("policy", name))
+
+
+def load_model(name: str) -> ModelConfig:
+    """A configured model by name.
+
+    Raises:
+        BadInputError: unknown name.
+    """
+    return _load(ModelConfig, _option("model", name))
+
+
+def load_ep(name: str) -> EpConfig:
+    """A configured execution provider by name.
+
+    Raises:
+        BadInputError: unknown name.
+    """
+    return _load(EpConfig, _option("ep", name))
+
+
+def _option(group: str, name: str) -> Path:
+    if name not in options_of(group):
+        raise BadInputError(unknown_name(group, name, options_of(group)))
+    return conf_dir() / group / f"{name}.yaml"
+
+
+def _load(schema: type[_SchemaT], file: Path) -> _SchemaT:
+    import yaml
+
+    try:
+        raw = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise BadInputError(f"{file} cannot be read: {' '.join(str(error).split())}") from None
+    if not isinstance(raw, dict):
+        raise BadInputError(f"{file} holds no mapping of keys to values")
+    try:
+        return schema.model_validate(raw)
+    except ValidationError as error:
+        raise BadInputError(*(f"{file}: {line}" for line in _problems(error, schema))) from None
+
+
+def parse_words(argv: Sequence[str], *, defaults: Mapping[str, str]) -> dict[str, str]:
+    """The `key=value` words of the smaller commands, over their defaults.
+
+    Raises:
+        BadInputError: a word without ``=`` or with an unknown key, a line each.
+    """
+    words = dict(defaults)
+    problems = []
+    for word in argv:
+        key, equals, value = word.partition("=")
+        if not equals:
+            problems.append(f"'{word}' is not key=value: valid keys: {', '.join(sorted(defaults))}")
+        elif key not in defaults:
+            problems.append(unknown_name("key", key, list(defaults)))
+        else:
+            words[key] = value
+    if problems:
+        raise BadInputError(*problems)
+    return words
+
+
+def _problems(error: ValidationError, schema: type[BaseModel]) -> list[str]:
+    problems: list[str] = []
+    for detail in error.errors():
+        problems.extend(_problem(detail, schema).splitlines())
+    return list(dict.fromkeys(problems))
+
+
+def _problem(detail: ErrorDetails, schema: type[BaseModel]) -> str:
+    kind, value, limits = detail["type"], detail["input"], detail.get("ctx", {})
+    parts = [str(part) for part in detail["loc"] if not str(part).startswith(("list[", "function-"))]
+    parts = [part for part in parts if part not in {"int", "str", "float"}]
+    key = ".".join(parts)
+    if kind == "extra_forbidden":
+        return unknown_name("key", key, list(_fields(schema)))
+    if kind == "missing":
+        return f"{key}: missing; give {key}=VALUE"
+    if kind == "value_error":
+        message = str(limits["error"])
+        return message if not key or "=" in message.split(":", maxsplit=1)[0] else f"{key}: {message}"
+    if value is None:
+        return f"{key}: missing; give {key}=VALUE"
+    shown = f"{key}={value!r}"
+    plain = {
+        "int_type": "not a whole number",
+        "int_parsing": "not a whole number",
+        "int_from_float": "not a whole number",
+        "float_type": "not a number",
+        "float_parsing": "not a number",
+        "bool_type": "neither true nor false",
+        "string_type": "not a text",
+    }
+    if kind in plain:
+        return f"{shown}: {plain[kind]}"
+    if kind in {"greater_than_equal", "greater_than", "less_than_equal", "less_than"}:
+        word, bound = next(iter(limits.items()))
+        words = {"ge": "at least", "gt": "more than", "le": "at most", "lt": "less than"}
+        return f"{shown}: must be {words[word]} {bound}"
+    if kind == "literal_error":
+        return f"{shown}: valid: {limits['expected']}"
+    return f"{shown}: {detail['msg']}"
+
+
+def _fields(schema: type[BaseModel], prefix: str = "") -> Iterator[str]:
+    for name, field in schema.model_fields.items():
+        yield f"{prefix}{name}"
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            yield from _fields(field.annotation, f"{prefix}{name}.")

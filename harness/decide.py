@@ -1,0 +1,69 @@
+"""Go/no-go over everything measured: ``python -m harness.decide``.
+
+The command alone; the decision itself is `harness.decision`, so that ``from harness import decide``
+is the function whatever else was imported.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from harness.command import run_command
+from harness.config import load_policy, parse_words
+from harness.decision import decide
+from harness.errors import BadInputError, unknown_name
+from harness.store import Store, load_runs
+
+_DEFAULTS = {
+    "results": "results",
+    "policy": "default",
+    "policy.file": "",
+    "format": "table",
+    "machine": "",
+}
+_FORMATS = ("table", "json", "markdown")
+_HELP = """python -m harness.decide [results=DIR] [policy=NAME] [policy.file=FILE] [machine=ID]
+                      [format=table|json|markdown]
+
+Judges every candidate measured in results/ by a policy and picks one; writes decisions/<id>.json and .md
+there. Exit codes: 0 GO, 10 CONDITIONAL_GO, 11 NO_GO, 12 INCONCLUSIVE, 2 bad input.
+"""
+
+
+def main(argv: list[str]) -> int:
+    """Decide, show, record; returns the verdict's exit code.
+
+    Raises:
+        BadInputError: an unknown key or value, or nothing to decide on.
+    """
+    if any(word in ("--help", "-h") for word in argv):
+        sys.stdout.write(_HELP)
+        return 0
+    words = parse_words(argv, defaults=_DEFAULTS)
+    if words["format"] not in _FORMATS:
+        raise BadInputError(unknown_name("format", words["format"], _FORMATS))
+    policy = load_policy(words["policy"], file=words["policy.file"] or None)
+    results = Path(words["results"]).expanduser()
+    runs = load_runs(results)
+    if words["machine"]:
+        machines = sorted(set(runs["machine_id"]))
+        if words["machine"] not in machines:
+            raise BadInputError(unknown_name("machine", words["machine"], machines))
+        runs = runs[runs["machine_id"] == words["machine"]]
+    decision = decide(runs, policy)
+    record = Store(results).write_decision(decision.id, decision.to_json(), decision.to_markdown())
+    if words["format"] == "table":
+        from harness.terminal import output_console, print_decision
+
+        console = output_console()
+        print_decision(console, decision, details=True)
+        console.print(f"record: {record}", markup=False, highlight=False, soft_wrap=True)
+    else:
+        text = decision.to_json() if words["format"] == "json" else decision.to_markdown()
+        sys.stdout.write(text)
+    return decision.exit_code
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(lambda: main(sys.argv[1:])))

@@ -1,0 +1,127 @@
+"""The machine and the software that a figure belongs to."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import subprocess
+from dataclasses import asdict, dataclass
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from harness import __version__
+
+# Versions that change what is measured; part of a run's identity.
+_MEASURING = ("onnxruntime", "tokenizers", "numpy")
+# Wheels that all install the module onnxruntime; one environment holds one of them.
+_ONNXRUNTIMES = ("onnxruntime", "onnxruntime-gpu", "onnxruntime-openvino", "onnxruntime-directml",
+                 "onnxruntime-qnn")  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Environment:
+    """A fingerprint.
+
+    `machine_id` is made of hardware alone: it survives a reboot, another clock speed, an upgrade.
+    """
+
+    machine_id: str
+    cpu: str
+    cores: int
+    memory_bytes: int
+    os: str
+    python: str
+    onnxruntime: str | None
+    libraries: dict[str, str]
+    harness_version: str
+    git_commit: str | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for the record."""
+        return asdict(self)
+
+
+@cache
+def fingerprint() -> Environment:
+    """This machine's fingerprint; read once a process."""
+    cpu, memory = _cpu_name(), psutil.virtual_memory().total
+    libraries = {name: found for name in _MEASURING if (found := _version(name))}
+    libraries["harness"] = __version__
+    wheel = next((name for name in _ONNXRUNTIMES if _version(name)), None)
+    if wheel is not None:
+        libraries["onnxruntime"] = f"{_version(wheel)}{'' if wheel == 'onnxruntime' else f' ({wheel})'}"
+    return Environment(
+        machine_id=_machine_id(cpu, memory),
+        cpu=cpu,
+        cores=usable_cores(),
+        memory_bytes=memory,
+        os=f"{platform.system()} {platform.release()} {platform.machine()}",
+        python=platform.python_version(),
+        onnxruntime=libraries.get("onnxruntime"),
+        libraries=libraries,
+        harness_version=__version__,
+        git_commit=_git_commit(),
+    )
+
+
+def usable_cores() -> int:
+    """Cores that this process may use: by affinity where the system tells it, else all logical ones."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _machine_id(cpu: str, memory_bytes: int) -> str:
+    """CPU model, logical cores, memory to the GiB, architecture and system, hashed."""
+    gib = round(memory_bytes / 2**30)
+    parts = (cpu, os.cpu_count(), gib, platform.machine(), platform.system())
+    return hashlib.sha256(repr(parts).encode()).hexdigest()[:12]
+
+
+def _cpu_name() -> str:
+    """The CPU's model with its family and stepping where they are told: clouds share brand names."""
+    fields: dict[str, str] = {}
+    try:
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():
+            key, _, value = line.partition(":")
+            fields.setdefault(key.strip(), value.strip())
+            if not line.strip():
+                break
+    except OSError:
+        pass
+    if "model name" in fields:
+        exact = "/".join(fields.get(key, "?") for key in ("cpu family", "model", "stepping"))
+        return f"{fields['model name']} ({exact})"
+    if platform.system() == "Darwin":
+        name = _output("sysctl", "-n", "machdep.cpu.brand_string")
+        if name:
+            return name
+    return platform.processor() or platform.machine()
+
+
+def _git_commit() -> str | None:
+    """The commit of the source tree the package runs from, ``-dirty`` if changed; None in an install."""
+    root = Path(__file__).resolve().parent.parent
+    if not (root / ".git").exists():
+        return None
+    return _output("git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*")
+
+
+def _output(*command: str) -> str | None:
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=5, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip() or None
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None

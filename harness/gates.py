@@ -1,0 +1,140 @@
+"""A gate asked of a run: passes, fails, undecided, or not measured. Missing evidence never passes."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from harness import stats
+from harness.config import LAUNCH_METRICS
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from harness.config import GateConfig
+
+GateStatus = Literal["PASS", "FAIL", "UNDECIDED", "NOT_MEASURED"]
+
+# Columns with one value a launch, by metric; a gate above a bound is asked of the negated values.
+_LAUNCH_COLUMN = {
+    "latency_p95_ms": "launch_p95_ms",
+    "throughput_texts_per_s": "launch_throughput_texts_per_s",
+}
+# Metrics with an interval in <metric>_low and <metric>_high.
+_INTERVAL_METRICS = (
+    "separation",
+    "similar_mean",
+    "dissimilar_mean",
+    "separation_auc",
+    "neighbour_overlap",
+)
+
+
+@dataclass(frozen=True)
+class GateResult:
+    """A gate's answer on one run; `value`, `low`, `high` are in the metric's unit.
+
+    `over` of `n` launches lie on the wrong side of the bound, for metrics that are per launch.
+    """
+
+    gate: GateConfig
+    status: GateStatus
+    value: float | None = None
+    low: float | None = None
+    high: float | None = None
+    n: int | None = None
+    over: int | None = None
+    reason: str = ""
+
+    @property
+    def distance(self) -> float | None:
+        """How far the value is on the right side of the bound; negative is the wrong side."""
+        if self.value is None:
+            return None
+        gap = self.value - self.gate.bound
+        return -gap if self.gate.op in ("<", "<=") else gap if self.gate.op in (">", ">=") else -abs(gap)
+
+
+def ask(gate: GateConfig, run: Mapping[str, Any] | None) -> GateResult:
+    """Ask a gate of a run's row (`harness.record.RUN_COLUMNS`), None where there is no such run."""
+    if run is None:
+        return GateResult(gate, "NOT_MEASURED", reason=f"no run at {_place(gate)}")
+    if run["status"] == "unavailable":
+        return GateResult(gate, "NOT_MEASURED", reason=str(run["error"] or "unavailable"))
+    if gate.metric in LAUNCH_METRICS:
+        return ask_launches(gate, run[_LAUNCH_COLUMN[gate.metric]])
+    value = as_number(run[gate.metric])
+    if value is None:
+        return GateResult(gate, "NOT_MEASURED", reason=f"{gate.metric} is unknown")
+    if gate.metric not in _INTERVAL_METRICS:
+        return GateResult(gate, "PASS" if _holds(value, gate) else "FAIL", value, value, value)
+    low, high = as_number(run[f"{gate.metric}_low"]), as_number(run[f"{gate.metric}_high"])
+    if low is None or high is None:
+        return GateResult(gate, "UNDECIDED", value, low, high, reason="no interval")
+    holds_at = (_holds(low, gate), _holds(high, gate))
+    status: GateStatus = "PASS" if all(holds_at) else "UNDECIDED" if any(holds_at) else "FAIL"
+    reason = "" if status != "UNDECIDED" else "the interval holds the bound"
+    return GateResult(gate, status, value, low, high, reason=reason)
+
+
+def ask_launches(gate: GateConfig, launch_values: Sequence[float] | Any) -> GateResult:
+    """Ask a per-launch gate of one value a launch; see `harness.stats.gate_verdict`."""
+    assert gate.launch_quantile is not None
+    quantile = gate.launch_quantile
+    values = np.asarray([] if launch_values is None else launch_values, dtype=np.float64)
+    if values.size == 0:
+        return GateResult(gate, "NOT_MEASURED", n=0, reason="no launch")
+    sign = -1.0 if gate.op in (">", ">=") else 1.0
+    signed, bound = sign * values, sign * gate.bound
+    verdict = stats.gate_verdict(signed, bound, launch_quantile=quantile)
+    interval = stats.launch_interval(signed, launch_quantile=quantile)
+    low, high = interval if sign > 0 else (_negated(interval.high), _negated(interval.low))
+    middle = sign * stats.nearest_rank(signed, quantile)
+    over = int(np.count_nonzero(signed >= bound))
+    return GateResult(
+        gate,
+        verdict,
+        middle if math.isfinite(middle) else None,
+        low,
+        high,
+        n=int(values.size),
+        over=over,
+        reason=_more(over, int(values.size), quantile) if verdict == "UNDECIDED" else "",
+    )
+
+
+def as_number(value: Any) -> float | None:
+    """A cell as a number; None for null, NaN and infinity. Booleans are 1 and 0."""
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        return None
+    return number if math.isfinite(number) else None
+
+
+def _holds(value: float, gate: GateConfig) -> bool:
+    return {
+        "<": value < gate.bound,
+        "<=": value <= gate.bound,
+        ">": value > gate.bound,
+        ">=": value >= gate.bound,
+        "==": value == gate.bound,
+    }[gate.op]
+
+
+def _more(over: int, n: int, quantile: float) -> str:
+    more = stats.launches_to_settle(over, n, launch_quantile=quantile)
+    if more is None:
+        return f"{over} of {n} launches are over: too near the bound to be told by 2,000 launches"
+    return f"{over} of {n} launches are over: about {more} more would probably settle it"
+
+
+def _negated(value: float | None) -> float | None:
+    return None if value is None else -value
+
+
+def _place(gate: GateConfig) -> str:
+    return f"workload={gate.at.workload} batch_size={gate.at.batch_size}"

@@ -1,0 +1,1 @@
+"""Measurement: latency of requests, quality of vectors, resources of the process."""

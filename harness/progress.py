@@ -1,0 +1,78 @@
+"""What is being done and how long it will still take, on standard error; quiet where nobody looks."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from harness.units import format_duration
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from rich.console import Console
+
+_SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
+
+
+class Progress:
+    """A live line on a terminal; elsewhere one plain line per new piece of work.
+
+    The line is drawn only when `tell` or `tick` is called: nothing runs beside a measurement.
+    """
+
+    def __init__(self, console: Console) -> None:
+        from rich.live import Live
+
+        self._console = console
+        self._live = Live(console=console, auto_refresh=False, transient=True)
+        self._what = self._detail = ""
+        self._ends: float | None = None
+        self._frame = 0
+
+    def __enter__(self) -> Progress:
+        if self._console.is_terminal:
+            self._live.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._console.is_terminal:
+            self._live.stop()
+
+    def tell(self, what: str, left_s: float | None = None, detail: str = "") -> None:
+        """Say what is being done now.
+
+        Args:
+            what: the piece of work; off a terminal, a line is printed when it changes.
+            left_s: seconds that are probably left for it; None where nobody knows.
+            detail: what changes while it goes on; shown on a terminal only.
+        """
+        if not self._console.is_terminal and what != self._what:
+            left = "" if left_s is None else f" (about {format_duration(left_s)} left)"
+            self.note(f"{what}{left}")
+        self._what, self._detail = what, detail
+        self._ends = None if left_s is None else time.monotonic() + left_s
+        self.tick()
+
+    def note(self, line: str) -> None:
+        """A line that stays."""
+        self._console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+    def tick(self) -> None:
+        """Draw the line again; at most about once a second while something is measured."""
+        if not self._console.is_terminal:
+            return
+        from rich.text import Text
+
+        self._frame += 1
+        left = ""
+        if self._ends is not None:
+            left = f" · about {format_duration(max(1.0, self._ends - time.monotonic()))} left"
+        spinner = _SPINNER[self._frame % len(_SPINNER)]
+        line = Text(f"{spinner} {self._what}{self._detail}{left}", no_wrap=True, overflow="ellipsis")
+        self._live.update(line, refresh=True)

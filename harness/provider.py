@@ -1,0 +1,170 @@
+"""The production embedding provider: what is measured is what users import.
+
+>>> provider = EmbeddingProvider.load("minilm")          # doctest: +SKIP
+>>> provider.encode(["some text", "another"]).shape      # doctest: +SKIP
+(2, 384)
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from harness.artifacts.manifest import Artifact, problems_of, read_artifact
+from harness.artifacts.verification import PARITY_COSINE_MIN, verification_texts
+from harness.errors import ArtifactError, BadInputError, unknown_name
+from harness.runtimes import load_session
+from harness.runtimes.base import SessionOptions
+from harness.stats import cosines
+from harness.tokenizer import Tokenizer
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from harness.artifacts.cache import Recipe, Tell
+    from harness.runtimes.base import Session, Tokens
+
+# Texts in one forward pass of `encode`; large enough that a bigger one is no faster on a CPU.
+BATCH_SIZE = 32
+
+
+class EmbeddingProvider:
+    """Texts in, L2-normalised vectors out."""
+
+    def __init__(self, artifact: Artifact, session: Session) -> None:
+        """Use `load` or `open`."""
+        self.artifact = artifact
+        self.session = session
+        self._tokenizer = Tokenizer(artifact)
+
+    @classmethod
+    def load(
+        cls, path_or_model: str | Path, *, ep: str = "cpu", precision: str = "fp32"
+    ) -> EmbeddingProvider:
+        """A provider from an artifact's folder, or from a model's name (built on first use).
+
+        Args:
+            path_or_model: a folder with a ``manifest.json``, or a name such as ``minilm``.
+            ep: the execution provider's short name.
+            precision: of the artifact to build; an artifact's folder has its own.
+
+        Raises:
+            BadInputError: unknown model, EP or precision.
+            UnavailableError: not possible here.
+        """
+        from harness.compose import options_of
+        from harness.config import load_ep, load_model
+
+        if precision not in options_of("precision"):
+            raise BadInputError(unknown_name("precision", precision, options_of("precision")))
+        provider = load_ep(ep)
+        from harness.runtimes.onnxruntime import require_provider
+
+        require_provider(provider.provider, ep, provider.wheel)
+        folder = Path(path_or_model).expanduser()
+        if (folder / "manifest.json").is_file():
+            artifact = read_artifact(folder)
+            if problems := problems_of(artifact):
+                raise ArtifactError(f"{folder} is damaged: {'; '.join(problems)}; copy or build it again")
+        else:
+            from harness.artifacts.cache import Recipe
+
+            recipe = Recipe(load_model(str(path_or_model)), precision, "onnxruntime")
+            artifact = prepare_artifact(recipe, tell=lambda _what, _left: None)
+        options = {k: str(v) for k, v in provider.options.items() if v is not None}
+        return cls.open(artifact, "onnxruntime", SessionOptions(provider.provider, options))
+
+    @classmethod
+    def open(cls, artifact: Artifact, runtime: str, options: SessionOptions) -> EmbeddingProvider:
+        """A provider on an artifact whose files were verified before.
+
+        Raises:
+            UnavailableError: the runtime or the execution provider is not available.
+        """
+        return cls(artifact, load_session(runtime, artifact, options))
+
+    @property
+    def dim(self) -> int:
+        """Dimensions of a vector."""
+        return self.artifact.manifest.dim
+
+    def encode(
+        self, texts: Sequence[str], *, batch_size: int = BATCH_SIZE, prompt: str = "default"
+    ) -> NDArray[np.float32]:
+        """Vectors of texts, in their order.
+
+        Texts are grouped by length, so that little is padded, and truncated to the model's maximum.
+
+        Args:
+            texts: any number of texts, empty ones included.
+            batch_size: texts in one forward pass.
+            prompt: ``default``, ``query`` or ``document``: the model's own prefix for it.
+
+        Returns:
+            float32 [n_texts, dim], L2-normalised; [0, dim] for no text.
+
+        Raises:
+            TypeError: `texts` is one string, or holds something that is no string.
+            ValueError: unknown prompt, or batch_size under 1.
+        """
+        if isinstance(texts, str):
+            raise TypeError("encode takes a sequence of texts, not one: put it in a list")
+        if batch_size < 1:
+            raise ValueError(f"batch_size={batch_size}: must be at least 1")
+        vectors = np.empty((len(texts), self.dim), dtype=np.float32)
+        order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
+        for start in range(0, len(order), batch_size):
+            rows = order[start : start + batch_size]
+            vectors[rows] = self.infer(self.tokenize([texts[i] for i in rows], prompt=prompt))
+        return vectors
+
+    def tokenize(self, texts: Sequence[str], *, prompt: str = "default") -> Tokens:
+        """One padded batch: the first stage of `encode`.
+
+        Raises:
+            TypeError: a text is no string.
+            ValueError: unknown prompt.
+        """
+        return self._tokenizer.tokenize(texts, prompt=prompt)
+
+    def infer(self, tokens: Tokens) -> NDArray[np.float32]:
+        """Vectors of one padded batch, float32 [n_texts, dim]: the second stage of `encode`."""
+        return self.session.infer(tokens)
+
+
+def prepare_artifact(recipe: Recipe, *, tell: Tell, root: Path | None = None) -> Artifact:
+    """The artifact of a recipe, built if needed and verified against its reference when built.
+
+    Raises:
+        HarnessError: as `harness.artifacts.cache.prepare`.
+    """
+    from harness.artifacts.cache import prepare
+
+    return prepare(recipe, check=lambda built: verify(built, recipe.runtime), tell=tell, root=root)
+
+
+def verify(artifact: Artifact, runtime: str) -> None:
+    """Hold a build against its reference over the verification texts, on the CPU.
+
+    Every text alone, and all texts in one batch padded to the longest.
+
+    Raises:
+        ArtifactError: under `PARITY_COSINE_MIN`, or not a number.
+    """
+    provider = EmbeddingProvider.open(artifact, runtime, SessionOptions())
+    texts = verification_texts(artifact.manifest.max_length)
+    alone = provider.encode(texts, batch_size=1)
+    together = provider.infer(provider.tokenize(texts))
+    reference = artifact.verification()
+    found = np.minimum(cosines(alone, reference), cosines(together, reference))
+    worst = int(np.argmin(np.nan_to_num(found, nan=-2.0)))
+    if not found[worst] >= PARITY_COSINE_MIN:
+        raise ArtifactError(
+            f"the artifact built for {artifact.manifest.model} disagrees with its reference: cosine "
+            f"{found[worst]:.6f} on {texts[worst][:40]!r}, needed {PARITY_COSINE_MIN}; check model.pooling "
+            f"({artifact.manifest.pooling}), model.normalize, model.max_length and the prompts"
+        )

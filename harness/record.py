@@ -1,0 +1,220 @@
+"""The schema of what is stored, declared once: name, type, unit, nullable, meaning.
+
+Checked on write and on read. Unknown is null, never 0.
+
+History of `SCHEMA_VERSION`:
+
+1. The first schema.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from harness.errors import HarnessError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import pyarrow as pa
+
+SCHEMA_VERSION = 1
+
+
+class Column(NamedTuple):
+    """One column; `dtype` is a pyarrow type's name, with ``list:`` before it for a list column."""
+
+    name: str
+    dtype: str
+    nullable: bool
+    unit: str
+    meaning: str
+
+
+def _columns(table: str) -> tuple[Column, ...]:
+    """Columns from lines of ``name dtype[?] unit meaning``; ``?`` is nullable, ``-`` is no unit."""
+    columns = []
+    for line in table.strip().splitlines():
+        name, dtype, unit, meaning = line.split(maxsplit=3)
+        columns.append(Column(name, dtype.rstrip("?"), dtype.endswith("?"), unit.strip("-"), meaning))
+    return tuple(columns)
+
+
+RUN_COLUMNS = _columns("""
+run_id string - identity of the run: candidate, workload, artifact, versions, machine (and a nonce if forced)
+sweep_id string - the command's set of runs
+started_at timestamp UTC when the first launch started
+finished_at timestamp UTC when the row was last written
+schema_version int64 - of this table
+harness_version string - of this package
+git_commit string? - of the source tree, -dirty if changed; null in an install
+config_hash string - identity without the nonce: equal for runs of the same thing
+model string - short name
+model_id string? - name on the hub
+revision string? - pinned revision; null where a local folder has none
+weights string - trained or random
+precision string - of the artifact
+runtime string - what executes
+ep string - execution provider, short name
+ep_provider string - execution provider, ONNX Runtime's name
+ep_options string - JSON
+threads int64? threads one inference may use; null is the runtime's default
+pooling string - mean, cls or last
+dim int64 - dimensions of a vector
+params int64? - parameters of the model
+artifact_sha256 string? - of the artifact's manifest
+artifact_bytes int64? bytes graph and tokenizer on disk
+candidate_label string - short name for tables
+workload string - name
+batch_size int64 texts in a request
+clients int64 callers at once
+arrival string - back_to_back or poisson
+offered_qps double? requests/s of an open loop; null for a closed one
+tokens_mean double? tokens of a text, mean
+tokens_p95 double? tokens of a text, P95
+status string - complete, failed, timeout, interrupted or unavailable
+error string? - why, if not complete
+settled bool - whether the gates it was measured for are settled
+min_span_s double s evidence that spans less is provisional
+evidence_span_s double? s from the first launch's start to the last one's
+launches int64 launches measured, failed ones included
+launches_failed int64 launches that failed
+requests int64 requests timed, over all launches
+latency_p50_ms double? ms of a request: median over launches of the launch's median
+latency_p95_ms double? ms of a request: median over launches of the launch's P95; null where that failed
+latency_p99_ms double? ms of a request: over all requests; null under 1,000
+latency_p95_low_ms double? ms interval of latency_p95_ms
+latency_p95_high_ms double? ms interval of latency_p95_ms
+launch_p95_ms list:double ms P95 of each launch, +inf for a failed one
+throughput_texts_per_s double? texts/s median over launches
+throughput_texts_per_s_low double? texts/s interval
+throughput_texts_per_s_high double? texts/s interval
+launch_throughput_texts_per_s list:double texts/s of each launch, 0 for a failed one
+cold_start_s double? s from process creation to the first vector: median over launches
+session_load_s double? s to load tokenizer and graph: median over launches
+first_request_ms double? ms of the first request after loading: median over launches
+tokenize_p50_ms double? ms median over launches of the launch's median
+infer_p50_ms double? ms median over launches of the launch's median
+pool_p50_ms double? ms null where pooling is in the graph
+peak_rss_bytes int64? bytes largest over launches
+rss_slope_bytes_per_request double? bytes/request of a soak run
+nodes_total int64? nodes of the graph as partitioned
+ep_nodes int64? nodes on the requested execution provider
+ep_node_share double? - ep_nodes / nodes_total
+ep_time_share double? - share of node time on the requested execution provider
+ep_partitions int64? - subgraphs on the requested execution provider
+finite bool? - whether every vector is
+l2_norm_mean double? - of the quality texts
+l2_norm_max_error double? - largest |norm - 1|
+similar_mean double? cosine mean over similar pairs
+similar_mean_low double? cosine interval
+similar_mean_high double? cosine interval
+dissimilar_mean double? cosine mean over dissimilar pairs
+dissimilar_mean_low double? cosine interval
+dissimilar_mean_high double? cosine interval
+separation double? cosine similar_mean - dissimilar_mean
+separation_low double? cosine interval
+separation_high double? cosine interval
+separation_auc double? - probability that a similar pair's cosine exceeds a dissimilar pair's
+separation_auc_low double? - interval
+separation_auc_high double? - interval
+sts_spearman double? ×100 rank correlation with human scores, on the user's file
+quality_dataset string? - name and hash of the labelled pairs
+parity_cosine_min double? cosine to the fp32 reference: the worst text
+parity_cosine_mean double? cosine to the fp32 reference: mean
+parity_bound double? cosine that parity_cosine_min must reach at this precision
+neighbour_overlap double? - share of top-10 neighbours shared with the fp32 reference
+neighbour_overlap_low double? - interval
+neighbour_overlap_high double? - interval
+machine_id string - hash of the hardware
+cpu string - model
+cores int64 - usable
+memory_bytes int64 bytes of the machine
+os string - system, release, architecture
+python string - version
+onnxruntime string? - version and wheel
+noise double? - share of launches flagged as disturbed
+environment string - the whole fingerprint, JSON
+""")
+
+LAUNCH_COLUMNS = _columns("""
+launch_id string - run and index
+run_id string - the run it belongs to
+sweep_id string - the command that measured it
+launch_index int64 - counted from 0 within the run
+round int64 - of the sweep
+started_at timestamp UTC when the process was created
+schema_version int64 - of this table
+status string - complete, failed or timeout
+error string? - why, if not complete
+truncated bool - stopped early: certainly over the loosest bound
+pid int64? - of the process
+total_ns list:int64 ns of each request
+tokenize_ns list:int64 ns of each request
+infer_ns list:int64 ns of each request
+pool_ns list:int64? ns of each request; null where pooling is in the graph
+scheduled_ns list:int64? ns when each request was due; null in a closed loop
+p50_ms double? ms median of total_ns
+p95_ms double? ms nearest-rank P95 of total_ns
+requests int64 requests timed
+throughput_texts_per_s double? texts/s batch size × requests / sum of total_ns
+cold_start_s double? s from process creation to the first vector
+session_load_s double? s to load tokenizer and graph
+first_request_ms double? ms of the first request after loading
+peak_rss_bytes int64? bytes of the process
+disturbed bool? - flagged by the rule that is blind to latency
+capacity_before_gflops double? GFLOP/s of a probe before the launch
+capacity_after_gflops double? GFLOP/s of a probe after the launch
+other_cpu_share double? - of the machine, used by other processes
+steal_share double? - of the machine, taken by the hypervisor
+involuntary_switches int64? - during the timed requests
+load_1m double? - load average when it started
+""")
+
+
+@cache
+def arrow_schema(columns: tuple[Column, ...]) -> pa.Schema:
+    """The columns as an Arrow schema; units and meanings travel as field metadata."""
+    import pyarrow as pa
+
+    types = {
+        "string": pa.string(),
+        "int64": pa.int64(),
+        "double": pa.float64(),
+        "bool": pa.bool_(),
+        "timestamp": pa.timestamp("us", tz="UTC"),
+        "list:double": pa.list_(pa.float64()),
+        "list:int64": pa.list_(pa.int64()),
+    }
+    fields = [
+        pa.field(
+            c.name,
+            types[c.dtype],
+            nullable=c.nullable,
+            metadata={"unit": c.unit, "meaning": c.meaning},
+        )
+        for c in columns
+    ]
+    return pa.schema(fields, metadata={"schema_version": str(SCHEMA_VERSION)})
+
+
+def to_table(rows: Sequence[Mapping[str, Any]], columns: tuple[Column, ...]) -> pa.Table:
+    """Rows as a checked Arrow table; a column that a row leaves out is null.
+
+    Raises:
+        HarnessError: an undeclared column, a null where none may be, or a wrong type: a defect of ours.
+    """
+    import pyarrow as pa
+
+    names = {c.name for c in columns}
+    required = [c.name for c in columns if not c.nullable]
+    for row in rows:
+        if unknown := set(row) - names:
+            raise HarnessError(f"columns that no schema declares: {', '.join(sorted(unknown))}")
+        if missing := [name for name in required if row.get(name) is None]:
+            raise HarnessError(f"null in columns that cannot be: {', '.join(missing)}")
+    try:
+        return pa.Table.from_pylist([dict(row) for row in rows], schema=arrow_schema(columns))
+    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+        raise HarnessError(f"a value does not fit its column: {error}") from None

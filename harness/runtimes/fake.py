@@ -1,0 +1,85 @@
+"""A scripted runtime on a scripted clock: for tests, of the harness and of what is built around it.
+
+Nothing sleeps: `infer` moves the session's own clock by what the script says, so that a launch of
+40 ms requests takes no longer than one of 2 ms, and every figure is known in advance.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from itertools import cycle
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from harness.artifacts.fake import fake_vectors
+from harness.runtimes.base import Placement
+from harness.units import NS_PER_MS
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from harness.artifacts.manifest import Artifact
+    from harness.runtimes.base import SessionOptions, Tokens
+
+DEFAULT_SCRIPT: dict[str, Any] = {"infer_ms": [2.0], "tokenize_ms": 0.02, "launches": ["ok"]}
+# A misbehaving launch goes wrong at this request, in the middle of its work.
+FAILS_AT_REQUEST = 30
+
+
+class FakeSession:
+    """Plays a script; vectors are a pure function of the tokens."""
+
+    def __init__(self, dim: int, script: dict[str, Any], launch_index: int | None) -> None:
+        infer_ms = script["infer_ms"]
+        if infer_ms and isinstance(infer_ms[0], list):
+            infer_ms = infer_ms[(launch_index or 0) % len(infer_ms)]
+        self._durations_ns = cycle([round(ms * NS_PER_MS) for ms in infer_ms])
+        self._tokenize_ns = round(script["tokenize_ms"] * NS_PER_MS)
+        behaviours = script["launches"]
+        self._behaviour = "ok" if launch_index is None else behaviours[min(launch_index, len(behaviours) - 1)]
+        self._dim = dim
+        self._now_ns = 0
+        self._requests = 0
+
+    def infer(self, tokens: Tokens) -> NDArray[np.float32]:
+        """Vectors of a batch: float32 [n_texts, dim]; the clock moves by the script's next duration."""
+        self._requests += 1
+        if self._requests == FAILS_AT_REQUEST:
+            _misbehave(self._behaviour)
+        self._now_ns += self._tokenize_ns + next(self._durations_ns)
+        lengths = tokens.attention_mask.sum(axis=1)
+        ids = [row[:n].tolist() for row, n in zip(tokens.input_ids, lengths, strict=True)]
+        vectors = fake_vectors(ids, self._dim)
+        if self._behaviour == "nan":
+            vectors[0, 0] = np.nan
+        return vectors
+
+    def placement(self) -> Placement | None:
+        """One node, where it should be."""
+        return Placement(nodes_total=1, ep_nodes=1, ep_partitions=1)
+
+    def clock_ns(self) -> int:
+        """The scripted clock."""
+        return self._now_ns
+
+
+def _misbehave(behaviour: str) -> None:
+    if behaviour == "raise":
+        raise RuntimeError("scripted failure")
+    if behaviour == "exit":
+        os._exit(3)
+    if behaviour == "abort":
+        os.abort()
+    if behaviour == "sigkill":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if behaviour == "hang":
+        time.sleep(3600)
+
+
+def load(artifact: Artifact, options: SessionOptions) -> FakeSession:
+    """A scripted session."""
+    script = {**DEFAULT_SCRIPT, **(options.script or {})}
+    return FakeSession(artifact.manifest.dim, script, options.launch_index)

@@ -1,0 +1,355 @@
+"""Pure statistics: functions of numbers, nothing read and nothing written.
+
+The unit of evidence of a latency is the *launch* (one fresh process), because the requests inside a
+launch depend on each other: 1,000 samples of one process say little about the next process.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from numpy.typing import ArrayLike, NDArray
+
+GateVerdict = Literal["PASS", "FAIL", "UNDECIDED"]
+
+# The sequential test and every interval hold at this error rate unless told otherwise.
+ALPHA = 0.05
+# Resamples of a percentile bootstrap: its Monte-Carlo error is then below a tenth of the interval.
+BOOTSTRAP_RESAMPLES = 2_000
+
+
+class Interval(NamedTuple):
+    """A two-sided confidence interval in the unit of its metric; None is an open end."""
+
+    low: float | None
+    high: float | None
+
+
+def nearest_rank(values: ArrayLike, share: float) -> float:
+    """The smallest value with at least `share` of all values at or under it.
+
+    The nearest-rank percentile: always a value that was observed, never interpolated.
+    ``nearest_rank(range(1, 101), 0.95)`` is 95.
+
+    Raises:
+        ValueError: `values` is empty or `share` is outside (0, 1].
+    """
+    ordered = np.sort(np.asarray(values, dtype=np.float64), axis=None)
+    if ordered.size == 0:
+        raise ValueError("nearest_rank needs at least one value")
+    if not 0.0 < share <= 1.0:
+        raise ValueError(f"share must lie in (0, 1], not {share}")
+    # The subtraction keeps 0.95 * 100 = 95.00000000000001 from becoming rank 96.
+    return float(ordered[math.ceil(share * ordered.size - 1e-9) - 1])
+
+
+def log_e_value(k: int, n: int, q: float) -> float:
+    """Natural logarithm of the evidence that the true share of launches over a bound is below `q`.
+
+    With `k` of `n` launches at or over the bound, the mixture e-value against "the true share is at
+    least q", its prior Beta(½, ½) truncated to [0, q]:
+
+        E(k, n, q) = B(k+½, n-k+½) · I_q(k+½, n-k+½) / [ B(½, ½) · I_q(½, ½) · q^k · (1-q)^(n-k) ]
+
+    I_q is the regularised incomplete beta function. E is a nonnegative supermartingale with mean at
+    most 1 under the hypothesis, so that by Ville's inequality P(E ever reaches 1/α) ≤ α, however
+    often one looks (Robbins 1970, Ann. Math. Stat. 41:1397; Ramdas et al. 2023, Stat. Sci. 38:576).
+    Computed in logarithms: the plain formula overflows from n of about 1,100.
+
+    Example: E(0, 6, ½) = 28.8, over 1/0.05 = 20: six clean launches pass a gate on the median launch.
+
+    Raises:
+        ValueError: not 0 ≤ k ≤ n, or q outside (0, 1).
+    """
+    from scipy.special import betainc, betaln
+
+    if not 0 <= k <= n:
+        raise ValueError(f"need 0 <= k <= n, not k={k}, n={n}")
+    if not 0.0 < q < 1.0:
+        raise ValueError(f"q must lie in (0, 1), not {q}")
+    inside = float(betainc(k + 0.5, n - k + 0.5, q))
+    if inside == 0.0:  # k/n is so far above q that the posterior mass under q underflows: no evidence
+        return -math.inf
+    return float(
+        betaln(k + 0.5, n - k + 0.5)
+        + math.log(inside)
+        - betaln(0.5, 0.5)
+        - math.log(betainc(0.5, 0.5, q))
+        - k * math.log(q)
+        - (n - k) * math.log1p(-q)
+    )
+
+
+def _passes(k: int, n: int, q: float, alpha: float) -> bool:
+    return log_e_value(k, n, q) >= -math.log(alpha)
+
+
+def gate_verdict(
+    launch_values: Sequence[float] | NDArray[np.float64],
+    bound: float,
+    *,
+    launch_quantile: float = 0.8,
+    alpha: float = ALPHA,
+) -> GateVerdict:
+    """Is a launch's value under `bound` in at least `launch_quantile` of launches?
+
+    Anytime-valid: it may be asked after every launch, and P(PASS ever | the true share of launches
+    at or over the bound is 1 - launch_quantile or more) ≤ alpha, for independent launches.
+
+    Args:
+        launch_values: one value a launch (its P95 in ms, say), any order, the whole current set; a
+            failed launch is ``+inf``.
+        bound: in the unit of the values; a value equal to it counts as over.
+        launch_quantile: the share of launches that must lie under the bound, in (0, 1).
+        alpha: the error rate, over all looks together.
+
+    Returns:
+        ``"PASS"``, ``"FAIL"``, or ``"UNDECIDED"`` (always, where there is no launch).
+
+    Raises:
+        ValueError: a value is NaN, or a parameter is out of range.
+    """
+    values = np.asarray(launch_values, dtype=np.float64)
+    if np.isnan(values).any():
+        raise ValueError("a launch value is NaN: a failed launch is +inf, an unknown one is left out")
+    n = values.size
+    q = 1.0 - launch_quantile
+    over = int(np.count_nonzero(values >= bound))
+    if n and _passes(over, n, q, alpha):
+        return "PASS"
+    if n and _passes(n - over, n, 1.0 - q, alpha):
+        return "FAIL"
+    return "UNDECIDED"
+
+
+def launch_interval(
+    launch_values: Sequence[float] | NDArray[np.float64],
+    *,
+    launch_quantile: float = 0.5,
+    alpha: float = ALPHA,
+) -> Interval:
+    """The interval of the `launch_quantile` quantile of launches: `gate_verdict` inverted.
+
+    It never contradicts the verdict: the gate at bound b passes exactly when ``high < b`` and fails
+    exactly when ``low >= b``. An end is None where the launches are too few for it (under 6 at the
+    median), and where it would be an infinite value (a failed launch).
+
+    Raises:
+        ValueError: a value is NaN.
+    """
+    ordered = np.sort(np.asarray(launch_values, dtype=np.float64))
+    if np.isnan(ordered).any():
+        raise ValueError("a launch value is NaN")
+    n = ordered.size
+    q = 1.0 - launch_quantile
+    most_over = _largest_passing(n, q, alpha)
+    most_under = _largest_passing(n, 1.0 - q, alpha)
+    high = None if most_over is None else float(ordered[n - most_over - 1])
+    low = None if most_under is None else float(ordered[most_under])
+    return Interval(
+        low if low is not None and math.isfinite(low) else None,
+        high if high is not None and math.isfinite(high) else None,
+    )
+
+
+def _largest_passing(n: int, q: float, alpha: float) -> int | None:
+    """The largest k with E(k, n, q) ≥ 1/α, or None; E falls as k grows."""
+    largest = None
+    for k in range(n):
+        if not _passes(k, n, q, alpha):
+            break
+        largest = k
+    return largest
+
+
+def launches_to_pass(launch_quantile: float, *, alpha: float = ALPHA) -> int:
+    """How many launches, all under the bound, a PASS takes: 6 at 0.5, 17 at 0.8, 36 at 0.9."""
+    return _first_settled(0, 0, launch_quantile, alpha, most=100_000) or 0
+
+
+def launches_to_settle(
+    over: int, n: int, *, launch_quantile: float, alpha: float = ALPHA, most: int = 2_000
+) -> int | None:
+    """How many *more* launches would settle the gate if the share over the bound stays as seen.
+
+    Returns:
+        A count, 0 where it is settled already, or None where `most` launches would not do: the
+        truth then lies too near the bound to be told.
+    """
+    total = _first_settled(over, n, launch_quantile, alpha, most=most)
+    return None if total is None else total - n
+
+
+def _first_settled(over: int, n: int, quantile: float, alpha: float, *, most: int) -> int | None:
+    q = 1.0 - quantile
+    share = over / n if n else 0.0
+    for total in range(max(n, 1), most + 1):
+        k = max(over, round(share * total))
+        if _passes(k, total, q, alpha) or _passes(total - k, total, 1.0 - q, alpha):
+            return total
+    return None
+
+
+def bootstrap_interval(
+    statistic: Callable[[NDArray[np.float64], NDArray[np.float64]], NDArray[np.float64]],
+    first: NDArray[np.float64],
+    second: NDArray[np.float64],
+    *,
+    seed: int,
+    alpha: float = ALPHA,
+    resamples: int = BOOTSTRAP_RESAMPLES,
+) -> Interval:
+    """Percentile bootstrap of a statistic of two independent samples (Efron & Tibshirani 1993, §13).
+
+    Args:
+        statistic: maps resampled rows [resamples, n_first] and [resamples, n_second] to [resamples].
+        first: values [n_first].
+        second: values [n_second].
+        seed: of the resampling; the same seed gives the same interval.
+        alpha: 1 - the confidence level.
+        resamples: how many.
+
+    Raises:
+        ValueError: a sample is empty.
+    """
+    if first.size == 0 or second.size == 0:
+        raise ValueError("a bootstrap needs at least one value in each sample")
+    rng = np.random.default_rng(seed)
+    rows_first = first[rng.integers(0, first.size, (resamples, first.size))]
+    rows_second = second[rng.integers(0, second.size, (resamples, second.size))]
+    low, high = np.quantile(statistic(rows_first, rows_second), [alpha / 2, 1 - alpha / 2])
+    return Interval(float(low), float(high))
+
+
+def auc(positive: ArrayLike, negative: ArrayLike) -> float:
+    """The probability that a positive value exceeds a negative one, ties counting half.
+
+    The Mann-Whitney statistic over n·m: 1 is perfect separation, ½ is none.
+    ``auc([2, 3], [1, 2])`` is 3.5 / 4 = 0.875.
+
+    Raises:
+        ValueError: a sample is empty.
+    """
+    high = np.asarray(positive, dtype=np.float64)
+    low = np.sort(np.asarray(negative, dtype=np.float64))
+    if high.size == 0 or low.size == 0:
+        raise ValueError("auc needs at least one value in each sample")
+    below = np.searchsorted(low, high, side="left")
+    at_or_below = np.searchsorted(low, high, side="right")
+    return float((below + at_or_below).sum() / (2.0 * high.size * low.size))
+
+
+def auc_interval(value: float, n_positive: int, n_negative: int, *, alpha: float = ALPHA) -> Interval:
+    """Interval of an AUC by Newcombe's score method, which stays honest at 0 and 1.
+
+    Solves |A - θ| = z · √V(θ) for θ, with N = (m + n) / 2 and
+
+        V(θ) = θ (1-θ) [ 1 + (N-1) ( (1-θ)/(2-θ) + θ/(1+θ) ) ] / (m n)
+
+    (Newcombe 2006, Stat. Med. 25:559-573, method 5). A bootstrap of a perfect AUC has no width.
+
+    Raises:
+        ValueError: `value` outside [0, 1] or a sample is empty.
+    """
+    from scipy.optimize import brentq
+    from scipy.stats import norm
+
+    if not 0.0 <= value <= 1.0 or n_positive < 1 or n_negative < 1:
+        raise ValueError(f"no interval for AUC {value} of {n_positive} and {n_negative} values")
+    z = float(norm.ppf(1 - alpha / 2))
+    middle = (n_positive + n_negative) / 2
+
+    def distance(theta: float) -> float:
+        spread = (1 - theta) / (2 - theta) + theta / (1 + theta)
+        variance = theta * (1 - theta) * (1 + (middle - 1) * spread) / (n_positive * n_negative)
+        return abs(value - theta) - z * math.sqrt(variance)
+
+    low = 0.0 if value == 0.0 else float(brentq(distance, 1e-12, value - 1e-12))
+    high = 1.0 if value == 1.0 else float(brentq(distance, value + 1e-12, 1 - 1e-12))
+    return Interval(low, high)
+
+
+def bounded_mean_interval(values: ArrayLike, *, alpha: float = ALPHA) -> Interval:
+    """Interval of the mean of values in [0, 1], valid at any sample size and never without width.
+
+    The Chernoff-Hoeffding bound: n · KL(mean ‖ μ) ≤ ln(2/α), KL that of two Bernoulli variables
+    (Hoeffding 1963, J. Am. Stat. Assoc. 58:13-30, theorem 1). All ones give low = (α/2)^(1/n), where
+    a bootstrap would give 1.
+
+    Raises:
+        ValueError: no value, or one outside [0, 1].
+    """
+    from scipy.optimize import brentq
+
+    sample = np.asarray(values, dtype=np.float64)
+    if sample.size == 0 or sample.min() < 0.0 or sample.max() > 1.0:
+        raise ValueError("bounded_mean_interval needs values in [0, 1]")
+    mean = float(sample.mean())
+    budget = math.log(2.0 / alpha) / sample.size
+
+    def excess(mu: float) -> float:
+        kl = 0.0
+        if mean > 0.0:
+            kl += mean * math.log(mean / mu)
+        if mean < 1.0:
+            kl += (1 - mean) * math.log((1 - mean) / (1 - mu))
+        return kl - budget
+
+    edge = 1e-12
+    low = 0.0 if mean <= edge else float(brentq(excess, edge, mean))
+    high = 1.0 if mean >= 1.0 - edge else float(brentq(excess, mean, 1.0 - edge))
+    return Interval(low, high)
+
+
+def mean_difference(first: NDArray[np.float64], second: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Row means of `first` [r, n] minus row means of `second` [r, m]: [r]."""
+    difference: NDArray[np.float64] = first.mean(axis=1) - second.mean(axis=1)
+    return difference
+
+
+def cosines(first: NDArray[np.float32], second: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Row-wise cosine of two matrices [n, dim]: [n]; NaN where a row is zero or not finite."""
+    a, b = first.astype(np.float64), second.astype(np.float64)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        cosine: NDArray[np.float64] = (a * b).sum(axis=1) / (
+            np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
+        )
+    return cosine
+
+
+def neighbour_overlap(
+    vectors: NDArray[np.float32], reference: NDArray[np.float32], *, neighbours: int = 10
+) -> NDArray[np.float64]:
+    """Per text, the share of its nearest neighbours that two embeddings of the texts agree on.
+
+    Args:
+        vectors: [n_texts, dim], L2-normalised.
+        reference: [n_texts, dim_reference], L2-normalised, rows in the same order.
+        neighbours: how many neighbours, the text itself left out.
+
+    Returns:
+        [n_texts], each in {0, 1/neighbours, …, 1}.
+
+    Raises:
+        ValueError: different numbers of texts, or no more texts than neighbours.
+    """
+    if len(vectors) != len(reference) or len(vectors) <= neighbours:
+        raise ValueError(
+            f"neighbour_overlap needs as many vectors as references, and more than {neighbours}: "
+            f"{len(vectors)} and {len(reference)}"
+        )
+    found, expected = (_nearest(matrix, neighbours) for matrix in (vectors, reference))
+    shared = [len(np.intersect1d(a, b)) for a, b in zip(found, expected, strict=True)]
+    return np.asarray(shared, dtype=np.float64) / neighbours
+
+
+def _nearest(matrix: NDArray[np.float32], neighbours: int) -> NDArray[np.intp]:
+    similarity = matrix @ matrix.T
+    np.fill_diagonal(similarity, -np.inf)
+    return np.argpartition(-similarity, neighbours, axis=1)[:, :neighbours]

@@ -1,0 +1,188 @@
+"""The results folder: parquet, written atomically, read leniently.
+
+Layout: ``runs/<run_id>.parquet`` (one row), ``launches/<run_id>.parquet`` (a row a launch, raw samples
+in list columns), ``decisions/<id>.json`` and ``.md``. A file is written beside its place and moved
+there, so that a reader or a crash never meets half of one. Plain ``pandas.read_parquet`` opens both
+folders.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from harness.errors import BadInputError, StorageError
+from harness.record import LAUNCH_COLUMNS, RUN_COLUMNS, SCHEMA_VERSION, arrow_schema, to_table
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import pandas as pd
+    import pyarrow as pa
+
+    from harness.record import Column
+
+
+class UnreadableFileWarning(UserWarning):
+    """A file in the results folder was skipped; the message says which and why."""
+
+
+class Store:
+    """A results folder that can be written to."""
+
+    def __init__(self, results: str | Path) -> None:
+        """Make the folder and check that it can be written.
+
+        Raises:
+            BadInputError: it cannot.
+        """
+        self.path = Path(results).expanduser().absolute()
+        try:
+            for name in ("runs", "launches", "decisions"):
+                (self.path / name).mkdir(parents=True, exist_ok=True)
+                with tempfile.TemporaryFile(dir=self.path / name):
+                    pass
+        except OSError as error:
+            raise BadInputError(
+                f"results={results}: cannot be written ({error.strerror}); give results=DIR"
+            ) from None
+
+    def write_run(self, row: Mapping[str, Any]) -> None:
+        """Write or replace a run's row.
+
+        Raises:
+            StorageError: the disk is full or the folder is gone.
+        """
+        self._write("runs", str(row["run_id"]), [row], RUN_COLUMNS)
+
+    def write_launches(self, run_id: str, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Write or replace all launches of a run.
+
+        Raises:
+            StorageError: the disk is full or the folder is gone.
+        """
+        self._write("launches", run_id, rows, LAUNCH_COLUMNS)
+
+    def write_decision(self, name: str, json_text: str, markdown: str) -> Path:
+        """Write a decision's record; returns the JSON's path.
+
+        Raises:
+            StorageError: the disk is full or the folder is gone.
+        """
+        path = self.path / "decisions" / f"{name}.json"
+        _replace(path, json_text.encode())
+        _replace(path.with_suffix(".md"), markdown.encode())
+        return path
+
+    def launches_of(self, run_id: str) -> list[dict[str, Any]]:
+        """The stored launches of a run, in order; none where the file is missing or unreadable.
+
+        An unreadable file is set aside under another name, since the run will be written anew.
+        """
+        file = self.path / "launches" / f"{run_id}.parquet"
+        table = _read_file(file, LAUNCH_COLUMNS)
+        if table is None and file.exists():
+            file.replace(file.with_suffix(".parquet.unreadable"))
+        rows: list[dict[str, Any]] = [] if table is None else table.to_pylist()
+        return sorted(rows, key=lambda row: int(row["launch_index"]))
+
+    def run_of(self, run_id: str) -> dict[str, Any] | None:
+        """The stored row of a run, or None."""
+        table = _read_file(self.path / "runs" / f"{run_id}.parquet", RUN_COLUMNS)
+        return None if table is None else dict(table.to_pylist()[0])
+
+    def _write(
+        self,
+        folder: str,
+        name: str,
+        rows: Sequence[Mapping[str, Any]],
+        columns: tuple[Column, ...],
+    ) -> None:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        buffer = pa.BufferOutputStream()
+        pq.write_table(to_table(rows, columns), buffer, compression="zstd")
+        _replace(self.path / folder / f"{name}.parquet", buffer.getvalue().to_pybytes())
+
+
+def load_runs(results: str | Path = "results") -> pd.DataFrame:
+    """All runs, one row each, oldest first; columns and units in `harness.record.RUN_COLUMNS`.
+
+    Integers and booleans that can be null come as pandas' nullable types. A file that cannot be read,
+    or has a newer schema, is skipped with an UnreadableFileWarning. A folder without runs gives an
+    empty frame with all columns.
+
+    Raises:
+        BadInputError: no such folder.
+    """
+    return _load(results, "runs", RUN_COLUMNS, ["started_at", "run_id"])
+
+
+def load_launches(results: str | Path = "results") -> pd.DataFrame:
+    """All launches, one row each, raw samples in list columns; as `load_runs` otherwise."""
+    return _load(results, "launches", LAUNCH_COLUMNS, ["run_id", "launch_index"])
+
+
+def _load(results: str | Path, folder: str, columns: tuple[Column, ...], order: list[str]) -> pd.DataFrame:
+    import pandas as pd
+    import pyarrow as pa
+
+    root = Path(results).expanduser()
+    if not root.is_dir():
+        raise BadInputError(f"results={results}: no such directory; measure first, or give results=DIR")
+    files = sorted((root / folder).glob("*.parquet"))
+    tables = [table for file in files if (table := _read_file(file, columns)) is not None]
+    schema = arrow_schema(columns)
+    table = pa.concat_tables(tables) if tables else schema.empty_table()
+    nullable = {pa.int64(): pd.Int64Dtype(), pa.bool_(): pd.BooleanDtype()}
+    frame: pd.DataFrame = table.to_pandas(types_mapper=nullable.get)
+    return frame.sort_values(order, ignore_index=True)
+
+
+def _read_file(file: Path, columns: tuple[Column, ...]) -> pa.Table | None:
+    """A file's table in the declared schema, or None with a warning where that cannot be."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    if not file.exists():
+        return None
+    try:
+        table = pq.read_table(file, partitioning=None)
+        written = int((table.schema.metadata or {}).get(b"schema_version", b"0"))
+        if written > SCHEMA_VERSION:
+            raise ValueError(
+                f"schema {written} is newer than this harness's {SCHEMA_VERSION}; upgrade the harness"
+            )
+        wanted = arrow_schema(columns)
+        if missing := [field.name for field in wanted if field.name not in table.column_names]:
+            raise ValueError(f"columns missing: {', '.join(missing)}")
+        return table.select(wanted.names).cast(wanted)
+    except (OSError, ValueError, pa.ArrowException) as error:
+        reason = " ".join(str(error).split())
+        warnings.warn(f"skipped {file}: {reason}", UnreadableFileWarning, stacklevel=4)
+        return None
+
+
+def _replace(path: Path, content: bytes) -> None:
+    """Write a file whole or not at all, and safely on the disk before it takes its name."""
+    try:
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".", delete=False) as file:
+            scratch = Path(file.name)
+            try:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            except OSError:
+                scratch.unlink(missing_ok=True)
+                raise
+        scratch.chmod(0o644)
+        scratch.replace(path)
+    except OSError as error:
+        raise StorageError(
+            f"{path} cannot be written: {error.strerror}; what was written before is kept. Free space, "
+            "or give results=DIR, and type the command again"
+        ) from None

@@ -1,0 +1,173 @@
+"""Tables for the terminal; right in 80 columns, plain where standard output is no terminal."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from harness.decision import gate_cells
+from harness.gates import as_number
+from harness.units import format_bytes, format_duration
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from harness.decision import CandidateVerdict, Decision
+
+_STYLES = {
+    "GO": "bold green",
+    "CONDITIONAL_GO": "bold yellow",
+    "INCONCLUSIVE": "bold yellow",
+    "NO_GO": "bold red",
+    "PASS": "green",
+    "FAIL": "red",
+    "UNDECIDED": "yellow",
+    "NOT_MEASURED": "yellow",
+}
+
+
+def error_console() -> Console:
+    """Standard error: progress, warnings, errors."""
+    return Console(stderr=True)
+
+
+def output_console() -> Console:
+    """Standard output: results."""
+    return Console()
+
+
+def print_run(console: Console, row: dict[str, Any]) -> None:
+    """A run's figures."""
+    table = _table(f"{row['candidate_label']}, {row['workload']}, batch {row['batch_size']}")
+    table.show_header = False
+    table.add_column("")
+    table.add_column("", justify="right")
+    table.add_column("")
+    for name, value, remark in _figures(row):
+        table.add_row(name, value, Text(remark, style="dim"))
+    console.print(table)
+
+
+def print_runs(console: Console, rows: Sequence[dict[str, Any]]) -> None:
+    """The runs of a sweep, a line each."""
+    table = _table("runs")
+    table.add_column("candidate", overflow="fold")
+    table.add_column("workload")
+    for name in ("batch", "n", "P50 ms", "P95 ms", "interval", "texts/s"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("status", no_wrap=True)
+    for row in rows:
+        failed = f", {row['launches_failed']} failed" if row["launches_failed"] else ""
+        table.add_row(
+            Text(str(row["candidate_label"])),
+            str(row["workload"]),
+            str(row["batch_size"]),
+            str(row["launches"]),
+            _number(row["latency_p50_ms"]),
+            _number(row["latency_p95_ms"]),
+            _interval(row["latency_p95_low_ms"], row["latency_p95_high_ms"]),
+            _number(row["throughput_texts_per_s"], digits=0),
+            f"{row['status']}{failed}",
+        )
+    console.print(table)
+    for row in rows:
+        if row["error"]:
+            console.print(
+                Text(f"{row['candidate_label']}, batch {row['batch_size']}: {row['error']}", "yellow")
+            )
+
+
+def print_decision(console: Console, decision: Decision, *, details: bool) -> None:
+    """The verdict with its reasons; with `details` the gates of every candidate, else of the best."""
+    shown = decision.candidates if details else decision.candidates[:1]
+    for candidate in shown:
+        _print_gates(console, candidate)
+    pick = f"  {decision.chosen}" if decision.chosen else ""
+    headline = Text(decision.verdict, style=_STYLES[decision.verdict])
+    headline.append(f"{pick}  ({decision.evidence}, policy {decision.policy})", style="not bold default")
+    console.print(headline)
+    for reason in decision.reasons:
+        _bullet(console, reason)
+    if decision.fallback:
+        _bullet(console, f"fallback: {decision.fallback}")
+    for step in decision.next_steps:
+        _bullet(console, f"next: {step}")
+
+
+def _print_gates(console: Console, candidate: CandidateVerdict) -> None:
+    table = _table(f"{candidate.label}: gates")
+    table.add_column("tier")
+    table.add_column("gate", overflow="fold", min_width=19)
+    for name in ("needed", "value", "interval"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("result", no_wrap=True)
+    for result in candidate.gates:
+        tier, label, needed, value, interval, _, status = gate_cells(result)
+        table.add_row(
+            tier,
+            Text(label),
+            needed.partition(" in ")[0],
+            value,
+            interval,
+            Text(status, style=_STYLES[result.status]),
+        )
+    console.print(table)
+    for note in candidate.notes:
+        _bullet(console, f"note: {note}")
+
+
+def _figures(row: dict[str, Any]) -> list[tuple[str, str, str]]:
+    launches = f"{row['launches']} launches, {row['requests']} requests"
+    interval = _interval(row["latency_p95_low_ms"], row["latency_p95_high_ms"])
+    return [
+        ("P50 latency", _unit(row["latency_p50_ms"], "ms"), launches),
+        ("P95 latency", _unit(row["latency_p95_ms"], "ms"), f"interval {interval}" if interval else ""),
+        ("P99 latency", _unit(row["latency_p99_ms"], "ms"), "over all requests"),
+        ("throughput", _unit(row["throughput_texts_per_s"], "texts/s", digits=0), ""),
+        ("tokenise P50", _unit(row["tokenize_p50_ms"], "ms", digits=3), ""),
+        ("infer P50", _unit(row["infer_p50_ms"], "ms", digits=3), ""),
+        ("cold start", _unit(row["cold_start_s"], "s"), "process to first vector"),
+        ("peak memory", _bytes(row["peak_rss_bytes"]), f"artifact {_bytes(row['artifact_bytes'])}"),
+        ("nodes on the EP", f"{row['ep_nodes']} of {row['nodes_total']}", row["ep_provider"]),
+        ("L2 norm error", _number(row["l2_norm_max_error"], 7), "largest over the quality texts"),
+        ("similar / dissimilar", f"{_number(row['similar_mean'], 3)} / {_number(row['dissimilar_mean'], 3)}",
+         str(row["quality_dataset"])),
+        ("separation", _number(row["separation"], 3), f"AUC {_number(row['separation_auc'], 4)}"),
+        ("cosine to fp32", _number(row["parity_cosine_min"], 6),
+         f"worst; top-10 overlap {_number(row['neighbour_overlap'], 3)}"),
+        ("evidence", format_duration(as_number(row["evidence_span_s"]) or 0.0),
+         f"from first to last launch; {row['status']}"),
+    ]  # fmt: skip
+
+
+def _table(title: str) -> Table:
+    return Table(title=Text(title, style="bold"), box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False, padding=(0, 1, 0, 0),
+                 show_header=True)  # fmt: skip
+
+
+def _bullet(console: Console, text: str) -> None:
+    console.print(Text(f"· {text}"), soft_wrap=not console.is_terminal)
+
+
+def _number(value: Any, digits: int = 2) -> str:
+    number = as_number(value)
+    return "?" if number is None else f"{number:.{digits}f}"
+
+
+def _unit(value: Any, unit: str, digits: int = 2) -> str:
+    return f"{_number(value, digits)} {unit}"
+
+
+def _interval(low: Any, high: Any) -> str:
+    if as_number(low) is None and as_number(high) is None:
+        return ""
+    return f"{_number(low)}–{_number(high)}"
+
+
+def _bytes(value: Any) -> str:
+    number = as_number(value)
+    return "?" if number is None else format_bytes(int(number))

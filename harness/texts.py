@@ -1,0 +1,60 @@
+"""The texts that ship with the harness: the request corpus and the labelled quality pairs.
+
+Both were written for this project. `corpus.jsonl` feeds workloads; `quality_pairs.jsonl` feeds the
+quality metrics and the fp32 references that artifacts carry.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from functools import cache
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+_DATA = Path(__file__).parent / "data"
+
+TextKind = Literal["short", "sentence", "passage"]
+
+
+class Pair(NamedTuple):
+    """Two sentences and whether a person calls them similar."""
+
+    first: str
+    second: str
+    similar: bool
+
+
+@cache
+def corpus(kind: TextKind) -> tuple[str, ...]:
+    """The corpus texts of one kind, in file order."""
+    rows = _rows("corpus.jsonl")
+    return tuple(row["text"] for row in rows if row["kind"] == kind)
+
+
+@cache
+def quality_pairs() -> tuple[Pair, ...]:
+    """The labelled pairs, in file order."""
+    rows = _rows("quality_pairs.jsonl")
+    return tuple(Pair(row["sentence1"], row["sentence2"], row["label"] == "similar") for row in rows)
+
+
+@cache
+def quality_texts() -> tuple[str, ...]:
+    """Both sentences of every pair: rows 2i and 2i + 1 belong to pair i."""
+    return tuple(text for pair in quality_pairs() for text in (pair.first, pair.second))
+
+
+def texts_sha256(texts: tuple[str, ...]) -> str:
+    """The hash of texts in their order, hexadecimal."""
+    return hashlib.sha256(json.dumps(texts).encode()).hexdigest()
+
+
+def quality_dataset() -> str:
+    """The name of the quality pairs with the first digits of their hash."""
+    return f"harness-pairs-{texts_sha256(quality_texts())[:8]}"
+
+
+def _rows(name: str) -> list[dict[str, str]]:
+    lines = (_DATA / name).read_text(encoding="utf-8").splitlines()
+    return [json.loads(line) for line in lines if line.strip()]

@@ -1,0 +1,65 @@
+"""A model's own tokenizer, from an artifact: texts to one padded batch of tokens."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import tokenizers
+
+from harness.errors import unknown_name
+from harness.runtimes.base import Tokens
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from harness.artifacts.manifest import Artifact
+
+
+class Tokenizer:
+    """Truncates to the model's maximum, pads to the batch's longest, puts the model's prompts before."""
+
+    def __init__(self, artifact: Artifact) -> None:
+        manifest = artifact.manifest
+        self._prompts = manifest.prompts
+        self._whole = tokenizers.Tokenizer.from_file(str(artifact.tokenizer))
+        self._padded = tokenizers.Tokenizer.from_file(str(artifact.tokenizer))
+        self._padded.enable_truncation(manifest.max_length)
+        self._padded.enable_padding(pad_id=manifest.pad_id, pad_token=manifest.pad_token)
+
+    def tokenize(self, texts: Sequence[str], *, prompt: str = "default") -> Tokens:
+        """One padded batch; an unpaired surrogate is read as U+FFFD.
+
+        Raises:
+            TypeError: a text is no string.
+            ValueError: unknown prompt.
+        """
+        if prompt not in self._prompts:
+            raise ValueError(unknown_name("prompt", prompt, list(self._prompts)))
+        prefix = self._prompts[prompt]
+        batch = [prefix + text for text in texts] if prefix else list(texts)
+        try:
+            encodings = self._padded.encode_batch_fast(batch)
+        except TypeError:  # tokenizers refuses unpaired surrogates, and what is no text
+            encodings = self._padded.encode_batch_fast([_well_formed(text) for text in batch])
+        return Tokens(
+            np.array([e.ids for e in encodings], dtype=np.int64),
+            np.array([e.attention_mask for e in encodings], dtype=np.int64),
+        )
+
+    def count(self, text: str) -> int:
+        """Tokens of `text`, special tokens and default prompt included, not truncated."""
+        return len(self._whole.encode(self._prompts["default"] + text).ids)
+
+    def ends(self, text: str) -> list[int]:
+        """Where each token of `text` ends, in characters, special tokens and prompt left out."""
+        prompt = self._prompts["default"]
+        encoding = self._whole.encode(prompt + text)
+        spans = zip(encoding.offsets, encoding.special_tokens_mask, strict=True)
+        return [end - len(prompt) for (_, end), special in spans if not special and end > len(prompt)]
+
+
+def _well_formed(text: object) -> str:
+    if not isinstance(text, str):
+        raise TypeError(f"texts must be strings, not {type(text).__name__}")
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")

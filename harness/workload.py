@@ -1,0 +1,110 @@
+"""The texts of a run and how they arrive: the same, in the same order, in every launch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import islice
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+from harness.texts import corpus
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from harness.config import Config
+    from harness.texts import TextKind
+
+# The length mix of `mixture`, in texts of each kind out of 20: mostly short, with a heavy tail, as the
+# documents' team sees them. It gives a mean near 36 and a P95 near 116 tokens with BERT's tokenizer.
+MIXTURE: dict[TextKind, int] = {"short": 12, "sentence": 5, "passage": 3}
+
+
+class TokenSpans(Protocol):
+    """What a tokenizer must tell for texts of an exact length."""
+
+    def count(self, text: str) -> int:
+        """Tokens of `text`, special tokens and prompt included, not truncated."""
+        ...
+
+    def ends(self, text: str) -> list[int]:
+        """Where each token of `text` ends, in characters, special tokens left out."""
+        ...
+
+
+@dataclass(frozen=True)
+class Workload:
+    """The texts of a request and how requests arrive."""
+
+    name: str
+    lengths: str
+    tokens: int | None
+    seed: int
+    batch_size: int
+    clients: int = 1
+    arrival: str = "back_to_back"
+
+    @classmethod
+    def from_config(cls, config: Config) -> Workload:
+        """The workload of a plan."""
+        source = config.workload
+        return cls(source.name, source.lengths, source.tokens, source.seed, config.batch_size)
+
+
+def draw_requests(workload: Workload, count: int, tokenizer: TokenSpans) -> list[list[str]]:
+    """The texts of `count` requests, `batch_size` each: a pure function of the workload's seed.
+
+    Texts repeat only once the corpus is used up, and then in another order.
+
+    Raises:
+        ValueError: no text of exactly `tokens` tokens can be cut from the corpus.
+    """
+    rng = np.random.default_rng(workload.seed)
+    if workload.lengths == "fixed":
+        assert workload.tokens is not None
+        stream = _exact(workload.tokens, tokenizer, rng)
+    elif workload.lengths == "mixture":
+        stream = _mixture(rng)
+    else:
+        stream = _shuffled(corpus("short"), rng)
+    return [list(islice(stream, workload.batch_size)) for _ in range(count)]
+
+
+def _shuffled(texts: tuple[str, ...], rng: np.random.Generator) -> Iterator[str]:
+    while True:
+        for index in rng.permutation(len(texts)):
+            yield texts[index]
+
+
+def _mixture(rng: np.random.Generator) -> Iterator[str]:
+    streams = {kind: _shuffled(corpus(kind), rng) for kind in MIXTURE}
+    block = [kind for kind, share in MIXTURE.items() for _ in range(share)]
+    while True:
+        for index in rng.permutation(len(block)):
+            yield next(streams[block[index]])
+
+
+def _exact(tokens: int, tokenizer: TokenSpans, rng: np.random.Generator) -> Iterator[str]:
+    """Stretches of the passages, each cut to exactly `tokens` tokens."""
+    passages = corpus("passage")
+    special = tokenizer.count("")
+    misses = 0
+    while True:
+        words = " ".join(passages[i] for i in rng.permutation(len(passages))).split(" ")
+        start = int(rng.integers(0, len(words) // 4))
+        while True:
+            # A token has at least a character, a word of these texts at most a handful of tokens.
+            stretch = " ".join(words[start : start + tokens])
+            ends = tokenizer.ends(stretch)
+            if len(ends) < tokens - special:
+                break
+            text = stretch[: ends[tokens - special - 1]]
+            start += len(text.split(" "))
+            if tokenizer.count(text) == tokens:
+                misses = 0
+                yield text
+            else:  # the cut changed how the last word is split
+                misses += 1
+                if misses > 1000:
+                    raise ValueError(f"no text of exactly {tokens} tokens with this tokenizer")
