@@ -145,8 +145,13 @@ def _figures(row: dict[str, Any]) -> list[tuple[str, str, str]]:
 
 
 def _table(title: str) -> Table:
-    return Table(title=Text(title, style="bold"), box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False, padding=(0, 1, 0, 0),
-                 show_header=True)  # fmt: skip
+    return Table(
+        title=Text(title, style="bold"),
+        title_justify="left",
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+        padding=(0, 1, 0, 0),
+    )
 
 
 def _bullet(console: Console, text: str) -> None:

@@ -1,0 +1,176 @@
+"""Fixtures: an offline, private world for every test, the real MiniLM once a session, and rows."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from harness.artifacts.cache import Recipe
+from harness.compose import conf_dir
+from harness.config import Config, load_model, validate
+from harness.provider import EmbeddingProvider, prepare_artifact
+from harness.record import RUN_COLUMNS, SCHEMA_VERSION
+from harness.runtimes.base import SessionOptions
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from harness.artifacts.manifest import Artifact
+
+STSB_DEV = Path(__file__).resolve().parent.parent.parent / "shared" / "data" / "stsb-dev.jsonl"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """No network, and a cache and a measuring lock that no other process shares."""
+    root = tmp_path_factory.mktemp("world")
+    (root / "tmp").mkdir()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HF_HUB_OFFLINE", "1")
+        patch.setenv("XDG_CACHE_HOME", str(root / "cache"))
+        patch.setenv("TMPDIR", str(root / "tmp"))
+        patch.setattr(tempfile, "tempdir", str(root / "tmp"))
+        yield root
+
+
+@pytest.fixture(scope="session")
+def minilm(world: Path) -> Artifact:
+    """The real bundled MiniLM, built once a session in the session's own cache."""
+    recipe = Recipe(load_model("minilm"), "fp32", "onnxruntime")
+    return prepare_artifact(recipe, tell=lambda *_: None)
+
+
+@pytest.fixture(scope="session")
+def provider(minilm: Artifact) -> EmbeddingProvider:
+    """The real MiniLM on the CPU."""
+    return EmbeddingProvider.open(minilm, "onnxruntime", SessionOptions())
+
+
+@pytest.fixture(scope="session")
+def fake_artifact(world: Path) -> Artifact:
+    """The fake runtime's artifact."""
+    return prepare_artifact(Recipe(load_model("minilm"), "fp32", "fake"), tell=lambda *_: None)
+
+
+def merged(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
+    """`first` with the values of `second`, nested mappings merged."""
+    result = dict(first)
+    for key, value in second.items():
+        nested = isinstance(value, dict) and isinstance(result.get(key), dict)
+        result[key] = merged(result[key], value) if nested else value
+    return result
+
+
+def raw_config(**changes: Any) -> dict[str, Any]:
+    """The default configuration of a fake run as plain values, with `changes` merged in."""
+    import yaml
+
+    def option(group: str, name: str) -> dict[str, Any]:
+        text = (conf_dir() / group / f"{name}.yaml").read_text(encoding="utf-8")
+        loaded: dict[str, Any] = yaml.safe_load(text)
+        return loaded
+
+    chosen = {
+        "model": "minilm",
+        "ep": "cpu",
+        "precision": "fp32",
+        "runtime": "fake",
+        "workload": "default",
+        "measure": "default",
+        "policy": "default",
+    }
+    chosen |= {k: v for k, v in changes.items() if k in chosen and isinstance(v, str)}
+    raw: dict[str, Any] = {group: option(group, name) for group, name in chosen.items()}
+    raw |= {"batch_size": 1, "threads": None, "results": "results"}
+    return merged(raw, {k: v for k, v in changes.items() if not (k in chosen and isinstance(v, str))})
+
+
+@pytest.fixture
+def config() -> Callable[..., Config]:
+    """A plan by its differences from the default one of the fake runtime."""
+    return lambda **changes: validate(raw_config(**changes))
+
+
+# A run that every gate of both policies passes: what a test changes is then the reason for its verdict.
+GOOD_RUN: dict[str, Any] = {
+    "model": "minilm", "model_id": "org/minilm", "revision": "abc", "weights": "trained",
+    "precision": "fp32", "runtime": "onnxruntime", "ep": "cpu", "ep_provider": "CPUExecutionProvider",
+    "ep_options": "{}", "threads": None, "pooling": "mean", "dim": 384, "params": 1,
+    "artifact_sha256": "a" * 64, "artifact_bytes": 1, "candidate_label": "minilm fp32 cpu",
+    "workload": "default", "batch_size": 1, "clients": 1, "arrival": "back_to_back",
+    "tokens_mean": 12.0, "tokens_p95": 18.0, "status": "complete", "error": None, "settled": True,
+    "min_span_s": 90.0, "evidence_span_s": 120.0, "launches": 20, "launches_failed": 0,
+    "requests": 2000, "latency_p50_ms": 8.0, "latency_p95_ms": 12.0, "latency_p99_ms": 13.0,
+    "latency_p95_low_ms": 12.0, "latency_p95_high_ms": 12.0, "launch_p95_ms": [12.0] * 20,
+    "throughput_texts_per_s": 300.0, "throughput_texts_per_s_low": 300.0,
+    "throughput_texts_per_s_high": 300.0, "launch_throughput_texts_per_s": [300.0] * 20,
+    "ep_nodes": 10, "nodes_total": 10, "ep_node_share": 1.0, "ep_partitions": 1,
+    "finite": True, "l2_norm_mean": 1.0, "l2_norm_max_error": 1e-7,
+    "similar_mean": 0.8, "similar_mean_low": 0.78, "similar_mean_high": 0.82,
+    "dissimilar_mean": 0.1, "dissimilar_mean_low": 0.08, "dissimilar_mean_high": 0.12,
+    "separation": 0.7, "separation_low": 0.65, "separation_high": 0.75,
+    "separation_auc": 0.995, "separation_auc_low": 0.98, "separation_auc_high": 0.999,
+    "parity_cosine_min": 1.0, "parity_cosine_mean": 1.0, "parity_bound": 0.9999,
+    "neighbour_overlap": 1.0, "neighbour_overlap_low": 0.99, "neighbour_overlap_high": 1.0,
+    "quality_dataset": "pairs", "machine_id": "m1", "cpu": "cpu", "cores": 2, "memory_bytes": 1,
+    "os": "Linux", "python": "3.11", "onnxruntime": "1.31.1", "environment": "{}",
+    "harness_version": "0.1.0", "git_commit": None,
+}  # fmt: skip
+
+STARTED = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def run_row(run_id: str = "r1", **changes: Any) -> dict[str, Any]:
+    """A complete run's row with every column; `p95_ms=X` sets all that follows from the launches' P95."""
+    row: dict[str, Any] = {column.name: None for column in RUN_COLUMNS}
+    row |= GOOD_RUN | {
+        "run_id": run_id,
+        "sweep_id": "s1",
+        "config_hash": run_id,
+        "started_at": STARTED,
+        "finished_at": STARTED + timedelta(seconds=120),
+        "schema_version": SCHEMA_VERSION,
+    }
+    if (p95_ms := changes.pop("p95_ms", None)) is not None:
+        names = ("latency_p95_ms", "latency_p95_low_ms", "latency_p95_high_ms")
+        row |= dict.fromkeys(names, float(p95_ms)) | {"launch_p95_ms": [float(p95_ms)] * 20}
+    return row | changes
+
+
+def launch_row(index: int = 0, *, p95_ms: float = 12.0, run_id: str = "r1", **changes: Any) -> dict[str, Any]:
+    """A complete launch's row: 100 requests, all of `p95_ms`."""
+    ns = round(p95_ms * 1e6)
+    return {
+        "launch_id": f"{run_id}-{index:04d}", "run_id": run_id, "sweep_id": "s1", "launch_index": index,
+        "round": index, "started_at": STARTED + timedelta(seconds=index), "schema_version": SCHEMA_VERSION,
+        "status": "complete", "error": None, "truncated": False, "pid": 1,
+        "total_ns": [ns] * 100, "tokenize_ns": [20_000] * 100, "infer_ns": [ns - 20_000] * 100,
+        "p50_ms": p95_ms, "p95_ms": p95_ms, "requests": 100, "throughput_texts_per_s": 1000 / p95_ms,
+        "cold_start_s": 0.4, "session_load_s": 0.2, "first_request_ms": 5.0, "peak_rss_bytes": 10**8,
+    } | changes  # fmt: skip
+
+
+@pytest.fixture
+def cli(world: Path, tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Run ``python -m MODULE WORDS…`` in an empty working directory, as a user would."""
+
+    def run(
+        *words: str, module: str = "harness", timeout: float = 300, **environment: str
+    ) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", module, *words],
+            cwd=tmp_path,
+            env={**os.environ, **environment},
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+        )
+
+    return run

@@ -1,0 +1,139 @@
+"""Data flows one way: a module imports only from stages before its own."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import harness
+
+PACKAGE = Path(harness.__file__).parent
+
+# config → candidate, workload → artifact → runtime, provider → measurement → environment, record →
+# store → decision → report, each module after all that it imports.
+ORDER = (
+    "harness",
+    "harness.errors",
+    "harness.units",
+    "harness.stats",
+    "harness.locks",
+    "harness.progress",
+    "harness.texts",
+    "harness.compose",
+    "harness.config",
+    "harness.candidate",
+    "harness.workload",
+    "harness.artifacts",
+    "harness.artifacts.manifest",
+    "harness.artifacts.pooling",
+    "harness.artifacts.verification",
+    "harness.artifacts.sources",
+    "harness.artifacts.build",
+    "harness.artifacts.fake",
+    "harness.artifacts.cache",
+    "harness.runtimes.base",
+    "harness.runtimes",
+    "harness.runtimes.onnxruntime",
+    "harness.runtimes.fake",
+    "harness.tokenizer",
+    "harness.provider",
+    "harness.measure",
+    "harness.measure.latency",
+    "harness.measure.resources",
+    "harness.measure.quality",
+    "harness.worker",
+    "harness.launch",
+    "harness.environment",
+    "harness.record",
+    "harness.summary",
+    "harness.store",
+    "harness.gates",
+    "harness.sweep",
+    "harness.decision",
+    "harness.terminal",
+    "harness.command",
+    "harness.decide",
+    "harness.__main__",
+)
+# Imported inside a function, where a name is turned into a runtime or a lazy attribute into its home.
+DISPATCH = {
+    "harness": {"harness.decision", "harness.provider", "harness.store"},
+    "harness.runtimes": {"harness.runtimes.onnxruntime", "harness.runtimes.fake"},
+}
+
+
+def module_name(path: Path) -> str:
+    parts = ("harness", *path.relative_to(PACKAGE).with_suffix("").parts)
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+MODULES = {module_name(path): path for path in sorted(PACKAGE.rglob("*.py"))}
+
+
+def imports_of(path: Path) -> set[str]:
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            modules = {f"{node.module}.{alias.name}" for alias in node.names}
+            found |= {name if name in MODULES else node.module for name in modules}
+    return {name for name in found if name.split(".")[0] == "harness"}
+
+
+def test_every_module_has_its_place_in_the_order() -> None:
+    assert sorted(ORDER) == sorted(MODULES)
+
+
+@pytest.mark.parametrize("name", ORDER)
+def test_a_module_imports_only_from_stages_before_its_own(name: str) -> None:
+    earlier = set(ORDER[: ORDER.index(name)]) | DISPATCH.get(name, set())
+    assert imports_of(MODULES[name]) <= earlier
+
+
+@pytest.mark.parametrize("name", [n for n in ORDER if n not in ("harness.compose",)])
+def test_only_the_composer_imports_hydra(name: str) -> None:
+    text = MODULES[name].read_text(encoding="utf-8")
+    assert "import hydra" not in text
+    assert "from hydra" not in text
+    assert "omegaconf" not in text.replace("hydra and omegaconf", "")
+
+
+HEAVY = ("torch", "transformers", "optimum", "sentence_transformers", "huggingface_hub", "matplotlib")
+
+
+def modules_after(statement: str) -> set[str]:
+    code = f"import sys\n{statement}\nprint('\\n'.join(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return {name.split(".")[0] for name in done.stdout.split()}
+
+
+def test_importing_the_package_imports_nothing_heavy() -> None:
+    loaded = modules_after("import harness")
+    assert loaded.isdisjoint({*HEAVY, "pandas", "scipy", "onnxruntime", "numpy", "hydra"})
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "import harness.worker, harness.runtimes.onnxruntime, harness.runtimes.fake, tokenizers",
+        "from harness import load_runs, load_launches, decide, EmbeddingProvider",
+        "import harness.sweep, harness.__main__",
+    ],
+)
+def test_neither_the_measuring_process_nor_its_parent_imports_torch(statement: str) -> None:
+    assert modules_after(statement).isdisjoint(HEAVY)
+
+
+def test_the_worker_imports_no_configuration_and_no_data_frames() -> None:
+    loaded = modules_after("import harness.worker, harness.runtimes.onnxruntime")
+    assert loaded.isdisjoint({"pydantic", "hydra", "omegaconf", "pandas", "pyarrow", "rich", "scipy"})
+
+
+def test_decide_is_the_function_whatever_was_imported_before() -> None:
+    code = "from harness.decision import Decision\nfrom harness import decide\nassert callable(decide)"
+    subprocess.run([sys.executable, "-c", code], check=True)
