@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import sys
@@ -36,10 +37,20 @@ def run_command(body: Callable[[], int]) -> int:
         if error.exit_code == ExitCode.DEFECT:
             traceback.print_exc()
         return error.exit_code
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            return _defect()
+        where = error.filename or "the temporary directory"
+        print(f"error: {where}: {error.strerror}; free space, or set TMPDIR", file=sys.stderr)  # noqa: T201
+        return ExitCode.STORAGE
     except Exception:
-        print("error: a defect of the harness; please report what follows", file=sys.stderr)  # noqa: T201
-        traceback.print_exc()
-        return ExitCode.DEFECT
+        return _defect()
+
+
+def _defect() -> int:
+    print("error: a defect of the harness; please report what follows", file=sys.stderr)  # noqa: T201
+    traceback.print_exc()
+    return ExitCode.DEFECT
 
 
 def _interrupt(number: int, _frame: FrameType | None) -> None:

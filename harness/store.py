@@ -176,7 +176,7 @@ def _replace(path: Path, content: bytes) -> None:
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
-            except OSError:
+            except BaseException:  # an interruption too leaves nothing half written
                 scratch.unlink(missing_ok=True)
                 raise
         scratch.chmod(0o644)

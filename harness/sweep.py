@@ -208,7 +208,7 @@ def _resume(run: Run, store: Store) -> None:
     stored = store.run_of(run.run_id)
     if run.artifact is None:
         return
-    if run.config.measure.force or (stored is not None and stored["status"] == "failed"):
+    if run.config.measure.force or (stored is not None and stored["status"] in ("failed", "timeout")):
         run.run_id = identity({"config": run.config_hash, "forced_at_ns": time.time_ns()})[:16]
         return
     run.launches = store.launches_of(run.run_id)

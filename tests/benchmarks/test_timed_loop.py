@@ -1,0 +1,78 @@
+"""What the harness's own loop costs: the timed loop against a bare `session.run` loop, same feeds.
+
+One process, one session, alternating blocks: each pair of blocks meets the same state of the machine,
+and only ratios are read. Run with ``make bench``.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from harness.artifacts.pooling import OUTPUT
+from harness.measure.latency import serve
+
+if TYPE_CHECKING:
+    import onnxruntime
+    from numpy.typing import NDArray
+    from pytest_benchmark.fixture import BenchmarkFixture
+
+    from harness.provider import EmbeddingProvider
+    from harness.runtimes.base import Tokens
+
+PAIRS = 120
+BLOCK = 20
+TEXT = "how do I reset the password of a shared calendar"
+
+
+class _InferenceOnly:
+    """A provider whose tokens are ready: what is left is the loop and the inference."""
+
+    def __init__(self, provider: EmbeddingProvider, tokens: Tokens) -> None:
+        self.session = provider.session
+        self.infer = provider.infer
+        self._tokens = tokens
+
+    def tokenize(self, _texts: list[str]) -> Tokens:
+        return self._tokens
+
+
+def _bare(session: onnxruntime.InferenceSession, feeds: dict[str, NDArray[np.int64]]) -> float:
+    times = []
+    for _ in range(BLOCK):
+        begin = time.perf_counter_ns()
+        session.run([OUTPUT], feeds)
+        times.append(time.perf_counter_ns() - begin)
+    return float(np.median(times))
+
+
+@pytest.mark.real
+def test_the_timed_loop_against_a_bare_loop(provider: EmbeddingProvider, benchmark: BenchmarkFixture) -> None:
+    tokens = provider.tokenize([TEXT])
+    feeds = {"input_ids": tokens.input_ids, "attention_mask": tokens.attention_mask}
+    feeds["token_type_ids"] = np.zeros_like(tokens.input_ids)
+    timed = _InferenceOnly(provider, tokens)
+    session = provider.session._session  # type: ignore[attr-defined]  # the same session, called barely
+
+    def pairs() -> list[float]:
+        ratios = []
+        for pair in range(PAIRS + 5):
+            blocks = {}
+            for name in ("bare", "timed") if pair % 2 else ("timed", "bare"):
+                if name == "bare":
+                    blocks[name] = _bare(session, feeds)
+                else:
+                    samples = serve(timed, [], [[TEXT]] * BLOCK)  # type: ignore[arg-type]
+                    blocks[name] = float(np.median(samples.total_ns))
+            ratios.append(blocks["timed"] / blocks["bare"])
+        return ratios[5:]
+
+    ratios = benchmark.pedantic(pairs, rounds=1, iterations=1)
+    low, middle, high = np.quantile(ratios, [0.25, 0.5, 0.75])
+    print(
+        f"\ntimed / bare, median of {PAIRS} pairs of {BLOCK}: {middle:.3f} (quartiles {low:.3f}–{high:.3f})"
+    )
+    assert 0.9 < middle < 1.1, "the loop itself must not show in what it measures"
