@@ -178,7 +178,8 @@ def decide(runs: pd.DataFrame, policy: str | PolicyConfig = "default") -> Decisi
     best = candidates[0]
     chosen = best if best.verdict in ("GO", "CONDITIONAL_GO") else None
     steps = [NEXT_STEPS[best.verdict]]
-    steps += [f"`{command}`" for c in candidates if c is chosen or not chosen for command in c.missing]
+    wanted = [c for c in candidates if c is chosen or c.verdict == best.verdict == "INCONCLUSIVE"]
+    steps += [f"`{command}`" for c in wanted for command in c.missing]
     machine = {name: _plain(rows[0][name]) for name in ("machine_id", "cpu", "cores", "os")}
     return Decision(
         verdict=best.verdict,
@@ -210,13 +211,13 @@ def gate_cells(result: GateResult) -> tuple[str, str, str, str, str, str, str]:
             "",
             status,
         )
-    distance = "" if result.distance is None else f"{result.distance:+.4g}"
+    distance = "" if result.distance is None else f"{result.distance + 0.0:+.4g}"
     return (
         gate.tier,
         gate.label,
         f"{gate.op} {gate.bound:g}{quantile}",
         _number(result.value),
-        f"{_number(result.low)}–{_number(result.high)}" if result.low != result.high else "",
+        f"{_number(result.low, 3)}–{_number(result.high, 3)}" if result.low != result.high else "",
         distance,
         status,
     )
@@ -536,10 +537,11 @@ def _null(first: Any, second: Any) -> bool:
     return _plain(first) is None and _plain(second) is None
 
 
-def _number(value: float | None) -> str:
+def _number(value: float | None, digits: int = 4) -> str:
+    """A figure in significant digits."""
     if value is None:
         return "?"
-    return f"{value:.1e}" if 0 < abs(value) < 1e-4 else f"{value:.4g}"
+    return f"{value:.1e}" if 0 < abs(value) < 1e-4 else f"{value:.{digits}g}"
 
 
 def _cell(text: str) -> str:

@@ -55,13 +55,13 @@ def print_run(console: Console, row: dict[str, Any]) -> None:
 def print_runs(console: Console, rows: Sequence[dict[str, Any]]) -> None:
     """The runs of a sweep, a line each."""
     table = _table("runs")
-    table.add_column("candidate", overflow="fold")
-    table.add_column("workload")
+    table.add_column("candidate", overflow="fold", min_width=10)
+    table.add_column("workload", overflow="fold")
     for name in ("batch", "n", "P50 ms", "P95 ms", "interval", "texts/s"):
         table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("status", no_wrap=True)
+    table.add_column("", no_wrap=True)
     for row in rows:
-        failed = f", {row['launches_failed']} failed" if row["launches_failed"] else ""
+        failed = f"{row['launches_failed']} failed" if row["launches_failed"] else ""
         table.add_row(
             Text(str(row["candidate_label"])),
             str(row["workload"]),
@@ -71,7 +71,7 @@ def print_runs(console: Console, rows: Sequence[dict[str, Any]]) -> None:
             _number(row["latency_p95_ms"]),
             _interval(row["latency_p95_low_ms"], row["latency_p95_high_ms"]),
             _number(row["throughput_texts_per_s"], digits=0),
-            f"{row['status']}{failed}",
+            Text(failed if row["status"] == "complete" else row["status"], style="yellow"),
         )
     console.print(table)
     for row in rows:

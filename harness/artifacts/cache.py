@@ -193,8 +193,8 @@ def _publish(target: Path, manifest: Manifest, root: Path, index: Path) -> Artif
 
 
 def _fake(recipe: Recipe, target: Path) -> dict[str, Any]:
-    checked = verification_texts(recipe.model.max_length)
-    return fake.write_files(target, recipe.model.dim, list(quality_texts()), checked)
+    model = recipe.model
+    return fake.write_files(target, model.dim, model.max_length, verification_texts(model.max_length))
 
 
 def _export(recipe: Recipe, files: ModelFiles, target: Path, tell: Tell) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from harness.artifacts.fake import fake_vectors
+from harness.artifacts.fake import fake_vectors, read_topics
 from harness.runtimes.base import Placement
 from harness.units import NS_PER_MS
 
@@ -32,7 +32,9 @@ FAILS_AT_REQUEST = 30
 class FakeSession:
     """Plays a script; vectors are a pure function of the tokens."""
 
-    def __init__(self, dim: int, script: dict[str, Any], launch_index: int | None) -> None:
+    def __init__(
+        self, dim: int, topics: dict[str, int], script: dict[str, Any], launch_index: int | None
+    ) -> None:
         infer_ms = script["infer_ms"]
         if infer_ms and isinstance(infer_ms[0], list):
             infer_ms = infer_ms[(launch_index or 0) % len(infer_ms)]
@@ -41,6 +43,7 @@ class FakeSession:
         behaviours = script["launches"]
         self._behaviour = "ok" if launch_index is None else behaviours[min(launch_index, len(behaviours) - 1)]
         self._dim = dim
+        self._topics = topics
         self._now_ns = 0
         self._requests = 0
 
@@ -52,7 +55,7 @@ class FakeSession:
         self._now_ns += self._tokenize_ns + next(self._durations_ns)
         lengths = tokens.attention_mask.sum(axis=1)
         ids = [row[:n].tolist() for row, n in zip(tokens.input_ids, lengths, strict=True)]
-        vectors = fake_vectors(ids, self._dim)
+        vectors = fake_vectors(ids, self._dim, self._topics)
         if self._behaviour == "nan":
             vectors[0, 0] = np.nan
         return vectors
@@ -82,4 +85,5 @@ def _misbehave(behaviour: str) -> None:
 def load(artifact: Artifact, options: SessionOptions) -> FakeSession:
     """A scripted session."""
     script = {**DEFAULT_SCRIPT, **(options.script or {})}
-    return FakeSession(artifact.manifest.dim, script, options.launch_index)
+    topics = read_topics(artifact.path)
+    return FakeSession(artifact.manifest.dim, topics, script, options.launch_index)

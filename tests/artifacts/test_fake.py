@@ -1,0 +1,78 @@
+"""The fake artifact: a real tokenizer and vectors that are a pure function of the tokens."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+import tokenizers
+
+from harness.artifacts.cache import Recipe, prepare
+from harness.artifacts.fake import VOCABULARY, fake_vectors
+from harness.artifacts.manifest import problems_of, read_artifact
+from harness.config import load_model
+from harness.provider import prepare_artifact
+from harness.stats import cosines
+from harness.texts import quality_texts
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from harness.artifacts.manifest import Artifact
+
+
+def test_vectors_are_a_pure_function_of_the_tokens() -> None:
+    ids = [[1, 7, 2], [1, 8, 9, 2]]
+    np.testing.assert_array_equal(fake_vectors(ids, 16), fake_vectors(ids, 16))
+    np.testing.assert_array_equal(fake_vectors(ids, 16)[1:], fake_vectors(ids[1:], 16))
+
+
+@pytest.mark.parametrize("dim", [2, 32, 384])
+def test_vectors_have_the_asked_shape_and_length_one(dim: int) -> None:
+    vectors = fake_vectors([[1, 2], [1, 5, 2], [1, 5, 6, 7, 2]], dim)
+    assert vectors.shape == (3, dim)
+    assert vectors.dtype == np.float32
+    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1.0, atol=1e-6)
+
+
+def test_texts_that_share_words_are_nearer_than_texts_that_share_none() -> None:
+    text, near, far = fake_vectors([[10, 11, 12, 13], [10, 11, 12, 99], [50, 51, 52, 53]], 384)
+    assert cosines(text[None], near[None])[0] > 0.5
+    assert abs(cosines(text[None], far[None])[0]) < 0.25
+
+
+def test_the_artifact_is_whole_and_says_that_its_vectors_are_made_up(fake_artifact: Artifact) -> None:
+    assert read_artifact(fake_artifact.path) == fake_artifact
+    assert problems_of(fake_artifact) == []
+    assert fake_artifact.manifest.opset is None
+    assert fake_artifact.manifest.source == "fake"
+    assert "fake" in fake_artifact.manifest.reference_by
+
+
+def test_its_reference_is_what_the_tokens_of_the_quality_texts_give(fake_artifact: Artifact) -> None:
+    tokenizer = tokenizers.Tokenizer.from_file(str(fake_artifact.tokenizer))
+    ids = [tokenizer.encode(text).ids for text in quality_texts()[:8]]
+    np.testing.assert_array_equal(fake_artifact.reference()[:8], fake_vectors(ids, 384))
+    assert fake_artifact.reference().shape == (len(quality_texts()), 384)
+
+
+def test_building_twice_gives_the_same_bytes(fake_artifact: Artifact, tmp_path: Path) -> None:
+    recipe = Recipe(load_model("minilm"), "fp32", "fake")
+    again = prepare(recipe, check=lambda _: None, tell=lambda *_: None, root=tmp_path)
+    assert again.path != fake_artifact.path
+    assert again.sha256 == fake_artifact.sha256
+    assert problems_of(again) == []
+
+
+def test_the_vocabulary_stays_within_its_limit(fake_artifact: Artifact) -> None:
+    tokenizer = tokenizers.Tokenizer.from_file(str(fake_artifact.tokenizer))
+    assert 1_000 < tokenizer.get_vocab_size() <= VOCABULARY
+
+
+@pytest.mark.parametrize("max_length", [8, 64, 256, 512, 32_768])
+def test_it_can_be_built_and_verified_whatever_the_model_reads(tmp_path: Path, max_length: int) -> None:
+    model = load_model("minilm").model_copy(update={"max_length": max_length, "dim": 8})
+    artifact = prepare_artifact(Recipe(model, "fp32", "fake"), tell=lambda *_: None, root=tmp_path)
+    assert artifact.manifest.max_length == max_length
+    assert artifact.verification().shape[1] == 8
