@@ -46,12 +46,15 @@ def options_of(group: str) -> list[str]:
 def compose(argv: Sequence[str]) -> list[dict[str, Any]]:
     """Every configuration that `argv` describes, as plain values: one, or each job of a sweep.
 
+    Each holds, under ``words``, the words that describe it alone.
+
     Hydra's own flags are Hydra's: ``--help`` and ``--cfg`` print what they print, and none is returned.
 
     Raises:
         BadInputError: an unknown group, option or key, or a word that Hydra's grammar cannot read.
     """
     import hydra
+    from hydra.core.hydra_config import HydraConfig
     from hydra.errors import HydraException
     from omegaconf import DictConfig, OmegaConf
     from omegaconf.errors import OmegaConfBaseException
@@ -62,7 +65,8 @@ def compose(argv: Sequence[str]) -> list[dict[str, Any]]:
     def collect(config: DictConfig) -> None:
         plain = OmegaConf.to_container(config, resolve=True)
         assert isinstance(plain, dict)
-        collected.append({str(key): value for key, value in plain.items()})
+        task = [_unquoted(word) for word in HydraConfig.get().overrides.task]
+        collected.append({**{str(key): value for key, value in plain.items()}, "words": task})
 
     words = quote_paths(argv)
     with tempfile.TemporaryDirectory(prefix="harness-hydra-") as scratch:
@@ -88,6 +92,14 @@ def quote_paths(argv: Sequence[str]) -> list[str]:
             word = f"{key}='{escaped}'"  # noqa: PLW2901
         quoted.append(word)
     return quoted
+
+
+def _unquoted(word: str) -> str:
+    """A word as `quote_paths` found it."""
+    key, _, value = word.partition("=")
+    if key in PATH_KEYS and len(value) > 1 and value[0] == value[-1] == "'":
+        word = f"{key}={value[1:-1]}".replace("\\'", "'")
+    return word
 
 
 def _register_presets() -> None:

@@ -177,15 +177,18 @@ class GateConfig(_Schema):
     tier: Tier
     metric: Metric
     op: Op
-    bound: float
+    bound: Annotated[float, Field(allow_inf_nan=False)]
     label: str
     at: AtConfig = AtConfig()
     launch_quantile: Annotated[float, Field(gt=0, lt=1)] | None = None
 
     @model_validator(mode="after")
     def _quantiles_belong_to_launches(self) -> GateConfig:
-        if (self.metric in LAUNCH_METRICS) != (self.launch_quantile is not None):
+        per_launch = self.metric in LAUNCH_METRICS
+        if per_launch != (self.launch_quantile is not None):
             raise ValueError(f"launch_quantile belongs to {' and '.join(LAUNCH_METRICS)}, and to them alone")
+        if per_launch and self.op not in ("<", ">"):
+            raise ValueError(f"op '{self.op}': {self.metric} takes < or >; a launch at the bound is over it")
         return self
 
     @property
@@ -232,6 +235,7 @@ class Config(_Schema):
     batch_size: Annotated[int, Field(ge=1, le=4096)]
     threads: Annotated[int, Field(ge=1, le=1024)] | None
     results: str
+    words: list[str] = Field(default_factory=list)
 
     @model_validator(mode="after")
     def _parts_fit_together(self) -> Config:

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shlex
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from harness.config import PolicyConfig, load_policy
 from harness.errors import BadInputError, ExitCode
-from harness.gates import GateResult, as_number, ask
+from harness.gates import GateResult, as_number, ask, text_of
+from harness.record import RUN_COLUMNS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -134,18 +136,19 @@ class Decision:
 
     def to_markdown(self) -> str:
         """The record as a page a person reads."""
-        pick = f": {self.chosen}" if self.chosen else ""
+        pick = f": {_cell(self.chosen)}" if self.chosen else ""
         lines = [f"# {self.verdict}{pick}", ""]
-        lines += [f"- {reason}" for reason in self.reasons]
+        lines += [f"- {_cell(reason)}" for reason in self.reasons]
         if self.fallback:
-            lines.append(f"- Fallback: {self.fallback}.")
+            lines.append(f"- Fallback: {_cell(self.fallback)}.")
         lines += [f"- Evidence: {self.evidence}. Policy: {self.policy}."]
         lines += [f"- Next: {step}" for step in self.next_steps]
         if self.machine:
-            lines += [f"- Machine: {', '.join(f'{k} {v}' for k, v in self.machine.items())}."]
+            lines += [f"- Machine: {_cell(', '.join(f'{k} {v}' for k, v in self.machine.items()))}."]
         for candidate in self.candidates:
             lines += ["", f"## {_cell(candidate.label)}: {candidate.verdict}", ""]
-            lines += [f"- {line}" for line in (*candidate.reasons, *candidate.provisional, *candidate.notes)]
+            told = (*candidate.reasons, *candidate.provisional, *candidate.notes)
+            lines += [f"- {_cell(line)}" for line in told]
             lines += [f"- Missing: `{command}`" for command in candidate.missing]
             lines += ["", "| tier | gate | bound | value | interval | distance | result |"]
             lines += ["|---|---|---|---|---|---|---|"]
@@ -168,7 +171,7 @@ def decide(runs: pd.DataFrame, policy: str | PolicyConfig = "default") -> Decisi
     rows = _checked(runs)
     groups: dict[str, list[Row]] = {}
     for row in rows:
-        groups.setdefault(json.dumps([_plain(row[name]) for name in _IDENTITY]), []).append(row)
+        groups.setdefault(candidate_key(row), []).append(row)
     candidates = tuple(
         sorted(
             (_judge(groups[key], policy) for key in sorted(groups)),
@@ -202,15 +205,8 @@ def gate_cells(result: GateResult) -> tuple[str, str, str, str, str, str, str]:
     if result.n is not None and result.over is not None:
         status += f", {result.over}/{result.n} over"
     if gate.metric == "finite":
-        return (
-            gate.tier,
-            gate.label,
-            "yes",
-            {1.0: "yes", 0.0: "no"}.get(result.value or 0.0, "?"),
-            "",
-            "",
-            status,
-        )
+        shown = "?" if result.value is None else "yes" if result.value else "no"
+        return (gate.tier, gate.label, "yes", shown, "", "", status)
     distance = "" if result.distance is None else f"{result.distance + 0.0:+.4g}"
     return (
         gate.tier,
@@ -225,44 +221,41 @@ def gate_cells(result: GateResult) -> tuple[str, str, str, str, str, str, str]:
 
 def command_for(row: Mapping[str, Any], **changes: Any) -> str:
     """The command that measures a run's candidate, with some keys changed."""
-    words = {name: row[name] for name in ("model", "precision", "runtime", "ep", "workload")}
-    words |= {"batch_size": row["batch_size"], "threads": _plain(row["threads"]), **changes}
-    defaults = {
-        "precision": "fp32",
-        "runtime": "onnxruntime",
-        "workload": "default",
-        "batch_size": 1,
-        "threads": None,
-    }
-    shown = [f"{k}={v}" for k, v in words.items() if k not in defaults or v != defaults[k]]
-    return f"python -m harness {' '.join(shown)}"
+    if command := text_of(row["command"], ""):
+        words = dict(word.partition("=")[::2] for word in shlex.split(command)[3:])
+    else:
+        words = {name: str(row[name]) for name in ("model", "precision", "runtime", "ep", "workload")}
+        words["batch_size"] = str(row["batch_size"])
+        if (threads := _plain(row["threads"])) is not None:
+            words["threads"] = str(threads)
+    words |= {name: str(value) for name, value in changes.items()}
+    defaults = {"precision": "fp32", "runtime": "onnxruntime", "workload": "default", "batch_size": "1"}
+    shown = [f"{name}={value}" for name, value in words.items() if defaults.get(name) != value]
+    return shlex.join(["python", "-m", "harness", *shown])
+
+
+def candidate_key(row: Mapping[str, Any]) -> str:
+    """What makes two rows' candidates the same, as text."""
+    return json.dumps([_plain(row[name]) for name in _IDENTITY])
 
 
 def candidate_rows(runs: pd.DataFrame, like: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     """The runs of the same candidates, on the same machine, as the rows of `like`."""
-    wanted = {json.dumps([_plain(row[n]) for n in (*_IDENTITY, "machine_id")]) for row in like}
-    keys = [
-        json.dumps([_plain(row[n]) for n in (*_IDENTITY, "machine_id")]) for row in runs.to_dict("records")
-    ]
-    return runs[[key in wanted for key in keys]]
+    wanted = {(candidate_key(row), row["machine_id"]) for row in like}
+    return runs[[(candidate_key(row), row["machine_id"]) in wanted for row in rows_of(runs)]]
+
+
+def rows_of(runs: pd.DataFrame) -> list[Row]:
+    """A frame's rows as mappings."""
+    return [{str(name): value for name, value in row.items()} for row in runs.to_dict("records")]
 
 
 def _checked(runs: pd.DataFrame) -> list[Row]:
-    needed = {
-        *_IDENTITY,
-        *_SAME_EVIDENCE,
-        "run_id",
-        "machine_id",
-        "status",
-        "launch_p95_ms",
-        "config_hash",
-    }
-    if missing := sorted(needed - set(runs.columns)):
+    if missing := sorted({column.name for column in RUN_COLUMNS} - set(runs.columns)):
         raise BadInputError(f"the runs lack the columns {', '.join(missing)}; read them with load_runs")
     if runs.empty:
         raise BadInputError("no runs to decide on; measure first: python -m harness model=minilm ep=cpu")
-    records = [{str(k): v for k, v in row.items()} for row in runs.to_dict("records")]
-    rows: list[Row] = sorted(records, key=lambda row: str(row["run_id"]))
+    rows = sorted(rows_of(runs), key=lambda row: str(row["run_id"]))
     ids = [row["run_id"] for row in rows]
     if (
         twice := sorted({run_id for run_id in ids if ids.count(run_id) > 1})
@@ -284,7 +277,7 @@ def _judge(rows: list[Row], policy: PolicyConfig) -> CandidateVerdict:
         ask(gate, _run_at(current, gate.at.workload, gate.at.batch_size)) for gate in policy.gates
     )
     read = [row for row in current if _is_read(row, policy)]
-    newest = max(current, key=lambda row: (row["started_at"], row["run_id"]))
+    newest = _newest_first(current)[0]
     blocks, unknowns = _guards(read, policy)
     musts = [r for r in results if r.gate.tier == "must"]
     targets = [r for r in results if r.gate.tier == "should" and r.gate.metric == "latency_p95_ms"]
@@ -302,6 +295,11 @@ def _judge(rows: list[Row], policy: PolicyConfig) -> CandidateVerdict:
         reasons = [f"all {len(musts)} must gates and the latency target pass"]
     elif verdict == "CONDITIONAL_GO":
         reasons.insert(0, f"all {len(musts)} must gates pass, the latency target does not")
+    notes += [
+        f"the run at {row['workload']}, batch {row['batch_size']} was interrupted: {command_for(row)} goes on"
+        for row in read
+        if row["status"] == "interrupted"
+    ]
     notes += _open_shoulds(results)
     notes += _disagreement(results)
     latency = next((r for r in results if r.gate.metric == "latency_p95_ms"), None)
@@ -317,14 +315,14 @@ def _judge(rows: list[Row], policy: PolicyConfig) -> CandidateVerdict:
         model=str(newest["model"]),
         latency_p95_ms=None if main is None else as_number(main["latency_p95_ms"]),
         separation_auc=None if main is None else as_number(main["separation_auc"]),
-        run_ids=tuple(str(row["run_id"]) for row in read),
+        run_ids=tuple(str(row["run_id"]) for row in read if row["status"] != "unavailable"),
     )
 
 
 def _current_evidence(rows: list[Row]) -> tuple[list[Row], list[str]]:
     """The newest run at each place, of the newest artifact and versions; the rest is told, not read."""
     measured = [row for row in rows if row["status"] != "unavailable"] or rows
-    newest = max(measured, key=lambda row: (row["started_at"], row["run_id"]))
+    newest = _newest_first(measured)[0]
     same = [
         row
         for row in measured
@@ -335,16 +333,23 @@ def _current_evidence(rows: list[Row]) -> tuple[list[Row], list[str]]:
         count = len(measured) - len(same)
         notes.append(f"{count} older run(s) of another artifact or version are not read")
     current: dict[tuple[Any, ...], Row] = {}
-    for row in sorted(same, key=lambda row: (row["started_at"], row["run_id"])):
-        current[_place(row)] = row
-    for row in current.values():
-        others = sum(other["config_hash"] == row["config_hash"] for other in same) - 1
-        if others > 0:
+    for row in _newest_first(same):
+        current.setdefault(_place(row), row)
+    for place, row in current.items():
+        where = f"{row['workload']}, batch {row['batch_size']}"
+        here = [other for other in same if _place(other) == place and other is not row]
+        again = sum(other["config_hash"] == row["config_hash"] for other in here)
+        if again:
+            notes.append(f"{again} other run(s) of the same thing exist at {where}; the newest is read")
+        if len(here) > again:
             notes.append(
-                f"{others} other run(s) of the same thing exist at {row['workload']}, batch "
-                f"{row['batch_size']}; the newest is read"
+                f"{len(here) - again} other run(s), set up otherwise, exist at {where}; the newest is read"
             )
     return list(current.values()), notes
+
+
+def _newest_first(rows: list[Row]) -> list[Row]:
+    return sorted(rows, key=lambda row: (row["started_at"], row["run_id"]), reverse=True)
 
 
 def _place(row: Row) -> tuple[Any, ...]:
@@ -366,15 +371,24 @@ def _guards(rows: list[Row], policy: PolicyConfig) -> tuple[list[str], list[str]
     for row in rows:
         where = f"{row['workload']}, batch {row['batch_size']}"
         if row["status"] in ("failed", "timeout"):
-            blocks.append(f"the run failed at {where}: {row['error']}; anew: "
+            blocks.append(f"the run failed at {where}: {text_of(row['error'], 'no reason known')}; anew: "
                           f"{command_for(row, **{'measure.force': 'true'})}")  # fmt: skip
             continue
         if row["weights"] != "trained":
             unknowns.append(f"weights are {row['weights']}: quality means nothing")
         if row["status"] == "unavailable":
             continue
-        if failed := int(row["launches_failed"]):
-            blocks.append(f"{failed} of {row['launches']} launches failed at {where} ({row['error']}); anew: "
+        finite = as_number(row["finite"])
+        if finite is None and row["weights"] == "trained":
+            unknowns.append(f"whether all values are finite is unknown at {where}")
+        elif finite == 0:
+            blocks.append(f"a vector is not finite at {where}")
+        failed = as_number(row["launches_failed"])
+        if failed is None:
+            unknowns.append(f"whether launches failed is unknown at {where}")
+        elif failed:
+            error = text_of(row["error"], "no reason known")
+            blocks.append(f"{failed:.0f} of {row['launches']} launches failed at {where} ({error}); anew: "
                           f"{command_for(row, **{'measure.force': 'true'})}")  # fmt: skip
         share = as_number(row["ep_node_share"])
         if share is None:
@@ -482,7 +496,7 @@ def _overall_reasons(
             others = ", ".join(c.label for c in equals)
             reasons.append(f"picked by {policy.objective.replace('_', ' ')} before {others}")
         if best.verdict == "CONDITIONAL_GO":
-            tried = {c.model for c in candidates}
+            tried = {c.model for c in candidates if c.run_ids}
             untried = [model for model in policy.paths if model not in tried]
             if untried:
                 reasons.append(f"alternatives not measured yet: {', '.join(untried)}")
@@ -493,16 +507,17 @@ def _overall_reasons(
 def _fallback(rows: list[Row], policy: PolicyConfig) -> str | None:
     if policy.fallback is None:
         return None
-    text = policy.fallback.sentence
-    for row in rows:
-        if row["model"] == policy.fallback.model and row["ep"] == policy.fallback.ep:
-            p50, p95 = as_number(row["latency_p50_ms"]), as_number(row["latency_p95_ms"])
-            if p50 is not None and p95 is not None:
-                text += f"; measured here: {p50:.0f} ms median, {p95:.0f} ms P95"
-                if row["weights"] != "trained":
-                    text += f" with {row['weights']} weights"
-                break
-    return text
+    text, fallback = policy.fallback.sentence, policy.fallback
+    latency = next((gate.at for gate in policy.gates if gate.metric == "latency_p95_ms"), None)
+    mine = [row for row in rows if row["model"] == fallback.model and row["ep"] == fallback.ep]
+    row = None if latency is None else _run_at(_newest_first(mine), latency.workload, latency.batch_size)
+    if row is None:
+        return text
+    p50, p95 = as_number(row["latency_p50_ms"]), as_number(row["latency_p95_ms"])
+    if p50 is None or p95 is None:
+        return text
+    weights = "" if row["weights"] == "trained" else f" with {row['weights']} weights"
+    return f"{text}; measured here: {p50:.0f} ms median, {p95:.0f} ms P95{weights}"
 
 
 def _gate_record(result: GateResult) -> dict[str, Any]:

@@ -37,6 +37,7 @@ class ExitCode(IntEnum):
     CONDITIONAL_GO = 10
     NO_GO = 11
     INCONCLUSIVE = 12
+    REGRESSION = 13
     INTERRUPTED = 130
 
 

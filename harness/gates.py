@@ -63,7 +63,7 @@ def ask(gate: GateConfig, run: Mapping[str, Any] | None) -> GateResult:
     if run is None:
         return GateResult(gate, "NOT_MEASURED", reason=f"no run at {_place(gate)}")
     if run["status"] == "unavailable":
-        return GateResult(gate, "NOT_MEASURED", reason=str(run["error"] or "unavailable"))
+        return GateResult(gate, "NOT_MEASURED", reason=text_of(run["error"], "unavailable"))
     if gate.metric in LAUNCH_METRICS:
         return ask_launches(gate, run[_LAUNCH_COLUMN[gate.metric]])
     value = as_number(run[gate.metric])
@@ -84,10 +84,12 @@ def ask_launches(gate: GateConfig, launch_values: Sequence[float] | Any) -> Gate
     """Ask a per-launch gate of one value a launch; see `harness.stats.gate_verdict`."""
     assert gate.launch_quantile is not None
     quantile = gate.launch_quantile
-    values = np.asarray([] if launch_values is None else launch_values, dtype=np.float64)
+    values = np.asarray(launch_values if np.iterable(launch_values) else [], dtype=np.float64)
     if values.size == 0:
         return GateResult(gate, "NOT_MEASURED", n=0, reason="no launch")
-    sign = -1.0 if gate.op in (">", ">=") else 1.0
+    sign = -1.0 if gate.op == ">" else 1.0
+    if np.isnan(values).any() or (sign < 0 and np.isinf(values).any()):
+        return GateResult(gate, "NOT_MEASURED", n=int(values.size), reason="a launch's value is no number")
     signed, bound = sign * values, sign * gate.bound
     verdict = stats.gate_verdict(signed, bound, launch_quantile=quantile)
     interval = stats.launch_interval(signed, launch_quantile=quantile)
@@ -113,6 +115,11 @@ def as_number(value: Any) -> float | None:
     except (TypeError, ValueError):
         return None
     return number if math.isfinite(number) else None
+
+
+def text_of(value: Any, otherwise: str) -> str:
+    """A cell as text; `otherwise` for null of any kind."""
+    return value if isinstance(value, str) and value else otherwise
 
 
 def _holds(value: float, gate: GateConfig) -> bool:

@@ -66,6 +66,7 @@ params int64? - parameters of the model
 artifact_sha256 string? - of the artifact's manifest
 artifact_bytes int64? bytes graph and tokenizer on disk
 candidate_label string - short name for tables
+command string? - that measures this run
 workload string - name
 batch_size int64 texts in a request
 clients int64 callers at once

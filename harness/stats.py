@@ -6,6 +6,8 @@ launch depend on each other: 1,000 samples of one process say little about the n
 
 from __future__ import annotations
 
+import bisect
+import itertools
 import math
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
@@ -46,7 +48,7 @@ def nearest_rank(values: ArrayLike, share: float) -> float:
     if not 0.0 < share <= 1.0:
         raise ValueError(f"share must lie in (0, 1], not {share}")
     # The subtraction keeps 0.95 * 100 = 95.00000000000001 from becoming rank 96.
-    return float(ordered[math.ceil(share * ordered.size - 1e-9) - 1])
+    return float(ordered[max(math.ceil(share * ordered.size - 1e-9), 1) - 1])
 
 
 def log_e_value(k: int, n: int, q: float) -> float:
@@ -118,6 +120,10 @@ def gate_verdict(
     values = np.asarray(launch_values, dtype=np.float64)
     if np.isnan(values).any():
         raise ValueError("a launch value is NaN: a failed launch is +inf, an unknown one is left out")
+    if math.isnan(bound):
+        raise ValueError("the bound is NaN")
+    if not (0.0 < alpha < 1.0 and 0.0 < launch_quantile < 1.0):
+        raise ValueError(f"alpha={alpha} and launch_quantile={launch_quantile} must lie in (0, 1)")
     n = values.size
     q = 1.0 - launch_quantile
     over = int(np.count_nonzero(values >= bound))
@@ -169,8 +175,13 @@ def _largest_passing(n: int, q: float, alpha: float) -> int | None:
 
 
 def launches_to_pass(launch_quantile: float, *, alpha: float = ALPHA) -> int:
-    """How many launches, all under the bound, a PASS takes: 6 at 0.5, 17 at 0.8, 36 at 0.9."""
-    return _first_settled(0, 0, launch_quantile, alpha, most=100_000) or 0
+    """How many launches, all under the bound, a PASS takes: 6 at 0.5, 17 at 0.8, 36 at 0.9.
+
+    Over 100,000 where that many would not do.
+    """
+    most = 100_000
+    found = _first_settled(0, 0, launch_quantile, alpha, most=most)
+    return most + 1 if found is None else found
 
 
 def launches_to_settle(
@@ -288,7 +299,7 @@ def bounded_mean_interval(values: ArrayLike, *, alpha: float = ALPHA) -> Interva
     from scipy.optimize import brentq
 
     sample = np.asarray(values, dtype=np.float64)
-    if sample.size == 0 or sample.min() < 0.0 or sample.max() > 1.0:
+    if sample.size == 0 or not (sample.min() >= 0.0 and sample.max() <= 1.0):
         raise ValueError("bounded_mean_interval needs values in [0, 1]")
     mean = float(sample.mean())
     budget = math.log(2.0 / alpha) / sample.size
@@ -302,8 +313,10 @@ def bounded_mean_interval(values: ArrayLike, *, alpha: float = ALPHA) -> Interva
         return kl - budget
 
     edge = 1e-12
-    low = 0.0 if mean <= edge else float(brentq(excess, edge, mean))
-    high = 1.0 if mean >= 1.0 - edge else float(brentq(excess, mean, 1.0 - edge))
+    # A root nearer to 0 or 1 than the edge is taken to be there.
+    low = 0.0 if mean <= edge or excess(edge) <= 0 else float(brentq(excess, edge, mean))
+    top = 1.0 - edge
+    high = 1.0 if mean >= top or excess(top) <= 0 else float(brentq(excess, mean, top))
     return Interval(low, high)
 
 
@@ -353,3 +366,40 @@ def _nearest(matrix: NDArray[np.float32], neighbours: int) -> NDArray[np.intp]:
     similarity = matrix @ matrix.T
     np.fill_diagonal(similarity, -np.inf)
     return np.argpartition(-similarity, neighbours, axis=1)[:, :neighbours]
+
+
+def shift_interval(first: ArrayLike, second: ArrayLike, *, alpha: float = ALPHA) -> Interval:
+    """Interval of how far `second` lies above `first`: Hodges-Lehmann's, from the exact rank-sum test.
+
+    The differences second - first of all pairs are sorted, D₍₁₎ … D₍ₘₙ₎; with c the largest count for
+    which P(U ≤ c) ≤ α/2 under equality, the interval is [D₍c+1₎, D₍mn-c₎] (Hollander, Wolfe & Chicken
+    2014, Nonparametric Statistical Methods, §4.3). Distribution-free for a shift. An end is None
+    where the samples are too few for it (under 4 and 4 at 0.05).
+
+    Raises:
+        ValueError: a value is not finite.
+    """
+    a, b = np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64)
+    if not (np.isfinite(a).all() and np.isfinite(b).all()):
+        raise ValueError("shift_interval needs finite values")
+    if a.size == 0 or b.size == 0:
+        return Interval(None, None)
+    ways = math.comb(a.size + b.size, a.size)
+    tail = [total / ways for total in itertools.accumulate(_rank_sum_counts(a.size, b.size))]
+    cut = bisect.bisect_right(tail, alpha / 2) - 1
+    if cut < 0:
+        return Interval(None, None)
+    differences = np.sort((b[:, None] - a[None, :]).ravel())
+    return Interval(float(differences[cut]), float(differences[differences.size - cut - 1]))
+
+
+def _rank_sum_counts(m: int, n: int) -> list[int]:
+    """How many of the C(m+n, m) arrangements give each U = 0 … mn: the Gaussian binomial's coefficients."""
+    counts = [1] + [0] * (m * n)
+    for i in range(1, m + 1):
+        # Multiply by (1 - x^(n+i)) and divide by (1 - x^i), in place.
+        for u in range(m * n, n + i - 1, -1):
+            counts[u] -= counts[u - n - i]
+        for u in range(i, m * n + 1):
+            counts[u] += counts[u - i]
+    return counts

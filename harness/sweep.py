@@ -7,6 +7,7 @@ that was under way, and the same command goes on from there: evidence is pooled,
 from __future__ import annotations
 
 import json
+import shlex
 import tempfile
 import time
 from dataclasses import asdict, dataclass, field
@@ -88,21 +89,23 @@ class Run:
         return ask_launches(gate, launch_values(gate.metric, self.launches))
 
     def settled(self) -> bool:
-        """Whether the evidence suffices: every gate is decided, or the number asked for is there."""
-        n = len(self.launches)
-        measure = self.config.measure
-        if measure.launches is not None:
-            return n >= measure.launches
-        if n >= HOPELESS_AFTER and all(row["status"] != "complete" for row in self.launches):
-            return True
-        return n >= measure.min_launches and all(
-            self.ask(gate).status in ("PASS", "FAIL") for gate in self.gates()
-        )
+        """Whether every gate is decided."""
+        enough = len(self.launches) >= self.config.measure.min_launches
+        return enough and all(self.ask(gate).status in ("PASS", "FAIL") for gate in self.gates())
+
+    def hopeless(self) -> bool:
+        """Whether there are launches and all of them failed."""
+        failed = [row["status"] != "complete" for row in self.launches]
+        return len(failed) >= HOPELESS_AFTER and all(failed)
 
     def done(self) -> bool:
-        """Settled, impossible, or at the cap of launches that one command may add."""
-        added = len(self.launches) - self.stored_launches
-        return self.error is not None or self.settled() or added >= self.config.measure.max_launches
+        """Impossible, hopeless, settled, or at the number asked for or the cap of one command."""
+        n, measure = len(self.launches), self.config.measure
+        if self.error is not None or self.hopeless():
+            return True
+        if measure.launches is not None:
+            return n >= measure.launches
+        return self.settled() or n - self.stored_launches >= measure.max_launches
 
     def launches_left(self) -> int:
         """How many more launches it will probably take."""
@@ -167,6 +170,8 @@ def measure(
             tempfile.TemporaryDirectory(prefix="harness-sweep-") as folder,
         ):
             for run in runs:
+                if not run.done():
+                    _resume(run, store)  # again: whoever held the lock may have measured this run
                 if not run.done():
                     _describe(run, Path(folder), progress, worker)
                     store.write_run(_row(run, sweep_id))
@@ -378,6 +383,7 @@ def _row(run: Run, sweep_id: str, *, status: str | None = None) -> dict[str, Any
         "artifact_sha256": artifact.sha256 if artifact else None,
         "artifact_bytes": artifact.bytes if artifact else None,
         "candidate_label": candidate.label,
+        "command": _command(run.config.words),
         "workload": run.workload.name,
         "batch_size": run.workload.batch_size,
         "clients": run.workload.clients,
@@ -397,6 +403,12 @@ def _row(run: Run, sweep_id: str, *, status: str | None = None) -> dict[str, Any
         "onnxruntime": environment.onnxruntime,
         "environment": json.dumps(environment.to_dict(), sort_keys=True),
     }
+
+
+def _command(words: Sequence[str]) -> str:
+    """The command of one run: how long it is measured, and the sweep it came from, are left out."""
+    kept = [word for word in words if not word.startswith(("measure", "experiments=", "+"))]
+    return shlex.join(["python", "-m", "harness", *kept])
 
 
 def _left_s(runs: Sequence[Run]) -> float:

@@ -16,6 +16,7 @@ from harness.units import format_bytes, format_duration
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from harness.comparison import Comparison
     from harness.decision import CandidateVerdict, Decision
 
 _STYLES = {
@@ -96,6 +97,32 @@ def print_decision(console: Console, decision: Decision, *, details: bool) -> No
         _bullet(console, f"fallback: {decision.fallback}")
     for step in decision.next_steps:
         _bullet(console, f"next: {step}")
+
+
+def print_comparisons(console: Console, comparisons: Sequence[Comparison]) -> None:
+    """Two sets of runs side by side, a line a pair and metric."""
+    table = _table("B against A")
+    table.add_column("run", overflow="fold")
+    table.add_column("metric")
+    for name in ("A ms", "B ms", "B / A", "interval"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("")
+    for c in comparisons:
+        table.add_row(
+            Text(c.label),
+            c.metric.removesuffix("_ms"),
+            _number(c.a_ms),
+            _number(c.b_ms),
+            _number(c.ratio, 3),
+            "" if c.low is None else f"{c.low:.3f}–{c.high:.3f}",
+            Text(
+                c.change,
+                style={"changed": "bold red" if (c.ratio or 0) > 1 else "bold green"}.get(c.change, ""),
+            ),
+        )
+    console.print(table)
+    for reason in dict.fromkeys(c.reason for c in comparisons if c.reason):
+        _bullet(console, reason)
 
 
 def _print_gates(console: Console, candidate: CandidateVerdict) -> None:

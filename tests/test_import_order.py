@@ -43,6 +43,8 @@ ORDER = (
     "harness.provider",
     "harness.measure",
     "harness.measure.latency",
+    "harness.measure.arrivals",
+    "harness.measure.disturbance",
     "harness.measure.resources",
     "harness.measure.quality",
     "harness.worker",
@@ -54,9 +56,11 @@ ORDER = (
     "harness.gates",
     "harness.sweep",
     "harness.decision",
+    "harness.comparison",
     "harness.terminal",
     "harness.command",
     "harness.decide",
+    "harness.compare",
     "harness.__main__",
 )
 # Imported inside a function, where a name is turned into a runtime or a lazy attribute into its home.

@@ -1,0 +1,88 @@
+"""What changed between two sets of runs: ``python -m harness.compare A B``.
+
+The command alone; the comparison itself is `harness.comparison`.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from harness.command import run_command
+from harness.comparison import compare_runs
+from harness.config import parse_words
+from harness.decision import rows_of
+from harness.errors import BadInputError, ExitCode, unknown_name
+from harness.store import load_launches, load_runs
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_DEFAULTS = {"results": "results", "threshold": "0.05", "format": "table"}
+_USAGE = "python -m harness.compare A B [results=DIR] [threshold=0.05] [format=table|json]"
+_HELP = f"""{_USAGE}
+
+A and B: results directories, or sweep ids or run ids in results=DIR. Tells for each pair of runs whether
+B's latency changed by more than the threshold, did not, or cannot be told. Two single runs are compared
+whatever their candidates; larger sets are paired by candidate, workload and batch size.
+Exit codes: 0, 13 B is slower, 2 bad input.
+"""
+
+
+def _select(word: str, results: Path) -> tuple[list[dict[str, Any]], pd.DataFrame]:
+    """Rows of the runs that a word names, newest last, and the launches beside them."""
+    folder = Path(word).expanduser()
+    source = folder if (folder / "runs").is_dir() else results
+    runs = load_runs(source)
+    if source is not folder:
+        known = [*runs["run_id"], *runs["sweep_id"]]
+        if word not in known:
+            raise BadInputError(unknown_name("run, sweep or results directory", word, sorted(set(known))))
+        runs = runs[(runs["run_id"] == word) | (runs["sweep_id"] == word)]
+    measured = runs[runs["launches"] > 0]
+    if measured.empty:
+        raise BadInputError(f"{word}: no measured run in it")
+    return rows_of(measured), load_launches(source)
+
+
+def main(argv: list[str]) -> int:
+    """Compare, show; returns 13 where B is slower.
+
+    Raises:
+        BadInputError: an unknown word, or nothing that can be compared.
+    """
+    import pandas as pd
+
+    if any(word in ("--help", "-h") for word in argv):
+        sys.stdout.write(_HELP)
+        return 0
+    sides = [word for word in argv if "=" not in word]
+    words = parse_words([word for word in argv if "=" in word], defaults=_DEFAULTS)
+    if len(sides) != 2:
+        raise BadInputError(f"compare takes two sets of runs, not {len(sides)}: {_USAGE}")
+    try:
+        threshold = float(words["threshold"])
+    except ValueError:
+        threshold = -1.0
+    if not 0 < threshold < 10:
+        raise BadInputError(f"threshold={words['threshold']}: must be a ratio over 0, such as 0.05")
+    if words["format"] not in ("table", "json"):
+        raise BadInputError(unknown_name("format", words["format"], ("table", "json")))
+    (a, launches_a), (b, launches_b) = (_select(side, Path(words["results"])) for side in sides)
+    launches = pd.concat([launches_a, launches_b]).drop_duplicates("launch_id")
+    found = compare_runs(a, b, launches, threshold=threshold)
+    if words["format"] == "json":
+        sys.stdout.write(json.dumps([asdict(c) for c in found], indent=1) + "\n")
+    else:
+        from harness.terminal import output_console, print_comparisons
+
+        print_comparisons(output_console(), found)
+    slower = any(c.change == "changed" and (c.ratio or 0) > 1 for c in found)
+    return ExitCode.REGRESSION if slower else ExitCode.OK
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(lambda: main(sys.argv[1:])))

@@ -1,0 +1,814 @@
+"""The decision: the documents' scenarios, and everything that must never be a GO."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import harness
+from harness.config import PolicyConfig, load_policy
+from harness.decision import VERDICTS, Decision, command_for, decide, gate_cells
+from harness.errors import BadInputError, ExitCode
+from harness.gates import ask
+from harness.record import RUN_COLUMNS
+from harness.store import Store, load_runs
+from tests.conftest import STARTED, run_row
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+POLICIES = ("default", "documents")
+MUSTS = [
+    (name, metric)
+    for name in POLICIES
+    for metric in dict.fromkeys(g.metric for g in load_policy(name).gates if g.tier == "must")
+]
+INF = math.inf
+# E5 as its cosines are: all of them between 0.7 and 1.0, and yet well ranked.
+E5_COSINES: dict[str, Any] = {
+    "similar_mean": 0.9, "similar_mean_low": 0.89, "similar_mean_high": 0.91,
+    "dissimilar_mean": 0.74, "dissimilar_mean_low": 0.73, "dissimilar_mean_high": 0.75,
+    "separation": 0.16, "separation_low": 0.14, "separation_high": 0.18,
+    "separation_auc": 0.99, "separation_auc_low": 0.97, "separation_auc_high": 0.997,
+}  # fmt: skip
+property_test = settings(deadline=None, max_examples=30, derandomize=True)
+
+
+def frame(*rows: dict[str, Any]) -> pd.DataFrame:
+    """Rows as a frame of runs."""
+    return pd.DataFrame(list(rows))
+
+
+def model_row(model: str, run_id: str = "", **changes: Any) -> dict[str, Any]:
+    """A good run of a model on the CPU."""
+    named = {"model": model, "model_id": f"org/{model}", "candidate_label": f"{model} fp32 cpu"}
+    return run_row(run_id or f"run-{model}", **(named | changes))
+
+
+def launches_row(model: str, p95s: list[float], **changes: Any) -> dict[str, Any]:
+    """A run with these launch P95s in ms."""
+    failed = {"launches_failed": p95s.count(INF)} if INF in p95s else {}
+    middle = sorted(p95s)[len(p95s) // 2]
+    row = model_row(model, launches=len(p95s), launch_p95_ms=p95s, **failed)
+    return row | {"latency_p95_ms": middle if middle < INF else None} | changes
+
+
+def with_latency_bounds(policy: PolicyConfig, must: float, should: float) -> PolicyConfig:
+    """The policy with other latency bounds."""
+    bounds = {"must": must, "should": should}
+    gates = [
+        g.model_copy(update={"bound": bounds[g.tier]})
+        if g.metric == "latency_p95_ms" and g.tier in bounds
+        else g
+        for g in policy.gates
+    ]
+    return policy.model_copy(update={"gates": gates})
+
+
+def latency_only() -> PolicyConfig:
+    """A user's policy with the latency must gate and nothing else."""
+    policy = load_policy("default")
+    gates = [g for g in policy.gates if g.tier == "must" and g.metric == "latency_p95_ms"]
+    return policy.model_copy(update={"name": "latency-only", "gates": gates})
+
+
+def all_text(decision: Decision) -> str:
+    """Everything the decision says."""
+    return decision.to_json() + decision.to_markdown()
+
+
+# --- the documents' three scenarios
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_the_optimistic_scenario_goes_with_minilm(policy: str) -> None:
+    decision = decide(frame(model_row("minilm", p95_ms=12)), policy)
+    assert decision.verdict == "GO"
+    assert decision.chosen == "minilm fp32 cpu"
+    assert decision.exit_code == 0
+    assert decision.fallback is None
+    assert any("P95 12.00 ms" in reason for reason in decision.reasons)
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_the_realistic_scenario_is_conditional_and_names_the_alternatives(policy: str) -> None:
+    decision = decide(frame(model_row("minilm", p95_ms=25)), policy)
+    assert decision.verdict == "CONDITIONAL_GO"
+    assert decision.chosen == "minilm fp32 cpu"
+    assert decision.exit_code == 10
+    assert decision.fallback is None
+    named = next(reason for reason in decision.reasons if "alternatives" in reason)
+    assert named.endswith("e5, bge")
+    assert any("latency target does not" in reason for reason in decision.reasons)
+    assert any("execution provider's activation" in step for step in decision.next_steps)
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_the_pessimistic_scenario_falls_back_on_qwen3_with_its_measured_figures(policy: str) -> None:
+    decision = decide(
+        frame(
+            model_row("minilm", p95_ms=34),
+            model_row("e5", p95_ms=41),
+            model_row("bge", p95_ms=38),
+            model_row("qwen3", p95_ms=171, latency_p50_ms=118.0),
+        ),
+        policy,
+    )
+    assert decision.verdict == "NO_GO"
+    assert decision.chosen is None
+    assert decision.exit_code == 11
+    assert decision.fallback is not None
+    assert "Qwen3" in decision.fallback
+    assert decision.fallback.endswith("measured here: 118 ms median, 171 ms P95")
+    assert decision.fallback in decision.to_markdown()
+    for model in ("minilm", "e5", "bge"):
+        assert any(reason.startswith(model) and "P95" in reason for reason in decision.reasons)
+
+
+def test_in_the_realistic_scenario_a_measured_alternative_that_meets_the_target_is_picked() -> None:
+    decision = decide(frame(model_row("minilm", p95_ms=25), model_row("bge", p95_ms=14)))
+    assert (decision.verdict, decision.chosen) == ("GO", "bge fp32 cpu")
+
+
+# --- verdicts and their exit codes
+
+
+@pytest.mark.parametrize(
+    ("rows", "verdict", "code"),
+    [
+        ([model_row("minilm", p95_ms=12)], "GO", 0),
+        ([model_row("minilm", p95_ms=25)], "CONDITIONAL_GO", 10),
+        ([model_row("minilm", p95_ms=35)], "NO_GO", 11),
+        ([launches_row("minilm", [12.0] * 10)], "INCONCLUSIVE", 12),
+        ([model_row("minilm", p95_ms=35), launches_row("e5", [12.0] * 10)], "INCONCLUSIVE", 12),
+        ([launches_row("minilm", [12.0] * 10), model_row("e5", p95_ms=25)], "CONDITIONAL_GO", 10),
+        ([model_row("minilm", p95_ms=25), model_row("e5", p95_ms=12)], "GO", 0),
+    ],
+)
+def test_the_best_candidates_verdict_is_the_overall_one(
+    rows: list[dict[str, Any]], verdict: str, code: int
+) -> None:
+    decision = decide(frame(*rows))
+    assert decision.verdict == verdict
+    assert decision.exit_code == code
+    assert isinstance(decision.exit_code, ExitCode)
+    assert (decision.chosen is not None) == (verdict in ("GO", "CONDITIONAL_GO"))
+    assert [c.verdict for c in decision.candidates] == sorted(
+        (c.verdict for c in decision.candidates), key=VERDICTS.index
+    )
+
+
+def test_an_undecided_target_is_conditional() -> None:
+    row = launches_row("minilm", [12.0, 25.0] * 10)
+    decision = decide(frame(row))
+    assert decision.verdict == "CONDITIONAL_GO"
+    assert any("undecided" in reason for reason in decision.reasons)
+
+
+def test_an_undecided_must_is_inconclusive_and_says_how_much_more_would_settle_it() -> None:
+    decision = decide(frame(launches_row("minilm", [12.0] * 10)))
+    assert decision.verdict == "INCONCLUSIVE"
+    assert any("about 7 more" in reason for reason in decision.reasons)
+    assert "`python -m harness model=minilm ep=cpu`" in decision.next_steps
+
+
+def test_a_missing_run_is_inconclusive_and_its_command_is_told() -> None:
+    decision = decide(frame(model_row("minilm", batch_size=8)))
+    assert decision.verdict == "INCONCLUSIVE"
+    assert any("no run at workload=default batch_size=1" in reason for reason in decision.reasons)
+    assert "python -m harness model=minilm ep=cpu" in decision.candidates[0].missing
+
+
+def test_a_missed_should_other_than_latency_stays_a_go_and_is_listed_as_open() -> None:
+    row = model_row("minilm", similar_mean=0.6, similar_mean_low=0.55, similar_mean_high=0.65)
+    decision = decide(frame(row), "documents")
+    assert decision.verdict == "GO"
+    assert any("similar cosine" in note and "fails" in note for note in decision.candidates[0].notes)
+
+
+# --- what is never a GO
+
+
+@pytest.mark.parametrize("kind", [None, math.nan, pd.NA], ids=["None", "nan", "pd.NA"])
+@pytest.mark.parametrize(("policy", "metric"), MUSTS)
+def test_an_unknown_value_in_a_must_gate_is_never_a_go(policy: str, metric: str, kind: Any) -> None:
+    row = model_row("minilm", **{metric: kind})
+    if metric == "latency_p95_ms":
+        row["launch_p95_ms"] = None
+    decision = decide(frame(row), policy)
+    assert decision.verdict == "INCONCLUSIVE"
+    assert decision.chosen is None
+
+
+@pytest.mark.parametrize("ends", [("low",), ("high",), ("low", "high")])
+@pytest.mark.parametrize(
+    ("policy", "metric"),
+    [("default", "neighbour_overlap"), ("default", "separation_auc"), ("documents", "separation")],
+)
+def test_a_must_gate_without_an_interval_is_never_a_go(
+    policy: str, metric: str, ends: tuple[str, ...]
+) -> None:
+    row = model_row("minilm", **{f"{metric}_{end}": None for end in ends})
+    assert decide(frame(row), policy).verdict == "INCONCLUSIVE"
+
+
+@pytest.mark.parametrize(
+    ("metric", "wrong"),
+    [
+        ("l2_norm_max_error", {"l2_norm_max_error": 0.02}),
+        ("finite", {"finite": False}),
+        ("launches_failed", {"launches_failed": 1}),
+        ("neighbour_overlap", {"neighbour_overlap": 0.5, "neighbour_overlap_low": 0.4,
+                               "neighbour_overlap_high": 0.6}),
+        ("separation_auc", {"separation_auc": 0.7, "separation_auc_low": 0.6, "separation_auc_high": 0.8}),
+    ],
+)  # fmt: skip
+def test_any_failed_must_is_a_no_go_and_is_named(metric: str, wrong: dict[str, Any]) -> None:
+    decision = decide(frame(model_row("minilm", **wrong)))
+    assert decision.verdict == "NO_GO"
+    failed = [g.gate.metric for g in decision.candidates[0].gates if g.status == "FAIL"]
+    assert metric in failed
+    label = next(g.label for g in load_policy("default").gates if g.metric == metric)
+    assert any(label in reason for reason in decision.candidates[0].reasons)
+
+
+CORRUPTIONS: dict[str, dict[str, Any]] = {
+    "random weights": {"weights": "random"},
+    "off the requested EP": {"ep_node_share": 0.49},
+    "EP share unknown": {"ep_node_share": None},
+    "parity failed": {"parity_cosine_min": 0.9998},
+    "parity unknown": {"parity_cosine_min": None},
+    "parity NaN": {"parity_cosine_min": math.nan},
+    "parity bound unknown": {"parity_bound": None},
+    "not finite": {"finite": False},
+    "finite unknown": {"finite": None},
+    "a failed launch": {"launches_failed": 1, "error": "exit 139"},
+    "failed": {"status": "failed", "error": "exit 139"},
+    "timed out": {"status": "timeout", "error": "killed"},
+    "unavailable": {"status": "unavailable", "error": "not in this build"},
+}
+
+
+@pytest.mark.parametrize("policy", [*POLICIES, latency_only()], ids=lambda p: getattr(p, "name", p))
+@pytest.mark.parametrize("corruption", CORRUPTIONS)
+def test_no_policy_waves_it_through(policy: str | PolicyConfig, corruption: str) -> None:
+    """Whatever the gates ask for, these can never be GO nor CONDITIONAL_GO."""
+    assert decide(frame(model_row("minilm")), policy).verdict == "GO", "without the corruption"
+    decision = decide(frame(model_row("minilm", **CORRUPTIONS[corruption])), policy)
+    assert decision.verdict in ("NO_GO", "INCONCLUSIVE")
+    assert decision.chosen is None
+    assert decision.candidates[0].reasons
+
+
+@pytest.mark.parametrize(
+    ("share", "verdict"), [(0.49, "NO_GO"), (0.5, "GO"), (0.0, "NO_GO"), (None, "INCONCLUSIVE")]
+)
+def test_the_share_of_nodes_on_the_requested_ep_is_held_against_the_policys(
+    share: float | None, verdict: str
+) -> None:
+    decision = decide(frame(model_row("minilm", ep="coreml", ep_node_share=share)))
+    assert decision.verdict == verdict
+    if verdict == "NO_GO":
+        assert any("of the nodes run on coreml" in reason for reason in decision.reasons)
+
+
+@pytest.mark.parametrize(("cosine", "verdict"), [(0.99989, "NO_GO"), (0.9999, "GO"), (None, "INCONCLUSIVE")])
+def test_parity_is_held_against_the_precisions_bound(cosine: float | None, verdict: str) -> None:
+    decision = decide(frame(model_row("minilm", parity_cosine_min=cosine)))
+    assert decision.verdict == verdict
+    if verdict != "GO":
+        assert any("parity" in reason for reason in decision.reasons)
+
+
+def test_random_weights_say_so() -> None:
+    decision = decide(frame(model_row("minilm", weights="random")))
+    assert decision.verdict == "INCONCLUSIVE"
+    assert any("weights are random" in reason for reason in decision.reasons)
+
+
+def test_a_failed_launch_is_a_no_go_with_the_command_that_measures_anew() -> None:
+    row = launches_row("minilm", [12.0] * 39 + [INF], error="exit 139 (SIGSEGV)")
+    decision = decide(frame(row))
+    assert decision.verdict == "NO_GO"
+    said = next(reason for reason in decision.reasons if "launches failed" in reason)
+    assert "1 of 40 launches failed" in said
+    assert "exit 139 (SIGSEGV)" in said
+    assert "python -m harness model=minilm ep=cpu measure.force=true" in said
+
+
+@pytest.mark.parametrize("status", ["failed", "timeout"])
+def test_a_failed_run_is_a_no_go_and_says_why(status: str) -> None:
+    row = launches_row("minilm", [INF] * 3, status=status, error="no space left")
+    decision = decide(frame(row))
+    assert decision.verdict == "NO_GO"
+    said = next(reason for reason in decision.reasons if "the run failed" in reason)
+    assert "no space left" in said
+    assert "measure.force=true" in said
+
+
+def test_an_unavailable_run_is_inconclusive_and_says_why() -> None:
+    nothing = {"launches": 0, "launch_p95_ms": [], "latency_p95_ms": None, "ep_node_share": None}
+    row = model_row(
+        "minilm", ep="coreml", status="unavailable", error="CoreML is not in this build", **nothing
+    )
+    decision = decide(frame(row))
+    assert decision.verdict == "INCONCLUSIVE"
+    assert any("CoreML is not in this build" in reason for reason in decision.reasons)
+
+
+def test_an_unavailable_run_does_not_hide_a_measured_one() -> None:
+    later = {"status": "unavailable", "error": "gone", "started_at": STARTED + timedelta(days=1)}
+    decision = decide(frame(model_row("minilm", "a"), model_row("minilm", "b", **later)))
+    assert decision.verdict == "GO"
+
+
+@pytest.mark.parametrize(
+    "corruption", ["failed", "timed out", "a failed launch", "parity failed", "off the requested EP"]
+)
+def test_what_is_wrong_at_batch_32_is_held_against_the_candidate_too(corruption: str) -> None:
+    good, batch = model_row("minilm", "r1"), model_row("minilm", "r32", batch_size=32)
+    assert decide(frame(good, batch)).verdict == "GO"
+    decision = decide(frame(good, batch | CORRUPTIONS[corruption]))
+    assert decision.verdict == "NO_GO"
+    assert any("batch 32" in reason for reason in decision.reasons)
+
+
+def test_a_failed_run_elsewhere_is_context() -> None:
+    context = model_row("minilm", "r2", workload="tokens_512", status="failed", error="killed", p95_ms=900)
+    assert decide(frame(model_row("minilm", "r1"), context)).verdict == "GO"
+
+
+@pytest.mark.parametrize(
+    "place", [{"workload": "tokens_512"}, {"batch_size": 8}, {"clients": 2}, {"arrival": "poisson"}]
+)
+def test_a_run_elsewhere_neither_spoils_nor_stands_in(place: dict[str, Any]) -> None:
+    slow_elsewhere = model_row("minilm", "r2", p95_ms=900, **place)
+    assert decide(frame(model_row("minilm", "r1"), slow_elsewhere)).verdict == "GO"
+    fast_elsewhere = model_row("minilm", "r2", p95_ms=1, **place)
+    assert decide(frame(model_row("minilm", "r1", p95_ms=40), fast_elsewhere)).verdict == "NO_GO"
+    assert decide(frame(fast_elsewhere)).verdict == "INCONCLUSIVE"
+
+
+# --- where a gate reads
+
+
+def throughput(decision: Decision) -> tuple[str, float | None]:
+    """The throughput gate's answer of the first candidate."""
+    gates = decision.candidates[0].gates
+    result = next(g for g in gates if g.gate.metric == "throughput_texts_per_s")
+    return result.status, result.value
+
+
+def test_the_throughput_gate_reads_the_run_at_batch_32() -> None:
+    single = model_row("minilm", "r1", launch_throughput_texts_per_s=[1000.0] * 20)
+    slow = model_row("minilm", "r32", batch_size=32, p95_ms=700, launch_throughput_texts_per_s=[45.0] * 20)
+    fast = slow | {"launch_throughput_texts_per_s": [450.0] * 20}
+    assert throughput(decide(frame(single, slow))) == ("FAIL", 45.0)
+    assert throughput(decide(frame(single, fast))) == ("PASS", 450.0)
+    for batch in (slow, fast):
+        assert decide(frame(single, batch)).verdict == "GO", "a should, and batch 32 has no latency gate"
+
+
+def test_a_throughput_that_was_not_measured_is_open_with_its_command() -> None:
+    decision = decide(frame(model_row("minilm", launch_throughput_texts_per_s=[1000.0] * 20)))
+    assert throughput(decision) == ("NOT_MEASURED", None)
+    assert decision.verdict == "GO"
+    assert any("texts/s at batch 32" in note for note in decision.candidates[0].notes)
+    assert "python -m harness model=minilm ep=cpu batch_size=32" in decision.candidates[0].missing
+
+
+def test_a_command_holds_what_differs_from_the_defaults() -> None:
+    assert command_for(model_row("minilm")) == "python -m harness model=minilm ep=cpu"
+    told = command_for(
+        model_row("e5", threads=2, batch_size=32, workload="mixture"), **{"measure.force": "true"}
+    )
+    assert set(told.removeprefix("python -m harness ").split()) == {
+        "model=e5", "ep=cpu", "threads=2", "batch_size=32", "workload=mixture", "measure.force=true",
+    }  # fmt: skip
+
+
+# --- the two policies
+
+
+def test_the_policies_part_on_cosines_like_e5s_and_the_default_says_why() -> None:
+    runs = frame(model_row("e5", **E5_COSINES))
+    default, documents = decide(runs, "default"), decide(runs, "documents")
+    assert (default.verdict, default.chosen) == ("GO", "e5 fp32 cpu")
+    assert (documents.verdict, documents.chosen) == ("NO_GO", None)
+    assert any("separation" in reason for reason in documents.reasons)
+    said = next(note for note in default.candidates[0].notes if "scale of this model's cosines" in note)
+    assert "separation" in said
+    assert "dissimilar_mean" in said
+    assert "similar_mean and" not in said.replace("dissimilar_mean", ""), "similar_mean passes at 0.9"
+    assert said in default.to_markdown()
+
+
+def test_where_the_policies_agree_there_is_no_disagreement_to_tell() -> None:
+    for rows in (model_row("minilm"), model_row("minilm", **(E5_COSINES | {"separation_auc_low": 0.9}))):
+        for candidate in decide(frame(rows)).candidates:
+            assert not any("scale of this model's cosines" in note for note in candidate.notes)
+
+
+# --- the pick
+
+
+def test_the_pick_is_the_first_path_and_the_reasons_name_the_others() -> None:
+    rows = [model_row("bge", p95_ms=5), model_row("e5", p95_ms=6), model_row("minilm", p95_ms=12)]
+    decision = decide(frame(*rows))
+    assert decision.chosen == "minilm fp32 cpu"
+    assert any("e5 fp32 cpu, bge fp32 cpu" in reason for reason in decision.reasons)
+
+
+@pytest.mark.parametrize(
+    ("objective", "pick"), [("path_order", "minilm"), ("lowest_latency", "e5"), ("best_quality", "bge")]
+)
+def test_the_objective_picks_among_equals(objective: str, pick: str) -> None:
+    policy = load_policy("default").model_copy(update={"objective": objective})
+    decision = decide(
+        frame(
+            model_row("minilm", p95_ms=12, separation_auc=0.985),
+            model_row("e5", p95_ms=6, separation_auc=0.98),
+            model_row("bge", p95_ms=9, separation_auc=0.995),
+        ),
+        policy,
+    )
+    assert decision.chosen == f"{pick} fp32 cpu"
+
+
+def test_a_model_off_the_paths_comes_after_them_and_can_still_be_picked() -> None:
+    mine = model_row("mine", p95_ms=2)
+    assert decide(frame(mine, model_row("bge", p95_ms=15))).chosen == "bge fp32 cpu"
+    assert decide(frame(mine, model_row("bge", p95_ms=45))).chosen == "mine fp32 cpu"
+
+
+def test_of_one_model_the_faster_candidate_is_picked() -> None:
+    slow = model_row("minilm", "a", p95_ms=14, threads=1, candidate_label="minilm 1 thread")
+    fast = model_row("minilm", "b", p95_ms=9, threads=2, candidate_label="minilm 2 threads")
+    decision = decide(frame(slow, fast))
+    assert len(decision.candidates) == 2
+    assert decision.chosen == "minilm 2 threads"
+
+
+ADDED: dict[str, dict[str, Any]] = {
+    "failed": {"status": "failed", "error": "x", "launches_failed": 20, "launch_p95_ms": [INF] * 20,
+               "latency_p95_ms": None},
+    "some failed": {"launches_failed": 1, "error": "x"},
+    "unavailable": {"status": "unavailable", "error": "x", "launches": 0, "launch_p95_ms": [],
+                    "latency_p95_ms": None, "ep_node_share": None},
+    "random": {"weights": "random"},
+    "too slow": {"launch_p95_ms": [99.0] * 20, "latency_p95_ms": 99.0},
+}  # fmt: skip
+
+
+@property_test
+@given(
+    st.dictionaries(
+        st.sampled_from(["minilm", "e5", "mine"]), st.sampled_from([12.0, 25.0, 45.0]), min_size=1
+    ),
+    st.sampled_from(sorted(ADDED)),
+    st.sampled_from(["bge", "minilm"]),
+    st.sampled_from(POLICIES),
+)
+def test_a_candidate_that_cannot_be_picked_never_changes_the_pick(
+    measured: dict[str, float], added: str, model: str, policy: str
+) -> None:
+    rows = [model_row(name, p95_ms=p95_ms) for name, p95_ms in measured.items()]
+    other = model_row(model, "a-first", ep="coreml", candidate_label=f"{model} coreml", **ADDED[added])
+    before, after = decide(frame(*rows), policy), decide(frame(other, *rows), policy)
+    assert after.chosen == before.chosen
+    if before.chosen is not None:
+        assert after.verdict == before.verdict
+    assert VERDICTS.index(after.verdict) <= VERDICTS.index(before.verdict)
+
+
+launch_p95s = st.lists(st.sampled_from([5.0, 15.0, 19.0, 24.0, 31.0, 60.0, INF]), min_size=1, max_size=40)
+bounds = st.sampled_from([10.0, 20.0, 25.0, 30.0, 40.0, 100.0])
+
+
+@property_test
+@given(st.lists(launch_p95s, min_size=1, max_size=2), bounds, bounds, bounds, bounds)
+def test_loosening_a_latency_bound_never_worsens_the_verdict(
+    candidates: list[list[float]], must: float, should: float, more_must: float, more_should: float
+) -> None:
+    rows = [launches_row(model, p95s) for model, p95s in zip(("minilm", "e5"), candidates, strict=False)]
+    policy = load_policy("default")
+    tight = decide(frame(*rows), with_latency_bounds(policy, must, should))
+    loose = decide(frame(*rows), with_latency_bounds(policy, max(must, more_must), max(should, more_should)))
+    assert VERDICTS.index(loose.verdict) <= VERDICTS.index(tight.verdict)
+
+
+@property_test
+@given(launch_p95s)
+def test_one_more_slow_launch_never_improves_the_verdict(p95s: list[float]) -> None:
+    before = decide(frame(launches_row("minilm", p95s)))
+    after = decide(frame(launches_row("minilm", [*p95s, 60.0])))
+    assert VERDICTS.index(after.verdict) >= VERDICTS.index(before.verdict)
+
+
+# --- which evidence is read
+
+
+def test_the_newest_run_of_the_same_thing_is_read_and_the_other_is_mentioned() -> None:
+    old = model_row("minilm", "z-old", config_hash="h", p95_ms=12)
+    new = model_row("minilm", "a-new", config_hash="h", p95_ms=40, started_at=STARTED + timedelta(hours=1))
+    decision = decide(frame(old, new))
+    assert decision.verdict == "NO_GO", "nobody reruns until GO"
+    assert decision.candidates[0].run_ids == ("a-new",)
+    assert any("1 other run(s) of the same thing" in note for note in decision.candidates[0].notes)
+    swapped = decide(frame(old | {"started_at": STARTED + timedelta(hours=2)}, new))
+    assert (swapped.verdict, swapped.candidates[0].run_ids) == ("GO", ("z-old",))
+
+
+def test_a_run_at_the_same_place_with_another_configuration_is_not_dropped_silently() -> None:
+    """Other numbers of requests, texts or library versions: another `config_hash`, the same place."""
+    old = model_row("minilm", "r-old", p95_ms=40)
+    new = model_row("minilm", "r-new", p95_ms=12, started_at=STARTED + timedelta(hours=1))
+    candidate = decide(frame(old, new)).candidates[0]
+    assert candidate.run_ids == ("r-new",)
+    assert any("other" in note and "default, batch 1" in note for note in candidate.notes)
+
+
+@pytest.mark.parametrize("name", ["artifact_sha256", "onnxruntime", "harness_version"])
+def test_evidence_of_another_artifact_or_version_is_not_read_with_the_newest(name: str) -> None:
+    old = model_row("minilm", "r-old", batch_size=32, **{name: "another"})
+    new = model_row("minilm", "r-new", started_at=STARTED + timedelta(hours=1))
+    decision = decide(frame(old, new))
+    assert throughput(decision)[0] == "NOT_MEASURED"
+    assert any("1 older run(s) of another artifact or version" in n for n in decision.candidates[0].notes)
+
+
+def test_runs_of_different_candidates_are_judged_apart() -> None:
+    rows = [
+        model_row("minilm", "a"),
+        model_row("minilm", "b", precision="int8"),
+        model_row("minilm", "c", threads=2),
+        model_row("minilm", "d", ep="coreml"),
+        model_row("minilm", "e", ep_options='{"x": 1}'),
+        model_row("minilm", "f", revision="def"),
+        model_row("minilm", "g", weights="random"),
+    ]
+    decision = decide(frame(*rows))
+    assert sorted(c.run_ids for c in decision.candidates) == [(row["run_id"],) for row in rows]
+
+
+# --- provisional evidence
+
+
+def test_evidence_of_a_short_time_is_provisional_and_says_how_to_spread_it() -> None:
+    decision = decide(frame(model_row("minilm", evidence_span_s=20.0)))
+    assert decision.verdict == "GO", "the verdict stands"
+    assert decision.evidence == "provisional"
+    said = next(reason for reason in decision.reasons if reason.startswith("provisional"))
+    assert "span 20 s, under 90 s" in said
+    # 20 launches have 19 pauses between them: 90 s / 19.
+    command = "python -m harness model=minilm ep=cpu measure.force=true measure.pause_s=5"
+    assert command in said
+    assert said in decision.to_markdown()
+
+
+@pytest.mark.parametrize("span", [90.0, 400.0])
+def test_evidence_of_a_long_enough_time_is_not_called_short(span: float) -> None:
+    decision = decide(frame(model_row("minilm", evidence_span_s=span)))
+    assert decision.candidates[0].provisional == ()
+    assert not any(reason.startswith("provisional") for reason in decision.reasons)
+
+
+# --- the fallback
+
+
+def no_go(*rows: dict[str, Any]) -> str:
+    """The fallback told where MiniLM is too slow and these were measured besides."""
+    decision = decide(frame(model_row("minilm", p95_ms=45), *rows))
+    assert decision.verdict == "NO_GO"
+    assert decision.fallback is not None
+    return decision.fallback
+
+
+def test_an_unmeasured_fallback_has_no_figures_of_this_machine() -> None:
+    assert "measured here" not in no_go()
+    assert "measured here" not in no_go(model_row("qwen3", ep="coreml", p95_ms=171))
+
+
+def test_the_fallbacks_figures_are_those_of_the_place_the_latency_gate_reads() -> None:
+    single = model_row("qwen3", "z", p95_ms=171, latency_p50_ms=118.0)
+    batch = model_row("qwen3", "a", p95_ms=3100, latency_p50_ms=2900.0, batch_size=32)
+    assert no_go(batch, single).endswith("measured here: 118 ms median, 171 ms P95")
+
+
+def test_the_fallbacks_figures_are_the_newest() -> None:
+    old = model_row("qwen3", "a", config_hash="h", p95_ms=300, latency_p50_ms=250.0)
+    new = model_row("qwen3", "b", config_hash="h", p95_ms=171, latency_p50_ms=118.0,
+                    started_at=STARTED + timedelta(hours=1))  # fmt: skip
+    assert no_go(old, new).endswith("measured here: 118 ms median, 171 ms P95")
+
+
+def test_a_fallback_of_random_weights_says_so() -> None:
+    told = no_go(model_row("qwen3", p95_ms=171, latency_p50_ms=118.0, weights="random"))
+    assert told.endswith("171 ms P95 with random weights")
+
+
+def test_a_policy_without_a_fallback_tells_none() -> None:
+    policy = load_policy("default").model_copy(update={"fallback": None})
+    decision = decide(frame(model_row("minilm", p95_ms=45)), policy)
+    assert (decision.verdict, decision.fallback) == ("NO_GO", None)
+
+
+# --- bad input
+
+
+def test_no_runs_are_refused() -> None:
+    with pytest.raises(BadInputError, match="no runs"):
+        decide(frame(run_row()).iloc[:0])
+    with pytest.raises(BadInputError):
+        decide(pd.DataFrame())
+
+
+@pytest.mark.parametrize("name", [column.name for column in RUN_COLUMNS])
+def test_a_missing_column_is_told_by_name_or_not_needed(name: str) -> None:
+    runs = frame(
+        model_row("minilm", "r1", p95_ms=45),
+        model_row("minilm", "r2", batch_size=32, evidence_span_s=5.0),
+        launches_row("qwen3", [171.0] * 9 + [INF], error="exit 1"),
+    )
+    told = None
+    try:
+        decision = decide(runs.drop(columns=name))
+    except BadInputError as error:
+        told = str(error)
+    if told is None:
+        assert decision.to_json() == decide(runs).to_json()
+    else:
+        assert re.search(rf"columns\b.*\b{name}\b", told)
+
+
+def test_runs_of_two_machines_are_refused_by_name() -> None:
+    with pytest.raises(BadInputError, match="2 machines") as caught:
+        decide(frame(run_row("r1"), run_row("r2", machine_id="m2")))
+    assert "m1" in str(caught.value)
+    assert "m2" in str(caught.value)
+
+
+def test_a_run_id_that_stands_twice_is_refused() -> None:
+    with pytest.raises(BadInputError, match="more than once: r1"):
+        decide(frame(run_row("r1"), run_row("r1"), run_row("r2")))
+
+
+def test_an_unknown_policy_suggests_the_nearest() -> None:
+    with pytest.raises(BadInputError, match="did you mean documents"):
+        decide(frame(run_row()), "document")
+
+
+def test_a_policy_is_taken_by_name_or_as_it_is() -> None:
+    runs = frame(run_row())
+    assert decide(runs, "documents").policy == "documents"
+    assert decide(runs, load_policy("documents")).to_json() == decide(runs, "documents").to_json()
+    assert decide(runs).policy == "default"
+    assert harness.decide is decide
+
+
+# --- the record
+
+
+MIXED = [
+    model_row("minilm", "r3", p95_ms=25),
+    model_row("minilm", "r4", batch_size=32, launch_throughput_texts_per_s=[80.0] * 20),
+    model_row("minilm", "r5", workload="tokens_512", p95_ms=80, os="Linux, updated since"),
+    model_row("e5", "r2", **E5_COSINES),
+    model_row("bge", "r1", status="unavailable", error="no such model", launch_p95_ms=[], launches=0,
+              evidence_span_s=None, ep_node_share=None, latency_p95_ms=None),
+    launches_row("qwen3", [171.0, 180.0, INF], error="exit 1"),
+    model_row("mine", "r0", separation_auc=None, finite=None, evidence_span_s=3.0),
+    model_row("mine", "r9", config_hash="r0", p95_ms=31, started_at=STARTED + timedelta(seconds=1)),
+]  # fmt: skip
+
+
+@property_test
+@given(st.permutations(range(len(MIXED))), st.permutations([column.name for column in RUN_COLUMNS]))
+def test_the_order_of_rows_and_columns_does_not_matter(rows: list[int], columns: list[str]) -> None:
+    first = decide(frame(*MIXED))
+    second = decide(frame(*(MIXED[i] for i in rows))[columns])
+    assert second.to_json() == first.to_json()
+    assert second.to_markdown() == first.to_markdown()
+    assert second.id == first.id
+
+
+def test_an_index_of_the_frame_does_not_matter() -> None:
+    runs = frame(*MIXED)
+    assert decide(runs.set_axis([7] * len(runs))).to_json() == decide(runs).to_json()
+
+
+def test_deciding_leaves_the_frame_as_it_was() -> None:
+    runs = frame(*MIXED)
+    before = runs.copy(deep=True)
+    decide(runs)
+    pd.testing.assert_frame_equal(runs, before)
+
+
+def test_runs_read_from_a_store_are_decided_like_their_rows(tmp_path: Path) -> None:
+    """Nullable integers, booleans and lists come back in other types than they went in."""
+    store = Store(tmp_path)
+    for row in MIXED:
+        store.write_run(row)
+    for policy in POLICIES:
+        assert decide(load_runs(tmp_path), policy).to_json() == decide(frame(*MIXED), policy).to_json()
+
+
+def refuse(constant: str) -> float:
+    """A parser's hook for what is not JSON."""
+    raise AssertionError(f"{constant} is not JSON")
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_the_record_is_valid_json_whatever_is_unknown(policy: str) -> None:
+    decision = decide(frame(*MIXED), policy)
+    record = json.loads(decision.to_json(), parse_constant=refuse)
+    assert record["verdict"] == decision.verdict
+    assert record["chosen"] == decision.chosen
+    assert record["policy"] == policy
+    assert record["machine"]["machine_id"] == "m1"
+    assert [c["label"] for c in record["candidates"]] == [c.label for c in decision.candidates]
+    by_label = {c["label"]: c for c in record["candidates"]}
+    assert by_label["mine fp32 cpu"]["run_ids"] == ["r9"]
+
+
+def test_the_id_follows_the_record() -> None:
+    first, second = decide(frame(run_row(p95_ms=12))), decide(frame(run_row(p95_ms=13)))
+    assert re.fullmatch(r"[0-9a-f]{12}", first.id)
+    assert first.id == decide(frame(run_row(p95_ms=12))).id
+    assert first.id != second.id
+
+
+def test_the_table_has_a_row_for_each_candidate_and_gate() -> None:
+    policy = load_policy("default")
+    table = decide(frame(*MIXED), policy).table
+    labels = {row["candidate_label"] for row in MIXED}
+    assert len(table) == len(labels) * len(policy.gates)
+    assert not table.duplicated(["candidate", "tier", "metric", "bound"]).any()
+    assert set(table["candidate"]) == labels
+    needed = {"verdict", "tier", "metric", "bound", "value", "low", "high", "distance", "status"}
+    assert needed <= set(table.columns)
+    latency = table[(table["candidate"] == "minilm fp32 cpu") & (table["metric"] == "latency_p95_ms")]
+    assert latency.set_index("tier")["status"].to_dict() == {"must": "PASS", "should": "FAIL", "nice": "FAIL"}
+    assert latency.set_index("tier")["distance"].to_dict() == {"must": 5.0, "should": -5.0, "nice": -10.0}
+
+
+# --- for people
+
+
+def prose(markdown: str) -> str:
+    """Markdown without its code spans, which a renderer escapes by itself."""
+    return re.sub(r"`[^`\n]*`", "", markdown)
+
+
+@pytest.mark.parametrize("p95_ms", [12.0, 25.0, 45.0])
+def test_a_label_cannot_become_html_or_break_a_table(p95_ms: float) -> None:
+    label = "<script>|"
+    policy = load_policy("default")
+    gates = [g.model_copy(update={"label": label}) for g in policy.gates]
+    row = model_row(
+        "minilm", candidate_label=label, p95_ms=p95_ms, launches_failed=int(p95_ms > 30), error=label
+    )
+    other = model_row("e5", candidate_label=label + "2", p95_ms=p95_ms)
+    page = decide(frame(row, other), policy.model_copy(update={"gates": gates})).to_markdown()
+    assert "<script>" not in prose(page)
+    assert "&lt;script>" in page
+    table_lines = [line for line in page.splitlines() if line.startswith("|")]
+    assert len(table_lines) == 2 * (len(gates) + 2)
+    assert {len(re.findall(r"(?<!\\)\|", line)) for line in table_lines} == {8}
+
+
+def test_the_page_shows_every_candidate_gate_and_reason() -> None:
+    decision = decide(frame(*MIXED))
+    page = decision.to_markdown()
+    assert page.startswith(f"# {decision.verdict}: {decision.chosen}\n")
+    for candidate in decision.candidates:
+        assert f"## {candidate.label}: {candidate.verdict}" in page
+    assert page.count("\n| must |") == len(decision.candidates) * 6
+    assert "3/3 over" in page, "the share of launches over the bound is always printed"
+
+
+@pytest.mark.parametrize(
+    ("finite", "shown"), [(True, "yes"), (False, "no"), (None, "?"), (math.nan, "?"), (pd.NA, "?")]
+)
+def test_whether_values_are_finite_is_shown_as_it_is_known(finite: Any, shown: str) -> None:
+    gate = next(g for g in load_policy("default").gates if g.metric == "finite")
+    assert gate_cells(ask(gate, run_row(finite=finite)))[3] == shown
+
+
+def test_a_gate_is_shown_with_bound_value_interval_and_distance() -> None:
+    gate = load_policy("default").gates[0]
+    row = run_row(launch_p95_ms=[10.0 + i / 10 for i in range(20)])
+    tier, label, bound, value, interval, distance, status = gate_cells(ask(gate, row))
+    assert (tier, label, bound) == ("must", "P95 latency ms", "< 30 in 80% of launches")
+    # Nearest rank: the 16th of 20 is 11.5 ms; all 20 are needed for the upper end, the highest is 11.9.
+    assert (value, distance) == ("11.5", "+18.5")
+    assert interval.endswith("–11.9")
+    assert status == "pass, 0/20 over"

@@ -1,0 +1,353 @@
+"""A gate passes on evidence alone: each operator, each status, and nothing that is unknown."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, get_args
+
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from harness import stats
+from harness.config import LAUNCH_METRICS, GateConfig, Metric, Op, load_policy
+from harness.gates import GateResult, as_number, ask, ask_launches
+from tests.conftest import run_row
+
+UNKNOWN = {"None": None, "nan": math.nan, "pd.NA": pd.NA}
+INFINITE = {"inf": math.inf, "-inf": -math.inf}
+LAUNCH_COLUMN = {
+    "latency_p95_ms": "launch_p95_ms",
+    "throughput_texts_per_s": "launch_throughput_texts_per_s",
+}
+INTERVAL_METRICS = ("separation", "similar_mean", "dissimilar_mean", "separation_auc", "neighbour_overlap")
+# Of both shipped policies, each gate once.
+ALL_GATES = list(dict.fromkeys(g for name in ("default", "documents") for g in load_policy(name).gates))
+
+
+def gate(metric: str, op: str, bound: float, **changes: Any) -> GateConfig:
+    """A must gate; per-launch metrics at the median launch unless told otherwise."""
+    if metric in LAUNCH_METRICS:
+        changes.setdefault("launch_quantile", 0.5)
+    values = {"tier": "must", "metric": metric, "op": op, "bound": bound, "label": metric, **changes}
+    return GateConfig.model_validate(values)
+
+
+def shipped(metric: str) -> GateConfig:
+    """The first gate of the shipped policies on a metric."""
+    return next(g for g in ALL_GATES if g.metric == metric)
+
+
+def test_the_shipped_policies_ask_every_metric_there_is() -> None:
+    """So that what is tested of them below is tested of every metric."""
+    assert {g.metric for g in ALL_GATES} == set(get_args(Metric))
+
+
+@pytest.mark.parametrize("g", ALL_GATES, ids=lambda g: f"{g.tier}-{g.metric}")
+def test_a_good_run_passes_every_shipped_gate(g: GateConfig) -> None:
+    assert ask(g, run_row()).status == "PASS"
+
+
+# --- one value
+
+
+@pytest.mark.parametrize(
+    ("op", "passing", "failing"),
+    [
+        ("<", [0.009, 0.0, -1.0], [0.01, 0.011]),
+        ("<=", [0.01, 0.009], [0.0100001, 5.0]),
+        (">", [0.011, 5.0], [0.01, 0.009]),
+        (">=", [0.01, 0.011], [0.0099999, -5.0]),
+        ("==", [0.01], [0.0, 0.0100001, -0.01]),
+    ],
+)
+def test_each_operator_is_asked_of_the_value(op: Op, passing: list[float], failing: list[float]) -> None:
+    for value in passing:
+        assert ask(gate("l2_norm_max_error", op, 0.01), run_row(l2_norm_max_error=value)).status == "PASS"
+    for value in failing:
+        assert ask(gate("l2_norm_max_error", op, 0.01), run_row(l2_norm_max_error=value)).status == "FAIL"
+
+
+def test_a_metric_without_sampling_error_has_an_interval_of_its_value() -> None:
+    result = ask(shipped("l2_norm_max_error"), run_row(l2_norm_max_error=0.004))
+    assert (result.value, result.low, result.high) == (0.004, 0.004, 0.004)
+    assert result.n is result.over is None
+
+
+@pytest.mark.parametrize(("finite", "status"), [(True, "PASS"), (False, "FAIL")])
+def test_finite_is_a_yes_or_no(finite: bool, status: str) -> None:
+    assert ask(shipped("finite"), run_row(finite=finite)).status == status
+
+
+@pytest.mark.parametrize(("failed", "status"), [(0, "PASS"), (1, "FAIL"), (20, "FAIL")])
+def test_no_launch_may_fail(failed: int, status: str) -> None:
+    assert ask(shipped("launches_failed"), run_row(launches_failed=failed)).status == status
+
+
+# --- intervals
+
+
+@pytest.mark.parametrize(
+    ("op", "low", "high", "status"),
+    [
+        (">", 0.41, 0.5, "PASS"),
+        (">", 0.39, 0.5, "UNDECIDED"),
+        (">", 0.4, 0.5, "UNDECIDED"),
+        (">", 0.3, 0.4, "FAIL"),
+        (">", 0.3, 0.39, "FAIL"),
+        (">=", 0.4, 0.5, "PASS"),
+        (">=", 0.3, 0.4, "UNDECIDED"),
+        (">=", 0.3, 0.39, "FAIL"),
+        ("<", 0.3, 0.39, "PASS"),
+        ("<", 0.3, 0.4, "UNDECIDED"),
+        ("<", 0.4, 0.5, "FAIL"),
+        ("<=", 0.3, 0.4, "PASS"),
+        ("<=", 0.4, 0.5, "UNDECIDED"),
+        ("<=", 0.41, 0.5, "FAIL"),
+        ("==", 0.4, 0.4, "PASS"),
+        ("==", 0.41, 0.5, "FAIL"),
+    ],
+)
+@pytest.mark.parametrize("metric", INTERVAL_METRICS)
+def test_a_gate_with_an_interval_is_three_way(
+    metric: str, op: str, low: float, high: float, status: str
+) -> None:
+    row = run_row(**{metric: (low + high) / 2, f"{metric}_low": low, f"{metric}_high": high})
+    result = ask(gate(metric, op, 0.4), row)
+    assert result.status == status
+    assert (result.low, result.high) == (low, high)
+    assert ("interval holds the bound" in result.reason) == (status == "UNDECIDED")
+
+
+@pytest.mark.parametrize("metric", INTERVAL_METRICS)
+@pytest.mark.parametrize("ends", [("low",), ("high",), ("low", "high")])
+@pytest.mark.parametrize("kind", [*UNKNOWN, *INFINITE])
+def test_an_open_interval_is_undecided(metric: str, ends: tuple[str, ...], kind: str) -> None:
+    row = run_row(**{f"{metric}_{end}": (UNKNOWN | INFINITE)[kind] for end in ends})
+    result = ask(shipped(metric), row)
+    assert result.status == "UNDECIDED"
+    assert "no interval" in result.reason
+
+
+@pytest.mark.parametrize("op", [">=", ">"])
+def test_a_good_value_does_not_pass_where_its_interval_reaches_the_bound(op: str) -> None:
+    row = run_row(neighbour_overlap=0.99, neighbour_overlap_low=0.94, neighbour_overlap_high=1.0)
+    assert ask(gate("neighbour_overlap", op, 0.95), row).status == "UNDECIDED"
+
+
+# --- the unknown
+
+
+@pytest.mark.parametrize("g", ALL_GATES, ids=lambda g: f"{g.tier}-{g.metric}")
+@pytest.mark.parametrize("kind", UNKNOWN)
+def test_an_unknown_cell_is_not_measured(g: GateConfig, kind: str) -> None:
+    row = run_row(**{LAUNCH_COLUMN.get(g.metric, g.metric): UNKNOWN[kind]})
+    result = ask(g, row)
+    assert result.status == "NOT_MEASURED"
+    assert result.reason
+    assert result.value is result.distance is None
+
+
+@pytest.mark.parametrize(
+    "g", [g for g in ALL_GATES if g.metric not in LAUNCH_METRICS], ids=lambda g: f"{g.tier}-{g.metric}"
+)
+@pytest.mark.parametrize("kind", INFINITE)
+def test_an_infinite_cell_is_not_measured(g: GateConfig, kind: str) -> None:
+    assert ask(g, run_row(**{g.metric: INFINITE[kind]})).status == "NOT_MEASURED"
+
+
+@pytest.mark.parametrize("metric", LAUNCH_METRICS)
+def test_a_launch_value_that_is_not_a_number_is_not_measured(metric: str) -> None:
+    values = [12.0 if metric == "latency_p95_ms" else 300.0] * 30 + [math.nan]
+    result = ask(shipped(metric), run_row(**{LAUNCH_COLUMN[metric]: values}))
+    assert (result.status, result.reason) == ("NOT_MEASURED", "a launch's value is no number")
+
+
+def test_a_throughput_that_is_infinite_never_passes() -> None:
+    """Infinitely many texts a second is a clock that stood still, not a fast model."""
+    try:
+        status = ask(
+            shipped("throughput_texts_per_s"), run_row(launch_throughput_texts_per_s=[math.inf] * 40)
+        )
+    except ValueError:
+        return
+    assert status.status != "PASS"
+
+
+@pytest.mark.parametrize("metric", LAUNCH_METRICS)
+def test_a_run_without_launches_is_not_measured(metric: str) -> None:
+    result = ask(shipped(metric), run_row(**{LAUNCH_COLUMN[metric]: []}))
+    assert result.status == "NOT_MEASURED"
+    assert result.reason == "no launch"
+
+
+@pytest.mark.parametrize("g", ALL_GATES, ids=lambda g: f"{g.tier}-{g.metric}")
+def test_a_gate_without_a_run_is_not_measured_and_says_where_it_looked(g: GateConfig) -> None:
+    result = ask(g, None)
+    assert result.status == "NOT_MEASURED"
+    assert f"workload=default batch_size={g.at.batch_size}" in result.reason
+
+
+@pytest.mark.parametrize("g", ALL_GATES, ids=lambda g: f"{g.tier}-{g.metric}")
+def test_a_gate_on_an_unavailable_run_is_not_measured_and_says_why(g: GateConfig) -> None:
+    result = ask(g, run_row(status="unavailable", error="CoreML is not in this build"))
+    assert result.status == "NOT_MEASURED"
+    assert result.reason == "CoreML is not in this build"
+    assert ask(g, run_row(status="unavailable", error=None)).reason == "unavailable"
+
+
+@pytest.mark.parametrize(("given_value", "number"), [(3, 3.0), (True, 1.0), (False, 0.0), (-0.5, -0.5)])
+def test_a_known_cell_is_a_number(given_value: float, number: float) -> None:
+    assert as_number(given_value) == number
+
+
+@pytest.mark.parametrize("kind", [*UNKNOWN, *INFINITE])
+def test_an_unknown_cell_is_no_number(kind: str) -> None:
+    assert as_number((UNKNOWN | INFINITE)[kind]) is None
+
+
+# --- launches
+
+
+@pytest.mark.parametrize(
+    ("values", "status"),
+    [
+        ([12.0] * 6, "PASS"),
+        ([12.0] * 5, "UNDECIDED"),
+        ([40.0] * 6, "FAIL"),
+        ([30.0] * 6, "FAIL"),
+        ([12.0, 40.0] * 10, "UNDECIDED"),
+        ([math.inf] * 6, "FAIL"),
+        ([12.0] * 10 + [math.inf], "PASS"),
+    ],
+)
+def test_a_latency_gate_counts_launches(values: list[float], status: str) -> None:
+    result = ask(gate("latency_p95_ms", "<", 30), run_row(launch_p95_ms=values))
+    assert result.status == status
+    assert result.n == len(values)
+    assert result.over == sum(value >= 30 for value in values)
+
+
+def test_each_gate_reads_at_its_own_quantile() -> None:
+    row = run_row(launch_p95_ms=[12.0] * 16 + [25.0] * 4)
+    at_median, at_nine_of_ten = (gate("latency_p95_ms", "<", 30, launch_quantile=q) for q in (0.5, 0.9))
+    assert ask(at_median, row).value == 12.0
+    assert ask(at_nine_of_ten, row).value == 25.0
+    assert ask(at_median, row).status == "PASS"
+    assert ask(at_nine_of_ten, row).status == "UNDECIDED", "36 clean launches are needed at 0.9"
+
+
+@pytest.mark.parametrize(
+    ("rates", "status"),
+    [
+        ([300.0] * 6, "PASS"),
+        ([300.0] * 5, "UNDECIDED"),
+        ([50.0] * 6, "FAIL"),
+        ([100.0] * 6, "FAIL"),
+        ([0.0] * 6, "FAIL"),
+        ([300.0] * 10 + [0.0], "PASS"),
+        ([300.0] * 9 + [0.0], "UNDECIDED"),
+    ],
+)
+def test_a_throughput_gate_holds_above_its_bound(rates: list[float], status: str) -> None:
+    result = ask(gate("throughput_texts_per_s", ">", 100), run_row(launch_throughput_texts_per_s=rates))
+    assert result.status == status
+    assert result.over == sum(rate <= 100 for rate in rates), "over is the wrong side"
+
+
+def test_the_interval_of_a_throughput_is_the_right_way_round() -> None:
+    rates = [110.0, 120.0, 130.0, 140.0, 150.0, 160.0]
+    result = ask(gate("throughput_texts_per_s", ">", 100), run_row(launch_throughput_texts_per_s=rates))
+    assert (result.low, result.high) == (110.0, 160.0)
+    # Nearest rank from the slow side: at least half of the launches serve that many or more.
+    assert result.value == 140.0
+    assert result.distance == 40.0
+
+
+def test_a_failed_launch_leaves_the_end_of_a_latency_interval_open() -> None:
+    values = [12.0, 13.0, 14.0, 15.0, 16.0, math.inf]
+    result = ask(gate("latency_p95_ms", "<", 30), run_row(launch_p95_ms=values))
+    assert (result.value, result.low, result.high) == (14.0, 12.0, None)
+    mostly_failed = ask(gate("latency_p95_ms", "<", 30), run_row(launch_p95_ms=[12.0] + [math.inf] * 5))
+    assert mostly_failed.value is mostly_failed.distance is None
+
+
+@pytest.mark.parametrize(
+    ("values", "quantile", "said"),
+    [
+        ([12.0] * 3, 0.5, "0 of 3 launches are over: about 3 more would"),
+        ([12.0] * 10, 0.8, "0 of 10 launches are over: about 7 more would"),
+        ([12.0, 40.0], 0.5, "1 of 2 launches are over: too near the bound"),
+    ],
+)
+def test_an_undecided_gate_says_how_many_launches_would_settle_it(
+    values: list[float], quantile: float, said: str
+) -> None:
+    result = ask_launches(gate("latency_p95_ms", "<", 30, launch_quantile=quantile), values)
+    assert result.status == "UNDECIDED"
+    assert result.reason.startswith(said)
+
+
+def test_a_settled_gate_needs_no_reason() -> None:
+    assert ask_launches(gate("latency_p95_ms", "<", 30), [12.0] * 6).reason == ""
+    assert ask_launches(gate("latency_p95_ms", "<", 30), [40.0] * 6).reason == ""
+
+
+@pytest.mark.parametrize("metric", LAUNCH_METRICS)
+def test_equality_is_never_passed_by_launches_on_one_side_of_the_bound(metric: str) -> None:
+    """Refused as a configuration, or answered: but 12 ms is not 30 ms."""
+    for value in (12.0, 300.0):
+        try:
+            status = ask_launches(gate(metric, "==", 30), [value] * 40).status
+        except ValueError:
+            continue
+        assert status != "PASS"
+
+
+def test_a_bound_that_is_not_a_number_is_refused() -> None:
+    with pytest.raises(ValueError, match="bound"):
+        ask(gate("latency_p95_ms", "<", math.nan), run_row())
+
+
+@settings(deadline=None, max_examples=60, derandomize=True)
+@given(
+    st.lists(st.sampled_from([10.0, 29.0, 30.0, 31.0, 90.0, math.inf]), min_size=1, max_size=40),
+    st.sampled_from([0.5, 0.8]),
+)
+def test_a_latency_gate_answers_as_the_statistics_do(values: list[float], quantile: float) -> None:
+    result = ask_launches(gate("latency_p95_ms", "<", 30, launch_quantile=quantile), values)
+    assert result.status == stats.gate_verdict(values, 30, launch_quantile=quantile)
+    assert (result.low, result.high) == stats.launch_interval(values, launch_quantile=quantile)
+    if result.status == "PASS":
+        assert result.high is not None
+        assert result.high < 30
+
+
+@settings(deadline=None, max_examples=60, derandomize=True)
+@given(st.lists(st.sampled_from([0.0, 50.0, 100.0, 101.0, 300.0]), min_size=1, max_size=40))
+def test_a_throughput_gate_never_contradicts_its_interval(rates: list[float]) -> None:
+    result = ask_launches(gate("throughput_texts_per_s", ">", 100), rates)
+    assert (result.status == "PASS") == (result.low is not None and result.low > 100)
+    assert (result.status == "FAIL") == (result.high is not None and result.high <= 100)
+
+
+# --- distance
+
+
+@pytest.mark.parametrize(
+    ("op", "value", "distance"),
+    [
+        ("<", 12.0, 18.0),
+        ("<", 35.0, -5.0),
+        ("<=", 30.0, 0.0),
+        (">", 35.0, 5.0),
+        (">", 12.0, -18.0),
+        (">=", 30.0, 0.0),
+        ("==", 30.0, 0.0),
+        ("==", 31.5, -1.5),
+        ("==", 28.5, -1.5),
+    ],
+)
+def test_the_distance_is_positive_on_the_right_side(op: str, value: float, distance: float) -> None:
+    assert GateResult(gate("l2_norm_max_error", op, 30.0), "PASS", value).distance == distance

@@ -1,0 +1,85 @@
+"""Units are converted without loss and written for people."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from harness.units import NS_PER_MS, NS_PER_S, format_bytes, format_duration, ns_to_ms, ns_to_s
+
+property_test = settings(deadline=None, max_examples=60, derandomize=True)
+
+
+def test_nanoseconds_become_milliseconds_and_seconds() -> None:
+    assert ns_to_ms(12_345_678) == 12.345678
+    assert ns_to_s(1_500_000_000) == 1.5
+    assert NS_PER_S == 1_000 * NS_PER_MS == 10**9
+
+
+@property_test
+@given(st.integers(0, 2**52))
+def test_a_duration_in_milliseconds_is_a_thousand_times_the_one_in_seconds(ns: int) -> None:
+    assert ns_to_ms(ns) == pytest.approx(1_000 * ns_to_s(ns), rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [
+        (0, "0 B"),
+        (1, "1 B"),
+        (1023, "1023 B"),
+        (1024, "1.0 KiB"),
+        (1536, "1.5 KiB"),
+        (1024**2, "1.0 MiB"),
+        (94_371_840, "90.0 MiB"),
+        (1024**3, "1.0 GiB"),
+        (1200 * 1024**3, "1200.0 GiB"),
+    ],
+)
+def test_bytes_are_written_in_binary_units(count: int, text: str) -> None:
+    assert format_bytes(count) == text
+
+
+@property_test
+@given(st.integers(0, 10**14))
+def test_written_bytes_are_within_rounding_of_the_count(count: int) -> None:
+    number, unit = format_bytes(count).split()
+    factor = {"B": 1, "KiB": 1024, "MiB": 1024**2, "GiB": 1024**3}[unit]
+    assert abs(float(number) * factor - count) <= 0.0501 * factor
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0, "0 s"),
+        (-3, "0 s"),
+        (0.4, "0 s"),
+        (8, "8 s"),
+        (59.4, "59 s"),
+        (59.6, "1 min 00 s"),
+        (60, "1 min 00 s"),
+        (125, "2 min 05 s"),
+        (3_599, "59 min 59 s"),
+        (3_599.7, "1 h 00 min"),
+        (4_200, "1 h 10 min"),
+        (90_000, "25 h 00 min"),
+    ],
+)
+def test_a_duration_is_written_for_a_person(seconds: float, text: str) -> None:
+    assert format_duration(seconds) == text
+
+
+@property_test
+@given(st.floats(0, 10**6))
+def test_a_written_duration_never_shows_sixty_of_anything(seconds: float) -> None:
+    text = format_duration(seconds)
+    parts = re.fullmatch(r"(?:(\d+) h )?(?:(\d+) min)?(?: ?(\d+) s)?", text)
+    assert parts is not None, text
+    hours, minutes, rest = (int(part or 0) for part in parts.groups())
+    assert minutes < 60
+    assert rest < 60
+    # Hours are written without seconds.
+    assert abs(3_600 * hours + 60 * minutes + rest - seconds) <= (60 if hours else 0.5)
