@@ -61,6 +61,7 @@ ORDER = (
     "harness.command",
     "harness.decide",
     "harness.compare",
+    "harness.doctor",
     "harness.__main__",
 )
 # Imported inside a function, where a name is turned into a runtime or a lazy attribute into its home.

@@ -1,0 +1,71 @@
+"""The doctor looks at everything and tells it in a line each."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from harness import doctor
+from harness.errors import BadInputError
+from harness.measure.disturbance import Conditions
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+class _Machine:
+    """A watch that saw what the test says."""
+
+    conditions = Conditions()
+
+    def stop(self) -> Conditions:
+        return self.conditions
+
+
+def watched(patch: pytest.MonkeyPatch, rates: list[float], conditions: Conditions) -> dict[str, str]:
+    """What is told of a machine with these capacities and conditions: remedies by finding."""
+    turn = iter(rates * 1000)
+    patch.setattr(doctor, "capacity_gflops", lambda: next(turn))
+    patch.setattr(doctor, "Watch", type("Scripted", (_Machine,), {"conditions": conditions}))
+    return {finding.what: finding.remedy for finding in doctor.noise(0.5)}
+
+
+def test_every_execution_provider_and_the_noise_get_a_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert doctor.main(["seconds=0.5"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    for what in ("machine", "cores", "memory", "onnxruntime", "ep=cpu", "ep=coreml", "timer", "capacity"):
+        assert sum(line[2:].startswith(f"{what} ") for line in lines) == 1
+
+
+def test_the_cpu_is_usable_and_an_absent_provider_names_its_wheel(capsys: pytest.CaptureFixture[str]) -> None:
+    doctor.main(["seconds=0.5"])
+    told = {line[2:20].strip(): line[21:] for line in capsys.readouterr().out.splitlines()}
+    assert told["ep=cpu"] == "usable"
+    assert "onnxruntime-gpu" in told["ep=cuda"]
+
+
+def test_a_quiet_machine_needs_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    quiet = Conditions(other_cpu_share=0.01, steal_share=0.0)
+    assert set(watched(monkeypatch, [100.0, 98.0], quiet).values()) == {""}
+
+
+@pytest.mark.parametrize(
+    ("rates", "conditions", "what"),
+    [
+        ([100.0, 40.0], Conditions(other_cpu_share=0.0, steal_share=0.0), "capacity"),
+        ([100.0], Conditions(other_cpu_share=0.5, steal_share=0.0), "other processes"),
+        ([100.0], Conditions(other_cpu_share=0.0, steal_share=0.2), "stolen time"),
+    ],
+)
+def test_each_kind_of_noise_has_a_remedy(
+    monkeypatch: pytest.MonkeyPatch, rates: list[float], conditions: Conditions, what: str
+) -> None:
+    remedies = watched(monkeypatch, rates, conditions)
+    assert [name for name, remedy in remedies.items() if remedy] == [what]
+
+
+@pytest.mark.parametrize("word", ["seconds=0", "seconds=abc", "second=3", "3"])
+def test_a_wrong_word_is_bad_input(word: str, tmp_path: Path) -> None:
+    with pytest.raises(BadInputError):
+        doctor.main([word])
