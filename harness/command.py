@@ -25,15 +25,19 @@ def run_command(body: Callable[[], int]) -> int:
     warnings.showwarning = _show_warning
     for name in (signal.SIGINT, signal.SIGTERM):
         signal.signal(name, _interrupt)
+    code: int | None = None
     try:
-        return body()
+        code = body()
+        sys.stdout.flush()
     except BrokenPipeError:  # the reader of our output has gone
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return ExitCode.OK
+        return 128 + signal.SIGPIPE if code is None else code
+    except InterruptedRunError as interruption:
+        print(interruption, file=sys.stderr)  # noqa: T201
+        return interruption.exit_code
     except HarnessError as error:
-        prefix = "" if isinstance(error, InterruptedRunError) else "error: "
         for line in str(error).splitlines():
-            print(f"{prefix}{line}", file=sys.stderr)  # noqa: T201
+            print(f"error: {line}", file=sys.stderr)  # noqa: T201
         if error.exit_code == ExitCode.DEFECT:
             traceback.print_exc()
         return error.exit_code
@@ -45,6 +49,7 @@ def run_command(body: Callable[[], int]) -> int:
         return ExitCode.STORAGE
     except Exception:
         return _defect()
+    return code
 
 
 def _defect() -> int:

@@ -62,8 +62,14 @@ def compose(argv: Sequence[str]) -> list[dict[str, Any]]:
     _register_presets()
     collected: list[dict[str, Any]] = []
 
+    unresolved: list[OmegaConfBaseException] = []
+
     def collect(config: DictConfig) -> None:
-        plain = OmegaConf.to_container(config, resolve=True)
+        try:
+            plain = OmegaConf.to_container(config, resolve=True)
+        except OmegaConfBaseException as error:  # raised later: Hydra would print more than it says
+            unresolved.append(error)
+            return
         assert isinstance(plain, dict)
         task = [_unquoted(word) for word in HydraConfig.get().overrides.task]
         collected.append({**{str(key): value for key, value in plain.items()}, "words": task})
@@ -76,6 +82,8 @@ def compose(argv: Sequence[str]) -> list[dict[str, Any]]:
         task = hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")
         try:
             task(collect)()
+            if unresolved:
+                raise unresolved[0]
         except (HydraException, OmegaConfBaseException) as error:
             raise _explained(error, words) from None
     return collected
@@ -98,7 +106,8 @@ def _unquoted(word: str) -> str:
     """A word as `quote_paths` found it."""
     key, _, value = word.partition("=")
     if key in PATH_KEYS and len(value) > 1 and value[0] == value[-1] == "'":
-        word = f"{key}={value[1:-1]}".replace("\\'", "'")
+        inner = re.sub(r"(\\+)('|$)", lambda m: m[1][: len(m[1]) // 2] + m[2], value[1:-1])
+        word = f"{key}={inner}"
     return word
 
 
@@ -137,7 +146,9 @@ def _explained(error: Exception, words: Sequence[str]) -> BadInputError:
         return BadInputError(unknown_name(group or "configuration", option, options_of(group)))
     if isinstance(error, OverrideParseException):
         return BadInputError(f"'{error.override}' cannot be read: quote its value, as in key='a b'")
-    key = re.search(r"Could not override '([^']+)'", text) or re.search(r"full_key: (\S+)", text)
+    key = re.search(r"Could not override '([^']+)'", text) or re.search(
+        r"not in struct full_key: (\S+)", text
+    )
     if key is not None:
         return BadInputError(unknown_name("key", key.group(1), _valid_keys(words)))
     if error.__cause__ is not None:

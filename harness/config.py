@@ -89,18 +89,21 @@ class EpConfig(_Schema):
     name: str
     provider: str
     wheel: str
-    options: dict[str, str | int | None]
+    options: dict[str, Any]
     choices: dict[str, list[str]]
 
     @model_validator(mode="after")
     def _options_are_known(self) -> EpConfig:
-        wrong = [
-            f"ep.options.{key}={value}: valid: {', '.join(self.choices[key])}"
-            for key, value in self.options.items()
-            if value is not None and key in self.choices and str(value) not in self.choices[key]
-        ]
+        wrong = []
+        for key, value in self.options.items():
+            if value is None:
+                continue
+            if isinstance(value, bool) or not isinstance(value, str | int):
+                wrong.append(f"ep.options.{key}={value}: neither a text nor a whole number")
+            elif key in self.choices and str(value) not in self.choices[key]:
+                wrong.append(f"ep.options.{key}={value}: valid: {', '.join(self.choices[key])}")
         if wrong:
-            raise ValueError("; ".join(wrong))
+            raise ValueError("\n".join(wrong))
         return self
 
 
@@ -114,11 +117,20 @@ class PrecisionConfig(_Schema):
 class FakeScript(_Schema):
     """What the fake runtime plays; times in ms."""
 
-    infer_ms: list[float] | list[list[float]]
-    tokenize_ms: Annotated[float, Field(ge=0)]
+    infer_ms: Annotated[list[Any], Field(min_length=1)]
+    tokenize_ms: Annotated[float, Field(ge=0, allow_inf_nan=False)]
     launches: Annotated[
         list[Literal["ok", "raise", "exit", "abort", "sigkill", "hang", "nan"]], Field(min_length=1)
     ]
+
+    @model_validator(mode="after")
+    def _durations_can_be_played(self) -> FakeScript:
+        launches = self.infer_ms if all(isinstance(part, list) for part in self.infer_ms) else [self.infer_ms]
+        for durations in launches:
+            numbers = all(isinstance(ms, int | float) and 0 <= ms < float("inf") for ms in durations)
+            if not durations or not numbers:
+                raise ValueError(f"runtime.script.infer_ms={self.infer_ms}: not times in ms, 0 or more")
+        return self
 
 
 class RuntimeConfig(_Schema):
@@ -140,7 +152,7 @@ class WorkloadConfig(_Schema):
     name: str
     lengths: Literal["short", "fixed", "mixture"]
     tokens: Annotated[int, Field(ge=3)] | None
-    seed: int
+    seed: Annotated[int, Field(ge=0)]
 
     @model_validator(mode="after")
     def _fixed_lengths_have_a_length(self) -> WorkloadConfig:
@@ -157,10 +169,10 @@ class MeasureConfig(_Schema):
     launches: Annotated[int, Field(ge=1, le=10_000)] | None
     min_launches: Annotated[int, Field(ge=3, le=10_000)]
     max_launches: Annotated[int, Field(ge=3, le=10_000)]
-    launch_timeout_s: Annotated[float, Field(gt=0)]
-    pause_s: Annotated[float, Field(ge=0)]
-    min_span_s: Annotated[float, Field(ge=0)]
-    seed: int
+    launch_timeout_s: Annotated[float, Field(gt=0, allow_inf_nan=False)]
+    pause_s: Annotated[float, Field(ge=0, le=86_400)]
+    min_span_s: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+    seed: Annotated[int, Field(ge=0)]
     force: bool
 
 
@@ -237,30 +249,33 @@ class Config(_Schema):
     results: str
     words: list[str] = Field(default_factory=list)
 
-    @model_validator(mode="after")
-    def _parts_fit_together(self) -> Config:
-        problems = []
-        measure = self.measure
-        if self.workload.tokens is not None and self.workload.tokens > self.model.max_length:
-            problems.append(
-                f"workload.tokens={self.workload.tokens}: {self.model.name} reads "
-                f"{self.model.max_length} tokens at most; choose a shorter workload"
-            )
+
+def _misfits(
+    model: ModelConfig | None,
+    workload: WorkloadConfig | None,
+    measure: MeasureConfig | None,
+    policy: PolicyConfig | None,
+) -> list[str]:
+    """What does not fit together among the parts that are valid by themselves (None where not)."""
+    problems = []
+    if model and workload and workload.tokens is not None and workload.tokens > model.max_length:
+        problems.append(
+            f"workload.tokens={workload.tokens}: {model.name} reads {model.max_length} tokens at most; "
+            "choose a shorter workload"
+        )
+    if measure:
         if measure.min_launches > measure.max_launches:
             problems.append(
                 f"measure.min_launches={measure.min_launches}: "
                 f"more than measure.max_launches={measure.max_launches}"
             )
-        needed = max(gate.launches_to_pass for gate in self.policy.gates)
-        if measure.launches is None and measure.max_launches < needed:
+        needed = max(gate.launches_to_pass for gate in policy.gates) if policy else 0
+        if policy and measure.launches is None and measure.max_launches < needed:
             problems.append(
-                f"measure.max_launches={measure.max_launches}: policy {self.policy.name} cannot "
-                f"pass with fewer than {needed} launches; raise it, or fix measure.launches=N "
-                "to look without a verdict"
+                f"measure.max_launches={measure.max_launches}: policy {policy.name} cannot pass with fewer "
+                f"than {needed} launches; raise it, or fix measure.launches=N to look without a verdict"
             )
-        if problems:
-            raise ValueError("\n".join(problems))
-        return self
+    return problems
 
 
 def validate(raw: Mapping[str, Any]) -> Config:
@@ -269,10 +284,28 @@ def validate(raw: Mapping[str, Any]) -> Config:
     Raises:
         BadInputError: with every problem there is, a line each.
     """
+    problems: list[str] = []
+    config = None
     try:
-        return Config.model_validate({k: v for k, v in raw.items() if k != "experiments"})
+        config = Config.model_validate({k: v for k, v in raw.items() if k != "experiments"})
     except ValidationError as error:
-        raise BadInputError(*_problems(error, Config)) from None
+        problems = _problems(error, Config)
+    problems += _misfits(
+        _valid(ModelConfig, raw, "model"),
+        _valid(WorkloadConfig, raw, "workload"),
+        _valid(MeasureConfig, raw, "measure"),
+        _valid(PolicyConfig, raw, "policy"),
+    )
+    if config is None or problems:
+        raise BadInputError(*problems)
+    return config
+
+
+def _valid(schema: type[_SchemaT], raw: Mapping[str, Any], key: str) -> _SchemaT | None:
+    try:
+        return schema.model_validate(raw.get(key))
+    except ValidationError:
+        return None
 
 
 def load_policy(name: str = "default", *, file: str | Path | None = None) -> PolicyConfig:
@@ -374,6 +407,7 @@ def _problem(detail: ErrorDetails, schema: type[BaseModel]) -> str:
         "int_from_float": "not a whole number",
         "float_type": "not a number",
         "float_parsing": "not a number",
+        "finite_number": "not a finite number",
         "bool_type": "neither true nor false",
         "string_type": "not a text",
     }

@@ -203,7 +203,7 @@ def gate_cells(result: GateResult) -> tuple[str, str, str, str, str, str, str]:
     quantile = "" if gate.launch_quantile is None else f" in {gate.launch_quantile:.0%} of launches"
     status = result.status.replace("_", " ").lower()
     if result.n is not None and result.over is not None:
-        status += f", {result.over}/{result.n} over"
+        status += f" {result.over}/{result.n} over"
     if gate.metric == "finite":
         shown = "?" if result.value is None else "yes" if result.value else "no"
         return (gate.tier, gate.label, "yes", shown, "", "", status)

@@ -9,8 +9,9 @@
     │   ├── EpUnavailableError              the execution provider is not in this build
     │   ├── RuntimeUnavailableError         the runtime's package is not installed
     │   └── ArtifactError                   the artifact cannot be built, or is not what it must be
-    ├── StorageError                    5   what was measured could not be written
-    └── InterruptedRunError           130   SIGINT or SIGTERM; everything measured is kept
+    └── StorageError                    5   what was measured could not be written
+    InterruptedRunError               130   SIGINT or SIGTERM; a KeyboardInterrupt, so that nobody who
+                                            catches every Exception swallows it
 
 A message is one line: what was wrong, the value, and the remedy.
 """
@@ -85,7 +86,7 @@ class StorageError(HarnessError):
     exit_code = ExitCode.STORAGE
 
 
-class InterruptedRunError(HarnessError):
+class InterruptedRunError(KeyboardInterrupt):
     """Stopped by a signal; everything measured until then is stored."""
 
     exit_code = ExitCode.INTERRUPTED

@@ -14,6 +14,7 @@ import sys
 import tempfile
 import threading
 import time
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -54,18 +55,14 @@ def run_worker(task: Task, *, timeout_s: float, on_tick: Callable[[], None] = la
             env=_environment(task),
             start_new_session=True,  # Ctrl-C reaches the parent alone, which then ends the worker
         )
-        assert worker.stdin is not None
         try:
-            worker.stdin.write(json.dumps(message).encode() + b"\n")
-            worker.stdin.flush()
-            ended = _wait(worker, timeout_s, on_tick)
-        except BrokenPipeError:  # it died before it read its task
-            ended = _wait(worker, timeout_s, on_tick)
+            ended = _wait(worker, json.dumps(message).encode() + b"\n", timeout_s, on_tick)
         finally:
             if worker.poll() is None:
                 worker.kill()
                 worker.wait()
-            worker.stdin.close()
+            with suppress(BrokenPipeError):
+                worker.stdin.close()  # type: ignore[union-attr]
         if not ended:
             return {"status": "timeout", "error": f"killed after {timeout_s:g} s without an answer"}
         try:
@@ -76,12 +73,22 @@ def run_worker(task: Task, *, timeout_s: float, on_tick: Callable[[], None] = la
         return answer
 
 
-def _wait(worker: subprocess.Popen[bytes], timeout_s: float, on_tick: Callable[[], None]) -> bool:
-    """Block until the worker ends (True) or the time is up (False).
+def _wait(
+    worker: subprocess.Popen[bytes], message: bytes, timeout_s: float, on_tick: Callable[[], None]
+) -> bool:
+    """Hand the worker its task and block until it ends (True) or the time is up (False).
 
-    A thread blocks in waitpid and this one on a lock; `Popen.wait(timeout)` would poll instead.
+    A thread blocks in write and waitpid and this one on a lock; `Popen.wait(timeout)` would poll.
     """
-    waiter = threading.Thread(target=worker.wait, daemon=True)
+
+    def feed_and_wait() -> None:
+        assert worker.stdin is not None
+        with suppress(BrokenPipeError):  # it died before it read its task
+            worker.stdin.write(message)
+            worker.stdin.flush()
+        worker.wait()
+
+    waiter = threading.Thread(target=feed_and_wait, daemon=True)
     waiter.start()
     deadline = time.monotonic() + timeout_s
     while waiter.is_alive():

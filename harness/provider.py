@@ -115,6 +115,8 @@ class EmbeddingProvider:
             raise TypeError("encode takes a sequence of texts, not one: put it in a list")
         if batch_size < 1:
             raise ValueError(f"batch_size={batch_size}: must be at least 1")
+        self._tokenizer.prefix(prompt)  # refused also where there is no text
+        texts = list(texts)
         vectors = np.empty((len(texts), self.dim), dtype=np.float32)
         order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
         for start in range(0, len(order), batch_size):

@@ -215,7 +215,10 @@ def to_table(rows: Sequence[Mapping[str, Any]], columns: tuple[Column, ...]) -> 
             raise HarnessError(f"columns that no schema declares: {', '.join(sorted(unknown))}")
         if missing := [name for name in required if row.get(name) is None]:
             raise HarnessError(f"null in columns that cannot be: {', '.join(missing)}")
+        for column in columns:  # Arrow would cut the fraction off
+            if column.dtype == "int64" and isinstance(row.get(column.name), float):
+                raise HarnessError(f"{column.name}={row[column.name]} does not fit its column: no integer")
     try:
         return pa.Table.from_pylist([dict(row) for row in rows], schema=arrow_schema(columns))
-    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+    except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError) as error:
         raise HarnessError(f"a value does not fit its column: {error}") from None

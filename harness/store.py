@@ -8,6 +8,7 @@ folders.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import tempfile
 import warnings
@@ -85,7 +86,8 @@ class Store:
         file = self.path / "launches" / f"{run_id}.parquet"
         table = _read_file(file, LAUNCH_COLUMNS)
         if table is None and file.exists():
-            file.replace(file.with_suffix(".parquet.unreadable"))
+            content = hashlib.sha256(file.read_bytes()).hexdigest()[:8]
+            file.replace(file.with_name(f".{run_id}.{content}.unreadable"))
         rows: list[dict[str, Any]] = [] if table is None else table.to_pylist()
         return sorted(rows, key=lambda row: int(row["launch_index"]))
 
@@ -169,20 +171,21 @@ def _read_file(file: Path, columns: tuple[Column, ...]) -> pa.Table | None:
 
 def _replace(path: Path, content: bytes) -> None:
     """Write a file whole or not at all, and safely on the disk before it takes its name."""
+    scratch = None
     try:
         with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".", delete=False) as file:
             scratch = Path(file.name)
-            try:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            except BaseException:  # an interruption too leaves nothing half written
-                scratch.unlink(missing_ok=True)
-                raise
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
         scratch.chmod(0o644)
         scratch.replace(path)
+        scratch = None
     except OSError as error:
         raise StorageError(
             f"{path} cannot be written: {error.strerror}; what was written before is kept. Free space, "
             "or give results=DIR, and type the command again"
         ) from None
+    finally:  # an interruption too leaves nothing half written
+        if scratch is not None:
+            scratch.unlink(missing_ok=True)

@@ -107,6 +107,10 @@ class Run:
             return n >= measure.launches
         return self.settled() or n - self.stored_launches >= measure.max_launches
 
+    def wanting(self) -> bool:
+        """Whether something is still to be measured: launches, or what a lost row held."""
+        return self.error is None and (not self.done() or not self.facts)
+
     def launches_left(self) -> int:
         """How many more launches it will probably take."""
         n, measure = len(self.launches), self.config.measure
@@ -164,15 +168,15 @@ def measure(
         _resume(run, store)
         if run.artifact is None:
             store.write_run(_row(run, sweep_id, status="unavailable"))
-    if any(not run.done() for run in runs):
+    if any(run.wanting() for run in runs):
         with (
             hold(measuring_lock_path(), lambda who: progress.tell(f"waiting: {who} is measuring")),
             tempfile.TemporaryDirectory(prefix="harness-sweep-") as folder,
         ):
             for run in runs:
-                if not run.done():
+                if run.wanting():
                     _resume(run, store)  # again: whoever held the lock may have measured this run
-                if not run.done():
+                if run.wanting():
                     _describe(run, Path(folder), progress, worker)
                     store.write_run(_row(run, sweep_id))
             _rounds(runs, store, sweep_id, progress, worker)
@@ -208,14 +212,19 @@ def _make_ready(run: Run, progress: Progress) -> None:
 
 
 def _resume(run: Run, store: Store) -> None:
-    """Take up what is stored of this run; a forced or a wholly failed one starts under its own id."""
-    run.run_id = run.config_hash[:16]
-    stored = store.run_of(run.run_id)
+    """Take up what is stored of this run.
+
+    A forced run starts under an id of its own, and so does the attempt after one that failed altogether.
+    """
+    run.run_id, attempt = run.config_hash[:16], 0
     if run.artifact is None:
         return
-    if run.config.measure.force or (stored is not None and stored["status"] in ("failed", "timeout")):
+    if run.config.measure.force:
         run.run_id = identity({"config": run.config_hash, "forced_at_ns": time.time_ns()})[:16]
         return
+    while (stored := store.run_of(run.run_id)) is not None and stored["status"] in ("failed", "timeout"):
+        attempt += 1
+        run.run_id = identity({"config": run.config_hash, "attempt": attempt})[:16]
     run.launches = store.launches_of(run.run_id)
     run.stored_launches = len(run.launches)
     if stored is not None and run.launches:

@@ -56,7 +56,7 @@ def print_run(console: Console, row: dict[str, Any]) -> None:
 def print_runs(console: Console, rows: Sequence[dict[str, Any]]) -> None:
     """The runs of a sweep, a line each."""
     table = _table("runs")
-    table.add_column("candidate", overflow="fold", min_width=10)
+    table.add_column("candidate", overflow="fold", min_width=8)
     table.add_column("workload", overflow="fold")
     for name in ("batch", "n", "P50 ms", "P95 ms", "interval", "texts/s"):
         table.add_column(name, justify="right", no_wrap=True)
@@ -65,11 +65,11 @@ def print_runs(console: Console, rows: Sequence[dict[str, Any]]) -> None:
         failed = f"{row['launches_failed']} failed" if row["launches_failed"] else ""
         table.add_row(
             Text(str(row["candidate_label"])),
-            str(row["workload"]),
+            Text(str(row["workload"])),
             str(row["batch_size"]),
             str(row["launches"]),
-            _number(row["latency_p50_ms"]),
-            _number(row["latency_p95_ms"]),
+            _short(row["latency_p50_ms"]),
+            _short(row["latency_p95_ms"]),
             _interval(row["latency_p95_low_ms"], row["latency_p95_high_ms"]),
             _number(row["throughput_texts_per_s"], digits=0),
             Text(failed if row["status"] == "complete" else row["status"], style="yellow"),
@@ -128,7 +128,7 @@ def print_comparisons(console: Console, comparisons: Sequence[Comparison]) -> No
 def _print_gates(console: Console, candidate: CandidateVerdict) -> None:
     table = _table(f"{candidate.label}: gates")
     table.add_column("tier")
-    table.add_column("gate", overflow="fold", min_width=19)
+    table.add_column("gate", overflow="fold", min_width=17)
     for name in ("needed", "value", "interval"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("result", no_wrap=True)
@@ -159,7 +159,8 @@ def _figures(row: dict[str, Any]) -> list[tuple[str, str, str]]:
         ("infer P50", _unit(row["infer_p50_ms"], "ms", digits=3), ""),
         ("cold start", _unit(row["cold_start_s"], "s"), "process to first vector"),
         ("peak memory", _bytes(row["peak_rss_bytes"]), f"artifact {_bytes(row['artifact_bytes'])}"),
-        ("nodes on the EP", f"{row['ep_nodes']} of {row['nodes_total']}", row["ep_provider"]),
+        ("nodes on the EP", f"{_number(row['ep_nodes'], 0)} of {_number(row['nodes_total'], 0)}",
+         row["ep_provider"]),
         ("L2 norm error", _number(row["l2_norm_max_error"], 7), "largest over the quality texts"),
         ("similar / dissimilar", f"{_number(row['similar_mean'], 3)} / {_number(row['dissimilar_mean'], 3)}",
          str(row["quality_dataset"])),
@@ -190,6 +191,12 @@ def _number(value: Any, digits: int = 2) -> str:
     return "?" if number is None else f"{number:.{digits}f}"
 
 
+def _short(value: Any) -> str:
+    """A figure for a narrow column: three significant digits, or all before the point."""
+    number = as_number(value)
+    return "?" if number is None else f"{number:.{2 if number < 10 else 1 if number < 100 else 0}f}"
+
+
 def _unit(value: Any, unit: str, digits: int = 2) -> str:
     return f"{_number(value, digits)} {unit}"
 
@@ -197,7 +204,7 @@ def _unit(value: Any, unit: str, digits: int = 2) -> str:
 def _interval(low: Any, high: Any) -> str:
     if as_number(low) is None and as_number(high) is None:
         return ""
-    return f"{_number(low)}–{_number(high)}"
+    return f"{_short(low)}–{_short(high)}"
 
 
 def _bytes(value: Any) -> str:

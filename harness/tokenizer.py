@@ -34,18 +34,29 @@ class Tokenizer:
             TypeError: a text is no string.
             ValueError: unknown prompt.
         """
-        if prompt not in self._prompts:
-            raise ValueError(unknown_name("prompt", prompt, list(self._prompts)))
-        prefix = self._prompts[prompt]
+        prefix = self.prefix(prompt)
+        for text in texts:  # tokenizers would take a list for a text and its pair
+            if not isinstance(text, str):
+                raise TypeError(f"texts must be strings, not {type(text).__name__}")
         batch = [prefix + text for text in texts] if prefix else list(texts)
         try:
             encodings = self._padded.encode_batch_fast(batch)
-        except TypeError:  # tokenizers refuses unpaired surrogates, and what is no text
+        except TypeError:  # it refuses unpaired surrogates
             encodings = self._padded.encode_batch_fast([_well_formed(text) for text in batch])
         return Tokens(
             np.array([e.ids for e in encodings], dtype=np.int64),
             np.array([e.attention_mask for e in encodings], dtype=np.int64),
         )
+
+    def prefix(self, prompt: str) -> str:
+        """What a prompt puts before a text.
+
+        Raises:
+            ValueError: unknown prompt.
+        """
+        if prompt not in self._prompts:
+            raise ValueError(unknown_name("prompt", prompt, list(self._prompts)))
+        return self._prompts[prompt]
 
     def count(self, text: str) -> int:
         """Tokens of `text`, special tokens and default prompt included, not truncated."""
@@ -59,7 +70,6 @@ class Tokenizer:
         return [end - len(prompt) for (_, end), special in spans if not special and end > len(prompt)]
 
 
-def _well_formed(text: object) -> str:
-    if not isinstance(text, str):
-        raise TypeError(f"texts must be strings, not {type(text).__name__}")
+def _well_formed(text: str) -> str:
+    """The text with each unpaired surrogate as U+FFFD."""
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")

@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 MIXTURE: dict[TextKind, int] = {"short": 12, "sentence": 5, "passage": 3}
 
 
+# Cuts that may fail one after another before a length is given up.
+_MOST_MISSES = 200
+
+
 class TokenSpans(Protocol):
     """What a tokenizer must tell for texts of an exact length."""
 
@@ -90,7 +94,8 @@ def _exact(tokens: int, tokenizer: TokenSpans, rng: np.random.Generator) -> Iter
     passages = corpus("passage")
     special = tokenizer.count("")
     misses = 0
-    while True:
+    while misses <= _MOST_MISSES:
+        misses += 1
         words = " ".join(passages[i] for i in rng.permutation(len(passages))).split(" ")
         start = int(rng.integers(0, len(words) // 4))
         while True:
@@ -106,5 +111,4 @@ def _exact(tokens: int, tokenizer: TokenSpans, rng: np.random.Generator) -> Iter
                 yield text
             else:  # the cut changed how the last word is split
                 misses += 1
-                if misses > 1000:
-                    raise ValueError(f"no text of exactly {tokens} tokens with this tokenizer")
+    raise ValueError(f"no text of exactly {tokens} tokens can be cut from the corpus with this tokenizer")

@@ -381,7 +381,7 @@ def test_a_throughput_that_was_not_measured_is_open_with_its_command() -> None:
     decision = decide(frame(model_row("minilm", launch_throughput_texts_per_s=[1000.0] * 20)))
     assert throughput(decision) == ("NOT_MEASURED", None)
     assert decision.verdict == "GO"
-    assert any("texts/s at batch 32" in note for note in decision.candidates[0].notes)
+    assert any("texts/s, batch 32" in note for note in decision.candidates[0].notes)
     assert "python -m harness model=minilm ep=cpu batch_size=32" in decision.candidates[0].missing
 
 
@@ -811,4 +811,4 @@ def test_a_gate_is_shown_with_bound_value_interval_and_distance() -> None:
     # Nearest rank: the 16th of 20 is 11.5 ms; all 20 are needed for the upper end, the highest is 11.9.
     assert (value, distance) == ("11.5", "+18.5")
     assert interval.endswith("–11.9")
-    assert status == "pass, 0/20 over"
+    assert status == "pass 0/20 over"

@@ -183,13 +183,21 @@ def _publish(target: Path, manifest: Manifest, root: Path, index: Path) -> Artif
         with path.open("rb") as file:
             os.fsync(file.fileno())
     final = root / "artifacts" / manifest.sha256
-    if final.exists():  # damaged, else it would have been taken from the cache
-        shutil.rmtree(final)
-    target.rename(final)
+    if not _is_whole(final):  # another recipe may have given the same artifact, and somebody reads it
+        shutil.rmtree(final, ignore_errors=True)
+        target.rename(final)
     scratch = index.with_suffix(".tmp")
     scratch.write_text(json.dumps({"artifact_sha256": manifest.sha256}), encoding="utf-8")
     scratch.replace(index)
     return Artifact(final, manifest)
+
+
+def _is_whole(folder: Path) -> bool:
+    try:
+        artifact = read_artifact(folder)
+    except ArtifactError:
+        return False
+    return artifact.sha256 == folder.name and not problems_of(artifact)
 
 
 def _fake(recipe: Recipe, target: Path) -> dict[str, Any]:

@@ -72,7 +72,10 @@ def find_files(model: ModelConfig) -> ModelFiles:
 
 
 def _bundled(source: SourceConfig) -> ModelFiles:
-    spec = importlib.util.find_spec(source.package or "")
+    try:
+        spec = importlib.util.find_spec(source.package or "")
+    except (ImportError, ValueError):  # the package's parent is missing, or it is no name
+        spec = None
     if spec is None or spec.origin is None:
         raise ModelUnavailableError(f"bundled package {source.package} is not installed")
     path = Path(spec.origin).parent / (source.folder or "")
@@ -118,5 +121,6 @@ def _weights(path: Path) -> list[Path]:
 
 
 def _hashes(path: Path) -> dict[str, str]:
-    files = [*(path / name for name in NEEDED), *_weights(path)]
-    return {file.name: file_sha256(file) for file in files}
+    """The hashes of every file that a build may read, by path within the folder."""
+    files = [*path.glob("*.json"), *path.glob("*/config.json"), *_weights(path)]
+    return {file.relative_to(path).as_posix(): file_sha256(file) for file in sorted(files)}

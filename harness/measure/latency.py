@@ -88,11 +88,10 @@ def serve(
             inferred[served] = end - middle
             served += 1
             finite &= bool(np.isfinite(vectors).all())
-            if stop_over_ns is not None and end - begin >= stop_over_ns:
-                over += 1
-                if over > allowed and served >= MIN_BEFORE_TRUNCATION and served < count:
-                    truncated = True
-                    break
+            over += stop_over_ns is not None and end - begin >= stop_over_ns
+            if over > allowed and MIN_BEFORE_TRUNCATION <= served < count:
+                truncated = True
+                break
     finally:
         gc.enable()
     return Samples(

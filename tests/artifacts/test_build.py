@@ -1,0 +1,240 @@
+"""The build, end to end, on a tiny BERT with random weights: its vectors are sentence-transformers'."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import onnxruntime as ort
+import pytest
+
+from harness.artifacts.cache import Recipe
+from harness.artifacts.manifest import GRAPH, Artifact, problems_of
+from harness.artifacts.pooling import OUTPUT
+from harness.config import ModelConfig, load_model
+from harness.errors import ArtifactError
+from harness.provider import EmbeddingProvider, prepare_artifact
+from harness.runtimes.base import SessionOptions
+from harness.stats import cosines
+from harness.texts import quality_texts, texts_sha256
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+HIDDEN = 32
+MAX_LENGTH = 48
+PAD_ID = 3  # not 0: whoever assumes 0 pads with [UNK]
+SPECIAL = ["[UNK]", "[CLS]", "[SEP]", "[PAD]"]
+TEXTS = ["", "a", "the quick brown fox", "the fox", "naïve café 深い 🚀", "over and over again " * 30]
+
+# sentence-transformers' vectors, computed apart from the build.
+EXPECTED = """
+import json, sys
+import numpy as np
+from sentence_transformers import SentenceTransformer
+from sentence_transformers.models import Normalize, Pooling, Transformer
+
+asked = json.load(sys.stdin)
+word = Transformer(asked["folder"], max_seq_length=asked["max_length"])
+for pooling in ("mean", "cls"):
+    modules = [word, Pooling(asked["dim"], pooling_mode=pooling), Normalize()]
+    vectors = SentenceTransformer(modules=modules, device="cpu").encode(asked["texts"])
+    np.save(asked["target"] + f"/{pooling}.npy", vectors)
+"""
+
+
+def tiny_bert(folder: Path, *, extra_tokens: int = 0) -> Path:
+    """A BERT of two layers with random weights, as sentence-transformers saves one, without modules.json.
+
+    Args:
+        folder: is created.
+        extra_tokens: tokens that the tokenizer knows and the embedding table does not.
+    """
+    from safetensors.numpy import save_file
+    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+
+    folder.mkdir(parents=True)
+    letters = "abcdefghijklmnopqrstuvwxyz"
+    words = [*SPECIAL, *letters, *(f"##{letter}" for letter in letters), "the", "fox", "over", "and", "##ing"]
+    vocabulary = {word: index for index, word in enumerate(words)}
+    rows = len(vocabulary)
+    vocabulary |= {f"extra{i}": rows + i for i in range(extra_tokens)}
+    tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
+    tokenizer.normalizer = normalizers.BertNormalizer()
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 1), ("[SEP]", 2)]
+    )
+    tokenizer.save(str(folder / "tokenizer.json"))
+    special = {"unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]", "pad_token": "[PAD]"}
+    _write(folder / "tokenizer_config.json", special | {"tokenizer_class": "PreTrainedTokenizerFast"})
+    config = {
+        "architectures": ["BertModel"],
+        "model_type": "bert",
+        "hidden_size": HIDDEN,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "intermediate_size": 64,
+        "vocab_size": rows,
+        "max_position_embeddings": 64,
+        "type_vocab_size": 2,
+        "pad_token_id": PAD_ID,
+    }
+    _write(folder / "config.json", config)
+    save_file(_weights(rows), folder / "model.safetensors", metadata={"format": "pt"})
+    return folder
+
+
+def _weights(rows: int) -> dict[str, NDArray[np.float32]]:
+    rng = np.random.default_rng(7)
+    weights: dict[str, NDArray[np.float32]] = {}
+
+    def linear(name: str, inputs: int, outputs: int) -> None:
+        weights[f"{name}.weight"] = rng.normal(0, 0.3, (outputs, inputs)).astype(np.float32)
+        weights[f"{name}.bias"] = rng.normal(0, 0.3, outputs).astype(np.float32)
+
+    def norm(name: str) -> None:
+        weights[f"{name}.weight"] = rng.uniform(0.5, 1.5, HIDDEN).astype(np.float32)
+        weights[f"{name}.bias"] = rng.normal(0, 0.3, HIDDEN).astype(np.float32)
+
+    for name, count in (("word", rows), ("position", 64), ("token_type", 2)):
+        table = rng.normal(0, 1, (count, HIDDEN)).astype(np.float32)
+        weights[f"embeddings.{name}_embeddings.weight"] = table
+    norm("embeddings.LayerNorm")
+    for layer in ("encoder.layer.0", "encoder.layer.1"):
+        for name in ("query", "key", "value"):
+            linear(f"{layer}.attention.self.{name}", HIDDEN, HIDDEN)
+        linear(f"{layer}.attention.output.dense", HIDDEN, HIDDEN)
+        norm(f"{layer}.attention.output.LayerNorm")
+        linear(f"{layer}.intermediate.dense", HIDDEN, 64)
+        linear(f"{layer}.output.dense", 64, HIDDEN)
+        norm(f"{layer}.output.LayerNorm")
+    linear("pooler.dense", HIDDEN, HIDDEN)
+    return weights
+
+
+def _write(path: Path, content: Mapping[str, Any]) -> None:
+    path.write_text(json.dumps(content), encoding="utf-8")
+
+
+def tiny_model(folder: Path, **changes: Any) -> ModelConfig:
+    """`tiny_bert` as a user configures it: ``model=custom model.path=…``."""
+    facts = {"name": "tiny", "id": None, "revision": None, "sources": [], "path": str(folder)}
+    facts |= {"dim": HIDDEN, "max_length": MAX_LENGTH, "layers": 2, "hidden": HIDDEN, "heads": 2}
+    return load_model("minilm").model_copy(update=facts | {"vocab_size": None, "params": None} | changes)
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Artifact | ArtifactError]:
+    """Every build of this file, each in a process of its own, two at a time; what failed is its error."""
+    root = tmp_path_factory.mktemp("tiny")
+    folder = tiny_bert(root / "model")
+    models = {
+        "mean": tiny_model(folder, pooling="mean"),
+        "cls": tiny_model(folder, pooling="cls"),
+        "dim": tiny_model(folder, dim=HIDDEN + 1),
+        "tokens": tiny_model(tiny_bert(root / "more tokens", extra_tokens=5)),
+    }
+
+    def built(model: ModelConfig) -> Artifact | ArtifactError:
+        recipe = Recipe(model, "fp32", "onnxruntime")
+        try:
+            return prepare_artifact(recipe, tell=lambda *_: None, root=root / "cache")
+        except ArtifactError as error:
+            return error
+
+    def expect() -> None:
+        asked = {"folder": str(folder), "target": str(root), "texts": TEXTS}
+        asked |= {"dim": HIDDEN, "max_length": MAX_LENGTH}
+        words = [sys.executable, "-W", "ignore", "-c", EXPECTED]
+        subprocess.run(words, input=json.dumps(asked), text=True, check=True, capture_output=True)
+
+    with ThreadPoolExecutor(max_workers=2) as pool:
+        expected = pool.submit(expect)
+        results = dict(zip(models, pool.map(built, models.values()), strict=True))
+        expected.result()
+    return results
+
+
+def an_artifact(found: Artifact | ArtifactError) -> Artifact:
+    """What was built, or the error that says why not."""
+    if isinstance(found, ArtifactError):
+        raise found
+    return found
+
+
+@pytest.mark.parametrize("pooling", ["mean", "cls"])
+@pytest.mark.parametrize("batch_size", [1, 32])
+def test_the_vectors_are_sentence_transformers_own(
+    tiny: dict[str, Artifact | ArtifactError], pooling: str, batch_size: int
+) -> None:
+    artifact = an_artifact(tiny[pooling])
+    provider = EmbeddingProvider.open(artifact, "onnxruntime", SessionOptions())
+    expected = np.load(artifact.path.parent.parent.parent / f"{pooling}.npy")
+    found = provider.encode(TEXTS, batch_size=batch_size)
+    assert found.shape == (len(TEXTS), HIDDEN)
+    assert cosines(found, expected).min() >= 1 - 1e-5
+    np.testing.assert_allclose(np.linalg.norm(found, axis=1), 1.0, atol=1e-5)
+
+
+def test_another_pooling_is_another_artifact(tiny: dict[str, Artifact | ArtifactError]) -> None:
+    mean, cls = an_artifact(tiny["mean"]), an_artifact(tiny["cls"])
+    assert mean.sha256 != cls.sha256
+    assert cosines(mean.reference(), cls.reference()).mean() < 0.99
+
+
+def test_the_manifest_tells_where_it_came_from_and_how_it_was_made(
+    tiny: dict[str, Artifact | ArtifactError],
+) -> None:
+    artifact = an_artifact(tiny["cls"])
+    manifest = artifact.manifest
+    assert problems_of(artifact) == []
+    assert (manifest.model, manifest.model_id, manifest.revision) == ("tiny", None, None)
+    assert manifest.source == "local model"
+    assert set(manifest.source_files) == {"config.json", "model.safetensors", "tokenizer.json"}
+    assert (manifest.pooling, manifest.normalize, manifest.dim) == ("cls", True, HIDDEN)
+    assert (manifest.pad_id, manifest.pad_token) == (PAD_ID, "[PAD]")
+    assert manifest.params == sum(w.size for w in _weights(rows=61).values())
+    assert manifest.texts_sha256 == texts_sha256(quality_texts())
+    assert "no modules.json" in manifest.reference_by
+    assert {"torch", "onnx", "transformers"} <= set(manifest.exporter)
+
+
+def test_the_graph_has_dynamic_shapes_and_one_output(tiny: dict[str, Artifact | ArtifactError]) -> None:
+    artifact = an_artifact(tiny["mean"])
+    session = ort.InferenceSession(str(artifact.path / GRAPH), providers=["CPUExecutionProvider"])
+    (output,) = session.get_outputs()
+    assert output.name == OUTPUT
+    assert output.shape[1] == HIDDEN
+    ids = np.full((3, 5), 7, dtype=np.int64)
+    names = [i.name for i in session.get_inputs()]
+    assert {"input_ids", "attention_mask"} <= set(names) <= {"input_ids", "attention_mask", "token_type_ids"}
+    feeds = {name: np.zeros_like(ids) if name == "token_type_ids" else np.ones_like(ids) for name in names}
+    assert session.run(None, feeds)[0].shape == (3, HIDDEN)
+
+
+def test_the_tokenizer_of_the_artifact_neither_pads_nor_truncates(minilm: Artifact) -> None:
+    from tokenizers import Tokenizer
+
+    tokenizer = Tokenizer.from_file(str(minilm.tokenizer))  # the bundled one does both, to 128
+    assert tokenizer.padding is None
+    assert tokenizer.truncation is None
+
+
+def test_a_wrong_dim_is_refused_with_the_right_one(tiny: dict[str, Artifact | ArtifactError]) -> None:
+    with pytest.raises(ArtifactError, match=r"model\.dim=33: the model's vectors have 32 dimensions"):
+        an_artifact(tiny["dim"])
+
+
+def test_a_tokenizer_with_more_tokens_than_the_table_has_rows_is_refused(
+    tiny: dict[str, Artifact | ArtifactError],
+) -> None:
+    with pytest.raises(ArtifactError, match="tokenizer knows 66 tokens, the embedding table has 61 rows"):
+        an_artifact(tiny["tokens"])

@@ -1,0 +1,253 @@
+"""The timed loop: exact on a scripted clock, honest on a real one, and stopped only when certain."""
+
+from __future__ import annotations
+
+import gc
+import time
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+from harness.measure.latency import MIN_BEFORE_TRUNCATION, Samples, requests_over_allowed, serve
+from harness.provider import EmbeddingProvider
+from harness.runtimes.base import SessionOptions
+from harness.stats import nearest_rank
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from numpy.typing import NDArray
+
+    from harness.artifacts.manifest import Artifact
+    from harness.runtimes.base import Placement, Tokens
+
+BOUND_NS = 30_000_000
+FAST, SLOW = 2.0, 40.0
+
+
+@pytest.fixture
+def served(fake_artifact: Artifact) -> Callable[..., Samples]:
+    """Serve scripted requests, the script's tokenisation left at 0."""
+
+    def run(infer_ms: Sequence[float], *, requests: int = 100, warmup: int = 0, **changes: Any) -> Samples:
+        stop_over_ns = changes.pop("stop_over_ns", None)
+        script = {"infer_ms": list(infer_ms), "tokenize_ms": 0.0} | changes
+        options = SessionOptions(script=script, launch_index=0)
+        provider = EmbeddingProvider.open(fake_artifact, "fake", options)
+        warm, timed = [["a word"]] * warmup, [["a word"]] * requests
+        return serve(provider, warm, timed, stop_over_ns=stop_over_ns)
+
+    return run
+
+
+class BareSession:
+    """A session of which a test says only what a request does."""
+
+    def __init__(self, act: Callable[[], object] = lambda: None, value: float = 0.5) -> None:
+        self.act = act
+        self.value = value
+        self.served = 0
+
+    def infer(self, tokens: Tokens) -> NDArray[np.float32]:
+        """Act, and give constant vectors."""
+        self.served += 1
+        self.act()
+        return np.full(tokens.input_ids.shape, self.value, dtype=np.float32)
+
+    def placement(self) -> Placement | None:
+        """Unknown."""
+        return None
+
+    def clock_ns(self) -> int:
+        """A real clock."""
+        return time.perf_counter_ns()
+
+    def wait_until_ns(self, due_ns: int) -> None:
+        """Nobody waits here."""
+        raise NotImplementedError
+
+
+# --- on a scripted clock
+
+
+def test_figures_are_exactly_the_script_s(served: Callable[..., Samples]) -> None:
+    samples = served([1.0, 3.0, 2.0, 5.0, 4.0], requests=100)
+    assert samples.total_ns.tolist() == [1_000_000, 3_000_000, 2_000_000, 5_000_000, 4_000_000] * 20
+    assert nearest_rank(samples.total_ns, 0.5) == 3_000_000
+    assert nearest_rank(samples.total_ns, 0.95) == 5_000_000
+    assert samples.total_ns.dtype == np.int64
+
+
+def test_warm_up_is_kept_apart(served: Callable[..., Samples]) -> None:
+    samples = served([SLOW] * 3 + [FAST] * 97, warmup=3, requests=97)
+    assert set(samples.total_ns.tolist()) == {2_000_000}
+
+
+def test_there_is_one_entry_a_request_and_stages_sum_to_the_total(served: Callable[..., Samples]) -> None:
+    samples = served([1.5, 2.5], requests=41)
+    stages = (samples.total_ns, samples.tokenize_ns, samples.infer_ns)
+    assert [len(entries) for entries in stages] == [41, 41, 41]
+    np.testing.assert_array_equal(samples.tokenize_ns + samples.infer_ns, samples.total_ns)
+    assert samples.elapsed_ns == samples.total_ns.sum()
+
+
+# --- stopping early
+
+
+def slow_at(*positions: int, of: int = 100) -> list[float]:
+    """A script with slow requests at these positions."""
+    return [SLOW if position in positions else FAST for position in range(of)]
+
+
+@pytest.mark.parametrize(("requests", "allowed"), [(100, 5), (20, 1), (19, 0), (200, 10), (1000, 50)])
+def test_as_many_may_be_over_as_leave_the_p95_under(requests: int, allowed: int) -> None:
+    assert requests_over_allowed(requests) == allowed
+    values = [1.0] * (requests - allowed) + [9.0] * allowed
+    assert nearest_rank(values, 0.95) == 1.0
+    assert nearest_rank([*values[1:], 9.0], 0.95) == 9.0
+
+
+def test_with_exactly_five_of_100_over_nothing_is_cut_short(served: Callable[..., Samples]) -> None:
+    samples = served(slow_at(0, 1, 2, 3, 4), stop_over_ns=BOUND_NS)
+    assert not samples.truncated
+    assert samples.total_ns.size == 100
+    assert nearest_rank(samples.total_ns, 0.95) < BOUND_NS
+
+
+@pytest.mark.parametrize(
+    ("positions", "stops_after"),
+    [
+        ((0, 20, 40, 60, 80, 90), 91),
+        ((50, 51, 52, 53, 54, 55), 56),
+        ((0, 1, 2, 3, 4, 19), 20),
+        ((0, 1, 2, 3, 4, 20), 21),
+        ((0, 1, 2, 3, 4, 5), 20),
+        (tuple(range(100)), 20),
+    ],
+    ids=["spread", "in a row", "at the 20th", "after the 20th", "at once, then none", "all"],
+)
+def test_with_more_it_stops_as_soon_as_it_is_certain_but_not_before_20_requests(
+    served: Callable[..., Samples], positions: tuple[int, ...], stops_after: int
+) -> None:
+    samples = served(slow_at(*positions), stop_over_ns=BOUND_NS)
+    assert samples.truncated
+    assert samples.total_ns.size == samples.tokenize_ns.size == samples.infer_ns.size == stops_after
+    assert nearest_rank(samples.total_ns, 0.95) >= BOUND_NS
+
+
+def test_a_launch_that_is_certain_only_at_its_end_is_whole(served: Callable[..., Samples]) -> None:
+    samples = served(slow_at(0, 1, 2, 3, 4, 99), stop_over_ns=BOUND_NS)
+    assert not samples.truncated
+    assert samples.total_ns.size == 100
+    assert nearest_rank(samples.total_ns, 0.95) >= BOUND_NS
+
+
+@pytest.mark.parametrize(("infer_ms", "truncated"), [(30.0, True), (29.999999, False)])
+def test_a_request_exactly_at_the_bound_is_over_it(
+    served: Callable[..., Samples], infer_ms: float, truncated: bool
+) -> None:
+    assert served([infer_ms], stop_over_ns=BOUND_NS).truncated == truncated
+
+
+def test_without_a_bound_nothing_is_cut_short(served: Callable[..., Samples]) -> None:
+    samples = served([SLOW])
+    assert not samples.truncated
+    assert samples.total_ns.size == 100
+
+
+def test_slow_warm_up_requests_do_not_count(served: Callable[..., Samples]) -> None:
+    samples = served([SLOW] * 50 + [FAST] * 100, warmup=50, requests=100, stop_over_ns=BOUND_NS)
+    assert not samples.truncated
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_truncating_never_changes_which_side_of_the_bound_a_launch_is_on(
+    served: Callable[..., Samples], seed: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    infer_ms = np.where(rng.random(100) < rng.uniform(0.0, 0.15), SLOW, FAST).tolist()
+    cut, whole = served(infer_ms, stop_over_ns=BOUND_NS), served(infer_ms)
+    over = [nearest_rank(samples.total_ns, 0.95) >= BOUND_NS for samples in (cut, whole)]
+    assert over[0] == over[1]
+    assert cut.total_ns.size >= MIN_BEFORE_TRUNCATION
+
+
+# --- finiteness
+
+
+def test_finite_vectors_are_finite(served: Callable[..., Samples]) -> None:
+    assert served([FAST], warmup=2).finite
+
+
+def test_nan_is_told_and_the_rest_is_still_timed(served: Callable[..., Samples]) -> None:
+    samples = served([FAST], launches=["nan"])
+    assert not samples.finite
+    assert samples.total_ns.size == 100
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("bad_request", [0, 4, 9])
+def test_one_value_in_one_request_is_enough_warm_up_included(
+    fake_artifact: Artifact, value: float, bad_request: int
+) -> None:
+    session = BareSession()
+
+    def act() -> None:
+        session.value = value if session.served - 1 == bad_request else 0.5
+
+    session.act = act
+    samples = serve(EmbeddingProvider(fake_artifact, session), [["a"]] * 3, [["a"]] * 7)
+    assert not samples.finite
+
+
+# --- the garbage collector
+
+
+def test_the_garbage_collector_is_off_while_timing_and_on_again_afterwards(fake_artifact: Artifact) -> None:
+    seen: list[bool] = []
+    session = BareSession(lambda: seen.append(gc.isenabled()))
+    serve(EmbeddingProvider(fake_artifact, session), [["a"]], [["a"]] * 3)
+    assert seen == [True, False, False, False]
+    assert gc.isenabled()
+
+
+def test_the_garbage_collector_is_on_again_after_a_failure(served: Callable[..., Samples]) -> None:
+    with pytest.raises(RuntimeError, match="scripted failure"):
+        served([FAST], launches=["raise"])
+    assert gc.isenabled()
+
+
+# --- on a real clock
+
+
+def test_on_a_request_of_known_length_the_median_is_that_length(
+    fake_artifact: Artifact, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    length_ns = 5_000_000
+    tolerance_ns = max(0.01 * length_ns, 20_000)
+
+    def wait() -> None:
+        until = time.perf_counter_ns() + length_ns
+        while time.perf_counter_ns() < until:
+            pass
+
+    provider = EmbeddingProvider(fake_artifact, BareSession(wait))
+    tokens = provider.tokenize(["word"])
+    monkeypatch.setattr(provider, "tokenize", lambda texts: tokens)
+    errors = []
+    for _ in range(8):  # a busy neighbour can only make it longer
+        samples = serve(provider, [["word"]] * 3, [["word"]] * 40)
+        assert samples.infer_ns.min() >= length_ns
+        np.testing.assert_array_equal(samples.tokenize_ns + samples.infer_ns, samples.total_ns)
+        errors.append(nearest_rank(samples.total_ns, 0.5) - length_ns)
+        if errors[-1] <= tolerance_ns:
+            break
+    assert 0 <= min(errors) <= tolerance_ns, errors
+
+
+def test_tokenisation_is_part_of_what_a_caller_waits_for(minilm: Artifact) -> None:
+    long = " ".join(f"word{i}" for i in range(5_000))
+    provider = EmbeddingProvider(minilm, BareSession())
+    samples = serve(provider, [], [[long]] * 5)
+    assert samples.tokenize_ns.min() > 1_000_000 > samples.infer_ns.min()

@@ -1,0 +1,505 @@
+"""The commands as a user types them: exit codes, lines, files."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import onnxruntime as ort
+import pytest
+
+from harness.config import load_ep
+from harness.store import load_launches, load_runs
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from harness.artifacts.manifest import Artifact
+
+    Cli = Callable[..., subprocess.CompletedProcess[str]]
+
+AVAILABLE = ort.get_available_providers()
+ABSENT_EP = next(name for name in ("coreml", "cuda", "openvino") if load_ep(name).provider not in AVAILABLE)
+pytestmark = pytest.mark.usefixtures("fake_artifact")
+
+
+class Measured(NamedTuple):
+    """A fake run: its results, what the command printed, and the words that made it what it is."""
+
+    folder: Path
+    done: subprocess.CompletedProcess[str]
+    words: list[str]
+
+
+VERDICTS = {
+    "GO": ["runtime.script.infer_ms=[2]"],
+    "CONDITIONAL_GO": ["runtime.script.infer_ms=[25]"],
+    "NO_GO": ["runtime.script.infer_ms=[40]"],
+    "INCONCLUSIVE": ["measure.launches=3"],
+}
+
+
+@pytest.fixture(scope="module")
+def measured(
+    world: Path, fake_artifact: Artifact, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[str], Measured]:
+    """A fake run by the verdict it is to get; each measured once."""
+    runs: dict[str, Measured] = {}
+
+    def run(verdict: str) -> Measured:
+        if verdict not in runs:
+            folder = tmp_path_factory.mktemp(verdict.lower()) / "results"
+            command = [
+                sys.executable,
+                "-m",
+                "harness",
+                "runtime=fake",
+                f"results={folder}",
+                *VERDICTS[verdict],
+            ]
+            done = subprocess.run(command, cwd=folder.parent, capture_output=True, text=True, timeout=120)
+            runs[verdict] = Measured(folder, done, VERDICTS[verdict])
+        return runs[verdict]
+
+    return run
+
+
+def refused(done: subprocess.CompletedProcess[str], code: int) -> list[str]:
+    """The lines of a command that was refused: on standard error alone, each an error, no traceback."""
+    assert done.returncode == code
+    lines = done.stderr.splitlines()
+    assert lines
+    assert [line for line in lines if not line.startswith("error: ")] == []
+    assert done.stdout == ""
+    return [line.removeprefix("error: ") for line in lines]
+
+
+# --- bad input
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["model=minlm"], "unknown model 'minlm': did you mean minilm?"),
+        (["ep=corml"], "unknown ep 'corml': did you mean coreml?"),
+        (["policy=defalt"], "unknown policy 'defalt': did you mean default?"),
+        (["bach_size=8"], "unknown key 'bach_size': did you mean batch_size"),
+        (["batch_size=-1"], "batch_size=-1: must be at least 1"),
+        (["batch_size=1.5"], "batch_size=1.5: not a whole number"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_bad_input_is_one_line_and_exit_2(cli: Cli, tmp_path: Path, words: list[str], said: str) -> None:
+    (line,) = refused(cli(*words), 2)
+    assert line.startswith(said)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_all_wrong_values_are_told_at_once(cli: Cli) -> None:
+    lines = refused(cli("batch_size=0", "threads=abc", "measure.requests=5"), 2)
+    assert sorted(line.partition("=")[0] for line in lines) == ["batch_size", "measure.requests", "threads"]
+
+
+def test_every_run_of_a_sweep_is_valid_before_any_is_measured(cli: Cli, tmp_path: Path) -> None:
+    lines = refused(cli("-m", "batch_size=1,0,abc", "runtime=fake"), 2)
+    assert len(lines) == 2
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_where_the_results_should_be_is_bad_input(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "results").write_text("mine", encoding="utf-8")
+    (line,) = refused(cli("runtime=fake"), 2)
+    assert line.startswith("results=results: cannot be written")
+    assert (tmp_path / "results").read_text(encoding="utf-8") == "mine"
+
+
+def test_your_own_model_without_its_tokenizer_is_bad_input(cli: Cli, tmp_path: Path) -> None:
+    folder = tmp_path / "my model, v=1"
+    folder.mkdir()
+    (folder / "config.json").write_text("{}", encoding="utf-8")
+    facts = ("model.pooling=mean", "model.max_length=128", "model.dim=32")
+    (line,) = refused(cli("model=custom", f"model.path={folder}", *facts), 2)
+    assert line.startswith(f"model.path={folder}: has no tokenizer.json")
+    (line,) = refused(cli("model=custom", "model.path=nowhere", *facts), 2)
+    assert line == "model.path=nowhere: no such directory"
+
+
+# --- not possible here
+
+
+def test_an_execution_provider_that_this_build_lacks_is_exit_3_with_the_remedy(cli: Cli) -> None:
+    ep = load_ep(ABSENT_EP)
+    (line,) = refused(cli(f"ep={ABSENT_EP}"), 3)
+    assert line.startswith(f"ep={ABSENT_EP}: {ep.provider} is not in the installed ONNX Runtime")
+    assert ep.wheel in line
+
+
+def test_a_model_that_cannot_be_had_is_exit_3_soon_and_names_its_sources(cli: Cli) -> None:
+    started = time.monotonic()
+    (line,) = refused(cli("model=e5"), 3)
+    assert time.monotonic() - started < 10
+    assert line.startswith(
+        "model e5 (intfloat/e5-small-v2) cannot be had: hub intfloat/e5-small-v2 at dca8b1a9dae0"
+    )
+    assert "model.path=DIR" in line
+
+
+# --- help
+
+
+@pytest.fixture(scope="module")
+def modules_of(world: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., tuple[str, set[str]]]:
+    """What a command prints, and the top-level modules it imports."""
+
+    def run(*words: str) -> tuple[str, set[str]]:
+        done = subprocess.run(
+            [sys.executable, "-X", "importtime", "-m", *words],
+            cwd=tmp_path_factory.mktemp("help"),
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        assert done.returncode == 0
+        timed = [line for line in done.stderr.splitlines() if line.startswith("import time:")]
+        assert len(timed) == len(done.stderr.splitlines()) > 50
+        return done.stdout, {line.rpartition("|")[2].strip().partition(".")[0] for line in timed}
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["harness", "--help"], "python -m harness model=minilm ep=cpu"),
+        (["harness", "--cfg", "job"], "batch_size: 1"),
+        (["harness.decide", "--help"], "0 GO, 10 CONDITIONAL_GO, 11 NO_GO, 12 INCONCLUSIVE"),
+    ],
+    ids=" ".join,
+)
+def test_help_loads_nothing_that_measures(
+    modules_of: Callable[..., tuple[str, set[str]]], words: list[str], said: str
+) -> None:
+    shown, modules = modules_of(*words)
+    assert said in shown
+    heavy = {"onnxruntime", "torch", "transformers", "matplotlib"}
+    if words[0] == "harness":
+        heavy |= {"pandas", "pyarrow", "scipy"}
+    assert modules & heavy == set()
+
+
+def test_help_lists_every_group_with_its_options(cli: Cli) -> None:
+    shown = cli("--help").stdout.splitlines()
+    for line in ("ep: coreml, cpu, cuda, openvino", "model: bge, custom, e5, minilm, qwen3"):
+        assert line in shown
+    assert any(line.startswith("experiments: ") and "day1_baseline" in line for line in shown)
+
+
+# --- measured
+
+
+def test_a_run_prints_its_figures_and_its_verdict_and_again_what_is_stored(
+    cli: Cli, measured: Callable[[str], Measured]
+) -> None:
+    run = measured("GO")
+    assert run.done.returncode == 0
+    assert "minilm fp32 fake cpu, default, batch 1" in run.done.stdout
+    assert "17 launches, 1700 requests" in run.done.stdout
+    assert "GO  minilm fp32 fake cpu  (provisional, policy default)" in run.done.stdout.splitlines()
+    assert f"results: {run.folder}" in run.done.stdout.splitlines()
+    assert "\x1b" not in run.done.stdout + run.done.stderr
+    assert "Traceback" not in run.done.stderr
+    assert [line for line in run.done.stderr.splitlines() if "measuring" in line] != []
+    assert [path.name for path in run.folder.parent.iterdir()] == ["results"]
+
+    before = {path: path.read_bytes() for path in (run.folder / "launches").iterdir()}
+    again = cli("runtime=fake", f"results={run.folder}", *run.words)
+    assert (again.returncode, again.stdout) == (0, run.done.stdout)
+    assert {path: path.read_bytes() for path in (run.folder / "launches").iterdir()} == before
+
+
+def test_a_sweep_prints_its_runs_and_its_decision(cli: Cli, tmp_path: Path) -> None:
+    done = cli("-m", "batch_size=1,8", "measure.launches=3", "runtime=fake")
+    assert done.returncode == 0
+    lines = done.stdout.splitlines()
+    assert lines[0].strip() == "runs"
+    assert any(line.startswith("INCONCLUSIVE") for line in lines)
+    runs = load_runs(tmp_path / "results")
+    assert (sorted(runs["batch_size"]), set(runs["launches"]), set(runs["status"])) == (
+        [1, 8],
+        {3},
+        {"complete"},
+    )
+    assert runs["sweep_id"].nunique() == 1
+    assert sorted(runs["command"]) == [f"python -m harness batch_size={size} runtime=fake" for size in (1, 8)]
+    assert [path.name for path in tmp_path.iterdir()] == ["results"]
+
+
+def test_a_killed_launch_is_exit_4_and_no_go(cli: Cli, tmp_path: Path) -> None:
+    done = cli("runtime=fake", "runtime.script.launches=[ok,sigkill,ok]", "measure.launches=4")
+    assert done.returncode == 4
+    assert any(line.startswith("NO_GO") for line in done.stdout.splitlines())
+    assert "killed by SIGKILL" in done.stdout
+    assert "measure.force=true" in done.stdout
+    assert "Traceback" not in done.stderr
+    (run,) = load_runs(tmp_path / "results").to_dict("records")
+    assert (run["status"], run["launches"], run["launches_failed"]) == ("complete", 4, 1)
+
+
+def test_a_run_whose_launches_all_fail_is_exit_4(cli: Cli, tmp_path: Path) -> None:
+    done = cli("runtime=fake", "runtime.script.launches=[abort]")
+    assert done.returncode == 4
+    assert any(line.startswith("NO_GO") for line in done.stdout.splitlines())
+    assert "None" not in done.stdout
+    assert load_runs(tmp_path / "results")["status"].tolist() == ["failed"]
+
+
+def test_what_is_not_possible_here_is_a_row_of_a_sweep_and_exit_4(cli: Cli, tmp_path: Path) -> None:
+    done = cli("-m", "runtime=fake,onnxruntime", f"ep={ABSENT_EP}", "measure.launches=1")
+    assert done.returncode == 4
+    assert "Traceback" not in done.stderr
+    runs = load_runs(tmp_path / "results").set_index("runtime")
+    assert runs["status"].to_dict() == {"fake": "complete", "onnxruntime": "unavailable"}
+    assert runs["launches"].to_dict() == {"fake": 1, "onnxruntime": 0}
+    assert load_ep(ABSENT_EP).provider in runs.loc["onnxruntime", "error"]
+
+
+def test_a_results_folder_may_have_any_name(cli: Cli, tmp_path: Path) -> None:
+    name = "Résultats, n=1 (a) ~x [b] it's"
+    done = cli("runtime=fake", "measure.launches=3", f"results={name}")
+    assert done.returncode == 0
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+    assert len(load_launches(tmp_path / name)) == 3
+    decided = cli(f"results={name}", module="harness.decide")
+    assert decided.returncode == 12
+    assert f"record: {name}/decisions/" in decided.stdout.replace(f"{tmp_path}/", "")
+
+
+# --- interrupted
+
+
+@pytest.fixture
+def started(world: Path, tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """Start a command and come back when its first launch is stored."""
+    running = []
+
+    def start(*words: str) -> subprocess.Popen[str]:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "harness", *words],
+            cwd=tmp_path,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        running.append(process)
+        ends = time.monotonic() + 60
+        while not list(tmp_path.glob("results/launches/*.parquet")):
+            assert process.poll() is None
+            assert time.monotonic() < ends
+            time.sleep(0.02)
+        return process
+
+    yield start
+    for process in running:
+        process.kill()
+        process.communicate()
+
+
+WORDS = ("runtime=fake", "measure.launches=3", "measure.pause_s=1")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interruption_is_exit_130_and_the_same_command_goes_on(
+    cli: Cli,
+    started: Callable[..., subprocess.Popen[str]],
+    world: Path,
+    tmp_path: Path,
+    number: signal.Signals,
+) -> None:
+    process = started(*WORDS)
+    process.send_signal(number)
+    out, err = process.communicate(timeout=20)
+    assert (process.returncode, out) == (130, "")
+    assert err.splitlines()[-1].startswith(f"interrupted by {number.name}: everything measured is kept")
+    assert "Traceback" not in err
+    assert list((world / "tmp").glob("harness-*")) == []
+    kept = load_launches(tmp_path / "results")
+    assert len(kept) in (1, 2)
+    assert load_runs(tmp_path / "results")["status"].tolist() == ["interrupted"]
+
+    done = cli(*WORDS)
+    assert (done.returncode, "3 launches, 300 requests" in done.stdout) == (0, True)
+    launches = load_launches(tmp_path / "results")
+    assert launches["launch_index"].tolist() == [0, 1, 2]
+    assert launches["pid"].tolist()[: len(kept)] == kept["pid"].tolist()
+    assert load_runs(tmp_path / "results")["status"].tolist() == ["complete"]
+
+
+def test_even_a_killed_command_loses_nothing_and_blocks_nobody(
+    cli: Cli, started: Callable[..., subprocess.Popen[str]], tmp_path: Path
+) -> None:
+    words = ("runtime=fake", "measure.launches=3", "measure.pause_s=0.3")
+    process = started(*words)
+    process.kill()
+    process.communicate()
+    kept = load_launches(tmp_path / "results")
+    assert len(kept) >= 1
+    done = cli(*words, timeout=60)
+    assert done.returncode == 0
+    assert "waiting" not in done.stderr
+    assert load_launches(tmp_path / "results")["pid"].tolist()[: len(kept)] == kept["pid"].tolist()
+
+
+def test_a_second_command_waits_and_says_for_whom(
+    cli: Cli, started: Callable[..., subprocess.Popen[str]], tmp_path: Path
+) -> None:
+    process = started("runtime=fake", "measure.launches=5", "measure.pause_s=0.5")
+    done = cli("runtime=fake", "measure.launches=1", "batch_size=8", timeout=60)
+    assert done.returncode == 0
+    assert f"waiting: process {process.pid} since " in done.stderr
+    assert process.wait(20) == 0
+    runs = load_runs(tmp_path / "results").set_index("batch_size")
+    assert runs.loc[8, "started_at"] >= load_launches(tmp_path / "results")["started_at"].max()
+
+
+# --- harness.decide
+
+
+def decided(cli: Cli, folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    return cli(f"results={folder}", *words, module="harness.decide")
+
+
+@pytest.mark.parametrize(
+    ("verdict", "code"), [("GO", 0), ("CONDITIONAL_GO", 10), ("NO_GO", 11), ("INCONCLUSIVE", 12)]
+)
+def test_the_verdict_is_the_exit_code_and_is_recorded_beside_the_runs(
+    cli: Cli, measured: Callable[[str], Measured], verdict: str, code: int
+) -> None:
+    folder = measured(verdict).folder
+    done = decided(cli, folder)
+    assert (done.returncode, done.stderr) == (code, "")
+    pick = "minilm fp32 fake cpu" if verdict in ("GO", "CONDITIONAL_GO") else "("
+    assert any(line.startswith(f"{verdict}  {pick}") for line in done.stdout.splitlines())
+    (record,) = (folder / "decisions").glob("*.json")
+    assert json.loads(record.read_text(encoding="utf-8"))["verdict"] == verdict
+    assert record.with_suffix(".md").read_text(encoding="utf-8").startswith(f"# {verdict}")
+    assert f"record: {record}" in done.stdout.splitlines()
+
+
+def test_the_same_runs_give_the_same_record_to_the_byte(
+    cli: Cli, measured: Callable[[str], Measured]
+) -> None:
+    folder = measured("INCONCLUSIVE").folder
+    first = decided(cli, folder)
+    records = {path.name: path.read_bytes() for path in (folder / "decisions").iterdir()}
+    second = decided(cli, folder)
+    assert (second.returncode, second.stdout) == (first.returncode, first.stdout)
+    assert {path.name: path.read_bytes() for path in (folder / "decisions").iterdir()} == records
+    assert len(records) == 2
+
+
+def test_json_is_alone_on_standard_output_even_beside_a_file_that_cannot_be_read(
+    cli: Cli, measured: Callable[[str], Measured]
+) -> None:
+    folder = measured("CONDITIONAL_GO").folder
+    broken = folder / "runs" / "broken.parquet"
+    broken.write_bytes(b"not parquet")
+    try:
+        done = decided(cli, folder, "format=json")
+    finally:
+        broken.unlink()
+    record: dict[str, Any] = json.loads(done.stdout)
+    assert (done.returncode, record["verdict"], record["evidence"]) == (10, "CONDITIONAL_GO", "provisional")
+    assert record["chosen"] == "minilm fp32 fake cpu"
+    assert done.stdout in [path.read_text(encoding="utf-8") for path in (folder / "decisions").glob("*.json")]
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"warning: skipped {broken}: ")
+
+
+def test_markdown_is_the_recorded_page(cli: Cli, measured: Callable[[str], Measured]) -> None:
+    folder = measured("NO_GO").folder
+    done = decided(cli, folder, "format=markdown")
+    assert (done.returncode, done.stderr) == (11, "")
+    assert done.stdout.startswith("# NO_GO\n")
+    assert "accept Qwen3-Embedding-0.6B on CPU" in done.stdout
+    assert done.stdout in [path.read_text(encoding="utf-8") for path in (folder / "decisions").glob("*.md")]
+
+
+def test_another_policy_may_judge_the_same_runs_otherwise(
+    cli: Cli, measured: Callable[[str], Measured], tmp_path: Path
+) -> None:
+    strict = tmp_path / "strict, 1 ms.yaml"
+    strict.write_text(
+        """
+name: strict
+min_ep_node_share: 0.5
+objective: path_order
+paths: []
+fallback: null
+gates:
+  - {tier: must, metric: latency_p95_ms, op: "<", bound: 1, launch_quantile: 0.8, label: P95 latency ms}
+""",
+        encoding="utf-8",
+    )
+    done = decided(cli, measured("GO").folder, f"policy.file={strict}")
+    assert done.returncode == 11
+    assert "NO_GO  (provisional, policy strict)" in done.stdout.splitlines()
+
+
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [
+        ("format=jsn", "unknown format 'jsn': did you mean json?"),
+        ("policy.file=missing.yaml", "missing.yaml cannot be read: "),
+        ("polcy=default", "unknown key 'polcy': did you mean policy"),
+        ("machine=other", "unknown machine 'other': "),
+    ],
+)
+def test_a_word_that_decide_does_not_know_is_exit_2(
+    cli: Cli, measured: Callable[[str], Measured], word: str, said: str
+) -> None:
+    (line,) = refused(decided(cli, measured("INCONCLUSIVE").folder, word), 2)
+    assert line.startswith(said)
+
+
+def test_nothing_measured_is_nothing_to_decide(cli: Cli, tmp_path: Path) -> None:
+    (line,) = refused(cli(module="harness.decide"), 2)
+    assert line.startswith("results=results: no such directory")
+    (tmp_path / "results" / "runs").mkdir(parents=True)
+    (line,) = refused(cli(module="harness.decide"), 2)
+    assert line.startswith("no runs to decide on")
+    assert "python -m harness" in line
+
+
+# --- the real model
+
+
+@pytest.mark.real
+def test_the_real_model_is_measured_and_a_sweep_takes_up_what_is_there(
+    cli: Cli, minilm: Artifact, tmp_path: Path
+) -> None:
+    done = cli("model=minilm", "ep=cpu", "measure.launches=3")
+    assert done.returncode == 0
+    assert "minilm fp32 cpu, default, batch 1" in done.stdout
+    (run,) = load_runs(tmp_path / "results").to_dict("records")
+    assert (run["status"], run["launches"], run["launches_failed"]) == ("complete", 3, 0)
+    assert (run["artifact_sha256"], run["ep_provider"]) == (minilm.sha256, "CPUExecutionProvider")
+    assert (run["ep_nodes"], run["ep_node_share"]) == (run["nodes_total"], 1.0)
+    assert (run["finite"], run["parity_cosine_min"] > 0.9999, run["separation_auc"] > 0.95) == (
+        True,
+        True,
+        True,
+    )
+    assert 0 < run["latency_p50_ms"] <= run["latency_p95_ms"]
+    assert run["peak_rss_bytes"] > 10**7
+
+    sweep = cli("-m", f"ep=cpu,{ABSENT_EP}", "measure.launches=3")
+    assert sweep.returncode == 4
+    runs = load_runs(tmp_path / "results").set_index("ep")
+    assert runs["status"].to_dict() == {"cpu": "complete", ABSENT_EP: "unavailable"}
+    assert len(load_launches(tmp_path / "results")) == 3
+    assert [path.name for path in tmp_path.iterdir()] == ["results"]

@@ -1,0 +1,163 @@
+"""What every command shares: each end is a line and an exit code, and only a defect shows a traceback."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import subprocess
+import sys
+import warnings
+from typing import TYPE_CHECKING
+
+import pytest
+
+from harness import errors
+from harness.command import run_command
+from harness.errors import ExitCode, HarnessError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+
+@pytest.fixture(autouse=True)
+def _own_process_state() -> Iterator[None]:
+    """A command takes signals and warnings of its process over; a test gives them back."""
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    with warnings.catch_warnings():
+        yield
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
+
+
+def raising(error: BaseException) -> Callable[[], int]:
+    def body() -> int:
+        raise error
+
+    return body
+
+
+def test_what_the_body_returns_is_the_exit_code(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command(lambda: 11) == 11
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (errors.BadInputError("batch_size=0: must be at least 1"), 2),
+        (errors.UnavailableError("not here"), 3),
+        (errors.ModelUnavailableError("no source"), 3),
+        (errors.EpUnavailableError("ep=coreml"), 3),
+        (errors.RuntimeUnavailableError("no such runtime"), 3),
+        (errors.ArtifactError("damaged"), 3),
+        (errors.StorageError("disk full"), 5),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, Exception) else value,
+)
+def test_an_error_that_a_person_can_mend_is_a_line_and_its_code(
+    error: HarnessError, code: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_command(raising(error)) == code == error.exit_code
+    captured = capsys.readouterr()
+    assert (captured.err, captured.out) == (f"error: {error}\n", "")
+
+
+def test_every_error_of_the_harness_has_a_code_of_the_contract() -> None:
+    def below(kind: type[HarnessError]) -> set[type[HarnessError]]:
+        return {kind}.union(*(below(sub) for sub in kind.__subclasses__()))
+
+    assert {kind.exit_code for kind in below(HarnessError)} == {
+        ExitCode.DEFECT,
+        ExitCode.BAD_INPUT,
+        ExitCode.UNAVAILABLE,
+        ExitCode.STORAGE,
+    }
+    assert errors.InterruptedRunError("stopped").exit_code == ExitCode.INTERRUPTED == 130
+
+
+def test_several_problems_are_a_line_each(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command(raising(errors.BadInputError("a=1: no", "b=2: no"))) == 2
+    assert capsys.readouterr().err == "error: a=1: no\nerror: b=2: no\n"
+
+
+@pytest.mark.parametrize(
+    "error", [RuntimeError("odd"), HarnessError("no schema declares x"), OSError(5, "I/O")]
+)
+def test_a_defect_is_shown_whole(error: Exception, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command(raising(error)) == ExitCode.DEFECT == 1
+    told = capsys.readouterr().err
+    assert told.startswith("error: ")
+    assert "Traceback" in told
+    assert str(error) in told
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+def test_a_full_disk_anywhere_is_no_defect(number: int, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command(raising(OSError(number, os.strerror(number), "/somewhere"))) == ExitCode.STORAGE
+    told = capsys.readouterr().err
+    assert told.startswith(f"error: /somewhere: {os.strerror(number)}")
+    assert len(told.splitlines()) == 1
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_interrupts_and_says_how_to_go_on(
+    number: signal.Signals, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def body() -> int:
+        signal.raise_signal(number)
+        return 0
+
+    assert run_command(body) == ExitCode.INTERRUPTED == 130
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"interrupted by {number.name}: everything measured is kept")
+    assert "type the command again" in line
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_is_not_swallowed_by_whoever_catches_every_error(number: signal.Signals) -> None:
+    def body() -> int:
+        try:
+            signal.raise_signal(number)
+        except Exception:  # as libraries do around what may fail
+            return 0
+        return 0
+
+    assert run_command(body) == ExitCode.INTERRUPTED
+
+
+def test_a_warning_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    def body() -> int:
+        warnings.simplefilter("always")
+        warnings.warn("skipped results/runs/x.parquet", UserWarning, stacklevel=1)
+        return 0
+
+    assert run_command(body) == 0
+    assert capsys.readouterr().err == "warning: skipped results/runs/x.parquet\n"
+
+
+COMMAND = """
+import sys
+from harness.command import run_command
+
+def body():
+    print("x" * {characters})
+    return {code}
+
+sys.exit(run_command(body))
+"""
+
+
+@pytest.mark.parametrize("code", [0, 11])
+@pytest.mark.parametrize("characters", [10, 1_000_000], ids=["noticed at the end", "noticed while writing"])
+def test_a_reader_that_has_gone_is_neither_a_defect_nor_another_verdict(characters: int, code: int) -> None:
+    read_end, write_end = os.pipe()
+    os.close(read_end)
+    command = [sys.executable, "-c", COMMAND.format(characters=characters, code=code)]
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    done = subprocess.run(
+        command, stdout=write_end, stderr=subprocess.PIPE, env=environment, text=True, timeout=60
+    )
+    os.close(write_end)
+    assert done.stderr == ""
+    assert done.returncode in (code, 128 + signal.SIGPIPE)

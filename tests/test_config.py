@@ -1,0 +1,443 @@
+"""From plain values to a frozen plan: every wrong value is told, all of them together, a line each."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import yaml
+from pydantic import ValidationError
+
+from harness.compose import conf_dir
+from harness.config import load_ep, load_model, load_policy, parse_words, validate
+from harness.errors import BadInputError
+from tests.conftest import raw_config
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from harness.config import Config
+
+LATENCY = {
+    "tier": "must",
+    "metric": "latency_p95_ms",
+    "op": "<",
+    "bound": 30,
+    "label": "P95",
+    "launch_quantile": 0.8,
+}
+
+
+def problems_of(**changes: Any) -> tuple[str, ...]:
+    with pytest.raises(BadInputError) as told:
+        validate(raw_config(**changes))
+    assert str(told.value).splitlines() == list(told.value.problems)
+    return told.value.problems
+
+
+def only_problem_of(**changes: Any) -> str:
+    (problem,) = problems_of(**changes)
+    return problem
+
+
+def test_the_defaults_are_a_plan(config: Callable[..., Config]) -> None:
+    plan = config()
+    assert (plan.model.name, plan.batch_size, plan.threads, plan.measure.max_launches) == (
+        "minilm",
+        1,
+        None,
+        40,
+    )
+
+
+def test_a_plan_is_frozen(config: Callable[..., Config]) -> None:
+    plan = config()
+    with pytest.raises(ValidationError):
+        plan.batch_size = 2  # type: ignore[misc]
+
+
+def test_the_name_of_a_preset_is_no_part_of_a_plan() -> None:
+    assert validate({**raw_config(), "experiments": None}) == validate(raw_config())
+
+
+def test_several_wrong_values_are_told_together_a_line_each() -> None:
+    problems = problems_of(
+        batch_size=0,
+        threads="two",
+        results=3,
+        measure={"requests": 10, "pause_s": -1, "force": "yes"},
+        model={"pooling": "max"},
+    )
+    assert sorted(problem.partition("=")[0] for problem in problems) == [
+        "batch_size",
+        "measure.force",
+        "measure.pause_s",
+        "measure.requests",
+        "model.pooling",
+        "results",
+        "threads",
+    ]
+
+
+def test_what_does_not_fit_together_is_told_beside_what_is_wrong_by_itself() -> None:
+    problems = problems_of(batch_size=0, workload="tokens_512", measure={"max_launches": 10})
+    assert sorted(problem.partition("=")[0] for problem in problems) == [
+        "batch_size",
+        "measure.max_launches",
+        "workload.tokens",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        (0, "batch_size=0: must be at least 1"),
+        (-1, "batch_size=-1: must be at least 1"),
+        ("abc", "batch_size='abc': not a whole number"),
+        ("8", "batch_size='8': not a whole number"),
+        (1.5, "batch_size=1.5: not a whole number"),
+        (8.0, "batch_size=8.0: not a whole number"),
+        (True, "batch_size=True: not a whole number"),
+        (5000, "batch_size=5000: must be at most 4096"),
+        (10**30, f"batch_size={10**30}: must be at most 4096"),
+        (math.inf, "batch_size=inf: not a whole number"),
+        ([1, 8], "batch_size=[1, 8]: not a whole number"),
+        (None, "batch_size: missing; give batch_size=VALUE"),
+    ],
+)
+def test_a_batch_is_a_whole_number_of_texts(value: object, said: str) -> None:
+    assert only_problem_of(batch_size=value) == said
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        (0, "threads=0: must be at least 1"),
+        (-4, "threads=-4: must be at least 1"),
+        ("all", "threads='all': not a whole number"),
+        (1.5, "threads=1.5: not a whole number"),
+        (False, "threads=False: not a whole number"),
+        (1025, "threads=1025: must be at most 1024"),
+    ],
+)
+def test_threads_are_a_whole_number_or_left_to_the_runtime(value: object, said: str) -> None:
+    assert only_problem_of(threads=value) == said
+    assert validate(raw_config(threads=None)).threads is None
+    assert validate(raw_config(threads=1)).threads == 1
+
+
+@pytest.mark.parametrize(
+    ("measure", "said"),
+    [
+        ({"requests": 99}, "measure.requests=99: must be at least 100"),
+        ({"warmup_requests": 0}, "measure.warmup_requests=0: must be at least 1"),
+        ({"launches": 0}, "measure.launches=0: must be at least 1"),
+        ({"min_launches": 2}, "measure.min_launches=2: must be at least 3"),
+        ({"launch_timeout_s": 0}, "measure.launch_timeout_s=0: must be more than 0"),
+        ({"launch_timeout_s": math.nan}, "measure.launch_timeout_s=nan: "),
+        ({"pause_s": "1s"}, "measure.pause_s='1s': not a number"),
+        ({"pause_s": math.nan}, "measure.pause_s=nan: "),
+        ({"force": 1}, "measure.force=1: neither true nor false"),
+        ({"seed": 1.5}, "measure.seed=1.5: not a whole number"),
+    ],
+)
+def test_a_wrong_measure_is_told_with_its_limit(measure: dict[str, Any], said: str) -> None:
+    assert only_problem_of(measure=measure).startswith(said)
+
+
+def test_a_pause_without_end_is_refused() -> None:
+    assert only_problem_of(measure={"pause_s": math.inf}).startswith("measure.pause_s=inf: ")
+
+
+@pytest.mark.parametrize("changes", [{"measure": {"seed": -1}}, {"workload": {"seed": -1}}])
+def test_a_seed_that_no_generator_takes_is_refused(changes: dict[str, Any]) -> None:
+    (group,) = changes
+    assert only_problem_of(**changes).startswith(f"{group}.seed=-1: ")
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"bach_size": 1}, "unknown key 'bach_size': did you mean batch_size"),
+        ({"measure": {"lunches": 3}}, "unknown key 'measure.lunches': did you mean measure.launches"),
+        ({"model": {"poling": "cls"}}, "unknown key 'model.poling': did you mean model.pooling"),
+        (
+            {"model": {"prompts": {"querry": ""}}},
+            "unknown key 'model.prompts.querry': did you mean model.prompts.query",
+        ),
+    ],
+)
+def test_an_unknown_key_is_told_with_the_nearest(changes: dict[str, Any], said: str) -> None:
+    assert only_problem_of(**changes).startswith(said)
+
+
+def test_a_key_that_is_missing_is_told_with_how_to_give_it() -> None:
+    raw = raw_config()
+    del raw["batch_size"], raw["model"]["dim"]
+    with pytest.raises(BadInputError) as told:
+        validate(raw)
+    assert told.value.problems == (
+        "model.dim: missing; give model.dim=VALUE",
+        "batch_size: missing; give batch_size=VALUE",
+    )
+
+
+def merged_custom(facts: dict[str, Any]) -> dict[str, Any]:
+    raw = raw_config(model="custom")
+    raw["model"] |= facts
+    return raw
+
+
+def test_your_own_model_says_which_facts_it_still_lacks() -> None:
+    problems = problems_of(model="custom")
+    assert set(problems) == {
+        f"model.{key}: missing; give model.{key}=VALUE" for key in ("pooling", "max_length", "dim")
+    }
+    facts = {"pooling": "cls", "max_length": 64, "dim": 8, "path": "/somewhere"}
+    plan = validate(merged_custom(facts))
+    assert (plan.model.path, plan.model.dim) == ("/somewhere", 8)
+
+
+@pytest.mark.parametrize(("model", "longest"), [("minilm", 256), ("e5", 512)])
+def test_texts_longer_than_the_model_reads_are_refused(model: str, longest: int) -> None:
+    validate(raw_config(model=model, workload="tokens_256"))
+    if longest < 512:
+        told = only_problem_of(model=model, workload="tokens_512")
+        assert (
+            told == f"workload.tokens=512: {model} reads {longest} tokens at most; choose a shorter workload"
+        )
+    else:
+        validate(raw_config(model=model, workload="tokens_512"))
+
+
+@pytest.mark.parametrize("lengths", ["short", "mixture"])
+def test_a_number_of_tokens_belongs_to_fixed_lengths_alone(lengths: str) -> None:
+    assert "workload.tokens" in only_problem_of(workload={"lengths": lengths, "tokens": 8})
+    assert "workload.tokens" in only_problem_of(workload={"lengths": "fixed", "tokens": None})
+
+
+def test_a_policy_that_cannot_pass_within_the_cap_is_refused_unless_one_only_looks() -> None:
+    told = only_problem_of(measure={"max_launches": 16})
+    assert told.startswith("measure.max_launches=16: policy default cannot pass with fewer than 17 launches")
+    validate(raw_config(measure={"max_launches": 17}))
+    validate(raw_config(measure={"max_launches": 16, "launches": 5}))
+
+
+@pytest.mark.parametrize(
+    ("quantile", "needed"), [(0.5, 6), (0.8, 17), (0.9, 36), (0.95, 74), (0.99, None), (0.999999, None)]
+)
+def test_a_quantile_that_takes_more_launches_than_the_cap_is_refused(
+    quantile: float, needed: int | None
+) -> None:
+    changes: dict[str, Any] = {"policy": {"gates": [LATENCY | {"launch_quantile": quantile}]}}
+    if needed is not None and needed <= 40:
+        assert validate(raw_config(**changes)).policy.gates[0].launches_to_pass == needed
+    else:
+        told = only_problem_of(**changes)
+        assert told.startswith("measure.max_launches=40: policy default cannot pass")
+        assert needed is None or f"fewer than {needed} launches" in told
+
+
+def test_the_least_launches_are_at_most_the_most() -> None:
+    told = only_problem_of(measure={"min_launches": 20, "max_launches": 18})
+    assert told == "measure.min_launches=20: more than measure.max_launches=18"
+
+
+def with_ep_options(name: str, **options: Any) -> dict[str, Any]:
+    raw = raw_config(ep=name)
+    raw["ep"]["options"] |= options
+    return raw
+
+
+@pytest.mark.parametrize(
+    ("ep", "key", "value", "valid"),
+    [
+        ("coreml", "ModelFormat", "mlprogram", "NeuralNetwork, MLProgram"),
+        ("coreml", "MLComputeUnits", "ANE", "ALL, CPUOnly, CPUAndGPU, CPUAndNeuralEngine"),
+        ("coreml", "RequireStaticInputShapes", 2, "0, 1"),
+        ("cuda", "arena_extend_strategy", "kNext", "kNextPowerOfTwo, kSameAsRequested"),
+    ],
+)
+def test_an_option_of_a_provider_is_one_of_its_choices(ep: str, key: str, value: object, valid: str) -> None:
+    with pytest.raises(BadInputError) as told:
+        validate(with_ep_options(ep, **{key: value}))
+    assert told.value.problems == (f"ep.options.{key}={value}: valid: {valid}",)
+
+
+def test_every_wrong_option_of_a_provider_has_its_line() -> None:
+    with pytest.raises(BadInputError) as told:
+        validate(with_ep_options("coreml", ModelFormat="mlprogram", MLComputeUnits="ANE"))
+    keys = [problem.partition("=")[0] for problem in told.value.problems]
+    assert keys == ["ep.options.ModelFormat", "ep.options.MLComputeUnits"]
+
+
+@pytest.mark.parametrize("value", [True, 1.5, [1]])
+def test_an_option_of_a_wrong_kind_has_one_line(value: object) -> None:
+    with pytest.raises(BadInputError) as told:
+        validate(with_ep_options("coreml", EnableOnSubgraphs=value))
+    assert len(told.value.problems) == 1
+    assert told.value.problems[0].startswith(f"ep.options.EnableOnSubgraphs={value}: ")
+
+
+@pytest.mark.parametrize("value", ["1", 1, None])
+def test_a_flag_of_a_provider_is_text_a_number_or_unset(value: object) -> None:
+    plan = validate(with_ep_options("coreml", EnableOnSubgraphs=value))
+    assert plan.ep.options["EnableOnSubgraphs"] == value
+
+
+def test_a_script_belongs_to_the_fake_runtime_alone() -> None:
+    assert "a script belongs to runtime=fake" in only_problem_of(runtime={"name": "onnxruntime"})
+    assert "a script belongs to runtime=fake" in only_problem_of(runtime={"script": None})
+
+
+@pytest.mark.parametrize(
+    ("script", "key"),
+    [
+        ({"launches": ["ok", "explode"]}, "runtime.script.launches.1='explode'"),
+        ({"launches": []}, "runtime.script.launches=[]"),
+        ({"tokenize_ms": -1}, "runtime.script.tokenize_ms=-1"),
+        ({"infer_ms": []}, "runtime.script.infer_ms"),
+        ({"infer_ms": [[2.0], []]}, "runtime.script.infer_ms"),
+        ({"infer_ms": [2, -5]}, "runtime.script.infer_ms"),
+        ({"infer_ms": ["fast"]}, "runtime.script.infer_ms"),
+    ],
+)
+def test_a_script_that_cannot_be_played_is_refused_in_one_line(script: dict[str, Any], key: str) -> None:
+    assert only_problem_of(runtime={"script": script}).startswith(key)
+
+
+@pytest.mark.parametrize("name", ["default", "documents"])
+def test_a_shipped_policy_is_read_by_its_name(name: str) -> None:
+    policy = load_policy(name)
+    assert policy.name == name
+    assert {"must", "should", "nice"} == {gate.tier for gate in policy.gates}
+
+
+def test_must_gates_ask_more_of_launches_than_the_others() -> None:
+    for gate in load_policy().gates:
+        if gate.metric == "latency_p95_ms":
+            assert (gate.launch_quantile, gate.launches_to_pass) == (
+                (0.8, 17) if gate.tier == "must" else (0.5, 6)
+            )
+
+
+def test_throughput_is_read_at_32_texts_and_latency_at_one() -> None:
+    for policy in (load_policy("default"), load_policy("documents")):
+        for gate in policy.gates:
+            size = 32 if gate.metric == "throughput_texts_per_s" else 1
+            assert (gate.at.workload, gate.at.batch_size) == ("default", size)
+
+
+def write_policy(path: Path, **changes: Any) -> Path:
+    policy = yaml.safe_load((conf_dir() / "policy" / "default.yaml").read_text(encoding="utf-8"))
+    path.write_text(yaml.safe_dump(policy | changes), encoding="utf-8")
+    return path
+
+
+def policy_problems(file: Path) -> tuple[str, ...]:
+    with pytest.raises(BadInputError) as told:
+        load_policy(file=file)
+    assert all(str(file) in problem and "\n" not in problem for problem in told.value.problems)
+    return told.value.problems
+
+
+def test_your_own_policy_is_read_from_a_file(tmp_path: Path) -> None:
+    file = write_policy(tmp_path / "mine, été.yaml", name="mine", gates=[LATENCY | {"bound": 12.5}])
+    policy = load_policy(file=file)
+    assert (policy.name, policy.gates[0].bound, policy.gates[0].at.batch_size) == ("mine", 12.5, 1)
+
+
+@pytest.mark.parametrize(
+    ("gates", "said"),
+    [
+        (
+            [LATENCY | {"metric": "latency_p90_ms"}],
+            "gates.0.metric='latency_p90_ms': valid: 'latency_p95_ms'",
+        ),
+        ([LATENCY | {"tier": "shall"}], "gates.0.tier='shall': valid: 'must', 'should' or 'nice'"),
+        ([LATENCY | {"op": "!="}], "gates.0.op='!=': valid: '<'"),
+        ([LATENCY | {"bound": "fast"}], "gates.0.bound='fast': not a number"),
+        ([LATENCY | {"bound": math.nan}], "gates.0.bound=nan: "),
+        ([LATENCY | {"at": {"batch_size": 0}}], "gates.0.at.batch_size=0: must be at least 1"),
+        ([LATENCY | {"launch_quantile": 1.0}], "gates.0.launch_quantile=1.0: must be less than 1"),
+        ([LATENCY | {"launch_quantile": None}], "gates.0: launch_quantile belongs to "),
+        ([LATENCY | {"metric": "separation"}], "gates.0: launch_quantile belongs to "),
+        ([LATENCY | {"colour": "red"}], "unknown key 'gates.0.colour'"),
+        ([{k: v for k, v in LATENCY.items() if k != "bound"}], "gates.0.bound: missing"),
+        ([], "gates=[]: "),
+        ([LATENCY | {"tier": "should"}], "no must gate"),
+    ],
+)
+def test_a_wrong_gate_is_told_with_its_file(gates: list[dict[str, Any]], said: str, tmp_path: Path) -> None:
+    file = write_policy(tmp_path / "policy.yaml", gates=gates)
+    (problem,) = policy_problems(file)
+    assert problem.startswith(f"{file}: {said}")
+
+
+def test_a_latency_cannot_be_asked_to_equal_a_bound(tmp_path: Path) -> None:
+    file = write_policy(tmp_path / "policy.yaml", gates=[LATENCY | {"op": "=="}])
+    assert len(policy_problems(file)) == 1
+
+
+def test_all_that_is_wrong_in_a_policy_is_told_together(tmp_path: Path) -> None:
+    gates = [LATENCY | {"tier": "shall"}, LATENCY | {"metric": "speed"}]
+    file = write_policy(tmp_path / "policy.yaml", gates=gates, objective="cheapest")
+    assert len(policy_problems(file)) == 3
+
+
+@pytest.mark.parametrize("content", ["gates: [", "a: b: c", "\ttabs: no"])
+def test_a_file_that_is_no_yaml_is_named(content: str, tmp_path: Path) -> None:
+    file = tmp_path / "policy.yaml"
+    file.write_text(content, encoding="utf-8")
+    (problem,) = policy_problems(file)
+    assert problem.startswith(f"{file} cannot be read: ")
+
+
+@pytest.mark.parametrize("content", ["", "- a list", "just words"])
+def test_a_file_without_keys_is_named(content: str, tmp_path: Path) -> None:
+    file = tmp_path / "policy.yaml"
+    file.write_text(content, encoding="utf-8")
+    (problem,) = policy_problems(file)
+    assert problem == f"{file} holds no mapping of keys to values"
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    binary = tmp_path / "binary.yaml"
+    binary.write_bytes(b"\xff\xfe\x00policy")
+    for file in (tmp_path / "missing.yaml", tmp_path, binary):
+        (problem,) = policy_problems(file)
+        assert problem.startswith(f"{file} cannot be read: ")
+
+
+@pytest.mark.parametrize(
+    ("load", "name", "said"),
+    [
+        (load_policy, "defult", "unknown policy 'defult': did you mean default?"),
+        (load_model, "minlm", "unknown model 'minlm': did you mean minilm?"),
+        (load_ep, "corml", "unknown ep 'corml': did you mean coreml?"),
+        (load_model, "../config", "unknown model '../config': "),
+    ],
+)
+def test_an_unknown_name_is_told_with_the_nearest(
+    load: Callable[[str], object], name: str, said: str
+) -> None:
+    with pytest.raises(BadInputError) as told:
+        load(name)
+    assert str(told.value).startswith(said)
+
+
+def test_the_words_of_a_small_command_stand_over_their_defaults() -> None:
+    defaults = {"results": "results", "format": "table"}
+    assert parse_words([], defaults=defaults) == defaults
+    assert parse_words(["results=a=b, c"], defaults=defaults) == defaults | {"results": "a=b, c"}
+
+
+def test_all_wrong_words_of_a_small_command_are_told_together() -> None:
+    with pytest.raises(BadInputError) as told:
+        parse_words(["table", "fromat=json", "results=x"], defaults={"results": "", "format": ""})
+    assert told.value.problems == (
+        "'table' is not key=value: valid keys: format, results",
+        "unknown key 'fromat': did you mean format?",
+    )

@@ -1,0 +1,309 @@
+"""The production provider: right vectors, in order, for whatever text; refusals that say why."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import unicodedata
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.stats import spearmanr
+
+import harness
+from harness.artifacts.cache import Recipe, cache_dir
+from harness.artifacts.manifest import (
+    MANIFEST,
+    REFERENCE,
+    TOKENIZER,
+    VERIFICATION,
+    Artifact,
+    read_artifact,
+)
+from harness.config import load_model
+from harness.errors import ArtifactError, BadInputError, EpUnavailableError, RuntimeUnavailableError
+from harness.provider import EmbeddingProvider, prepare_artifact, verify
+from harness.runtimes.base import SessionOptions
+from harness.stats import cosines
+from harness.texts import corpus, quality_texts
+from tests.conftest import STSB_DEV
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+TEXTS = [*corpus("short")[:30], *corpus("passage")[:5], *corpus("sentence")[:15]]
+
+
+def finite_unit_vectors(vectors: NDArray[np.float32], count: int) -> bool:
+    """Whether these are `count` vectors of MiniLM as they must be."""
+    norms = np.linalg.norm(vectors.astype(np.float64), axis=1)
+    return (
+        vectors.shape == (count, 384)
+        and vectors.dtype == np.float32
+        and bool(np.isfinite(vectors).all())
+        and bool((np.abs(norms - 1) < 1e-5).all())
+    )
+
+
+# --- the vectors
+
+
+def test_minilm_reaches_its_own_spearman_on_the_sts_benchmark(provider: EmbeddingProvider) -> None:
+    rows = [json.loads(line) for line in STSB_DEV.read_text(encoding="utf-8").splitlines()]
+    assert len(rows) == 1_500
+    texts = sorted({row[name] for row in rows for name in ("sentence1", "sentence2")})
+    vector_of = dict(zip(texts, provider.encode(texts), strict=True))
+    first, second = (np.array([vector_of[row[name]] for row in rows]) for name in ("sentence1", "sentence2"))
+    found = spearmanr(cosines(first, second), [row["score"] for row in rows]).statistic
+    assert found * 100 == pytest.approx(86.716, abs=0.02)
+
+
+def test_the_vectors_are_those_of_the_reference(minilm: Artifact, provider: EmbeddingProvider) -> None:
+    texts = quality_texts()[:64]
+    assert cosines(provider.encode(texts), minilm.reference()[:64]).min() >= 1 - 1e-5
+
+
+def test_vectors_are_float32_of_length_one(provider: EmbeddingProvider) -> None:
+    assert provider.dim == 384
+    assert finite_unit_vectors(provider.encode(TEXTS), len(TEXTS))
+
+
+def test_encode_is_tokenize_and_then_infer(provider: EmbeddingProvider) -> None:
+    texts = ["one text", "another one, somewhat longer"]
+    np.testing.assert_array_equal(provider.encode(texts), provider.infer(provider.tokenize(texts)))
+
+
+def test_vectors_come_in_the_order_of_their_texts_whatever_the_batch_size(
+    provider: EmbeddingProvider,
+) -> None:
+    alone = np.concatenate([provider.infer(provider.tokenize([text])) for text in TEXTS])
+    for batch_size in (1, 3, 32, 1_000):
+        np.testing.assert_allclose(provider.encode(TEXTS, batch_size=batch_size), alone, atol=2e-6)
+
+
+@pytest.mark.parametrize(
+    "texts",
+    [("aa", "b", "ccc"), np.array(["aa", "b", "ccc"]), pd.Series({2: "aa", 0: "b", 1: "ccc"})],
+    ids=lambda texts: type(texts).__name__,
+)
+def test_texts_are_taken_by_position_whatever_holds_them(
+    provider: EmbeddingProvider, texts: Sequence[str]
+) -> None:
+    np.testing.assert_array_equal(provider.encode(texts), provider.encode(["aa", "b", "ccc"]))
+
+
+def test_the_texts_are_left_as_they_are(provider: EmbeddingProvider) -> None:
+    texts = ["longest of all texts", "b", "ccc"]
+    provider.encode(texts)
+    assert texts == ["longest of all texts", "b", "ccc"]
+
+
+def test_the_same_text_twice_gets_the_same_vector(provider: EmbeddingProvider) -> None:
+    vectors = provider.encode(["twice", "once", "twice"])
+    np.testing.assert_array_equal(vectors[0], vectors[2])
+
+
+def test_no_text_gives_no_vector_of_the_right_width(provider: EmbeddingProvider) -> None:
+    vectors = provider.encode([])
+    assert vectors.shape == (0, 384)
+    assert vectors.dtype == np.float32
+
+
+def test_texts_on_one_subject_are_nearer_than_texts_on_two(provider: EmbeddingProvider) -> None:
+    vectors = provider.encode(["How do I boil an egg?", "Cooking eggs in water", "The stock market fell."])
+    near, far = float(vectors[0] @ vectors[1]), float(vectors[0] @ vectors[2])
+    assert near > far + 0.3
+
+
+def every_plane() -> str:
+    """A character of each Unicode plane, assigned or not."""
+    return " ".join(chr(plane << 16 | 0x1234) for plane in range(17))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param("", id="empty"),
+        pytest.param(" \t\n\u00a0\u2003\u3000", id="whitespace"),
+        pytest.param("".join(map(chr, range(32))) + "\x7f\x80\x9f", id="control characters"),
+        pytest.param("\x00", id="a NUL"),
+        pytest.param("word " * 20_000, id="100,000 characters"),
+        pytest.param("x" * 100_000, id="a word of 100,000 characters"),
+        pytest.param("e\u0301" * 500, id="combining marks"),
+        pytest.param("\u200b\u200d\ufeff\u202e", id="invisible characters"),
+        pytest.param(every_plane(), id="every plane"),
+        pytest.param("[CLS] [SEP] [PAD] [MASK] [UNK]", id="special tokens as text"),
+        pytest.param("\ud800 lonely \udfff", id="unpaired surrogates"),
+        pytest.param("مرحبا بالعالم", id="right to left"),
+        pytest.param("👩‍👩‍👧‍👦" * 50, id="joined emoji"),
+    ],
+)
+def test_any_text_gives_a_finite_vector_of_length_one(provider: EmbeddingProvider, text: str) -> None:
+    assert finite_unit_vectors(provider.encode([text]), 1)
+    assert finite_unit_vectors(provider.encode([text, "beside it"]), 2)
+
+
+def test_every_assigned_block_of_unicode_gives_finite_vectors(provider: EmbeddingProvider) -> None:
+    points = [chr(point) for point in range(0, 0x110000, 61)]
+    texts = ["".join(points[i : i + 64]) for i in range(0, len(points), 64)]
+    assert {unicodedata.category(point) for point in points} >= {"Lu", "Mn", "Cs", "Co", "Cn", "So"}
+    assert finite_unit_vectors(provider.encode(texts), len(texts))
+
+
+@settings(max_examples=40, deadline=None, database=None)
+@given(st.lists(st.text(st.characters(exclude_categories=()), max_size=40), max_size=5))
+def test_no_list_of_texts_makes_it_fail(provider: EmbeddingProvider, texts: list[str]) -> None:
+    assert finite_unit_vectors(provider.encode(texts), len(texts))
+
+
+def test_a_text_beyond_the_maximum_is_its_beginning(provider: EmbeddingProvider) -> None:
+    long = "word " * 1_000
+    np.testing.assert_array_equal(provider.encode([long]), provider.encode([long + "and another end"]))
+
+
+def test_prompts_are_the_model_s_own(minilm: Artifact, provider: EmbeddingProvider) -> None:
+    prompts = {"default": "", "query": "query: ", "document": "passage: "}
+    artifact = Artifact(minilm.path, replace(minilm.manifest, prompts=prompts))
+    prompted = EmbeddingProvider(artifact, provider.session)
+    for prompt, prefix in prompts.items():
+        expected = provider.encode([prefix + "egg", prefix + "boiled"])
+        np.testing.assert_array_equal(prompted.encode(["egg", "boiled"], prompt=prompt), expected)
+
+
+# --- misuse
+
+
+def test_one_bare_string_is_refused_because_its_letters_are_no_texts(provider: EmbeddingProvider) -> None:
+    with pytest.raises(TypeError, match="a sequence of texts, not one: put it in a list"):
+        provider.encode("one text")
+
+
+@pytest.mark.parametrize(
+    "wrong", [None, 3, b"bytes", ["a", "list"], ("a", "pair")], ids=lambda wrong: type(wrong).__name__
+)
+def test_what_is_no_string_is_a_type_error(provider: EmbeddingProvider, wrong: object) -> None:
+    with pytest.raises(TypeError):
+        provider.encode(["fine", wrong])  # type: ignore[list-item]
+
+
+@pytest.mark.parametrize("texts", [["text"], []], ids=["a text", "no text"])
+def test_an_unknown_prompt_is_a_value_error(provider: EmbeddingProvider, texts: list[str]) -> None:
+    with pytest.raises(ValueError, match="unknown prompt 'qeury': did you mean query"):
+        provider.encode(texts, prompt="qeury")
+
+
+@pytest.mark.parametrize("batch_size", [0, -1])
+def test_a_batch_size_under_one_is_a_value_error(provider: EmbeddingProvider, batch_size: int) -> None:
+    with pytest.raises(ValueError, match=f"batch_size={batch_size}: must be at least 1"):
+        provider.encode(["text"], batch_size=batch_size)
+
+
+# --- loading
+
+
+def test_it_loads_from_an_artifact_s_folder(minilm: Artifact, provider: EmbeddingProvider) -> None:
+    for path in (minilm.path, str(minilm.path)):
+        loaded = harness.EmbeddingProvider.load(path)
+        assert loaded.artifact == minilm
+        np.testing.assert_array_equal(loaded.encode(["text"]), provider.encode(["text"]))
+
+
+def test_it_loads_by_a_model_s_name_from_the_cache(minilm: Artifact) -> None:
+    assert EmbeddingProvider.load("minilm", ep="cpu", precision="fp32").artifact == minilm
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [("minilmm", "unknown model 'minilmm': did you mean minilm"), ("zzz", "unknown model 'zzz': valid: ")],
+)
+def test_an_unknown_model_is_bad_input_with_the_nearest_or_all(name: str, reason: str) -> None:
+    with pytest.raises(BadInputError, match=reason):
+        EmbeddingProvider.load(name)
+
+
+def test_an_unknown_precision_or_provider_is_bad_input() -> None:
+    with pytest.raises(BadInputError, match="unknown precision 'fp23': did you mean fp32"):
+        EmbeddingProvider.load("minilm", precision="fp23")
+    with pytest.raises(BadInputError, match="unknown ep 'coreml2': did you mean coreml"):
+        EmbeddingProvider.load("minilm", ep="coreml2")
+
+
+@pytest.mark.parametrize("ep", ["coreml", "cuda", "openvino"])
+def test_an_execution_provider_that_is_not_in_the_build_is_refused_not_replaced(
+    minilm: Artifact, ep: str
+) -> None:
+    import onnxruntime as ort
+
+    if any(ep in name.lower() for name in ort.get_available_providers()):
+        pytest.skip(f"{ep} is in this build")
+    with pytest.raises(EpUnavailableError, match=f"ep={ep}: .* CPUExecutionProvider"):
+        EmbeddingProvider.load(minilm.path, ep=ep)
+
+
+def test_an_unknown_runtime_is_refused_with_the_known_ones(fake_artifact: Artifact) -> None:
+    with pytest.raises(RuntimeUnavailableError, match="runtime 'onxruntime' is unknown here: valid"):
+        EmbeddingProvider.open(fake_artifact, "onxruntime", SessionOptions())
+
+
+@pytest.fixture
+def copied(fake_artifact: Artifact, tmp_path: Path) -> Path:
+    """A copy of the fake artifact."""
+    return shutil.copytree(fake_artifact.path, tmp_path / fake_artifact.sha256)
+
+
+@pytest.mark.parametrize("name", [TOKENIZER, REFERENCE])
+def test_a_damaged_folder_is_refused_with_the_file(copied: Path, name: str) -> None:
+    os.truncate(copied / name, 100)
+    with pytest.raises(ArtifactError, match=f"is damaged: {name}: sha256"):
+        EmbeddingProvider.load(copied)
+
+
+def test_a_folder_that_lacks_a_file_is_refused_with_its_name(copied: Path) -> None:
+    (copied / TOKENIZER).unlink()
+    with pytest.raises(ArtifactError, match=r"is damaged: tokenizer\.json: No such file"):
+        EmbeddingProvider.load(copied)
+
+
+def test_a_folder_with_an_unreadable_manifest_is_refused(copied: Path) -> None:
+    (copied / MANIFEST).write_text("{", encoding="utf-8")
+    with pytest.raises(ArtifactError, match="holds no readable artifact"):
+        EmbeddingProvider.load(copied)
+
+
+# --- verification
+
+
+def test_a_wrong_pooling_is_refused_with_the_figure_and_not_published(minilm: Artifact) -> None:
+    model = load_model("minilm").model_copy(update={"pooling": "cls"})
+    before = sorted((cache_dir() / "artifacts").iterdir())
+    with pytest.raises(ArtifactError, match=r"disagrees with its reference: cosine 0\.\d{6} on ") as caught:
+        prepare_artifact(Recipe(model, "fp32", "onnxruntime"), tell=lambda *_: None)
+    assert "needed 0.99999; check model.pooling (cls)" in str(caught.value)
+    assert sorted((cache_dir() / "artifacts").iterdir()) == before
+
+
+@pytest.mark.parametrize(
+    ("changed", "reason"),
+    [
+        pytest.param(lambda rows: rows[::-1], "disagrees with its reference", id="another order"),
+        pytest.param(lambda rows: rows * np.nan, "cosine nan", id="not a number"),
+        pytest.param(lambda rows: rows * 0, "cosine nan", id="zeros"),
+    ],
+)
+def test_a_reference_that_is_not_the_graph_s_is_refused(
+    copied: Path, changed: Callable[[NDArray[np.float32]], NDArray[np.float32]], reason: str
+) -> None:
+    artifact = read_artifact(copied)
+    verify(artifact, "fake")
+    np.save(copied / VERIFICATION, changed(artifact.verification()))
+    with pytest.raises(ArtifactError, match=reason):
+        verify(artifact, "fake")

@@ -1,0 +1,406 @@
+"""The results folder: whole files or none, read by plain tools, one bad file never the end of the reading."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import subprocess
+import threading
+from contextlib import contextmanager, suppress
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+import pyarrow.dataset as ds
+import pyarrow.parquet as pq
+import pytest
+
+from harness.errors import BadInputError, ExitCode, StorageError
+from harness.record import LAUNCH_COLUMNS, RUN_COLUMNS, SCHEMA_VERSION
+from harness.store import Store, UnreadableFileWarning, load_launches, load_runs
+from tests.conftest import STARTED, launch_row, run_row
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+ODD_NAMES = ["two words", "a,b", "batch_size=8", "Résultats été", "~x", "(1)", "it's", "[a]", "100%", "a#b?c"]
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "results")
+
+
+def filled(store: Store) -> Store:
+    """Two runs of three launches each."""
+    for number, name in enumerate(("r1", "r2")):
+        store.write_run(run_row(name, started_at=STARTED + timedelta(hours=number)))
+        store.write_launches(name, [launch_row(i, run_id=name) for i in range(3)])
+    return store
+
+
+def files_under(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+def test_a_row_comes_back_as_it_was_written(store: Store) -> None:
+    row = run_row(threads=2, error="é, 'quoted'\nand more", launch_p95_ms=[1.0, float("inf")])
+    store.write_run(row)
+    assert store.run_of("r1") == row
+    assert store.run_of("r2") is None
+
+
+def test_launches_come_back_in_their_order(store: Store) -> None:
+    store.write_launches("r1", [launch_row(i) for i in (2, 0, 1)])
+    assert [row["launch_index"] for row in store.launches_of("r1")] == [0, 1, 2]
+    assert store.launches_of("r2") == []
+
+
+def test_a_row_written_again_replaces_the_first(store: Store) -> None:
+    store.write_run(run_row(launches=1))
+    store.write_run(run_row(launches=2))
+    assert load_runs(store.path)["launches"].tolist() == [2]
+
+
+def test_a_row_that_breaks_the_schema_is_never_written(store: Store) -> None:
+    store.write_run(run_row())
+    before = files_under(store.path)
+    with pytest.raises(Exception, match="no schema declares"):
+        store.write_run(run_row(unheard_of=1))
+    assert files_under(store.path) == before
+
+
+def test_a_decision_is_written_twice_over_as_json_and_as_a_page(store: Store) -> None:
+    path = store.write_decision("abc", '{"é": 1}\n', "# GO: é\n")
+    assert path == store.path / "decisions" / "abc.json"
+    assert path.read_text(encoding="utf-8") == '{"é": 1}\n'
+    assert path.with_suffix(".md").read_text(encoding="utf-8") == "# GO: é\n"
+
+
+@pytest.mark.parametrize("name", ["results", *ODD_NAMES])
+def test_plain_pandas_and_pyarrow_open_both_folders_whatever_they_are_called(
+    name: str, tmp_path: Path
+) -> None:
+    root = filled(Store(tmp_path / name)).path
+    runs, launches = pd.read_parquet(root / "runs"), pd.read_parquet(root / "launches")
+    assert (sorted(runs["run_id"]), len(launches)) == (["r1", "r2"], 6)
+    assert list(runs.columns) == [c.name for c in RUN_COLUMNS]
+    assert list(launches.columns) == [c.name for c in LAUNCH_COLUMNS]
+    assert pq.read_table(root / "launches").num_rows == 6
+    assert ds.dataset(root / "runs").count_rows() == 2
+    assert load_runs(root)["run_id"].tolist() == ["r1", "r2"]
+
+
+def test_files_can_be_read_by_other_users(store: Store) -> None:
+    filled(store)
+    assert {p.stat().st_mode & 0o777 for p in store.path.rglob("*.parquet")} == {0o644}
+
+
+def test_runs_are_read_oldest_first_and_launches_run_by_run(store: Store) -> None:
+    store.write_run(run_row("a", started_at=STARTED + timedelta(days=1)))
+    store.write_run(run_row("z", started_at=STARTED))
+    for name in ("z", "a"):
+        store.write_launches(name, [launch_row(i, run_id=name) for i in (1, 0)])
+    assert load_runs(store.path)["run_id"].tolist() == ["z", "a"]
+    launches = load_launches(store.path)
+    assert list(zip(launches["run_id"], launches["launch_index"], strict=True)) == [
+        ("a", 0),
+        ("a", 1),
+        ("z", 0),
+        ("z", 1),
+    ]
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_whole_numbers_and_flags_that_can_be_null_stay_what_they_are(store: Store, known: bool) -> None:
+    unknown = {} if known else dict.fromkeys(("threads", "params", "nodes_total", "peak_rss_bytes", "finite"))
+    store.write_run(run_row(**({"threads": 2, "nodes_total": 2**53 + 1} | unknown)))
+    runs = load_runs(store.path)
+    for name in ("threads", "params", "nodes_total", "peak_rss_bytes", "launches", "ep_nodes"):
+        assert runs[name].dtype == pd.Int64Dtype()
+    for name in ("finite", "settled"):
+        assert runs[name].dtype == pd.BooleanDtype()
+    assert runs["finite"].isna().tolist() == [not known]
+    if known:
+        assert (runs["threads"][0], runs["nodes_total"][0]) == (2, 2**53 + 1)
+    else:
+        assert runs["threads"][0] is pd.NA
+
+
+def test_flags_of_a_launch_are_nullable_too(store: Store) -> None:
+    store.write_launches("r1", [launch_row(0), launch_row(1, disturbed=True, pid=None)])
+    launches = load_launches(store.path)
+    assert launches["disturbed"].dtype == pd.BooleanDtype()
+    assert launches["disturbed"].tolist() == [pd.NA, True]
+    assert launches["pid"].dtype == pd.Int64Dtype()
+
+
+def test_raw_samples_come_in_list_columns_and_figures_as_floats(store: Store) -> None:
+    filled(store)
+    runs, launches = load_runs(store.path), load_launches(store.path)
+    assert [int(ns) for ns in launches["total_ns"][0]] == [12_000_000] * 100
+    assert launches["scheduled_ns"].isna().all()
+    assert list(runs["launch_p95_ms"][0]) == [12.0] * 20
+    assert runs["latency_p95_ms"].dtype == "float64"
+    assert str(runs["started_at"].dt.tz) == "UTC"
+
+
+@pytest.mark.parametrize("make", [lambda path: Store(path), lambda path: path.mkdir()])
+def test_an_empty_folder_gives_empty_frames_with_all_columns(
+    make: Callable[[Path], object], tmp_path: Path
+) -> None:
+    root = tmp_path / "results"
+    make(root)
+    runs, launches = load_runs(root), load_launches(root)
+    assert (len(runs), list(runs.columns)) == (0, [c.name for c in RUN_COLUMNS])
+    assert (len(launches), list(launches.columns)) == (0, [c.name for c in LAUNCH_COLUMNS])
+    assert runs["threads"].dtype == pd.Int64Dtype()
+    assert runs["finite"].dtype == pd.BooleanDtype()
+
+
+@pytest.mark.parametrize("load", [load_runs, load_launches])
+def test_a_folder_that_does_not_exist_is_bad_input(load: Callable[[Path], object], tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("", encoding="utf-8")
+    for path in (tmp_path / "nowhere", tmp_path / "file"):
+        with pytest.raises(BadInputError, match=f"results={path}: no such directory"):
+            load(path)
+    assert not (tmp_path / "nowhere").exists()
+
+
+def truncated(file: Path) -> None:
+    file.write_bytes(file.read_bytes()[:-40])
+
+
+def emptied(file: Path) -> None:
+    file.write_bytes(b"")
+
+
+def scribbled(file: Path) -> None:
+    file.write_bytes(b"not parquet at all")
+
+
+def of_a_newer_schema(file: Path) -> None:
+    table = pq.read_table(file, partitioning=None)
+    newer = {b"schema_version": str(SCHEMA_VERSION + 1).encode()}
+    pq.write_table(table.replace_schema_metadata(newer), file)
+
+
+def without_a_column(file: Path) -> None:
+    table = pq.read_table(file, partitioning=None)
+    pq.write_table(table.drop_columns(["status"]), file)
+
+
+def of_another_type(file: Path) -> None:
+    table = pq.read_table(file, partitioning=None)
+    index = table.column_names.index("requests")
+    pq.write_table(table.set_column(index, "requests", [["many"] * table.num_rows]), file)
+
+
+BREAKAGES = {
+    truncated: "",
+    emptied: "",
+    scribbled: "",
+    of_a_newer_schema: "newer",
+    without_a_column: "columns missing: status",
+    of_another_type: "",
+}
+
+
+@pytest.mark.parametrize("breakage", BREAKAGES, ids=lambda b: b.__name__)
+@pytest.mark.parametrize(("folder", "load"), [("runs", load_runs), ("launches", load_launches)])
+def test_a_file_that_cannot_be_read_is_named_and_skipped_and_the_others_load(
+    store: Store, breakage: Callable[[Path], None], folder: str, load: Callable[[Path], pd.DataFrame]
+) -> None:
+    filled(store)
+    file = store.path / folder / "r1.parquet"
+    breakage(file)
+    with pytest.warns(UnreadableFileWarning) as told:
+        frame = load(store.path)
+    assert set(frame["run_id"]) == {"r2"}
+    (message,) = [str(warning.message) for warning in told]
+    assert str(file) in message
+    assert BREAKAGES[breakage] in message
+    assert "\n" not in message
+
+
+def test_a_column_that_only_another_version_knows_is_left_out(store: Store) -> None:
+    filled(store)
+    file = store.path / "runs" / "r1.parquet"
+    table = pq.read_table(file, partitioning=None)
+    pq.write_table(table.append_column("extra", [["x"]]), file)
+    runs = load_runs(store.path)
+    assert (len(runs), "extra" in runs.columns) == (2, False)
+
+
+def test_what_a_killed_writer_left_half_written_disturbs_no_reader(store: Store) -> None:
+    filled(store)
+    for folder in ("runs", "launches"):
+        (store.path / folder / ".tmpabc").write_bytes(b"PAR1 half")
+    assert len(load_runs(store.path)) == 2
+    assert len(load_launches(store.path)) == len(pd.read_parquet(store.path / "launches")) == 6
+
+
+def disk_full(*_: Any) -> None:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+@pytest.mark.parametrize("call", ["os.fsync", "pathlib.Path.replace"])
+def test_a_failed_write_keeps_the_old_file_and_leaves_nothing_behind(
+    store: Store, call: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    filled(store)
+    store.write_decision("d", "{}", "# d")
+    before = files_under(store.path)
+    with monkeypatch.context() as patch:
+        patch.setattr(call, disk_full)
+        for write in (
+            lambda: store.write_run(run_row("r1", launches=99)),
+            lambda: store.write_launches("r1", [launch_row(i) for i in range(4)]),
+            lambda: store.write_decision("d", "{1}", "# e"),
+        ):
+            with pytest.raises(StorageError, match="cannot be written: No space left on device") as told:
+                write()
+            assert told.value.exit_code == ExitCode.STORAGE == 5
+            assert str(store.path) in str(told.value)
+            assert "\n" not in str(told.value)
+    assert files_under(store.path) == before
+
+
+def test_an_interruption_in_the_middle_of_a_write_leaves_nothing_behind(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(_: int) -> None:
+        raise KeyboardInterrupt
+
+    filled(store)
+    before = files_under(store.path)
+    monkeypatch.setattr("os.fsync", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        store.write_run(run_row("r1", launches=99))
+    assert files_under(store.path) == before
+
+
+@contextmanager
+def small_disk(folder: Path) -> Iterator[Path]:
+    """A file system of 512 KiB, where the system lets us have one."""
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=512k", "tmpfs", str(folder)]
+    if shutil.which("mount") is None or subprocess.run(command, capture_output=True).returncode != 0:
+        pytest.skip("mounting a small file system is not permitted here")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", str(folder)], check=True)
+
+
+def fill_up(ballast: Path) -> None:
+    with ballast.open("wb", buffering=0) as file, suppress(OSError):
+        while True:
+            file.write(bytes(4096))
+
+
+def test_a_disk_that_fills_up_costs_nothing_that_was_written(tmp_path: Path) -> None:
+    with small_disk(tmp_path / "disk") as disk:
+        store = filled(Store(disk / "results"))
+        before = files_under(store.path)
+        ballast = disk / "ballast"
+        fill_up(ballast)
+        for write in (
+            lambda: store.write_run(run_row("r1", launches=99)),
+            lambda: store.write_launches("r3", [launch_row(i, run_id="r3") for i in range(40)]),
+        ):
+            with pytest.raises(StorageError, match="No space left on device"):
+                write()
+        assert files_under(store.path) == before
+        ballast.unlink()
+        store.write_run(run_row("r1", launches=99))
+        assert load_runs(store.path)["launches"].tolist() == [99, 20]
+
+
+def test_a_file_in_the_way_is_bad_input_and_stays(tmp_path: Path) -> None:
+    file = tmp_path / "results"
+    file.write_text("mine", encoding="utf-8")
+    for path in (file, file / "below"):
+        with pytest.raises(BadInputError, match=f"results={path}: cannot be written") as told:
+            Store(path)
+        assert told.value.exit_code == ExitCode.BAD_INPUT
+    assert file.read_text(encoding="utf-8") == "mine"
+
+
+def test_a_place_that_cannot_be_written_is_bad_input(tmp_path: Path) -> None:
+    locked = tmp_path / "locked"
+    locked.mkdir(mode=0o500)
+    if os.access(locked, os.W_OK):  # nothing is locked to root but what no one can write
+        locked = Path("/proc/self")
+        if not locked.is_dir():
+            pytest.skip("no place here that root cannot write")
+    with pytest.raises(BadInputError, match="cannot be written") as told:
+        Store(locked / "results")
+    assert "results=DIR" in str(told.value)
+
+
+def test_a_store_made_of_a_relative_path_stays_where_it_was_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    store = Store("results")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    store.write_run(run_row())
+    assert len(load_runs(tmp_path / "results")) == 1
+
+
+def test_a_tilde_is_the_home_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    filled(Store("~/results"))
+    assert len(load_runs("~/results")) == len(load_runs(tmp_path / "results")) == 2
+
+
+def test_launches_that_cannot_be_read_are_set_aside_whole(store: Store) -> None:
+    filled(store)
+    file = store.path / "launches" / "r1.parquet"
+    truncated(file)
+    damaged = file.read_bytes()
+    with pytest.warns(UnreadableFileWarning, match=r"r1\.parquet"):
+        assert store.launches_of("r1") == []
+    store.write_launches("r1", [launch_row(0)])
+    assert damaged in files_under(store.path).values()
+    assert len(store.launches_of("r1")) == 1
+
+
+def test_launches_set_aside_before_are_not_lost_when_others_are(store: Store) -> None:
+    file = store.path / "launches" / "r1.parquet"
+    for content in (b"first damage", b"second damage"):
+        file.write_bytes(content)
+        with pytest.warns(UnreadableFileWarning):
+            store.launches_of("r1")
+    assert {b"first damage", b"second damage"} <= set(files_under(store.path).values())
+
+
+def test_plain_pandas_still_opens_the_folder_when_launches_were_set_aside(store: Store) -> None:
+    filled(store)
+    truncated(store.path / "launches" / "r1.parquet")
+    with pytest.warns(UnreadableFileWarning):
+        store.launches_of("r1")
+    assert set(pd.read_parquet(store.path / "launches")["run_id"]) == {"r2"}
+
+
+def test_readers_meet_whole_files_only_while_a_writer_works(store: Store) -> None:
+    filled(store)
+    done = threading.Event()
+
+    def write() -> None:
+        for n in range(30):
+            store.write_launches("r1", [launch_row(i) for i in range(n % 3 + 1)])
+        done.set()
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    seen = set()
+    while not done.is_set():  # a half-written file would warn, and a warning fails this test
+        seen.add(len(load_launches(store.path)))
+    writer.join()
+    assert seen <= {4, 5, 6}
+    assert seen

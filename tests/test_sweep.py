@@ -1,0 +1,714 @@
+"""Many runs, launches interleaved: what is measured, when it stops, what is kept, what is taken up again."""
+
+from __future__ import annotations
+
+import io
+import json
+import threading
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import onnxruntime as ort
+import pytest
+from rich.console import Console
+
+from harness.artifacts.manifest import read_artifact
+from harness.config import load_ep
+from harness.errors import EpUnavailableError, StorageError
+from harness.locks import hold, measuring_lock_path
+from harness.progress import Progress
+from harness.record import RUN_COLUMNS, to_table
+from harness.store import Store, UnreadableFileWarning, load_launches, load_runs
+from harness.sweep import failed_or_unavailable, measure
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from harness.artifacts.manifest import Artifact
+    from harness.config import Config
+    from harness.worker import Task
+
+    Run = Callable[..., list[dict[str, Any]]]
+    Plan = Callable[..., Config]
+
+pytestmark = pytest.mark.usefixtures("fake_artifact")
+
+Answer = dict[str, Any]
+Behaviour = float | str | type[BaseException]
+
+
+class Scripted:
+    """A worker that answers at once, and remembers what it was asked.
+
+    `plays` maps a candidate's threads to what its launches do, in turn, the last one repeated: a P95 in
+    ms, a reason to fail, ``timeout``, or an exception to raise. The same for every candidate where it is
+    a list. `quality` fails the quality task of these threads.
+    """
+
+    def __init__(
+        self,
+        plays: dict[int | None, list[Behaviour]] | list[Behaviour] | None = None,
+        *,
+        quality: dict[int | None, str] | None = None,
+        during: Callable[[int], None] = lambda _number: None,
+    ) -> None:
+        self.plays = [2.0] if plays is None else plays
+        self.quality = quality or {}
+        self.during = during
+        self.launched: list[int | None] = []
+        self.described: list[int | None] = []
+        self.tasks: list[Task] = []
+
+    def __call__(self, task: Task, *, timeout_s: float, on_tick: Callable[[], None]) -> Answer:
+        self.tasks.append(task)
+        on_tick()
+        threads = task.options["threads"]
+        if task.kind == "vectors":
+            self.described.append(threads)
+            if threads in self.quality:
+                return {"status": "failed", "error": self.quality[threads]}
+            np.save(task.vectors_file, read_artifact(Path(task.artifact)).reference())
+            placement = {"nodes_total": 4, "ep_nodes": 3, "ep_partitions": 2}
+            return {"status": "complete", "error": None, "placement": placement}
+        self.during(len(self.launched))
+        plays = self.plays if isinstance(self.plays, list) else self.plays[threads]
+        play = plays[min(task.options["launch_index"], len(plays) - 1)]
+        self.launched.append(threads)
+        if isinstance(play, type):
+            raise play
+        if isinstance(play, str):
+            return {"status": "timeout" if play == "timeout" else "failed", "error": play}
+        return served(play)
+
+
+def served(p95_ms: float) -> Answer:
+    ns = round(p95_ms * 1e6)
+    return {
+        "status": "complete",
+        "error": None,
+        "truncated": False,
+        "total_ns": [ns] * 100,
+        "tokenize_ns": [1000] * 100,
+        "infer_ns": [ns - 1000] * 100,
+        "cold_start_s": 0.4,
+        "session_load_s": 0.2,
+        "first_request_ms": 5.0,
+        "peak_rss_bytes": 10**8,
+        "involuntary_switches": 0,
+        "pid": 1,
+    }
+
+
+@pytest.fixture(autouse=True)
+def _disk_at_ease(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What reaches the disk when is for test_store; waiting for it here would take half of the time."""
+    monkeypatch.setattr("os.fsync", lambda _fd: None)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "results")
+
+
+@pytest.fixture
+def told() -> io.StringIO:
+    return io.StringIO()
+
+
+@pytest.fixture
+def run(store: Store, told: io.StringIO) -> Callable[..., list[dict[str, Any]]]:
+    """Measure plans with a scripted worker."""
+
+    def go(plans: list[Config], worker: Scripted, *, strict: bool = False) -> list[dict[str, Any]]:
+        with Progress(Console(file=told)) as progress:
+            return measure(plans, store, progress, strict=strict, worker=worker)
+
+    return go
+
+
+def rounds_of(worker: Scripted, runs: int) -> list[list[int | None]]:
+    launched = worker.launched
+    assert len(launched) % runs == 0
+    return [launched[i : i + runs] for i in range(0, len(launched), runs)]
+
+
+def absent_ep() -> str:
+    available = ort.get_available_providers()
+    return next(name for name in ("coreml", "cuda", "openvino") if load_ep(name).provider not in available)
+
+
+# --- order
+
+
+def test_every_round_has_one_launch_of_each_run(config: Plan, run: Run, store: Store) -> None:
+    worker = Scripted()
+    run([config(threads=n, measure={"launches": 4}) for n in (1, 2, 3)], worker)
+    assert [sorted(block) for block in rounds_of(worker, 3)] == [[1, 2, 3]] * 4
+    launches = load_launches(store.path)
+    assert {tuple(sorted(group["round"])) for _, group in launches.groupby("run_id")} == {(0, 1, 2, 3)}
+
+
+def test_the_order_differs_between_rounds_and_follows_from_the_seed(
+    config: Plan, told: io.StringIO, tmp_path: Path
+) -> None:
+    orders = []
+    for number, seed in enumerate((7, 7, 8)):
+        worker = Scripted()
+        plans = [config(threads=n, measure={"launches": 5, "seed": seed}) for n in (1, 2, 3)]
+        measure(
+            plans, Store(tmp_path / str(number)), Progress(Console(file=told)), strict=False, worker=worker
+        )
+        orders.append(rounds_of(worker, 3))
+    assert orders[0] == orders[1]
+    assert orders[0] != orders[2]
+    assert len({tuple(block) for block in orders[0]}) > 1
+
+
+def test_over_many_rounds_every_run_goes_first_about_as_often(config: Plan, run: Run) -> None:
+    worker = Scripted()
+    run([config(threads=n, measure={"launches": 12}) for n in (1, 2)], worker)
+    firsts = Counter(block[0] for block in rounds_of(worker, 2))
+    assert min(firsts[1], firsts[2]) >= 3
+
+
+def test_rounds_are_counted_on_when_a_sweep_is_taken_up_again(config: Plan, run: Run, store: Store) -> None:
+    for launches in (3, 5):
+        run([config(measure={"launches": launches})], Scripted())
+    assert load_launches(store.path)["round"].tolist() == [0, 1, 2, 3, 4]
+
+
+def test_a_run_that_is_settled_drops_out_and_the_others_go_on(config: Plan, run: Run) -> None:
+    worker = Scripted({1: [40.0], 2: [2.0]})
+    run([config(threads=1), config(threads=2)], worker)
+    assert Counter(worker.launched) == {1: 6, 2: 17}
+    assert set(worker.launched[12:]) == {2}
+
+
+# --- when it stops
+
+
+def test_a_clean_run_takes_17_launches_for_the_default_policy(config: Plan, run: Run) -> None:
+    (row,) = run([config()], Scripted())
+    assert (row["launches"], row["launches_failed"], row["settled"], row["status"]) == (
+        17,
+        0,
+        True,
+        "complete",
+    )
+    assert row["latency_p95_ms"] == pytest.approx(2.0)
+    assert row["requests"] == 1700
+
+
+def test_a_run_that_no_latency_gate_reads_takes_six(config: Plan, run: Run) -> None:
+    rows = run([config(batch_size=8), config(workload="mixture")], Scripted())
+    assert [row["launches"] for row in rows] == [6, 6]
+
+
+def test_a_run_that_only_throughput_reads_takes_what_that_gate_needs(config: Plan, run: Run) -> None:
+    (row,) = run([config(batch_size=32)], Scripted())
+    assert (row["launches"], row["settled"]) == (6, True)
+
+
+def test_a_run_over_the_bound_fails_early(config: Plan, run: Run) -> None:
+    (row,) = run([config()], Scripted([40.0]))
+    assert (row["launches"], row["settled"], row["status"]) == (6, True, "complete")
+
+
+def test_a_run_at_the_bound_stops_at_the_cap_undecided_and_goes_on_when_typed_again(
+    config: Plan, run: Run
+) -> None:
+    gate = {
+        "tier": "must",
+        "metric": "latency_p95_ms",
+        "op": "<",
+        "bound": 20,
+        "label": "",
+        "launch_quantile": 0.5,
+    }
+    plan = config(measure={"max_launches": 6}, policy={"gates": [gate]})
+    alternating = Scripted([2.0, 25.0] * 10)
+    (first,) = run([plan], alternating)
+    assert (first["launches"], first["settled"], first["status"]) == (6, False, "complete")
+    (second,) = run([plan], alternating)
+    assert (second["launches"], second["settled"], len(alternating.launched)) == (12, False, 12)
+
+
+@pytest.mark.parametrize("launches", [1, 4, 20])
+def test_a_number_of_launches_that_was_asked_for_is_what_is_measured(
+    config: Plan, run: Run, launches: int
+) -> None:
+    worker = Scripted()
+    (row,) = run([config(measure={"launches": launches})], worker)
+    assert row["launches"] == len(worker.launched) == launches
+
+
+def test_a_look_that_settles_nothing_is_not_called_settled(config: Plan, run: Run) -> None:
+    (row,) = run([config(measure={"launches": 3})], Scripted())
+    assert (row["settled"], row["status"]) == (False, "complete")
+
+
+def test_a_launch_is_told_the_loosest_latency_bound_and_no_other(config: Plan, run: Run) -> None:
+    worker = Scripted()
+    run([config(), config(batch_size=32)], worker)
+    stops = {task.stop_over_ns for task in worker.tasks if task.kind == "latency"}
+    assert stops == {30_000_000, None}
+
+
+# --- what is kept
+
+
+def test_a_second_command_prints_what_is_settled_and_measures_nothing(
+    config: Plan, run: Run, store: Store
+) -> None:
+    first = run([config()], Scripted())
+    launches = store.launches_of(first[0]["run_id"])
+    again = Scripted()
+    second = run([config()], again)
+    assert again.tasks == []
+    assert second == first
+    assert store.launches_of(first[0]["run_id"]) == launches
+
+
+def test_evidence_of_several_commands_is_pooled(config: Plan, run: Run, store: Store) -> None:
+    worker = Scripted()
+    ids = set()
+    for launches, total in ((3, 3), (5, 5), (4, 5), (None, 17)):
+        (row,) = run([config(measure={"launches": launches})], worker)
+        ids.add(row["run_id"])
+        assert row["launches"] == len(worker.launched) == total
+    assert len(ids) == 1
+    assert worker.described == [None]
+    stored = load_launches(store.path)
+    assert stored["launch_index"].tolist() == list(range(17))
+    assert stored["launch_id"].is_unique
+
+
+def test_the_same_plan_twice_is_measured_once(config: Plan, run: Run) -> None:
+    worker = Scripted()
+    rows = run([config(), config()], worker)
+    assert (len(rows), len(worker.launched)) == (1, 17)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"batch_size": 2},
+        {"threads": 1},
+        {"workload": "mixture"},
+        {"workload": {"seed": 1}},
+        {"measure": {"requests": 101}},
+        {"runtime": {"script": {"infer_ms": [3.0]}}},
+        {"model": "e5"},
+    ],
+    ids=str,
+)
+def test_another_thing_is_another_run(config: Plan, run: Run, changes: dict[str, Any]) -> None:
+    look = {"launches": 1}
+    (first,) = run([config(measure=look)], Scripted())
+    other = changes | {"measure": changes.get("measure", {}) | look}
+    (second,) = run([config(**other)], Scripted())
+    assert second["config_hash"] != first["config_hash"]
+    assert second["run_id"] != first["run_id"]
+
+
+def test_how_much_is_measured_and_by_which_policy_makes_no_other_run(config: Plan, run: Run) -> None:
+    (first,) = run([config(measure={"launches": 1})], Scripted())
+    changed = config(
+        measure={"launches": 2, "pause_s": 0.001, "min_span_s": 5, "seed": 1}, policy="documents"
+    )
+    (second,) = run([changed], Scripted())
+    assert (second["run_id"], second["launches"]) == (first["run_id"], 2)
+
+
+def test_a_forced_run_has_another_id_and_the_same_identity(config: Plan, run: Run, store: Store) -> None:
+    (first,) = run([config(measure={"launches": 3})], Scripted())
+    worker = Scripted([9.0])
+    (second,) = run([config(measure={"launches": 3, "force": True})], worker)
+    assert second["run_id"] != first["run_id"]
+    assert second["config_hash"] == first["config_hash"]
+    assert (second["launches"], second["latency_p95_ms"]) == (3, pytest.approx(9.0))
+    assert set(load_runs(store.path)["run_id"]) == {first["run_id"], second["run_id"]}
+    assert store.run_of(first["run_id"]) == first
+
+
+def test_every_column_of_a_row_is_declared_and_valid(config: Plan, run: Run) -> None:
+    look = {"launches": 3}
+    plans = [config(measure=look), config(batch_size=8), config(ep=absent_ep(), runtime="onnxruntime")]
+    rows = run(plans, Scripted())
+    assert to_table(rows, RUN_COLUMNS).num_rows == 3
+    measured = rows[0]
+    assert (measured["ep_nodes"], measured["nodes_total"], measured["ep_node_share"]) == (3, 4, 0.75)
+    assert (measured["finite"], measured["parity_cosine_min"]) == (True, pytest.approx(1.0))
+    assert measured["l2_norm_max_error"] < 1e-5
+    assert measured["tokens_mean"] > 2
+    assert measured["started_at"] <= measured["finished_at"]
+    assert json.loads(measured["environment"])["machine_id"] == measured["machine_id"]
+    assert measured["artifact_bytes"] > 0
+
+
+def test_rows_come_in_the_order_of_the_plans(config: Plan, run: Run) -> None:
+    sizes = [4, 1, 2]
+    rows = run([config(batch_size=size, measure={"launches": 1}) for size in sizes], Scripted())
+    assert [row["batch_size"] for row in rows] == sizes
+    assert len({row["sweep_id"] for row in rows}) == 1
+
+
+def test_a_pause_comes_between_launches(config: Plan, run: Run, store: Store) -> None:
+    run([config(measure={"launches": 4, "pause_s": 0.05})], Scripted())
+    gaps = load_launches(store.path)["started_at"].diff().dt.total_seconds()[1:]
+    assert gaps.min() >= 0.05
+
+
+def test_the_progress_says_what_is_measured(config: Plan, run: Run, told: io.StringIO) -> None:
+    run([config(threads=n, measure={"launches": 2}) for n in (1, 2)], Scripted())
+    lines = told.getvalue().splitlines()
+    assert sum("texts and quality" in line for line in lines) == 2
+    (line,) = [line for line in lines if line.startswith("measuring")]
+    assert line.startswith("measuring 2 runs, interleaved (about ")
+
+
+# --- what goes wrong
+
+
+def test_a_killed_launch_becomes_a_failed_row_and_the_sweep_goes_on(
+    config: Plan, run: Run, store: Store
+) -> None:
+    worker = Scripted({1: [2.0, 2.0, "killed by SIGKILL", 2.0], 2: [2.0]})
+    rows = run([config(threads=n, measure={"launches": 6}) for n in (1, 2)], worker)
+    assert [(row["status"], row["launches"], row["launches_failed"]) for row in rows] == [
+        ("complete", 6, 1),
+        ("complete", 6, 0),
+    ]
+    assert rows[0]["error"] == "killed by SIGKILL"
+    assert rows[0]["launch_p95_ms"] == pytest.approx([2.0, 2.0, np.inf, 2.0, 2.0, 2.0])
+    assert rows[0]["launch_throughput_texts_per_s"][2] == 0.0
+    launches = store.launches_of(rows[0]["run_id"])
+    assert [row["status"] for row in launches] == ["complete"] * 2 + ["failed"] + ["complete"] * 3
+    failed = launches[2]
+    assert (failed["error"], failed["total_ns"], failed["p95_ms"], failed["requests"]) == (
+        "killed by SIGKILL",
+        [],
+        None,
+        0,
+    )
+    assert failed_or_unavailable(rows)
+    assert not failed_or_unavailable(rows[1:])
+
+
+def test_a_launch_that_fails_after_it_served_counts_as_failed(config: Plan, run: Run, store: Store) -> None:
+    class Nan(Scripted):
+        def __call__(self, task: Task, **how: Any) -> Answer:
+            answer = super().__call__(task, **how)
+            return (
+                answer | {"status": "failed", "error": "NaN"} if task.options["launch_index"] == 1 else answer
+            )
+
+    (row,) = run([config(measure={"launches": 3})], Nan())
+    assert row["launch_p95_ms"] == pytest.approx([2.0, np.inf, 2.0])
+    assert (row["launches_failed"], row["requests"]) == (1, 200)
+    assert store.launches_of(row["run_id"])[1]["requests"] == 100
+
+
+def test_a_run_whose_launches_all_fail_is_given_up_after_three(config: Plan, run: Run) -> None:
+    worker = Scripted({1: ["no memory"], 2: [2.0]})
+    rows = run([config(threads=n) for n in (1, 2)], worker)
+    assert [(row["status"], row["launches"], row["launches_failed"]) for row in rows] == [
+        ("failed", 3, 3),
+        ("complete", 17, 0),
+    ]
+    assert rows[0]["error"] == "no memory"
+    assert (rows[0]["latency_p95_ms"], rows[0]["latency_p50_ms"]) == (None, None)
+
+
+def test_a_run_whose_launches_all_hang_has_timed_out(config: Plan, run: Run) -> None:
+    (row,) = run([config()], Scripted(["timeout"]))
+    assert (row["status"], row["launches_failed"]) == ("timeout", 3)
+
+
+@pytest.mark.parametrize("failure", ["no memory", "timeout"])
+def test_a_failed_run_is_tried_again_under_another_id(
+    config: Plan, run: Run, store: Store, failure: str
+) -> None:
+    (first,) = run([config()], Scripted([failure]))
+    (second,) = run([config(measure={"launches": 4})], Scripted())
+    assert (second["status"], second["launches"], second["launches_failed"]) == ("complete", 4, 0)
+    assert second["run_id"] != first["run_id"]
+    assert second["config_hash"] == first["config_hash"]
+    assert store.run_of(first["run_id"]) == first
+
+
+def test_a_second_try_that_is_settled_is_not_measured_a_third_time(config: Plan, run: Run) -> None:
+    plan = config(measure={"launches": 4})
+    run([plan], Scripted(["no memory"]))
+    (second,) = run([plan], Scripted())
+    worker = Scripted()
+    (third,) = run([plan], worker)
+    assert worker.tasks == []
+    assert third == second
+
+
+def test_a_second_try_that_was_cut_short_is_taken_up_again(config: Plan, run: Run) -> None:
+    plan = config(measure={"launches": 4})
+    run([plan], Scripted(["no memory"]))
+    with pytest.raises(KeyboardInterrupt):
+        run([plan], Scripted([2.0, 2.0, KeyboardInterrupt]))
+    worker = Scripted()
+    (row,) = run([plan], worker)
+    assert (row["launches"], len(worker.launched)) == (4, 2)
+
+
+def test_a_run_that_is_not_possible_here_ends_a_single_run(config: Plan, run: Run, store: Store) -> None:
+    name = absent_ep()
+    worker = Scripted()
+    with pytest.raises(EpUnavailableError, match=load_ep(name).provider):
+        run([config(ep=name, runtime="onnxruntime")], worker, strict=True)
+    assert worker.tasks == []
+    assert load_runs(store.path).empty
+
+
+def test_a_run_that_is_not_possible_here_is_a_row_of_a_sweep_and_the_rest_goes_on(
+    config: Plan, run: Run, store: Store
+) -> None:
+    name = absent_ep()
+    worker = Scripted()
+    rows = run([config(ep=name, runtime="onnxruntime"), config(measure={"launches": 3})], worker)
+    assert [row["status"] for row in rows] == ["unavailable", "complete"]
+    assert (rows[0]["ep"], rows[0]["launches"], rows[0]["launch_p95_ms"]) == (name, 0, [])
+    assert rows[0]["error"].startswith(f"ep={name}: ")
+    unknown = (
+        "latency_p95_ms",
+        "artifact_sha256",
+        "finite",
+        "ep_node_share",
+        "evidence_span_s",
+        "peak_rss_bytes",
+    )
+    assert [rows[0][column] for column in unknown] == [None] * len(unknown)
+    assert len(worker.launched) == 3
+    assert set(load_runs(store.path)["status"]) == {"unavailable", "complete"}
+    assert failed_or_unavailable(rows)
+
+
+def test_a_sweep_of_nothing_but_impossible_runs_measures_nothing(config: Plan, run: Run) -> None:
+    worker = Scripted()
+    rows = run([config(ep=absent_ep(), runtime="onnxruntime")], worker)
+    assert [row["status"] for row in rows] == ["unavailable"]
+    assert worker.tasks == []
+
+
+def test_a_run_whose_quality_cannot_be_told_is_a_failed_row_and_the_others_go_on(
+    config: Plan, run: Run
+) -> None:
+    worker = Scripted(quality={1: "killed by SIGSEGV"})
+    rows = run([config(threads=n, measure={"launches": 3}) for n in (1, 2)], worker)
+    assert [(row["status"], row["launches"]) for row in rows] == [("failed", 0), ("complete", 3)]
+    assert rows[0]["error"] == "quality: killed by SIGSEGV"
+    assert rows[0]["finite"] is None
+    assert worker.launched == [2, 2, 2]
+
+
+def test_a_full_disk_ends_the_sweep_and_keeps_what_was_written(
+    config: Plan, run: Run, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fill_up(number: int) -> None:
+        if number == 2:
+            monkeypatch.setattr("os.fsync", full)
+
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(StorageError):
+        run([config()], Scripted(during=fill_up))
+    monkeypatch.undo()
+    assert load_launches(store.path)["launch_index"].tolist() == [0, 1]
+    worker = Scripted()
+    (row,) = run([config(measure={"launches": 3})], worker)
+    assert (row["launches"], len(worker.launched)) == (3, 1)
+
+
+# --- interruptions
+
+
+@pytest.mark.parametrize("at", [0, 1, 4])
+def test_an_interruption_keeps_everything_and_the_same_command_goes_on(
+    config: Plan, run: Run, store: Store, at: int
+) -> None:
+    plans = [config(threads=n, measure={"launches": 6}) for n in (1, 2)]
+    first = Scripted({1: [2.0] * at + [KeyboardInterrupt], 2: [2.0]})
+    with pytest.raises(KeyboardInterrupt):
+        run(plans, first)
+    kept = load_launches(store.path)
+    assert len(kept) == len(first.launched) - 1
+    assert set(load_runs(store.path)["status"]) == {"interrupted"}
+
+    second = Scripted()
+    rows = run(plans, second)
+    assert [(row["status"], row["launches"]) for row in rows] == [("complete", 6)] * 2
+    assert len(second.launched) == 12 - len(kept)
+    after = load_launches(store.path)
+    assert after["launch_id"].is_unique
+    merged = kept.merge(after, on=["launch_id", "started_at", "round", "p95_ms"])
+    assert len(merged) == len(kept)
+
+
+def test_quality_that_is_known_is_not_measured_again_after_an_interruption(config: Plan, run: Run) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        run([config(measure={"launches": 3})], Scripted([2.0, KeyboardInterrupt]))
+    worker = Scripted()
+    (row,) = run([config(measure={"launches": 3})], worker)
+    assert worker.described == []
+    assert (row["finite"], row["ep_nodes"]) == (True, 3)
+
+
+def test_an_interruption_while_the_quality_is_measured_leaves_a_run_that_starts_anew(
+    config: Plan, run: Run
+) -> None:
+    class Interrupted(Scripted):
+        def __call__(self, task: Task, **how: Any) -> Answer:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run([config()], Interrupted())
+    (row,) = run([config(measure={"launches": 3})], Scripted())
+    assert (row["status"], row["launches"], row["finite"]) == ("complete", 3, True)
+
+
+def test_a_lost_row_is_made_again_from_its_launches(config: Plan, run: Run, store: Store) -> None:
+    (first,) = run([config(measure={"launches": 3})], Scripted())
+    (store.path / "runs" / f"{first['run_id']}.parquet").unlink()
+    worker = Scripted()
+    (row,) = run([config(measure={"launches": 4})], worker)
+    assert (row["launches"], len(worker.launched), row["finite"]) == (4, 1, True)
+
+
+def test_a_lost_row_of_a_settled_run_is_made_again_too(config: Plan, run: Run, store: Store) -> None:
+    (first,) = run([config()], Scripted())
+    (store.path / "runs" / f"{first['run_id']}.parquet").unlink()
+    worker = Scripted()
+    (row,) = run([config()], worker)
+    assert (row["launches"], row["finite"], worker.launched) == (17, True, [])
+
+
+def test_launches_that_cannot_be_read_are_set_aside_and_measured_again(
+    config: Plan, run: Run, store: Store
+) -> None:
+    (first,) = run([config(measure={"launches": 3})], Scripted())
+    file = store.path / "launches" / f"{first['run_id']}.parquet"
+    damaged = file.read_bytes()[:-30]
+    file.write_bytes(damaged)
+    worker = Scripted()
+    with pytest.warns(UnreadableFileWarning, match=file.name):
+        (row,) = run([config(measure={"launches": 3})], worker)
+    assert (row["launches"], len(worker.launched)) == (3, 3)
+    assert damaged in [path.read_bytes() for path in store.path.rglob("*") if path.is_file()]
+
+
+# --- one measuring process at a time
+
+
+def test_nothing_is_measured_while_somebody_else_measures(config: Plan, run: Run, told: io.StringIO) -> None:
+    worker = Scripted()
+    finished = threading.Event()
+
+    def command() -> None:
+        run([config(measure={"launches": 1})], worker)
+        finished.set()
+
+    with hold(measuring_lock_path(), lambda _who: None):
+        thread = threading.Thread(target=command, daemon=True)
+        thread.start()
+        assert not finished.wait(0.5)
+        assert worker.tasks == []
+        assert "waiting: process " in told.getvalue()
+    assert finished.wait(10)
+    thread.join()
+    assert len(worker.launched) == 1
+
+
+def test_what_is_settled_is_told_without_waiting_for_whoever_measures(config: Plan, run: Run) -> None:
+    run([config(measure={"launches": 1})], Scripted())
+    with hold(measuring_lock_path(), lambda _who: None):
+        (row,) = run([config(measure={"launches": 1})], Scripted())
+    assert row["launches"] == 1
+
+
+def test_a_command_that_waited_takes_what_the_same_command_measured_meanwhile(
+    config: Plan, run: Run, store: Store, told: io.StringIO
+) -> None:
+    second = Scripted([9.0])
+    waiter = threading.Thread(target=run, args=([config()], second), daemon=True)
+    waiting = threading.Event()
+
+    def start_another(number: int) -> None:
+        if number == 1:
+            waiter.start()
+            while "waiting: " not in told.getvalue() and waiter.is_alive():
+                waiting.wait(0.01)
+
+    first = Scripted(during=start_another)
+    (row,) = run([config()], first)
+    waiter.join(30)
+    assert not waiter.is_alive()
+    assert (len(first.launched), second.launched) == (17, [])
+    assert store.run_of(row["run_id"])["latency_p95_ms"] == pytest.approx(2.0)
+    assert len(store.launches_of(row["run_id"])) == 17
+
+
+def test_the_lock_is_free_again_after_an_interruption(config: Plan, run: Run) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        run([config()], Scripted([KeyboardInterrupt]))
+    waited: list[str] = []
+    with hold(measuring_lock_path(), waited.append):
+        assert waited == []
+
+
+# --- the real worker process, the fake runtime
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "reason"),
+    [
+        ("raise", "RuntimeError: scripted failure"),
+        ("exit", "exited with code 3"),
+        ("abort", "killed by SIGABRT"),
+        ("sigkill", "killed by SIGKILL"),
+        ("nan", "a vector holds NaN or infinity"),
+    ],
+)
+def test_a_process_that_dies_any_death_is_one_failed_launch(
+    config: Plan, store: Store, told: io.StringIO, behaviour: str, reason: str
+) -> None:
+    script = {"launches": ["ok", behaviour, "ok"]}
+    plan = config(runtime={"script": script}, measure={"launches": 3})
+    (row,) = measure([plan], store, Progress(Console(file=told)), strict=True)
+    assert (row["status"], row["launches"], row["launches_failed"]) == ("complete", 3, 1)
+    assert row["error"].startswith(reason)
+
+
+def test_a_process_that_hangs_is_killed_in_time(config: Plan, store: Store, told: io.StringIO) -> None:
+    plan = config(
+        runtime={"script": {"launches": ["ok", "hang", "ok"]}},
+        measure={"launches": 3, "launch_timeout_s": 3},
+    )
+    (row,) = measure([plan], store, Progress(Console(file=told)), strict=True)
+    assert (row["status"], row["launches_failed"]) == ("complete", 1)
+    launches = store.launches_of(row["run_id"])
+    assert [launch["status"] for launch in launches] == ["complete", "timeout", "complete"]
+
+
+def test_the_scripted_clock_is_what_is_recorded(config: Plan, store: Store, told: io.StringIO) -> None:
+    script = {"infer_ms": [[2.0], [5.0]], "tokenize_ms": 0.5}
+    plan = config(runtime={"script": script}, measure={"launches": 4})
+    (row,) = measure([plan], store, Progress(Console(file=told)), strict=True)
+    assert row["launch_p95_ms"] == pytest.approx([2.5, 5.5, 2.5, 5.5])
+    assert (row["latency_p50_ms"], row["throughput_texts_per_s"]) == (
+        pytest.approx(4.0),
+        pytest.approx(290.9, abs=0.1),
+    )
+
+
+def test_an_artifact_is_named_in_the_row(config: Plan, run: Run, fake_artifact: Artifact) -> None:
+    (row,) = run([config(measure={"launches": 1})], Scripted())
+    assert (row["artifact_sha256"], row["artifact_bytes"]) == (fake_artifact.sha256, fake_artifact.bytes)

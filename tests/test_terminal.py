@@ -1,0 +1,285 @@
+"""Tables in 80 columns, whole; plain where nobody looks; a name never read as markup."""
+
+from __future__ import annotations
+
+import io
+import re
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from rich.console import Console
+
+from harness.decision import decide
+from harness.store import Store, load_runs
+from harness.terminal import error_console, output_console, print_decision, print_run, print_runs
+from tests.conftest import run_row
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from harness.decision import Decision
+
+COLOUR = re.compile(r"\x1b\[[\d;]*(3[0-7]|9[0-7]|4[0-7]|10[0-7]|38|48)[\d;]*m")
+LONG = {
+    "candidate_label": "qwen3-embedding fp32-fused onnxruntime openvino 16 threads",
+    "workload": "tokens_512",
+    "batch_size": 4096,
+    "launches": 120,
+    "launches_failed": 12,
+    "latency_p50_ms": 1118.25,
+    "latency_p95_ms": 1171.67,
+    "latency_p95_low_ms": 1160.12,
+    "latency_p95_high_ms": 1234.34,
+    "throughput_texts_per_s": 12345.7,
+    "error": "killed by SIGKILL " * 8,
+}
+# Figures with many digits, as small differences have them.
+FINE = {
+    "separation": 0.044314,
+    "separation_low": 0.011594,
+    "separation_high": 0.076244,
+    "separation_auc": 0.621034,
+    "separation_auc_low": 0.541112,
+    "separation_auc_high": 0.693711,
+    "l2_norm_max_error": 5.8123e-09,
+    "latency_p95_low_ms": 3.38456,
+    "latency_p95_high_ms": 13.08123,
+}
+UNKNOWN = {
+    name: None
+    for name in run_row()
+    if name.startswith(("latency_", "throughput_", "similar_", "dissimilar_", "separation", "parity_cosine"))
+    or name in {"finite", "nodes_total", "ep_nodes", "ep_node_share", "peak_rss_bytes", "artifact_bytes"}
+}
+
+
+@pytest.fixture
+def decision(tmp_path: Path) -> Callable[..., Decision]:
+    """The decision on runs, as the commands make it."""
+
+    def make(*rows: dict[str, Any]) -> Decision:
+        store = Store(tmp_path / "results")
+        for row in rows:
+            store.write_run(row)
+        return decide(load_runs(store.path))
+
+    return make
+
+
+def shown(print_it: Callable[[Console], None], **console: Any) -> str:
+    file = io.StringIO()
+    print_it(Console(**{"file": file, "width": 80} | console))
+    return file.getvalue()
+
+
+def table_lines(text: str) -> list[str]:
+    """All lines but sentences, which are not broken where they are read by a program."""
+    return [line for line in text.splitlines() if not line.startswith("·")]
+
+
+def widest(text: str) -> int:
+    return max(map(len, text.splitlines()))
+
+
+RUNS = {
+    "measured": run_row(),
+    "failed": run_row("r2", status="failed", launches_failed=3, launches=3, error="no memory"),
+    "interrupted": run_row("r3", status="interrupted", launches=2),
+    "unavailable": run_row(
+        "r4", status="unavailable", launches=0, launch_p95_ms=[], error="ep=x: none", **UNKNOWN
+    ),
+    "long": run_row("r5", **LONG),
+}
+
+
+@pytest.mark.parametrize("row", RUNS.values(), ids=RUNS)
+def test_a_run_fits_in_80_columns(row: dict[str, Any]) -> None:
+    text = shown(lambda console: print_run(console, row))
+    assert widest(text) <= 80
+    assert "…" not in text
+
+
+def test_a_run_shows_its_figures() -> None:
+    text = shown(lambda console: print_run(console, run_row()))
+    for figure in (
+        "8.00 ms",
+        "12.00 ms",
+        "13.00 ms",
+        "300 texts/s",
+        "20 launches, 2000 requests",
+        "10 of 10",
+    ):
+        assert figure in text
+    assert re.search(r"separation +0\.700 +AUC 0\.9950", text)
+
+
+def test_a_figure_that_is_unknown_is_a_question_mark_and_never_none_nan_or_nought() -> None:
+    text = shown(lambda console: print_run(console, run_row(**UNKNOWN)))
+    assert "None" not in text
+    assert "nan" not in text
+    for name in ("P50 latency", "P95 latency", "throughput", "peak memory", "separation", "nodes on the EP"):
+        (line,) = [line for line in text.splitlines() if line.strip().startswith(name)]
+        assert "?" in line
+
+
+def test_the_runs_of_a_sweep_fit_in_80_columns_and_nothing_is_cut() -> None:
+    text = shown(lambda console: print_runs(console, list(RUNS.values())))
+    assert max(map(len, table_lines(text))) <= 80
+    for word in ("batch", "P50 ms", "P95 ms", "interval", "texts/s", "4096", "1160–1234"):
+        assert word in text
+    assert "…" not in text
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"status": "failed", "launches_failed": 3}, "failed"),
+        ({"status": "timeout", "launches_failed": 3}, "timeout"),
+        ({"status": "interrupted"}, "interrupted"),
+        ({"status": "unavailable"}, "unavailable"),
+        ({"launches_failed": 1}, "1 failed"),
+        (LONG, "12 failed"),
+    ],
+)
+def test_a_run_that_is_not_clean_says_so_in_its_line(changes: dict[str, Any], said: str) -> None:
+    row = run_row() | changes
+    lines = shown(lambda console: print_runs(console, [row])).splitlines()
+    assert sum(line.rstrip().endswith(f" {said}") for line in lines) == 1
+
+
+def test_a_sweep_of_plain_runs_shows_each_whole() -> None:
+    rows = [
+        run_row(f"r{size}", batch_size=size, candidate_label="minilm fp32 fake cpu", workload="tokens_128")
+        for size in (1, 8, 64)
+    ]
+    text = shown(lambda console: print_runs(console, rows))
+    for size in (1, 8, 64):
+        assert re.search(rf"tokens_128 +{size} +20 +8\.00 +12\.0 +12\.0–12\.0 +300", text)
+
+
+def test_the_error_of_a_run_is_told_below_with_its_name() -> None:
+    text = shown(lambda console: print_runs(console, [run_row(launches_failed=1, error="killed by SIGKILL")]))
+    assert "minilm fp32 cpu, batch 1: killed by SIGKILL" in text.splitlines()
+
+
+@pytest.mark.parametrize("details", [True, False])
+@pytest.mark.parametrize(
+    "changes",
+    [{"p95_ms": 2.02}, {"p95_ms": 25.0}, {"p95_ms": 1234.5}, FINE],
+    ids=["fast", "near", "slow", "fine"],
+)
+def test_a_decision_fits_in_80_columns_and_nothing_is_cut(
+    decision: Callable[..., Decision], changes: dict[str, Any], details: bool
+) -> None:
+    made = decision(run_row(**changes), run_row("r2", batch_size=32, **changes))
+    text = shown(lambda console: print_decision(console, made, details=details))
+    assert max(map(len, table_lines(text))) <= 80
+    tiers = (["must"], ["should"], ["nice"])
+    results = [line.split()[-1] for line in table_lines(text) if line.split()[:1] in tiers]
+    assert len(results) == len(made.candidates[0].gates)
+    assert set(results) <= {"pass", "fail", "undecided", "over", "measured"}
+    assert "…" not in "".join(table_lines(text))
+
+
+@pytest.mark.parametrize("launches", [3, 20])
+def test_how_many_launches_lie_over_the_bound_is_always_readable(
+    decision: Callable[..., Decision], launches: int
+) -> None:
+    values = [2.0 + n / 1000 for n in range(launches)]
+    made = decision(run_row(launch_p95_ms=values, launches=launches, **FINE))
+    text = shown(lambda console: print_decision(console, made, details=True))
+    assert text.count(f"0/{launches} over") == 3
+
+
+def test_on_a_terminal_of_80_columns_sentences_are_wrapped_too(decision: Callable[..., Decision]) -> None:
+    made = decision(run_row(p95_ms=40.0))
+    console = {"force_terminal": True, "no_color": True}
+    text = shown(lambda console: print_decision(console, made, details=True), **console)
+    plain = re.sub(r"\x1b\[[\d;]*m", "", text)
+    assert "NO_GO" in plain
+    assert widest(plain) <= 80
+
+
+def test_off_a_terminal_a_sentence_is_one_line_whatever_its_length(decision: Callable[..., Decision]) -> None:
+    made = decision(run_row(p95_ms=40.0))
+    lines = shown(lambda console: print_decision(console, made, details=True)).splitlines()
+    for reason in (*made.reasons, f"fallback: {made.fallback}", f"next: {made.next_steps[0]}"):
+        assert f"· {reason}" in lines
+
+
+def test_a_verdict_comes_with_its_pick_its_evidence_and_its_policy(decision: Callable[..., Decision]) -> None:
+    text = shown(lambda console: print_decision(console, decision(run_row()), details=False))
+    assert "GO  minilm fp32 cpu  (provisional, policy default)" in text.splitlines()
+
+
+def test_a_gate_that_was_not_measured_shows_no_value(decision: Callable[..., Decision]) -> None:
+    made = decision(run_row(finite=None, latency_p95_ms=None, launch_p95_ms=[], launches=0))
+    text = shown(lambda console: print_decision(console, made, details=True))
+    (line,) = [line for line in table_lines(text) if "values finite" in line]
+    assert line.split("yes", 1)[1].split() == ["?", "not", "measured"]
+
+
+def prints(decision: Callable[..., Decision]) -> list[Callable[[Console], None]]:
+    made = decision(run_row(p95_ms=25.0))
+    return [
+        lambda console: print_run(console, run_row()),
+        lambda console: print_runs(console, list(RUNS.values())),
+        lambda console: print_decision(console, made, details=True),
+    ]
+
+
+def test_what_is_no_terminal_gets_no_control_codes(decision: Callable[..., Decision]) -> None:
+    for print_it in prints(decision):
+        assert "\x1b" not in shown(print_it)
+
+
+def test_a_terminal_gets_colours_unless_it_asks_for_none(
+    decision: Callable[..., Decision], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    terminal = {"force_terminal": True, "color_system": "standard"}
+    coloured = [bool(COLOUR.search(shown(print_it, **terminal))) for print_it in prints(decision)]
+    assert coloured == [False, True, True]
+    monkeypatch.setenv("NO_COLOR", "1")
+    for print_it in prints(decision):
+        assert COLOUR.search(shown(print_it, **terminal)) is None
+
+
+def test_results_go_to_standard_output_and_progress_to_standard_error(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    output_console().print("result")
+    error_console().print("progress")
+    captured = capsys.readouterr()
+    assert (captured.out, captured.err) == ("result\n", "progress\n")
+
+
+@pytest.mark.parametrize(
+    ("field", "in_run", "in_runs"),
+    [
+        ("candidate_label", True, True),
+        ("workload", True, True),
+        ("error", False, True),
+        ("quality_dataset", True, False),
+        ("ep_provider", True, False),
+    ],
+)
+def test_a_name_in_brackets_stays_a_name(field: str, in_run: bool, in_runs: bool) -> None:
+    row = run_row(status="failed") | {field: "[red]x[/red]"}
+    run = shown(lambda console: print_run(console, row), width=200)
+    runs = shown(lambda console: print_runs(console, [row]), width=200)
+    assert ("[red]x[/red]" in run, "[red]x[/red]" in runs) == (in_run, in_runs)
+
+
+def test_a_name_in_brackets_stays_a_name_in_a_decision(decision: Callable[..., Decision]) -> None:
+    made = decision(run_row(candidate_label="[red]x[/red]", p95_ms=25.0))
+    text = shown(lambda console: print_decision(console, made, details=True), width=200)
+    assert made.chosen == "[red]x[/red]"
+    assert text.count("[red]x[/red]") >= 3
+
+
+def test_a_bracket_that_closes_nothing_is_no_error(decision: Callable[..., Decision]) -> None:
+    odd = run_row(candidate_label="a [/b] c", workload="[/x]", status="failed", error="[/y]")
+    assert "[/x]" in shown(lambda console: print_runs(console, [odd]), width=200)
+    assert "a [/b] c" in shown(lambda console: print_run(console, odd))
