@@ -43,7 +43,6 @@ ORDER = (
     "harness.provider",
     "harness.measure",
     "harness.measure.latency",
-    "harness.measure.arrivals",
     "harness.measure.disturbance",
     "harness.measure.resources",
     "harness.measure.quality",

@@ -29,9 +29,8 @@ MIN_BEFORE_TRUNCATION = 20
 class Samples:
     """What a launch served, one int64 ns entry a timed request: total and stages.
 
-    `total_ns` is the sum of the stages, and in an open loop also the wait since the request was due;
-    `finite` says whether every vector of every request was, warm-up included; `elapsed_ns` is what
-    serving them took altogether; `due_ns` is when each was due after the start, None in a closed loop.
+    `total_ns` is the sum of the stages; `finite` says whether every vector of every request was,
+    warm-up included.
     """
 
     total_ns: NDArray[np.int64]
@@ -39,8 +38,6 @@ class Samples:
     infer_ns: NDArray[np.int64]
     truncated: bool
     finite: bool
-    elapsed_ns: int
-    due_ns: NDArray[np.int64] | None = None
 
 
 def requests_over_allowed(requests: int, share: float = 0.95) -> int:
@@ -94,11 +91,4 @@ def serve(
                 break
     finally:
         gc.enable()
-    return Samples(
-        totals[:served],
-        tokenized[:served],
-        inferred[:served],
-        truncated,
-        finite,
-        elapsed_ns=int(totals.sum()),
-    )
+    return Samples(totals[:served], tokenized[:served], inferred[:served], truncated, finite)

@@ -55,7 +55,3 @@ class Session(Protocol):
     def clock_ns(self) -> int:
         """The monotonic clock that this session's requests are timed with, in ns."""
         ...
-
-    def wait_until_ns(self, due_ns: int) -> None:
-        """Sleep until this session's clock reads `due_ns`; return at once where it has passed."""
-        ...

@@ -68,10 +68,6 @@ class FakeSession:
         """The scripted clock."""
         return self._now_ns
 
-    def wait_until_ns(self, due_ns: int) -> None:
-        """Move the scripted clock there; nothing sleeps."""
-        self._now_ns = max(self._now_ns, due_ns)
-
 
 def _misbehave(behaviour: str) -> None:
     if behaviour == "raise":

@@ -11,7 +11,6 @@ import onnxruntime as ort
 from harness.artifacts.pooling import OUTPUT
 from harness.errors import EpUnavailableError
 from harness.runtimes.base import Placement, Tokens
-from harness.units import NS_PER_S
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -100,11 +99,6 @@ class OnnxRuntimeSession:
     def clock_ns(self) -> int:
         """`time.perf_counter_ns`."""
         return time.perf_counter_ns()
-
-    def wait_until_ns(self, due_ns: int) -> None:
-        """Sleep until then."""
-        if (left_ns := due_ns - time.perf_counter_ns()) > 0:
-            time.sleep(left_ns / NS_PER_S)
 
 
 def load(artifact: Artifact, options: SessionOptions) -> OnnxRuntimeSession:

@@ -75,14 +75,6 @@ def test_only_its_own_requests_move_the_clock(fake_artifact: Artifact, tokens: T
     assert session.clock_ns() == 0
 
 
-def test_waiting_moves_the_clock_forward_and_never_back(fake_artifact: Artifact) -> None:
-    session = loaded(fake_artifact)
-    session.wait_until_ns(3_600_000_000_000)
-    assert session.clock_ns() == 3_600_000_000_000
-    session.wait_until_ns(5)
-    assert session.clock_ns() == 3_600_000_000_000
-
-
 def test_vectors_depend_on_the_tokens_alone_and_not_on_the_batch(fake_artifact: Artifact) -> None:
     provider = EmbeddingProvider.open(fake_artifact, "fake", SessionOptions())
     texts = ["The classifier overfits its training data.", "word", "", "several words of padding"]
