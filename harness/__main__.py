@@ -55,6 +55,8 @@ def _measure(configs: list[Config], *, sweep: bool) -> int:
 
     if len({config.results for config in configs}) > 1:
         raise BadInputError("results= differs between the runs of one sweep; give one folder")
+    if any(config.policy != configs[0].policy for config in configs):
+        raise BadInputError("policy= differs between the runs of one sweep; measure, then harness.decide")
     store = Store(configs[0].results)
     with Progress(terminal.error_console()) as progress:
         rows = measure(configs, store, progress, strict=not sweep)

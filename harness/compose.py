@@ -97,7 +97,8 @@ def quote_paths(argv: Sequence[str]) -> list[str]:
         if equals and key in PATH_KEYS and value and value[0] not in "'\"" and value != "null":
             # Hydra reads a backslash as an escape only before a quote, the closing one included.
             escaped = re.sub(r"(\\*)('|$)", lambda m: m[1] * 2 + m[2].replace("'", r"\'"), value)
-            word = f"{key}='{escaped}'"  # noqa: PLW2901
+            literal = escaped.replace("${", r"\${")  # no reference to another key
+            word = f"{key}='{literal}'"  # noqa: PLW2901
         quoted.append(word)
     return quoted
 
@@ -106,6 +107,7 @@ def _unquoted(word: str) -> str:
     """A word as `quote_paths` found it."""
     key, _, value = word.partition("=")
     if key in PATH_KEYS and len(value) > 1 and value[0] == value[-1] == "'":
+        value = value.replace(r"\${", "${")
         inner = re.sub(r"(\\+)('|$)", lambda m: m[1][: len(m[1]) // 2] + m[2], value[1:-1])
         word = f"{key}={inner}"
     return word

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from harness.command import run_command
 from harness.config import load_policy, parse_words
-from harness.decision import decide
+from harness.decision import command_for, decide, rows_of
 from harness.errors import BadInputError, unknown_name
 from harness.store import Store, load_runs
 
@@ -46,22 +46,26 @@ def main(argv: list[str]) -> int:
     policy = load_policy(words["policy"], file=words["policy.file"] or None)
     results = Path(words["results"]).expanduser()
     runs = load_runs(results)
+    if words["results"] != _DEFAULTS["results"]:  # the commands that are told measure into this folder
+        told = [command_for(row, results=words["results"]) for row in rows_of(runs)]
+        runs = runs.assign(command=told)
     if words["machine"]:
         machines = sorted(set(runs["machine_id"]))
         if words["machine"] not in machines:
             raise BadInputError(unknown_name("machine", words["machine"], machines))
         runs = runs[runs["machine_id"] == words["machine"]]
     decision = decide(runs, policy)
-    record = Store(results).write_decision(decision.id, decision.to_json(), decision.to_markdown())
     if words["format"] == "table":
         from harness.terminal import output_console, print_decision
 
-        console = output_console()
-        print_decision(console, decision, details=True)
-        console.print(f"record: {record}", markup=False, highlight=False, soft_wrap=True)
+        print_decision(output_console(), decision, details=True)
     else:
         text = decision.to_json() if words["format"] == "json" else decision.to_markdown()
         sys.stdout.write(text)
+    sys.stdout.flush()  # told first: what cannot be written can still be read
+    record = Store(results).write_decision(decision.id, decision.to_json(), decision.to_markdown())
+    if words["format"] == "table":
+        sys.stdout.write(f"record: {record}\n")
     return decision.exit_code
 
 

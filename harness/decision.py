@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from harness.config import PolicyConfig, load_policy
 from harness.errors import BadInputError, ExitCode
 from harness.gates import GateResult, as_number, ask, text_of
-from harness.record import RUN_COLUMNS
+from harness.record import RUN_COLUMNS, STATUSES
+from harness.stats import launches_to_settle
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -45,7 +46,12 @@ _IDENTITY = (
     "pooling", "dim",
 )  # fmt: skip
 # Evidence of a candidate is read together only where all of these agree.
-_SAME_EVIDENCE = ("artifact_sha256", "onnxruntime", "harness_version")
+_SAME_EVIDENCE = ("artifact_sha256", "onnxruntime", "harness_version", "cores")
+# What every row has, whatever could not be measured.
+_NEVER_NULL = (
+    "run_id", "config_hash", "machine_id", "started_at", "model", "candidate_label", "weights", "runtime",
+    "ep", "workload", "batch_size", "clients", "arrival",
+)  # fmt: skip
 _QUALITY_SCALE = ("separation", "similar_mean", "dissimilar_mean")
 
 
@@ -63,6 +69,7 @@ class CandidateVerdict:
     model: str
     latency_p95_ms: float | None
     separation_auc: float | None
+    scripted: bool
     run_ids: tuple[str, ...]
 
 
@@ -172,10 +179,15 @@ def decide(runs: pd.DataFrame, policy: str | PolicyConfig = "default") -> Decisi
     groups: dict[str, list[Row]] = {}
     for row in rows:
         groups.setdefault(candidate_key(row), []).append(row)
+    scripted_only = all(row["runtime"] == "fake" for row in rows)
     candidates = tuple(
         sorted(
             (_judge(groups[key], policy) for key in sorted(groups)),
-            key=lambda c: (VERDICTS.index(c.verdict), *_preference(c, policy)),
+            key=lambda c: (
+                c.scripted and not scripted_only,
+                VERDICTS.index(c.verdict),
+                *_preference(c, policy),
+            ),
         )
     )
     best = candidates[0]
@@ -263,12 +275,27 @@ def _checked(runs: pd.DataFrame) -> list[Row]:
         else []
     ):
         raise BadInputError(f"run ids that stand more than once: {', '.join(twice)}")
+    for row in rows:
+        if problem := _inconsistency(row):
+            raise BadInputError(f"run {row['run_id']}: {problem}; measure it anew with measure.force=true")
     if len(machines := sorted({str(row["machine_id"]) for row in rows})) > 1:
         raise BadInputError(
             f"runs of {len(machines)} machines ({', '.join(machines)}): a verdict is about one; give "
             "machine=ID"
         )
     return rows
+
+
+def _inconsistency(row: Row) -> str:
+    """What no measured row can look like; empty where nothing is wrong."""
+    if row["status"] not in STATUSES:
+        return f"status {row['status']!r} is none of {', '.join(STATUSES)}"
+    if unknown := [name for name in _NEVER_NULL if _plain(row[name]) is None]:
+        return f"{', '.join(unknown)} cannot be null"
+    listed, launches = row["launch_p95_ms"], as_number(row["launches"])
+    if hasattr(listed, "__len__") and launches is not None and len(listed) != launches:
+        return f"{launches:.0f} launches, but {len(listed)} of their values"
+    return ""
 
 
 def _judge(rows: list[Row], policy: PolicyConfig) -> CandidateVerdict:
@@ -290,6 +317,8 @@ def _judge(rows: list[Row], policy: PolicyConfig) -> CandidateVerdict:
     else:
         verdict = "GO" if all(r.status == "PASS" for r in targets) else "CONDITIONAL_GO"
     deciding = musts + targets
+    if all(row["status"] == "unavailable" for row in current):
+        blocks, unknowns, deciding = [], [f"not possible here: {text_of(newest['error'], '')}"], []
     reasons = [*blocks, *unknowns, *(_sentence(r) for r in deciding if r.status != "PASS")]
     if verdict == "GO":
         reasons = [f"all {len(musts)} must gates and the latency target pass"]
@@ -315,6 +344,7 @@ def _judge(rows: list[Row], policy: PolicyConfig) -> CandidateVerdict:
         model=str(newest["model"]),
         latency_p95_ms=None if main is None else as_number(main["latency_p95_ms"]),
         separation_auc=None if main is None else as_number(main["separation_auc"]),
+        scripted=newest["runtime"] == "fake",
         run_ids=tuple(str(row["run_id"]) for row in read if row["status"] != "unavailable"),
     )
 
@@ -449,18 +479,21 @@ def _missing(results: tuple[GateResult, ...], current: list[Row], newest: Row) -
         if gate.tier == "nice" or result.status not in ("NOT_MEASURED", "UNDECIDED"):
             continue
         row = _run_at(current, gate.at.workload, gate.at.batch_size)
-        if row is not None and row["status"] == "unavailable":
+        if (row or newest)["status"] == "unavailable":
             continue
         if result.status == "UNDECIDED" and result.n is None:
             continue  # the interval of a fixed set of texts: no command narrows it
-        at = {"workload": gate.at.workload, "batch_size": gate.at.batch_size}
+        at: dict[str, Any] = {"workload": gate.at.workload, "batch_size": gate.at.batch_size}
+        if result.n is not None and result.over is not None and gate.launch_quantile is not None:
+            more = launches_to_settle(result.over, result.n, launch_quantile=gate.launch_quantile)
+            at |= {} if more is None else {"measure.launches": result.n + more}
         commands.append(command_for(row or newest, **at))
     return tuple(dict.fromkeys(commands))
 
 
 def _provisional(rows: list[Row]) -> tuple[str, ...]:
     spans = [(as_number(row["evidence_span_s"]), as_number(row["min_span_s"]), row) for row in rows]
-    short = [(span, wanted, row) for span, wanted, row in spans if span is not None and span < (wanted or 0)]
+    short = [(span or 0.0, wanted, row) for span, wanted, row in spans if (span or 0.0) < (wanted or 0)]
     if not short:
         return ()
     span, wanted, row = min(short, key=lambda item: item[0])

@@ -95,7 +95,7 @@ def noise(seconds: float) -> Iterator[Finding]:
     yield Finding(
         "capacity",
         f"{np.median(rates):.0f} GFLOP/s, {low:.0f} to {high:.0f} over {seconds:g} s",
-        "it comes and goes: expect flagged launches, spread them with measure.pause_s" if unsteady else "",
+        "it comes and goes: spread the launches with measure.pause_s" if unsteady else "",
     )
     other = conditions.other_cpu_share or 0.0
     yield Finding(

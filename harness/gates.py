@@ -80,15 +80,20 @@ def ask(gate: GateConfig, run: Mapping[str, Any] | None) -> GateResult:
     return GateResult(gate, status, value, low, high, reason=reason)
 
 
-def ask_launches(gate: GateConfig, launch_values: Sequence[float] | Any) -> GateResult:
-    """Ask a per-launch gate of one value a launch; see `harness.stats.gate_verdict`."""
+def ask_launches(
+    gate: GateConfig, launch_values: Sequence[float] | Any, *, explain: bool = True
+) -> GateResult:
+    """Ask a per-launch gate of one value a launch; see `harness.stats.gate_verdict`.
+
+    `explain` False leaves out how many more launches an undecided gate would take, which is slow to tell.
+    """
     assert gate.launch_quantile is not None
     quantile = gate.launch_quantile
     values = np.asarray(launch_values if np.iterable(launch_values) else [], dtype=np.float64)
     if values.size == 0:
         return GateResult(gate, "NOT_MEASURED", n=0, reason="no launch")
     sign = -1.0 if gate.op == ">" else 1.0
-    if np.isnan(values).any() or (sign < 0 and np.isinf(values).any()):
+    if np.isnan(values).any() or (values < 0).any() or (sign < 0 and np.isinf(values).any()):
         return GateResult(gate, "NOT_MEASURED", n=int(values.size), reason="a launch's value is no number")
     signed, bound = sign * values, sign * gate.bound
     verdict = stats.gate_verdict(signed, bound, launch_quantile=quantile)
@@ -104,7 +109,7 @@ def ask_launches(gate: GateConfig, launch_values: Sequence[float] | Any) -> Gate
         high,
         n=int(values.size),
         over=over,
-        reason=_more(over, int(values.size), quantile) if verdict == "UNDECIDED" else "",
+        reason=_more(over, int(values.size), quantile) if explain and verdict == "UNDECIDED" else "",
     )
 
 

@@ -6,7 +6,7 @@ import json
 import os
 import sys
 import tempfile
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -33,15 +33,20 @@ def hold(path: Path, on_wait: Callable[[str], None]) -> Iterator[None]:
         on_wait(_holder(note))
         lock.acquire()
     try:
-        _sign(note)
+        with suppress(OSError):  # a courtesy; another user's note may be in the way
+            _sign(note)
         yield
     finally:
-        note.unlink(missing_ok=True)
+        with suppress(OSError):
+            note.unlink(missing_ok=True)
         lock.release()
 
 
 def measuring_lock_path() -> Path:
-    """The lock of whoever measures on this machine; one for all users and results folders."""
+    """The lock of whoever measures on this machine: one for all results folders.
+
+    It stands in the temporary directory, and so is one for all users where they share that.
+    """
     return Path(tempfile.gettempdir()) / "embedding-harness-measuring.lock"
 
 

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 SCHEMA_VERSION = 1
 
+# Of a run; a launch is complete, failed or timeout.
+STATUSES = ("complete", "failed", "timeout", "interrupted", "unavailable")
+
 
 class Column(NamedTuple):
     """One column; `dtype` is a pyarrow type's name, with ``list:`` before it for a list column."""

@@ -40,6 +40,8 @@ class Store:
         Raises:
             BadInputError: it cannot.
         """
+        if not str(results):
+            raise BadInputError("results=: empty; give results=DIR")
         self.path = Path(results).expanduser().absolute()
         try:
             for name in ("runs", "launches", "decisions"):
@@ -153,7 +155,8 @@ def _read_file(file: Path, columns: tuple[Column, ...]) -> pa.Table | None:
     if not file.exists():
         return None
     try:
-        table = pq.read_table(file, partitioning=None)
+        # Read once: a path is opened twice, and the file may be replaced in between.
+        table = pq.read_table(pa.BufferReader(file.read_bytes()))
         written = int((table.schema.metadata or {}).get(b"schema_version", b"0"))
         if written > SCHEMA_VERSION:
             raise ValueError(

@@ -22,7 +22,7 @@ from harness.artifacts.cache import Recipe
 from harness.candidate import Candidate, identity, run_identity
 from harness.config import LAUNCH_METRICS
 from harness.environment import fingerprint
-from harness.errors import UnavailableError
+from harness.errors import BadInputError, UnavailableError
 from harness.gates import GateResult, ask_launches
 from harness.launch import run_worker
 from harness.locks import hold, measuring_lock_path
@@ -67,6 +67,7 @@ class Run:
     requests_file: str = ""
     spent_s: list[float] = field(default_factory=list)
     error: str | None = None
+    stale: bool = False
 
     @property
     def label(self) -> str:
@@ -86,7 +87,7 @@ class Run:
 
     def ask(self, gate: GateConfig) -> GateResult:
         """The answer of a per-launch gate as things stand."""
-        return ask_launches(gate, launch_values(gate.metric, self.launches))
+        return ask_launches(gate, launch_values(gate.metric, self.launches), explain=False)
 
     def settled(self) -> bool:
         """Whether every gate is decided."""
@@ -108,8 +109,8 @@ class Run:
         return self.settled() or n - self.stored_launches >= measure.max_launches
 
     def wanting(self) -> bool:
-        """Whether something is still to be measured: launches, or what a lost row held."""
-        return self.error is None and (not self.done() or not self.facts)
+        """Whether something is still to be measured or written: launches, or a row that is behind them."""
+        return self.error is None and (self.stale or not self.done() or not self.facts)
 
     def launches_left(self) -> int:
         """How many more launches it will probably take."""
@@ -162,7 +163,7 @@ def measure(
                 raise
             run.error = str(error)
         run.config_hash = _identity(run)
-    runs = list({run.config_hash: run for run in runs}.values())
+    runs = _distinct(runs)
     sweep_id = identity({"runs": sorted(run.config_hash for run in runs)})[:12]
     for run in runs:
         _resume(run, store)
@@ -177,11 +178,29 @@ def measure(
                 if run.wanting():
                     _resume(run, store)  # again: whoever held the lock may have measured this run
                 if run.wanting():
-                    _describe(run, Path(folder), progress, worker)
+                    if not (run.done() and run.facts):
+                        _describe(run, Path(folder), progress, worker)
                     store.write_run(_row(run, sweep_id))
             _rounds(runs, store, sweep_id, progress, worker)
     rows = [store.run_of(run.run_id) for run in runs]
     return [row for row in rows if row is not None]
+
+
+def _distinct(runs: Sequence[Run]) -> list[Run]:
+    """The runs without repetitions.
+
+    Raises:
+        BadInputError: two are the same but for how long they are measured, or by what they are judged.
+    """
+    distinct: dict[str, Run] = {}
+    for run in runs:
+        same = distinct.setdefault(run.config_hash, run)
+        if (same.config.measure, same.config.policy) != (run.config.measure, run.config.policy):
+            raise BadInputError(
+                f"{run.label} stands twice in the sweep, with different measure or policy settings: sweep "
+                "neither; python -m harness.decide judges the same runs by another policy"
+            )
+    return list(distinct.values())
 
 
 def _identity(run: Run) -> str:
@@ -192,7 +211,7 @@ def _identity(run: Run) -> str:
         artifact_sha256=None if run.artifact is None else run.artifact.sha256,
         requests={"timed": measure.requests, "warmup": measure.warmup_requests},
         libraries=fingerprint().libraries,
-        machine_id=fingerprint().machine_id,
+        machine_id=f"{fingerprint().machine_id}/{fingerprint().cores} cores",
     )
 
 
@@ -229,6 +248,7 @@ def _resume(run: Run, store: Store) -> None:
     run.stored_launches = len(run.launches)
     if stored is not None and run.launches:
         run.facts = {name: stored[name] for name in _FACTS}
+        run.stale = stored["launches"] != len(run.launches) or stored["status"] == "interrupted"
 
 
 # What a run's row holds besides its launches' figures; measured once, kept when the run is resumed.
@@ -416,7 +436,9 @@ def _row(run: Run, sweep_id: str, *, status: str | None = None) -> dict[str, Any
 
 def _command(words: Sequence[str]) -> str:
     """The command of one run: how long it is measured, and the sweep it came from, are left out."""
-    kept = [word for word in words if not word.startswith(("measure", "experiments=", "+"))]
+    identity_keys = ("measure.requests=", "measure.warmup_requests=")
+    plain = [word.lstrip("+") for word in words]
+    kept = [w for w in plain if w.startswith(identity_keys) or not w.startswith(("measure", "experiments="))]
     return shlex.join(["python", "-m", "harness", *kept])
 
 
@@ -439,4 +461,5 @@ def _sleep(seconds: float, progress: Progress) -> None:
 
 def failed_or_unavailable(rows: Sequence[dict[str, Any]]) -> bool:
     """Whether a launch failed or a run was not possible, in the rows that `measure` returned."""
-    return any(row["status"] != "complete" or row["launches_failed"] for row in rows)
+    bad = ("failed", "timeout", "unavailable")
+    return any(row["status"] in bad or row["launches_failed"] for row in rows)

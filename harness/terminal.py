@@ -128,19 +128,20 @@ def print_comparisons(console: Console, comparisons: Sequence[Comparison]) -> No
 def _print_gates(console: Console, candidate: CandidateVerdict) -> None:
     table = _table(f"{candidate.label}: gates")
     table.add_column("tier")
-    table.add_column("gate", overflow="fold", min_width=17)
-    for name in ("needed", "value", "interval"):
+    table.add_column("gate", overflow="fold", min_width=12)
+    for name in ("needed", "value", "interval", "over"):
         table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("result", no_wrap=True)
+    table.add_column("result", min_width=9)
     for result in candidate.gates:
-        tier, label, needed, value, interval, _, status = gate_cells(result)
+        tier, label, needed, value, interval, _, _ = gate_cells(result)
         table.add_row(
             tier,
             Text(label),
-            needed.partition(" in ")[0],
+            needed.removesuffix(" of launches"),
             value,
             interval,
-            Text(status, style=_STYLES[result.status]),
+            "" if result.over is None else f"{result.over}/{result.n}",
+            Text(result.status.replace("_", " ").lower(), style=_STYLES[result.status]),
         )
     console.print(table)
     for note in candidate.notes:

@@ -35,6 +35,8 @@ class Tokenizer:
             ValueError: unknown prompt.
         """
         prefix = self.prefix(prompt)
+        if len(texts) == 0:
+            return Tokens(np.empty((0, 0), dtype=np.int64), np.empty((0, 0), dtype=np.int64))
         for text in texts:  # tokenizers would take a list for a text and its pair
             if not isinstance(text, str):
                 raise TypeError(f"texts must be strings, not {type(text).__name__}")

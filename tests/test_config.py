@@ -441,3 +441,32 @@ def test_all_wrong_words_of_a_small_command_are_told_together() -> None:
         "'table' is not key=value: valid keys: format, results",
         "unknown key 'fromat': did you mean format?",
     )
+
+
+def test_what_is_changed_under_a_name_gets_a_name_of_its_own() -> None:
+    """No gate meant for the shipped workload reads another one, and no policy is changed unseen."""
+    plan = validate(raw_config(workload={"lengths": "fixed", "tokens": 8}))
+    assert plan.workload.name.startswith("default+")
+    assert plan.policy.name == "default"
+    assert validate(raw_config(policy={"min_ep_node_share": 0.0})).policy.name.startswith("default+")
+    names = {validate(raw_config(model={"max_length": n})).model.name for n in (64, 128, 256)}
+    assert len(names) == 3
+    assert "minilm" in names
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        (
+            {"ep": {"provider": "CoreMLExecutionProvider"}},
+            "ep.provider=CoreMLExecutionProvider: ep=cpu stands for",
+        ),
+        ({"ep": {"name": "cqu"}}, "unknown ep 'cqu': did you mean cpu"),
+        (
+            {"precision": {"parity_cosine_min": -1.0}},
+            "precision.parity_cosine_min=-1.0: precision=fp32 stands",
+        ),
+    ],
+)
+def test_what_a_name_stands_for_cannot_be_changed_under_it(changes: dict[str, Any], said: str) -> None:
+    assert only_problem_of(**changes).startswith(said)

@@ -166,7 +166,7 @@ def test_every_option_composes_and_validates(group: str, option: str) -> None:
     (raw,) = compose([f"{group}={option}", *COMPLETED_BY.get((group, option), [])])
     plan = validate(raw)
     if group != "measure":
-        assert getattr(plan, group).name == option
+        assert getattr(plan, group).name.partition("+")[0] == option
 
 
 def test_a_name_for_a_length_is_that_length() -> None:

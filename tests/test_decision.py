@@ -177,7 +177,7 @@ def test_an_undecided_must_is_inconclusive_and_says_how_much_more_would_settle_i
     decision = decide(frame(launches_row("minilm", [12.0] * 10)))
     assert decision.verdict == "INCONCLUSIVE"
     assert any("about 7 more" in reason for reason in decision.reasons)
-    assert "`python -m harness model=minilm ep=cpu`" in decision.next_steps
+    assert "`python -m harness model=minilm ep=cpu measure.launches=17`" in decision.next_steps
 
 
 def test_a_missing_run_is_inconclusive_and_its_command_is_told() -> None:
@@ -812,3 +812,40 @@ def test_a_gate_is_shown_with_bound_value_interval_and_distance() -> None:
     assert (value, distance) == ("11.5", "+18.5")
     assert interval.endswith("–11.9")
     assert status == "pass 0/20 over"
+
+
+def test_scripted_figures_are_never_picked_before_measured_ones() -> None:
+    measured = model_row("minilm", p95_ms=25)
+    scripted = model_row("minilm", "fake", runtime="fake", candidate_label="minilm fp32 fake cpu", p95_ms=2)
+    assert decide(frame(scripted)).chosen == "minilm fp32 fake cpu"
+    decision = decide(frame(measured, scripted))
+    assert (decision.verdict, decision.chosen) == ("CONDITIONAL_GO", "minilm fp32 cpu")
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"status": "fine"}, "status 'fine' is none of"),
+        ({"machine_id": None}, "machine_id cannot be null"),
+        ({"batch_size": None}, "batch_size cannot be null"),
+        ({"launches": 1}, "1 launches, but 20 of their values"),
+    ],
+)
+def test_a_row_that_no_measurement_writes_is_bad_input(changes: dict[str, Any], said: str) -> None:
+    with pytest.raises(BadInputError, match=f"run run-minilm: {said}"):
+        decide(frame(model_row("minilm", **changes)))
+
+
+def test_evidence_of_unknown_span_is_provisional() -> None:
+    (candidate,) = decide(frame(model_row("minilm", evidence_span_s=None))).candidates
+    assert any("provisional" in sentence for sentence in candidate.provisional)
+
+
+def test_evidence_on_other_cores_is_not_read_together() -> None:
+    rows = [
+        model_row("minilm", "two", cores=2, started_at=STARTED + timedelta(hours=1)),
+        model_row("minilm", "one", cores=1, batch_size=32),
+    ]
+    (candidate,) = decide(frame(*rows)).candidates
+    assert candidate.run_ids == ("two",)
+    assert any("1 older run(s) of another artifact or version" in note for note in candidate.notes)

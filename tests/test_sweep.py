@@ -712,3 +712,14 @@ def test_the_scripted_clock_is_what_is_recorded(config: Plan, store: Store, told
 def test_an_artifact_is_named_in_the_row(config: Plan, run: Run, fake_artifact: Artifact) -> None:
     (row,) = run([config(measure={"launches": 1})], Scripted())
     assert (row["artifact_sha256"], row["artifact_bytes"]) == (fake_artifact.sha256, fake_artifact.bytes)
+
+
+def test_a_row_that_is_behind_its_launches_is_written_again(config: Plan, run: Run, store: Store) -> None:
+    """As a process leaves it that was killed between the two writes."""
+    (row,) = run([config(measure={"launches": 4})], Scripted())
+    store.write_run(
+        {**row, "launches": 3, "launch_p95_ms": row["launch_p95_ms"][:3], "status": "interrupted"}
+    )
+    worker = Scripted()
+    (again,) = run([config(measure={"launches": 3})], worker)
+    assert (again["status"], again["launches"], worker.launched) == ("complete", 4, [])

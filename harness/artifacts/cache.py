@@ -19,6 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -233,8 +234,9 @@ def _export(recipe: Recipe, files: ModelFiles, target: Path, tell: Tell) -> dict
         assert builder.stdin is not None
         assert builder.stdout is not None
         try:
-            builder.stdin.write(json.dumps(request))
-            builder.stdin.close()
+            with suppress(BrokenPipeError):  # it died at once: its log says why
+                builder.stdin.write(json.dumps(request))
+                builder.stdin.close()
             for line in builder.stdout:
                 answer = json.loads(line)
                 if step := answer.get("step"):

