@@ -133,11 +133,14 @@ def _print_gates(console: Console, candidate: CandidateVerdict) -> None:
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("result", min_width=9)
     for result in candidate.gates:
-        tier, label, needed, value, interval, _, _ = gate_cells(result)
+        tier, label, _, value, interval, _, _ = gate_cells(result)
+        gate = result.gate
+        needed = "yes" if gate.metric == "finite" else f"{gate.op}{gate.bound:g}"
+        quantile = "" if gate.launch_quantile is None else f" @{gate.launch_quantile:.0%}"
         table.add_row(
             tier,
             Text(label),
-            needed.removesuffix(" of launches"),
+            needed + quantile,
             value,
             interval,
             "" if result.over is None else f"{result.over}/{result.n}",
