@@ -268,12 +268,11 @@ def auc_interval(value: float, n_positive: int, n_negative: int, *, alpha: float
     Raises:
         ValueError: `value` outside [0, 1] or a sample is empty.
     """
-    from scipy.optimize import brentq
-    from scipy.stats import norm
+    from scipy.special import ndtri
 
     if not 0.0 <= value <= 1.0 or n_positive < 1 or n_negative < 1:
         raise ValueError(f"no interval for AUC {value} of {n_positive} and {n_negative} values")
-    z = float(norm.ppf(1 - alpha / 2))
+    z = float(ndtri(1 - alpha / 2))
     middle = (n_positive + n_negative) / 2
 
     def distance(theta: float) -> float:
@@ -281,8 +280,8 @@ def auc_interval(value: float, n_positive: int, n_negative: int, *, alpha: float
         variance = theta * (1 - theta) * (1 + (middle - 1) * spread) / (n_positive * n_negative)
         return abs(value - theta) - z * math.sqrt(variance)
 
-    low = 0.0 if value == 0.0 else float(brentq(distance, 1e-12, value - 1e-12))
-    high = 1.0 if value == 1.0 else float(brentq(distance, value + 1e-12, 1 - 1e-12))
+    low = 0.0 if value == 0.0 else _root(distance, 0.0, value)
+    high = 1.0 if value == 1.0 else _root(distance, 1.0, value)
     return Interval(low, high)
 
 
@@ -296,8 +295,6 @@ def bounded_mean_interval(values: ArrayLike, *, alpha: float = ALPHA) -> Interva
     Raises:
         ValueError: no value, or one outside [0, 1].
     """
-    from scipy.optimize import brentq
-
     sample = np.asarray(values, dtype=np.float64)
     if sample.size == 0 or not (sample.min() >= 0.0 and sample.max() <= 1.0):
         raise ValueError("bounded_mean_interval needs values in [0, 1]")
@@ -314,10 +311,27 @@ def bounded_mean_interval(values: ArrayLike, *, alpha: float = ALPHA) -> Interva
 
     edge = 1e-12
     # A root nearer to 0 or 1 than the edge is taken to be there.
-    low = 0.0 if mean <= edge or excess(edge) <= 0 else float(brentq(excess, edge, mean))
+    low = 0.0 if mean <= edge or excess(edge) <= 0 else _root(excess, edge, mean)
     top = 1.0 - edge
-    high = 1.0 if mean >= top or excess(top) <= 0 else float(brentq(excess, mean, top))
+    high = 1.0 if mean >= top or excess(top) <= 0 else _root(excess, top, mean)
     return Interval(low, high)
+
+
+def _root(function: Callable[[float], float], positive: float, negative: float) -> float:
+    """Where a function crosses 0 between two points, by bisection to the last bit that matters.
+
+    Args:
+        function: positive (or 0) at `positive`, negative at `negative`; monotone between them.
+        positive: one end.
+        negative: the other end, on either side.
+    """
+    for _ in range(60):
+        middle = (positive + negative) / 2
+        if function(middle) >= 0:
+            positive = middle
+        else:
+            negative = middle
+    return (positive + negative) / 2
 
 
 def mean_difference(first: NDArray[np.float64], second: NDArray[np.float64]) -> NDArray[np.float64]:

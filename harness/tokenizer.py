@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,8 +23,8 @@ class Tokenizer:
     def __init__(self, artifact: Artifact) -> None:
         manifest = artifact.manifest
         self._prompts = manifest.prompts
-        self._whole = tokenizers.Tokenizer.from_file(str(artifact.tokenizer))
-        self._padded = tokenizers.Tokenizer.from_file(str(artifact.tokenizer))
+        self._file = str(artifact.tokenizer)
+        self._padded = tokenizers.Tokenizer.from_file(self._file)
         self._padded.enable_truncation(manifest.max_length)
         self._padded.enable_padding(pad_id=manifest.pad_id, pad_token=manifest.pad_token)
 
@@ -59,6 +60,11 @@ class Tokenizer:
         if prompt not in self._prompts:
             raise ValueError(unknown_name("prompt", prompt, list(self._prompts)))
         return self._prompts[prompt]
+
+    @cached_property
+    def _whole(self) -> tokenizers.Tokenizer:
+        """Neither truncates nor pads; loaded only by those who count."""
+        return tokenizers.Tokenizer.from_file(self._file)
 
     def count(self, text: str) -> int:
         """Tokens of `text`, special tokens and default prompt included, not truncated."""
