@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shlex
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -268,12 +269,8 @@ def _checked(runs: pd.DataFrame) -> list[Row]:
     if runs.empty:
         raise BadInputError("no runs to decide on; measure first: python -m harness model=minilm ep=cpu")
     rows = sorted(rows_of(runs), key=lambda row: str(row["run_id"]))
-    ids = [row["run_id"] for row in rows]
-    if (
-        twice := sorted({run_id for run_id in ids if ids.count(run_id) > 1})
-        if len(set(ids)) < len(ids)
-        else []
-    ):
+    counts = Counter(str(row["run_id"]) for row in rows)
+    if twice := sorted(run_id for run_id, count in counts.items() if count > 1):
         raise BadInputError(f"run ids that stand more than once: {', '.join(twice)}")
     for row in rows:
         if problem := _inconsistency(row):
