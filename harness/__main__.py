@@ -48,6 +48,7 @@ def _validated(raw: list[dict[str, Any]]) -> list[Config]:
 
 def _measure(configs: list[Config], *, sweep: bool) -> int:
     from harness import terminal
+    from harness.confirm import confirm
     from harness.decision import candidate_rows, decide
     from harness.progress import Progress
     from harness.store import Store, load_runs
@@ -57,11 +58,16 @@ def _measure(configs: list[Config], *, sweep: bool) -> int:
         raise BadInputError("results= differs between the runs of one sweep; give one folder")
     if any(config.policy != configs[0].policy for config in configs):
         raise BadInputError("policy= differs between the runs of one sweep; measure, then harness.decide")
+    if len({config.measure.purpose == "confirm" for config in configs}) > 1:
+        raise BadInputError("measure=confirm stands beside others in one sweep; confirm the pick alone")
     store = Store(configs[0].results)
     with Progress(terminal.error_console()) as progress:
-        rows = measure(configs, store, progress, strict=not sweep)
+        if configs[0].measure.purpose == "confirm":
+            rows = confirm(configs, store, progress)
+        else:
+            rows = measure(configs, store, progress, strict=not sweep)
     console = terminal.output_console()
-    if sweep:
+    if sweep or len(rows) > 1:
         terminal.print_runs(console, rows)
     else:
         terminal.print_run(console, rows[0])

@@ -21,13 +21,16 @@ from harness.store import load_launches, load_runs
 if TYPE_CHECKING:
     import pandas as pd
 
-_DEFAULTS = {"results": "results", "threshold": "0.05", "format": "table"}
-_USAGE = "python -m harness.compare A B [results=DIR] [threshold=0.05] [format=table|json]"
+_DEFAULTS = {"results": "results", "threshold": "0.05", "format": "table", "across_machines": "false"}
+_USAGE = (
+    "python -m harness.compare A B [results=DIR] [threshold=0.05] [format=table|json] [across_machines=false]"
+)
 _HELP = f"""{_USAGE}
 
 A and B: results directories, or sweep ids or run ids in results=DIR. Tells for each pair of runs whether
 B's latency changed by more than the threshold, did not, or cannot be told. Two single runs are compared
-whatever their candidates; larger sets are paired by candidate, workload and batch size.
+whatever their candidates; larger sets are paired by candidate and where they were measured. Runs that were
+interleaved in one sweep are compared round by round, which the machine's drift does not reach.
 Exit codes: 0, 13 B is slower, 2 bad input.
 """
 
@@ -71,9 +74,12 @@ def main(argv: list[str]) -> int:
         raise BadInputError(f"threshold={words['threshold']}: must be a ratio over 0, such as 0.05")
     if words["format"] not in ("table", "json"):
         raise BadInputError(unknown_name("format", words["format"], ("table", "json")))
+    if words["across_machines"] not in ("true", "false"):
+        raise BadInputError(unknown_name("across_machines", words["across_machines"], ("true", "false")))
     (a, launches_a), (b, launches_b) = (_select(side, Path(words["results"])) for side in sides)
     launches = pd.concat([launches_a, launches_b]).drop_duplicates("launch_id")
-    found = compare_runs(a, b, launches, threshold=threshold)
+    across = words["across_machines"] == "true"
+    found = compare_runs(a, b, launches, threshold=threshold, across_machines=across)
     if words["format"] == "json":
         sys.stdout.write(json.dumps([asdict(c) for c in found], indent=1) + "\n")
     else:

@@ -6,9 +6,12 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
+
 from harness import stats
 from harness.decision import candidate_key
 from harness.errors import BadInputError
+from harness.gates import row_place
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,7 +25,11 @@ _METRICS = ("p50_ms", "p95_ms")
 
 @dataclass(frozen=True)
 class Comparison:
-    """One latency of one pair of runs; `ratio` and its interval are B over A."""
+    """One latency of one pair of runs; `ratio` and its interval are B over A.
+
+    `paired`: both were measured in the same rounds of one sweep, and the interval rests on the ratios
+    within rounds, which the machine's drift does not reach.
+    """
 
     label: str
     metric: str
@@ -33,6 +40,7 @@ class Comparison:
     high: float | None
     change: Change
     reason: str
+    paired: bool = False
 
 
 def compare_runs(
@@ -42,6 +50,7 @@ def compare_runs(
     *,
     threshold: float = 0.05,
     alpha: float = stats.ALPHA,
+    across_machines: bool = False,
 ) -> list[Comparison]:
     """Compare the runs of A with those of B.
 
@@ -51,29 +60,43 @@ def compare_runs(
         launches: rows of all their launches.
         threshold: a ratio in [1 / (1 + threshold), 1 + threshold] is no change.
         alpha: error rate over all comparisons together (Bonferroni).
+        across_machines: compare runs of different machines all the same.
 
     Raises:
         BadInputError: nothing in common, or what is in common is not comparable.
     """
-    pairs = _pairs(a, b)
+    pairs = _pairs(a, b, across_machines=across_machines)
     level = alpha / (len(pairs) * len(_METRICS))
     found = []
     for label, first, second in pairs:
         for metric in _METRICS:
-            values = [_values(launches, run, metric) for run in (first, second)]
-            found.append(_compared(label, metric, *values, threshold=threshold, alpha=level))
+            sides = [_launches(launches, run, metric) for run in (first, second)]
+            found.append(_compared(label, metric, *sides, threshold=threshold, alpha=level))
     return found
 
 
+# A launch: the sweep and round it was measured in, and its value in ms.
+Launch = tuple[tuple[str, int], float]
+
+
 def _compared(
-    label: str, metric: str, a: list[float], b: list[float], *, threshold: float, alpha: float
+    label: str, metric: str, a: list[Launch], b: list[Launch], *, threshold: float, alpha: float
 ) -> Comparison:
-    if not a or not b or not all(map(math.isfinite, (*a, *b))):
+    values_a, values_b = ([value for _, value in side] for side in (a, b))
+    if not a or not b or not all(map(math.isfinite, (*values_a, *values_b))):
         reason = "launches failed or are missing"
         return Comparison(label, metric, None, None, None, None, None, "inconclusive", reason)
-    a_ms, b_ms = (stats.nearest_rank(values, 0.5) for values in (a, b))
-    low, high = stats.shift_interval([math.log(v) for v in a], [math.log(v) for v in b], alpha=alpha)
-    ratio = b_ms / a_ms
+    a_ms, b_ms = (stats.nearest_rank(values, 0.5) for values in (values_a, values_b))
+    rounds_a, rounds_b = dict(a), dict(b)
+    together = sorted(rounds_a.keys() & rounds_b.keys())
+    within = [math.log(rounds_b[key] / rounds_a[key]) for key in together]
+    low, high = stats.paired_shift_interval(within, alpha=alpha)
+    if paired := low is not None and high is not None:
+        ratio = math.exp(float(np.median(within)))
+    else:
+        logs = ([math.log(value) for value in values] for values in (values_a, values_b))
+        low, high = stats.shift_interval(*logs, alpha=alpha)
+        ratio = b_ms / a_ms
     if low is None or high is None:
         reason = f"{len(a)} and {len(b)} launches are too few for an interval"
         return Comparison(label, metric, a_ms, b_ms, ratio, None, None, "inconclusive", reason)
@@ -83,26 +106,37 @@ def _compared(
         change = "changed"
     elif -edge <= low and high <= edge:
         change = "unchanged"
-    return Comparison(label, metric, a_ms, b_ms, ratio, math.exp(low), math.exp(high), change, "")
+    return Comparison(
+        label, metric, a_ms, b_ms, ratio, math.exp(low), math.exp(high), change, "", paired=paired
+    )
 
 
-def _values(launches: pd.DataFrame, run: dict[str, Any], metric: str) -> list[float]:
+def _launches(launches: pd.DataFrame, run: dict[str, Any], metric: str) -> list[Launch]:
     mine = launches[launches["run_id"] == run["run_id"]]
     complete = mine["status"] == "complete"
-    return [float(v) if ok else math.inf for v, ok in zip(mine[metric], complete, strict=True)]
+    columns = (mine["sweep_id"], mine["round"], mine[metric], complete)
+    return [
+        ((str(sweep), int(number)), float(v) if ok else math.inf)
+        for sweep, number, v, ok in zip(*columns, strict=True)
+    ]
 
 
 def _pairs(
-    a: Sequence[dict[str, Any]], b: Sequence[dict[str, Any]]
+    a: Sequence[dict[str, Any]], b: Sequence[dict[str, Any]], *, across_machines: bool
 ) -> list[tuple[str, dict[str, Any], dict[str, Any]]]:
     machines = sorted({str(run["machine_id"]) for run in (*a, *b)})
-    if len(machines) > 1:
-        raise BadInputError(f"A and B are of different machines ({', '.join(machines)}): not comparable")
+    if len(machines) > 1 and not across_machines:
+        raise BadInputError(
+            f"A and B are of different machines ({', '.join(machines)}): not comparable; "
+            "across_machines=true compares them all the same"
+        )
     if len(a) == len(b) == 1:
-        if _place(a[0]) != _place(b[0]):
-            raise BadInputError(f"A is {_place(a[0])}, B is {_place(b[0])}: different work is not comparable")
+        if row_place(a[0]) != row_place(b[0]):
+            raise BadInputError(
+                f"A is {row_place(a[0])}, B is {row_place(b[0])}: different work is not comparable"
+            )
         return [(f"{_name(a[0])} → {_name(b[0])}", a[0], b[0])]
-    ours, theirs = ({(candidate_key(run), _place(run)): run for run in side} for side in (a, b))
+    ours, theirs = ({(candidate_key(run), row_place(run)): run for run in side} for side in (a, b))
     common = sorted(set(ours) & set(theirs))
     if not common:
         raise BadInputError("A and B have no run of the same candidate, workload and batch size in common")
@@ -110,10 +144,4 @@ def _pairs(
 
 
 def _name(run: dict[str, Any]) -> str:
-    return f"{run['candidate_label']}, {_place(run)}"
-
-
-def _place(run: dict[str, Any]) -> str:
-    load = "" if int(run["clients"]) == 1 else f" {run['clients']} clients"
-    paced = "" if run["arrival"] == "back_to_back" else f" {run['arrival']} {run['offered_qps']:g}/s"
-    return f"{run['workload']} batch {run['batch_size']}{load}{paced}"
+    return f"{run['candidate_label']}, {row_place(run)}"

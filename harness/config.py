@@ -6,6 +6,7 @@ All value errors are told together, each on a line of its own, before anything e
 from __future__ import annotations
 
 import hashlib
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
@@ -33,13 +34,28 @@ Metric = Literal[
     "dissimilar_mean",
     "separation_auc",
     "neighbour_overlap",
+    "rss_slope_bytes_per_request",
+    "handles_gained",
+    "latency_drift",
 ]
+Arrival = Literal["back_to_back", "poisson"]
+# Requests a second of an open loop.
+Rate = Annotated[float, Field(gt=0, le=100_000, allow_inf_nan=False)]
 # Metrics with one value a launch; their gates are settled launch by launch.
 LAUNCH_METRICS: tuple[Metric, ...] = ("latency_p95_ms", "throughput_texts_per_s")
+# Metrics of a soak run, and of it alone.
+SOAK_METRICS: tuple[Metric, ...] = ("rss_slope_bytes_per_request", "handles_gained", "latency_drift")
+# Parts of a workload that have columns of their own: changing them does not change its name.
+_ARRIVAL_KEYS = {"clients", "arrival", "rate"}
 
 
 class _Schema(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, protected_namespaces=())
+
+
+def _check_rate(arrival: Arrival, rate: float | None, group: str) -> None:
+    if (arrival == "poisson") != (rate is not None):
+        raise ValueError(f"{group}rate={rate}: belongs to {group}arrival=poisson, and to it alone")
 
 
 _SchemaT = TypeVar("_SchemaT", bound=_Schema)
@@ -152,12 +168,15 @@ class RuntimeConfig(_Schema):
 
 
 class WorkloadConfig(_Schema):
-    """The texts of a request."""
+    """The texts of a request, and how requests arrive."""
 
     name: str
     lengths: Literal["short", "fixed", "mixture"]
     tokens: Annotated[int, Field(ge=3)] | None
     seed: Annotated[int, Field(ge=0)]
+    clients: Annotated[int, Field(ge=1, le=256)]
+    arrival: Arrival
+    rate: Rate | None
 
     @model_validator(mode="after")
     def _fixed_lengths_have_a_length(self) -> WorkloadConfig:
@@ -165,27 +184,47 @@ class WorkloadConfig(_Schema):
             raise ValueError("workload.tokens belongs to workload.lengths=fixed, and to it alone")
         return self
 
+    @model_validator(mode="after")
+    def _an_open_loop_has_a_rate(self) -> WorkloadConfig:
+        _check_rate(self.arrival, self.rate, "workload.")
+        return self
+
 
 class MeasureConfig(_Schema):
     """How much evidence is gathered, and when it is enough."""
 
+    purpose: Literal["latency", "confirm", "search", "soak"]
     requests: Annotated[int, Field(ge=100, le=1_000_000)]
     warmup_requests: Annotated[int, Field(ge=1, le=100_000)]
     launches: Annotated[int, Field(ge=1, le=10_000)] | None
     min_launches: Annotated[int, Field(ge=3, le=10_000)]
     max_launches: Annotated[int, Field(ge=3, le=10_000)]
     launch_timeout_s: Annotated[float, Field(gt=0, allow_inf_nan=False)]
-    pause_s: Annotated[float, Field(ge=0, le=86_400)]
     min_span_s: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+    spread: bool
+    quiet_wait_s: Annotated[float, Field(ge=0, le=3_600)]
+    cpus: Annotated[int, Field(ge=1, le=1024)] | None
+    clients: Annotated[list[Annotated[int, Field(ge=1, le=256)]], Field(min_length=1)]
+    rate: Rate | None
+    duration_s: Annotated[float, Field(ge=30, le=604_800)]
+    replicate: Annotated[int, Field(ge=0)]
     seed: Annotated[int, Field(ge=0)]
     force: bool
 
 
 class AtConfig(_Schema):
-    """Where a gate reads: the workload and batch size of the run it is asked of."""
+    """Where a gate reads: the workload, batch size and arrivals of the run it is asked of."""
 
     workload: str = "default"
     batch_size: Annotated[int, Field(ge=1)] = 1
+    clients: Annotated[int, Field(ge=1)] = 1
+    arrival: Arrival = "back_to_back"
+    rate: Rate | None = None
+
+    @model_validator(mode="after")
+    def _an_open_loop_has_a_rate(self) -> AtConfig:
+        _check_rate(self.arrival, self.rate, "at.")
+        return self
 
     @model_validator(mode="after")
     def _the_workload_exists(self) -> AtConfig:
@@ -274,6 +313,15 @@ def _misfits(
             f"workload.tokens={workload.tokens}: {model.name} reads {model.max_length} tokens at most; "
             "choose a shorter workload"
         )
+    if measure and workload and workload.rate is not None:
+        lasts_s = measure.requests / workload.rate
+        if lasts_s > measure.launch_timeout_s:
+            problems.append(
+                f"workload.rate={workload.rate:g}: {measure.requests} requests take {lasts_s:.0f} s, over "
+                f"measure.launch_timeout_s={measure.launch_timeout_s:g}; raise that"
+            )
+    if measure and workload and measure.purpose == "soak" and (workload.clients, workload.rate) != (1, None):
+        problems.append("measure=soak serves one caller back to back; leave workload.clients and arrival out")
     if measure:
         if measure.min_launches > measure.max_launches:
             problems.append(
@@ -345,16 +393,20 @@ def _renamed(part: _NamedT, group: str) -> _NamedT:
     """A part that differs from the shipped one of its name gets a name of its own: ``default+1f3a``.
 
     So a gate meant for the shipped workload never reads another one, and no verdict carries the name of
-    a policy that was changed.
+    a policy that was changed. A workload of a fixed length is named by its length, whatever it is.
     """
+    facts = part.model_dump(exclude=_ARRIVAL_KEYS)
     if part.name in options_of(group):
         raw = yaml_of(conf_dir() / group / f"{part.name}.yaml")
         try:
-            if type(part).model_validate(raw) == part:
-                return part
+            shipped = type(part).model_validate(raw).model_dump(exclude=_ARRIVAL_KEYS)
         except ValidationError:  # a shipped file that leaves facts to the user, as custom does
-            pass
-    digest = hashlib.sha256(part.model_dump_json().encode()).hexdigest()[:4]
+            shipped = {}
+        if shipped == facts:
+            return part
+        if {key for key in shipped if shipped[key] != facts[key]} == {"tokens"}:
+            return part.model_copy(update={"name": f"tokens_{facts['tokens']}"})
+    digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:4]
     return part.model_copy(update={"name": f"{part.name}+{digest}"})
 
 

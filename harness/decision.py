@@ -5,35 +5,28 @@ The same runs and the same policy give the same bytes, in any order of rows or c
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shlex
 from collections import Counter
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
-from harness.config import PolicyConfig, load_policy
-from harness.errors import BadInputError, ExitCode
-from harness.gates import GateResult, as_number, ask, text_of
+from harness.config import SOAK_METRICS, PolicyConfig, load_policy
+from harness.confirmation import confirmation_of
+from harness.errors import BadInputError
+from harness.gates import GateResult, as_number, ask, gate_place, place_words, row_place, text_of
 from harness.record import RUN_COLUMNS, STATUSES
 from harness.stats import launches_to_settle
+from harness.verdict import VERDICTS, CandidateVerdict, Decision, Verdict, number_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     import pandas as pd
 
-Verdict = Literal["GO", "CONDITIONAL_GO", "INCONCLUSIVE", "NO_GO"]
+    from harness.config import GateConfig
+
 Row = dict[str, Any]
 
-# Best first.
-VERDICTS: tuple[Verdict, ...] = ("GO", "CONDITIONAL_GO", "INCONCLUSIVE", "NO_GO")
-EXIT_CODES: dict[Verdict, ExitCode] = {
-    "GO": ExitCode.OK,
-    "CONDITIONAL_GO": ExitCode.CONDITIONAL_GO,
-    "NO_GO": ExitCode.NO_GO,
-    "INCONCLUSIVE": ExitCode.INCONCLUSIVE,
-}
 # The documents' own decision point.
 NEXT_STEPS: dict[Verdict, str] = {
     "GO": "go with the pick; confirm it under production's own load before the launch",
@@ -48,120 +41,14 @@ _IDENTITY = (
 )  # fmt: skip
 # Evidence of a candidate is read together only where all of these agree.
 _SAME_EVIDENCE = ("artifact_sha256", "onnxruntime", "harness_version", "cores")
+# A loop that adds more than this share to the median makes figures rough.
+OVERHEAD_SHARE_MAX = 0.01
 # What every row has, whatever could not be measured.
 _NEVER_NULL = (
     "run_id", "config_hash", "machine_id", "started_at", "model", "candidate_label", "weights", "runtime",
     "ep", "workload", "batch_size", "clients", "arrival",
 )  # fmt: skip
 _QUALITY_SCALE = ("separation", "similar_mean", "dissimilar_mean")
-
-
-@dataclass(frozen=True)
-class CandidateVerdict:
-    """One candidate: its verdict, every gate's answer, and sentences on why."""
-
-    label: str
-    verdict: Verdict
-    gates: tuple[GateResult, ...]
-    reasons: tuple[str, ...]
-    notes: tuple[str, ...]
-    missing: tuple[str, ...]
-    provisional: tuple[str, ...]
-    model: str
-    latency_p95_ms: float | None
-    separation_auc: float | None
-    scripted: bool
-    run_ids: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Decision:
-    """The overall verdict, the pick and why.
-
-    `chosen` is the pick's label, None unless the verdict is GO or CONDITIONAL_GO. `fallback` is told
-    when it is NO_GO. `evidence` is ``provisional`` or ``confirmed``.
-    """
-
-    verdict: Verdict
-    chosen: str | None
-    reasons: tuple[str, ...]
-    candidates: tuple[CandidateVerdict, ...]
-    policy: str
-    evidence: Literal["provisional", "confirmed"]
-    fallback: str | None
-    next_steps: tuple[str, ...]
-    machine: Mapping[str, Any] = field(default_factory=dict)
-
-    @property
-    def exit_code(self) -> ExitCode:
-        """Of `python -m harness.decide`."""
-        return EXIT_CODES[self.verdict]
-
-    @property
-    def id(self) -> str:
-        """The first digits of the record's own hash."""
-        return hashlib.sha256(self.to_json().encode()).hexdigest()[:12]
-
-    @property
-    def table(self) -> pd.DataFrame:
-        """One row a candidate and gate: tier, bound, value, interval, distance and status."""
-        import pandas as pd
-
-        return pd.DataFrame(
-            [
-                {"candidate": c.label, "verdict": c.verdict, **_gate_record(g)}
-                for c in self.candidates
-                for g in c.gates
-            ]
-        )
-
-    def to_json(self) -> str:
-        """The record as canonical JSON."""
-        record = {
-            "verdict": self.verdict,
-            "chosen": self.chosen,
-            "policy": self.policy,
-            "evidence": self.evidence,
-            "reasons": list(self.reasons),
-            "next_steps": list(self.next_steps),
-            "fallback": self.fallback,
-            "machine": dict(self.machine),
-            "candidates": [
-                {
-                    "label": c.label,
-                    "verdict": c.verdict,
-                    "reasons": list(c.reasons),
-                    "notes": list(c.notes),
-                    "missing": list(c.missing),
-                    "provisional": list(c.provisional),
-                    "run_ids": list(c.run_ids),
-                    "gates": [_gate_record(gate) for gate in c.gates],
-                }
-                for c in self.candidates
-            ],
-        }
-        return json.dumps(record, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
-
-    def to_markdown(self) -> str:
-        """The record as a page a person reads."""
-        pick = f": {_cell(self.chosen)}" if self.chosen else ""
-        lines = [f"# {self.verdict}{pick}", ""]
-        lines += [f"- {_cell(reason)}" for reason in self.reasons]
-        if self.fallback:
-            lines.append(f"- Fallback: {_cell(self.fallback)}.")
-        lines += [f"- Evidence: {self.evidence}. Policy: {self.policy}."]
-        lines += [f"- Next: {step}" for step in self.next_steps]
-        if self.machine:
-            lines += [f"- Machine: {_cell(', '.join(f'{k} {v}' for k, v in self.machine.items()))}."]
-        for candidate in self.candidates:
-            lines += ["", f"## {_cell(candidate.label)}: {candidate.verdict}", ""]
-            told = (*candidate.reasons, *candidate.provisional, *candidate.notes)
-            lines += [f"- {_cell(line)}" for line in told]
-            lines += [f"- Missing: `{command}`" for command in candidate.missing]
-            lines += ["", "| tier | gate | bound | value | interval | distance | result |"]
-            lines += ["|---|---|---|---|---|---|---|"]
-            lines += [f"| {' | '.join(_cell(cell) for cell in gate_cells(g))} |" for g in candidate.gates]
-        return "\n".join(lines) + "\n"
 
 
 def decide(runs: pd.DataFrame, policy: str | PolicyConfig = "default") -> Decision:
@@ -193,7 +80,9 @@ def decide(runs: pd.DataFrame, policy: str | PolicyConfig = "default") -> Decisi
     )
     best = candidates[0]
     chosen = best if best.verdict in ("GO", "CONDITIONAL_GO") else None
-    steps = [NEXT_STEPS[best.verdict]]
+    steps = [] if chosen is not None and _confirmed(chosen) else [NEXT_STEPS[best.verdict]]
+    if chosen is not None and not _confirmed(chosen):
+        steps.append(f"`{chosen.confirm}` (with measure.rate= and measure.cpus= as in production)")
     wanted = [c for c in candidates if c is chosen or c.verdict == best.verdict == "INCONCLUSIVE"]
     steps += [f"`{command}`" for c in wanted for command in c.missing]
     machine = {name: _plain(rows[0][name]) for name in ("machine_id", "cpu", "cores", "os")}
@@ -203,32 +92,10 @@ def decide(runs: pd.DataFrame, policy: str | PolicyConfig = "default") -> Decisi
         reasons=_overall_reasons(best, candidates, policy),
         candidates=candidates,
         policy=policy.name,
-        evidence="provisional",
+        evidence="confirmed" if chosen is not None and _confirmed(chosen) else "provisional",
         fallback=_fallback(rows, policy) if best.verdict == "NO_GO" else None,
         next_steps=tuple(dict.fromkeys(steps)),
         machine=machine,
-    )
-
-
-def gate_cells(result: GateResult) -> tuple[str, str, str, str, str, str, str]:
-    """A gate's answer for a table: tier, label, bound, value, interval, distance, result."""
-    gate = result.gate
-    quantile = "" if gate.launch_quantile is None else f" in {gate.launch_quantile:.0%} of launches"
-    status = result.status.replace("_", " ").lower()
-    if result.n is not None and result.over is not None:
-        status += f" {result.over}/{result.n} over"
-    if gate.metric == "finite":
-        shown = "?" if result.value is None else "yes" if result.value else "no"
-        return (gate.tier, gate.label, "yes", shown, "", "", status)
-    distance = "" if result.distance is None else f"{result.distance + 0.0:+.4g}"
-    return (
-        gate.tier,
-        gate.label,
-        f"{gate.op} {gate.bound:g}{quantile}",
-        _number(result.value),
-        f"{_number(result.low, 3)}–{_number(result.high, 3)}" if result.low != result.high else "",
-        distance,
-        status,
     )
 
 
@@ -264,8 +131,10 @@ def rows_of(runs: pd.DataFrame) -> list[Row]:
 
 
 def _checked(runs: pd.DataFrame) -> list[Row]:
-    if missing := sorted({column.name for column in RUN_COLUMNS} - set(runs.columns)):
-        raise BadInputError(f"the runs lack the columns {', '.join(missing)}; read them with load_runs")
+    missing = [column for column in RUN_COLUMNS if column.name not in runs.columns]
+    if lost := sorted(column.name for column in missing if not column.nullable):
+        raise BadInputError(f"the runs lack the columns {', '.join(lost)}; read them with load_runs")
+    runs = runs.assign(**{column.name: None for column in missing})
     if runs.empty:
         raise BadInputError("no runs to decide on; measure first: python -m harness model=minilm ep=cpu")
     rows = sorted(rows_of(runs), key=lambda row: str(row["run_id"]))
@@ -297,10 +166,10 @@ def _inconsistency(row: Row) -> str:
 
 def _judge(rows: list[Row], policy: PolicyConfig) -> CandidateVerdict:
     current, notes = _current_evidence(rows)
-    results = tuple(
-        ask(gate, _run_at(current, gate.at.workload, gate.at.batch_size)) for gate in policy.gates
-    )
-    read = [row for row in current if _is_read(row, policy)]
+    results = tuple(ask(gate, _run_for(gate, current)) for gate in policy.gates)
+    read = [row for row in current if any(_run_for(gate, [row]) is row for gate in policy.gates)]
+    load = confirmation_of(current, policy)
+    confirmation = load if load.results else None
     newest = _newest_first(current)[0]
     blocks, unknowns = _guards(read, policy)
     musts = [r for r in results if r.gate.tier == "must"]
@@ -312,7 +181,8 @@ def _judge(rows: list[Row], policy: PolicyConfig) -> CandidateVerdict:
     elif unknowns or any(r.status != "PASS" for r in musts):
         verdict = "INCONCLUSIVE"
     else:
-        verdict = "GO" if all(r.status == "PASS" for r in targets) else "CONDITIONAL_GO"
+        met = all(r.status == "PASS" for r in targets)
+        verdict = "GO" if met and not (confirmation and confirmation.failing) else "CONDITIONAL_GO"
     deciding = musts + targets
     if all(row["status"] == "unavailable" for row in current):
         blocks, unknowns, deciding = [], [f"not possible here: {text_of(newest['error'], '')}"], []
@@ -320,16 +190,20 @@ def _judge(rows: list[Row], policy: PolicyConfig) -> CandidateVerdict:
     if verdict == "GO":
         reasons = [f"all {len(musts)} must gates and the latency target pass"]
     elif verdict == "CONDITIONAL_GO":
-        reasons.insert(0, f"all {len(musts)} must gates pass, the latency target does not")
+        but = "" if met else ", the latency target does not"
+        reasons.insert(0, f"all {len(musts)} must gates pass{but}")
+    if confirmation and confirmation.failing and verdict in ("GO", "CONDITIONAL_GO"):
+        reasons += [f"not under production's load: {line}" for line in confirmation.failing]
     notes += [
-        f"the run at {row['workload']}, batch {row['batch_size']} was interrupted: {command_for(row)} goes on"
+        f"the run at {row_place(row)} was interrupted: {command_for(row)} goes on"
         for row in read
         if row["status"] == "interrupted"
     ]
     notes += _open_shoulds(results)
     notes += _disagreement(results)
-    latency = next((r for r in results if r.gate.metric == "latency_p95_ms"), None)
-    main = None if latency is None else _run_at(current, latency.gate.at.workload, latency.gate.at.batch_size)
+    latency = next((gate for gate in policy.gates if gate.metric == "latency_p95_ms"), None)
+    main = None if latency is None else _run_for(latency, current)
+    notes += [] if main is None else _noise(main)
     return CandidateVerdict(
         label=str(newest["candidate_label"]),
         verdict=verdict,
@@ -337,7 +211,9 @@ def _judge(rows: list[Row], policy: PolicyConfig) -> CandidateVerdict:
         reasons=tuple(reasons),
         notes=tuple(notes),
         missing=_missing(results, current, newest),
-        provisional=_provisional(read),
+        confirm=command_for(newest, workload="default", batch_size=1, measure="confirm"),
+        provisional=(*_provisional(read), *_depends_on_noise(results)),
+        confirmation=confirmation,
         model=str(newest["model"]),
         latency_p95_ms=None if main is None else as_number(main["latency_p95_ms"]),
         separation_auc=None if main is None else as_number(main["separation_auc"]),
@@ -361,10 +237,10 @@ def _current_evidence(rows: list[Row]) -> tuple[list[Row], list[str]]:
         notes.append(f"{count} older run(s) of another artifact or version are not read")
     current: dict[tuple[Any, ...], Row] = {}
     for row in _newest_first(same):
-        current.setdefault(_place(row), row)
-    for place, row in current.items():
-        where = f"{row['workload']}, batch {row['batch_size']}"
-        here = [other for other in same if _place(other) == place and other is not row]
+        current.setdefault(_standing(row), row)
+    for standing, row in current.items():
+        where = row_place(row)
+        here = [other for other in same if _standing(other) == standing and other is not row]
         again = sum(other["config_hash"] == row["config_hash"] for other in here)
         if again:
             notes.append(f"{again} other run(s) of the same thing exist at {where}; the newest is read")
@@ -379,24 +255,29 @@ def _newest_first(rows: list[Row]) -> list[Row]:
     return sorted(rows, key=lambda row: (row["started_at"], row["run_id"]), reverse=True)
 
 
-def _place(row: Row) -> tuple[Any, ...]:
-    return (row["workload"], int(row["batch_size"]), int(row["clients"]), row["arrival"])
+def _standing(row: Row) -> tuple[Any, ...]:
+    """What a newer run of the same candidate replaces: the run at its place, soak runs apart."""
+    return (*row_place(row), row["purpose"] == "soak")
 
 
-def _run_at(rows: list[Row], workload: str, batch_size: int) -> Row | None:
-    place = (workload, batch_size, 1, "back_to_back")
-    return next((row for row in rows if _place(row) == place), None)
+def _run_for(gate: GateConfig, rows: list[Row]) -> Row | None:
+    """The run that a gate reads, of `rows`."""
+    if gate.metric in SOAK_METRICS:
+        return next((row for row in rows if row["purpose"] == "soak"), None)
+    place = gate_place(gate)
+    return next((row for row in rows if row_place(row) == place and row["purpose"] != "soak"), None)
 
 
-def _is_read(row: Row, policy: PolicyConfig) -> bool:
-    return any(_place(row) == (g.at.workload, g.at.batch_size, 1, "back_to_back") for g in policy.gates)
+def _confirmed(candidate: CandidateVerdict) -> bool:
+    confirmation = candidate.confirmation
+    return confirmation is not None and confirmation.complete and not candidate.provisional
 
 
 def _guards(rows: list[Row], policy: PolicyConfig) -> tuple[list[str], list[str]]:
     """What no policy can wave through: reasons against, and reasons that leave it open."""
     blocks, unknowns = [], []
     for row in rows:
-        where = f"{row['workload']}, batch {row['batch_size']}"
+        where = row_place(row)
         if row["status"] in ("failed", "timeout"):
             blocks.append(f"the run failed at {where}: {text_of(row['error'], 'no reason known')}; anew: "
                           f"{command_for(row, **{'measure.force': 'true'})}")  # fmt: skip
@@ -439,7 +320,7 @@ def _guards(rows: list[Row], policy: PolicyConfig) -> tuple[list[str], list[str]
 
 def _sentence(result: GateResult) -> str:
     gate = result.gate
-    value = "" if result.value is None else f" is {_number(result.value)}"
+    value = "" if result.value is None else f" is {number_text(result.value)}"
     why = f" ({result.reason})" if result.reason else ""
     state = {"FAIL": "fails", "UNDECIDED": "is undecided", "NOT_MEASURED": "was not measured"}
     return (
@@ -464,7 +345,7 @@ def _disagreement(results: tuple[GateResult, ...]) -> list[str]:
     names = " and ".join(dict.fromkeys(r.gate.metric for r in absolute))
     return [
         f"the absolute gates on {names} fail while similar pairs still rank above dissimilar ones (AUC "
-        f"{_number(scale_free.value)}): that is the scale of this model's cosines, not its ranking"
+        f"{number_text(scale_free.value)}): that is the scale of this model's cosines, not its ranking"
     ]
 
 
@@ -475,12 +356,14 @@ def _missing(results: tuple[GateResult, ...], current: list[Row], newest: Row) -
         gate = result.gate
         if gate.tier == "nice" or result.status not in ("NOT_MEASURED", "UNDECIDED"):
             continue
-        row = _run_at(current, gate.at.workload, gate.at.batch_size)
+        row = _run_for(gate, current)
         if (row or newest)["status"] == "unavailable":
             continue
         if result.status == "UNDECIDED" and result.n is None:
             continue  # the interval of a fixed set of texts: no command narrows it
-        at: dict[str, Any] = {"workload": gate.at.workload, "batch_size": gate.at.batch_size}
+        at: dict[str, Any] = dict(place_words(gate_place(gate)))
+        if gate.metric in SOAK_METRICS:
+            at = {"measure": "soak"}
         if result.n is not None and result.over is not None and gate.launch_quantile is not None:
             more = launches_to_settle(result.over, result.n, launch_quantile=gate.launch_quantile)
             at |= {} if more is None else {"measure.launches": result.n + more}
@@ -494,12 +377,51 @@ def _provisional(rows: list[Row]) -> tuple[str, ...]:
     if not short:
         return ()
     span, wanted, row = min(short, key=lambda item: item[0])
-    pause = max(1, round((wanted or 0) / max(1, int(row["launches"]) - 1)))
-    spread = {"measure.force": "true", "measure.pause_s": pause}
+    spread = command_for(row, **{"measure.spread": "true"})
     return (
-        f"provisional: the launches at {row['workload']}, batch {row['batch_size']} span {span:.0f} s, "
-        f"under {wanted:.0f} s; spread them with: {command_for(row, **spread)}",
+        f"provisional: the launches at {row_place(row)} stand for {span:.0f} s of this machine, under "
+        f"{wanted:.0f} s; spread more of them with: {spread}",
     )
+
+
+def _depends_on_noise(results: tuple[GateResult, ...]) -> tuple[str, ...]:
+    """Gates whose answer would be another one without the launches that were flagged as disturbed."""
+    return tuple(
+        f"provisional: {r.gate.tier} gate {r.gate.label}, {r.status.lower()}, would be "
+        f"{r.undisturbed.lower()} without the launches that were disturbed; measure on a quiet machine"
+        for r in results
+        if r.undisturbed is not None and r.undisturbed != r.status and r.gate.tier != "nice"
+    )
+
+
+# What helps against what disturbed launches.
+_REMEDIES = {
+    "other processes": "stop what else is running",
+    "stolen time": "the hypervisor gives time to others: measure at another hour, or on another machine",
+    "low capacity": "neighbours or a clock held down: measure at another hour, or on another machine",
+    "heat": "let the machine cool",
+}
+
+
+def _noise(row: Row) -> list[str]:
+    """How far noise limits what can be concluded, and what to do about it: one line, two where it helps."""
+    notes = []
+    share, n = as_number(row["noise"]), int(row["launches"])
+    low, high = as_number(row["latency_p95_low_ms"]), as_number(row["latency_p95_high_ms"])
+    if share is not None:
+        seen = ""
+        if low and high:
+            seen = f"; P95 is known to {low:.3g}-{high:.3g} ms, so a change under {high / low - 1:.0%} "
+            seen += "cannot be seen"
+        what = text_of(row["disturbance"], "")
+        count = f"{share * n:.0f}" if share else "none"
+        flagged = f"{count} of {n} launches disturbed{f' ({what})' if what else ''}"
+        helps = [remedy for name, remedy in _REMEDIES.items() if name in what]
+        notes.append(f"noise: {flagged}{seen}{'; ' if helps else ''}{', '.join(helps)}")
+    overhead = as_number(row["loop_overhead_share"])
+    if overhead is not None and overhead > OVERHEAD_SHARE_MAX:
+        notes.append(f"the timed loop itself is {overhead:.1%} of the median: figures this small are rough")
+    return notes
 
 
 def _preference(candidate: CandidateVerdict, policy: PolicyConfig) -> tuple[Any, ...]:
@@ -530,7 +452,9 @@ def _overall_reasons(
             untried = [model for model in policy.paths if model not in tried]
             if untried:
                 reasons.append(f"alternatives not measured yet: {', '.join(untried)}")
-        return (*reasons, *best.provisional)
+        limits = best.confirmation.limits if best.confirmation else ()
+        lacking = best.confirmation.lacking if best.confirmation else ()
+        return (*reasons, *limits, *best.provisional, *(f"not confirmed: {line}" for line in lacking))
     return tuple(f"{c.label}: {reason}" for c in candidates for reason in c.reasons[:3])
 
 
@@ -538,9 +462,9 @@ def _fallback(rows: list[Row], policy: PolicyConfig) -> str | None:
     if policy.fallback is None:
         return None
     text, fallback = policy.fallback.sentence, policy.fallback
-    latency = next((gate.at for gate in policy.gates if gate.metric == "latency_p95_ms"), None)
+    latency = next((gate for gate in policy.gates if gate.metric == "latency_p95_ms"), None)
     mine = [row for row in rows if row["model"] == fallback.model and row["ep"] == fallback.ep]
-    row = None if latency is None else _run_at(_newest_first(mine), latency.workload, latency.batch_size)
+    row = None if latency is None else _run_for(latency, _newest_first(mine))
     if row is None:
         return text
     p50, p95 = as_number(row["latency_p50_ms"]), as_number(row["latency_p95_ms"])
@@ -548,27 +472,6 @@ def _fallback(rows: list[Row], policy: PolicyConfig) -> str | None:
         return text
     weights = "" if row["weights"] == "trained" else f" with {row['weights']} weights"
     return f"{text}; measured here: {p50:.0f} ms median, {p95:.0f} ms P95{weights}"
-
-
-def _gate_record(result: GateResult) -> dict[str, Any]:
-    gate = result.gate
-    return {
-        "tier": gate.tier,
-        "gate": gate.label,
-        "metric": gate.metric,
-        "op": gate.op,
-        "bound": gate.bound,
-        "launch_quantile": gate.launch_quantile,
-        "at": gate.at.model_dump(),
-        "status": result.status,
-        "value": result.value,
-        "low": result.low,
-        "high": result.high,
-        "distance": result.distance,
-        "launches": result.n,
-        "launches_over": result.over,
-        "reason": result.reason,
-    }
 
 
 def _plain(value: Any) -> Any:
@@ -580,15 +483,3 @@ def _plain(value: Any) -> Any:
 
 def _null(first: Any, second: Any) -> bool:
     return _plain(first) is None and _plain(second) is None
-
-
-def _number(value: float | None, digits: int = 4) -> str:
-    """A figure in significant digits."""
-    if value is None:
-        return "?"
-    return f"{value:.1e}" if 0 < abs(value) < 1e-4 else f"{value:.{digits}g}"
-
-
-def _cell(text: str) -> str:
-    """Text that cannot break out of a Markdown table or become HTML."""
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace("|", "\\|").replace("\n", " ")

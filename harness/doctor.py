@@ -17,13 +17,16 @@ from harness.compose import options_of
 from harness.config import load_ep, parse_words
 from harness.environment import fingerprint
 from harness.errors import BadInputError, UnavailableError
+from harness.measure import container
 from harness.measure.disturbance import (
     CAPACITY_SHARE_MIN,
     OTHER_CPU_SHARE_MAX,
     STEAL_SHARE_MAX,
     Watch,
     capacity_gflops,
+    on_battery,
 )
+from harness.measure.timer import timer_cost_ns, timer_resolution_ns
 from harness.units import format_bytes
 
 if TYPE_CHECKING:
@@ -95,7 +98,7 @@ def noise(seconds: float) -> Iterator[Finding]:
     yield Finding(
         "capacity",
         f"{np.median(rates):.0f} GFLOP/s, {low:.0f} to {high:.0f} over {seconds:g} s",
-        "it comes and goes: spread the launches with measure.pause_s" if unsteady else "",
+        "it comes and goes: spread the launches with measure.spread=true" if unsteady else "",
     )
     other = conditions.other_cpu_share or 0.0
     yield Finding(
@@ -111,20 +114,11 @@ def noise(seconds: float) -> Iterator[Finding]:
 
 def _cores(usable: int) -> Finding:
     total = psutil.cpu_count() or usable
-    quota = _cgroup_cpus()
+    quota = container.cpu_quota()
     limit = "" if quota is None else f", limited to {quota:g} by the container"
     fewer = quota is not None and quota < usable
     remedy = "set threads= to the limit: more are throttled in bursts" if fewer else ""
     return Finding("cores", f"{usable} usable of {total}{limit}", remedy)
-
-
-def _cgroup_cpus() -> float | None:
-    """CPUs that a container's quota allows, cgroup v2; None where there is no limit or no telling."""
-    try:
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text(encoding="ascii").split()
-        return None if quota == "max" else int(quota) / int(period)
-    except (OSError, ValueError):
-        return None
 
 
 def _memory() -> Finding:
@@ -156,10 +150,9 @@ def _cache() -> Finding:
 
 
 def _power() -> Finding:
-    battery = psutil.sensors_battery() if hasattr(psutil, "sensors_battery") else None
     governor = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
     setting = governor.read_text(encoding="ascii").strip() if governor.is_file() else None
-    if battery is not None and not battery.power_plugged:
+    if on_battery():
         return Finding("power", "on battery", "plug it in: clocks are held down")
     if setting is not None:
         slow = setting in ("powersave", "conservative")
@@ -170,10 +163,7 @@ def _power() -> Finding:
 
 def _timer() -> Finding:
     """Resolution and cost of the clock that requests are timed with."""
-    readings = [time.perf_counter_ns() for _ in range(20_000)]
-    steps = np.diff(readings)
-    resolution_ns = int(steps[steps > 0].min()) if (steps > 0).any() else 0
-    cost_ns = float(steps.mean())
+    resolution_ns, cost_ns = timer_resolution_ns(time.perf_counter_ns), timer_cost_ns(time.perf_counter_ns)
     remedy = "over 1 µs: figures under a millisecond are rough" if cost_ns > 1_000 else ""
     return Finding("timer", f"steps of {resolution_ns} ns, {cost_ns:.0f} ns a reading", remedy)
 

@@ -15,6 +15,7 @@ from typing import Any
 import psutil
 
 from harness import __version__
+from harness.measure import container
 
 # Versions that change what is measured; part of a run's identity.
 _MEASURING = ("onnxruntime", "tokenizers", "numpy")
@@ -38,6 +39,12 @@ class Environment:
     python: str
     onnxruntime: str | None
     libraries: dict[str, str]
+    builds: dict[str, str]
+    container_cpus: float | None
+    container_memory_bytes: int | None
+    physical_cores: int | None
+    virtual: bool | None
+    governor: str | None
     harness_version: str
     git_commit: str | None
 
@@ -64,6 +71,12 @@ def fingerprint() -> Environment:
         python=platform.python_version(),
         onnxruntime=libraries.get("onnxruntime"),
         libraries=libraries,
+        builds=_builds(),
+        container_cpus=container.cpu_quota(),
+        container_memory_bytes=container.memory_limit_bytes(),
+        physical_cores=psutil.cpu_count(logical=False),
+        virtual=None if (flags := _cpuinfo().get("flags")) is None else "hypervisor" in flags.split(),
+        governor=_first_line("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
         harness_version=__version__,
         git_commit=_git_commit(),
     )
@@ -85,6 +98,20 @@ def _machine_id(cpu: str, memory_bytes: int) -> str:
 
 def _cpu_name() -> str:
     """The CPU's model with its family and stepping where they are told: clouds share brand names."""
+    fields = _cpuinfo()
+    if "model name" in fields:
+        exact = "/".join(fields.get(key, "?") for key in ("cpu family", "model", "stepping"))
+        return f"{fields['model name']} ({exact})"
+    if platform.system() == "Darwin":
+        name = _output("sysctl", "-n", "machdep.cpu.brand_string")
+        if name:
+            return name
+    return platform.processor() or platform.machine()
+
+
+@cache
+def _cpuinfo() -> dict[str, str]:
+    """What Linux tells of the first core; empty elsewhere."""
     fields: dict[str, str] = {}
     try:
         for line in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():
@@ -94,14 +121,21 @@ def _cpu_name() -> str:
                 break
     except OSError:
         pass
-    if "model name" in fields:
-        exact = "/".join(fields.get(key, "?") for key in ("cpu family", "model", "stepping"))
-        return f"{fields['model name']} ({exact})"
-    if platform.system() == "Darwin":
-        name = _output("sysctl", "-n", "machdep.cpu.brand_string")
-        if name:
-            return name
-    return platform.processor() or platform.machine()
+    return fields
+
+
+def _builds() -> dict[str, str]:
+    """How the interpreter was built, and the versions of what an artifact was or would be made with."""
+    made_with = ("torch", "transformers", "optimum", "optimum-onnx", "sentence-transformers", "onnx")
+    found = {name: number for name in made_with if (number := _version(name))}
+    return {"python": f"{platform.python_implementation()} {platform.python_compiler()}", **found}
+
+
+def _first_line(file: str) -> str | None:
+    try:
+        return Path(file).read_text(encoding="ascii").strip()
+    except OSError:
+        return None
 
 
 def _git_commit() -> str | None:

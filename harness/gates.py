@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from harness import stats
-from harness.config import LAUNCH_METRICS
+from harness.compose import options_of
+from harness.config import LAUNCH_METRICS, SOAK_METRICS
+from harness.workload import Place
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -30,6 +32,8 @@ _INTERVAL_METRICS = (
     "dissimilar_mean",
     "separation_auc",
     "neighbour_overlap",
+    "rss_slope_bytes_per_request",
+    "latency_drift",
 )
 
 
@@ -38,6 +42,8 @@ class GateResult:
     """A gate's answer on one run; `value`, `low`, `high` are in the metric's unit.
 
     `over` of `n` launches lie on the wrong side of the bound, for metrics that are per launch.
+    `undisturbed` is the answer with the launches left out that were flagged as disturbed; None where none
+    was.
     """
 
     gate: GateConfig
@@ -48,6 +54,7 @@ class GateResult:
     n: int | None = None
     over: int | None = None
     reason: str = ""
+    undisturbed: GateStatus | None = None
 
     @property
     def distance(self) -> float | None:
@@ -61,11 +68,12 @@ class GateResult:
 def ask(gate: GateConfig, run: Mapping[str, Any] | None) -> GateResult:
     """Ask a gate of a run's row (`harness.record.RUN_COLUMNS`), None where there is no such run."""
     if run is None:
-        return GateResult(gate, "NOT_MEASURED", reason=f"no run at {_place(gate)}")
+        where = "no soak run" if gate.metric in SOAK_METRICS else f"no run at {_where(gate)}"
+        return GateResult(gate, "NOT_MEASURED", reason=where)
     if run["status"] == "unavailable":
         return GateResult(gate, "NOT_MEASURED", reason=text_of(run["error"], "unavailable"))
     if gate.metric in LAUNCH_METRICS:
-        return ask_launches(gate, run[_LAUNCH_COLUMN[gate.metric]])
+        return ask_launches(gate, run[_LAUNCH_COLUMN[gate.metric]], disturbed=run.get("launch_disturbed"))
     value = as_number(run[gate.metric])
     if value is None:
         return GateResult(gate, "NOT_MEASURED", reason=f"{gate.metric} is unknown")
@@ -81,10 +89,15 @@ def ask(gate: GateConfig, run: Mapping[str, Any] | None) -> GateResult:
 
 
 def ask_launches(
-    gate: GateConfig, launch_values: Sequence[float] | Any, *, explain: bool = True
+    gate: GateConfig,
+    launch_values: Sequence[float] | Any,
+    *,
+    disturbed: Sequence[bool | None] | Any = None,
+    explain: bool = True,
 ) -> GateResult:
     """Ask a per-launch gate of one value a launch; see `harness.stats.gate_verdict`.
 
+    `disturbed` says of each launch whether it was flagged; the answer rests on all launches all the same.
     `explain` False leaves out how many more launches an undecided gate would take, which is slow to tell.
     """
     assert gate.launch_quantile is not None
@@ -101,6 +114,8 @@ def ask_launches(
     low, high = interval if sign > 0 else (_negated(interval.high), _negated(interval.low))
     middle = sign * stats.nearest_rank(signed, quantile)
     over = int(np.count_nonzero(signed >= bound))
+    flags = [bool(flag) for flag in disturbed] if np.iterable(disturbed) else []
+    quiet = signed[~np.asarray(flags)] if any(flags) and len(flags) == signed.size else None
     return GateResult(
         gate,
         verdict,
@@ -110,6 +125,7 @@ def ask_launches(
         n=int(values.size),
         over=over,
         reason=_more(over, int(values.size), quantile) if explain and verdict == "UNDECIDED" else "",
+        undisturbed=None if quiet is None else stats.gate_verdict(quiet, bound, launch_quantile=quantile),
     )
 
 
@@ -148,5 +164,34 @@ def _negated(value: float | None) -> float | None:
     return None if value is None else -value
 
 
-def _place(gate: GateConfig) -> str:
-    return f"workload={gate.at.workload} batch_size={gate.at.batch_size}"
+def gate_place(gate: GateConfig) -> Place:
+    """Where a gate reads."""
+    at = gate.at
+    return Place(at.workload, at.batch_size, at.clients, at.arrival, at.rate)
+
+
+def row_place(row: Mapping[str, Any]) -> Place:
+    """Where a run's figures stand."""
+    return Place(
+        str(row["workload"]),
+        int(row["batch_size"]),
+        int(row["clients"]),
+        str(row["arrival"]),
+        as_number(row["offered_qps"]),
+    )
+
+
+def place_words(place: Place) -> dict[str, str]:
+    """The words that measure at a place."""
+    words = {"workload": place.workload, "batch_size": str(place.batch_size)}
+    if place.workload.startswith("tokens_") and place.workload not in options_of("workload"):
+        words |= {"workload": "tokens_8", "workload.tokens": place.workload.removeprefix("tokens_")}
+    if place.clients != 1:
+        words["workload.clients"] = str(place.clients)
+    if place.offered_qps is not None:
+        words |= {"workload.arrival": place.arrival, "workload.rate": f"{place.offered_qps:g}"}
+    return words
+
+
+def _where(gate: GateConfig) -> str:
+    return " ".join(f"{name}={value}" for name, value in place_words(gate_place(gate)).items())

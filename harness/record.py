@@ -5,6 +5,8 @@ Checked on write and on read. Unknown is null, never 0.
 History of `SCHEMA_VERSION`:
 
 1. The first schema.
+2. Concurrent callers, open loops, confirmation, soak runs and disturbance; throughput counts the time from
+   the first request to the last answer.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 # Of a run; a launch is complete, failed or timeout.
 STATUSES = ("complete", "failed", "timeout", "interrupted", "unavailable")
@@ -75,13 +77,16 @@ batch_size int64 texts in a request
 clients int64 callers at once
 arrival string - back_to_back or poisson
 offered_qps double? requests/s of an open loop; null for a closed one
+purpose string? - why it was measured: latency, confirm, search or soak
+replicate int64? - 1, 2, …: the same thing measured beside itself in one sweep; null or 0 where it is not
+cpus int64? cores that a launch was held to; null is all
 tokens_mean double? tokens of a text, mean
 tokens_p95 double? tokens of a text, P95
 status string - complete, failed, timeout, interrupted or unavailable
 error string? - why, if not complete
 settled bool - whether the gates it was measured for are settled
 min_span_s double s evidence that spans less is provisional
-evidence_span_s double? s from the first launch's start to the last one's
+evidence_span_s double? s from the first launch's start to the last one's, no gap over a fifth of min_span_s
 launches int64 launches measured, failed ones included
 launches_failed int64 launches that failed
 requests int64 requests timed, over all launches
@@ -95,6 +100,10 @@ throughput_texts_per_s double? texts/s median over launches
 throughput_texts_per_s_low double? texts/s interval
 throughput_texts_per_s_high double? texts/s interval
 launch_throughput_texts_per_s list:double texts/s of each launch, 0 for a failed one
+launch_disturbed list:bool? - of each launch: flagged by the rule that is blind to latency; null is unknown
+new_shape_max_ms double? ms slowest first request of a shape, median over launches; never among the timed ones
+timer_resolution_ns int64? ns largest over launches
+loop_overhead_share double? - of latency_p50_ms: what the timed loop itself adds to a request
 cold_start_s double? s from process creation to the first vector: median over launches
 session_load_s double? s to load tokenizer and graph: median over launches
 first_request_ms double? ms of the first request after loading: median over launches
@@ -102,7 +111,14 @@ tokenize_p50_ms double? ms median over launches of the launch's median
 infer_p50_ms double? ms median over launches of the launch's median
 pool_p50_ms double? ms null where pooling is in the graph
 peak_rss_bytes int64? bytes largest over launches
-rss_slope_bytes_per_request double? bytes/request of a soak run
+soak_s double? s of a soak run
+rss_slope_bytes_per_request double? bytes/request growth of memory in a soak run, its first third left out
+rss_slope_bytes_per_request_low double? bytes/request interval
+rss_slope_bytes_per_request_high double? bytes/request interval
+handles_gained int64? - open files and threads at the end of a soak run over those after its first third
+latency_drift double? - median latency of a soak run's last third over its middle third
+latency_drift_low double? - interval
+latency_drift_high double? - interval
 nodes_total int64? nodes of the graph as partitioned
 ep_nodes int64? nodes on the requested execution provider
 ep_node_share double? - ep_nodes / nodes_total
@@ -139,6 +155,7 @@ os string - system, release, architecture
 python string - version
 onnxruntime string? - version and wheel
 noise double? - share of launches flagged as disturbed
+disturbance string? - what disturbed how many launches
 environment string - the whole fingerprint, JSON
 """)
 
@@ -162,17 +179,33 @@ scheduled_ns list:int64? ns when each request was due; null in a closed loop
 p50_ms double? ms median of total_ns
 p95_ms double? ms nearest-rank P95 of total_ns
 requests int64 requests timed
-throughput_texts_per_s double? texts/s batch size × requests / sum of total_ns
+serving_s double? s from the first request's start to the last answer
+throughput_texts_per_s double? texts/s batch size × requests / serving_s
 cold_start_s double? s from process creation to the first vector
 session_load_s double? s to load tokenizer and graph
 first_request_ms double? ms of the first request after loading
+new_shape_ns list:int64? ns of the first request of each shape, all before the timed ones
+timer_resolution_ns int64? ns smallest step of the clock
+loop_overhead_ns double? ns that the timed loop itself adds to a request
 peak_rss_bytes int64? bytes of the process
+block_requests list:int64? - of a soak run: requests served in each block
+block_p50_ms list:double? ms of a soak run: median of each block
+block_p95_ms list:double? ms of a soak run: P95 of each block
+block_rss_bytes list:int64? bytes of a soak run: resident at the end of each block
+block_handles list:int64? - of a soak run: open files and threads at the end of each block
 disturbed bool? - flagged by the rule that is blind to latency
+disturbance string? - what it was flagged for
 capacity_before_gflops double? GFLOP/s of a probe before the launch
 capacity_after_gflops double? GFLOP/s of a probe after the launch
 other_cpu_share double? - of the machine, used by other processes
 steal_share double? - of the machine, taken by the hypervisor
 involuntary_switches int64? - during the timed requests
+voluntary_switches int64? - during the timed requests
+minor_faults int64? - during the timed requests
+major_faults int64? - during the timed requests
+throttled_s double? s that the container's CPU quota stopped it for
+thermal_throttles int64? - times a core slowed down for heat
+on_battery bool? - whether the machine was
 load_1m double? - load average when it started
 """)
 
@@ -188,6 +221,7 @@ def arrow_schema(columns: tuple[Column, ...]) -> pa.Schema:
         "double": pa.float64(),
         "bool": pa.bool_(),
         "timestamp": pa.timestamp("us", tz="UTC"),
+        "list:bool": pa.list_(pa.bool_()),
         "list:double": pa.list_(pa.float64()),
         "list:int64": pa.list_(pa.int64()),
     }

@@ -407,6 +407,66 @@ def shift_interval(first: ArrayLike, second: ArrayLike, *, alpha: float = ALPHA)
     return Interval(float(differences[cut]), float(differences[differences.size - cut - 1]))
 
 
+def paired_shift_interval(differences: ArrayLike, *, alpha: float = ALPHA) -> Interval:
+    """Interval of the centre of paired differences: Hodges & Lehmann's, exact.
+
+    The Walsh averages (dᵢ + dⱼ) / 2, cut at the exact distribution of Wilcoxon's signed-rank statistic
+    (Hollander & Wolfe 1999, §3.3); for differences that are independent and symmetric about their
+    centre. Both ends are None where the pairs are too few for it (under 6 at 0.05).
+
+    Raises:
+        ValueError: a value is not finite.
+    """
+    d = np.asarray(differences, dtype=np.float64)
+    if not np.isfinite(d).all():
+        raise ValueError("paired_shift_interval needs finite values")
+    if d.size == 0:
+        return Interval(None, None)
+    tail = [total / 2**d.size for total in itertools.accumulate(_signed_rank_counts(d.size))]
+    cut = bisect.bisect_right(tail, alpha / 2) - 1
+    if cut < 0:
+        return Interval(None, None)
+    walsh = np.sort(((d[:, None] + d[None, :]) / 2)[np.triu_indices(d.size)])
+    return Interval(float(walsh[cut]), float(walsh[walsh.size - cut - 1]))
+
+
+def mean_step_interval(values: ArrayLike, steps: ArrayLike, *, alpha: float = ALPHA) -> Interval:
+    """Interval of the growth of a series per unit: Student's t on its increments.
+
+    With values v₀ … vₘ and sizes s₁ … sₘ, the increments (vᵢ - vᵢ₋₁) / sᵢ have the growth as their mean.
+    Exact for a random walk with drift, and wider than need be where noise comes and goes about a line,
+    since neighbouring increments then cancel each other. Both ends are None under three values.
+
+    Args:
+        values: the series [m + 1].
+        steps: how much lies between each value and the one before [m], over 0.
+        alpha: 1 - the confidence level.
+
+    Raises:
+        ValueError: the sizes do not match, or a step is not over 0.
+    """
+    from scipy.special import stdtrit
+
+    series, sizes = np.asarray(values, dtype=np.float64), np.asarray(steps, dtype=np.float64)
+    if series.size != sizes.size + 1 or not (sizes > 0).all():
+        raise ValueError(f"need one step over 0 between values: {series.size} values, {sizes.size} steps")
+    increments = np.diff(series) / sizes
+    if increments.size < 2:
+        return Interval(None, None)
+    mean, error = increments.mean(), increments.std(ddof=1) / math.sqrt(increments.size)
+    reach = float(stdtrit(increments.size - 1, 1 - alpha / 2)) * error
+    return Interval(float(mean - reach), float(mean + reach))
+
+
+def _signed_rank_counts(n: int) -> list[int]:
+    """How many of the 2^n signs give each sum of positive ranks 0 … n(n+1)/2."""
+    counts = [1] + [0] * (n * (n + 1) // 2)
+    for rank in range(1, n + 1):
+        for total in range(len(counts) - 1, rank - 1, -1):
+            counts[total] += counts[total - rank]
+    return counts
+
+
 def _rank_sum_counts(m: int, n: int) -> list[int]:
     """How many of the C(m+n, m) arrangements give each U = 0 … mn: the Gaussian binomial's coefficients."""
     counts = [1] + [0] * (m * n)

@@ -163,8 +163,11 @@ def _read_file(file: Path, columns: tuple[Column, ...]) -> pa.Table | None:
                 f"schema {written} is newer than this harness's {SCHEMA_VERSION}; upgrade the harness"
             )
         wanted = arrow_schema(columns)
-        if missing := [field.name for field in wanted if field.name not in table.column_names]:
-            raise ValueError(f"columns missing: {', '.join(missing)}")
+        missing = [field for field in wanted if field.name not in table.column_names]
+        if lost := [field.name for field in missing if written == SCHEMA_VERSION or not field.nullable]:
+            raise ValueError(f"columns missing: {', '.join(lost)}")
+        for field in missing:  # a column that an older schema did not have
+            table = table.append_column(field, pa.nulls(table.num_rows, field.type))
         return table.select(wanted.names).cast(wanted)
     except (OSError, ValueError, pa.ArrowException) as error:
         reason = " ".join(str(error).split())

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from harness import stats
-from harness.units import NS_PER_S, ns_to_ms
+from harness.measure.disturbance import told
+from harness.units import ns_to_ms
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -17,17 +19,27 @@ if TYPE_CHECKING:
 P99_MIN_REQUESTS = 1_000
 
 
+# A gap between launches counts with at most this share of the span that is wanted, so that two bursts far
+# apart are not taken for evidence from all the time between.
+_MOST_OF_A_SPAN = 0.2
+
+
 def summarise_launch(answer: Mapping[str, Any], *, batch_size: int) -> dict[str, Any]:
     """The columns of a launch that its samples give; null where a launch failed before its first one."""
     total = np.asarray(answer.get("total_ns") or [], dtype=np.int64)
-    if total.size == 0:
+    if blocks := answer.get("block_requests"):
+        requests, p50_ms, p95_ms = sum(blocks), *(np.median(answer[f"block_p{n}_ms"]) for n in (50, 95))
+    elif total.size == 0:
         return {"requests": 0, "p50_ms": None, "p95_ms": None, "throughput_texts_per_s": None}
-    spent_s = float(total.sum()) / NS_PER_S
+    else:
+        requests = total.size
+        p50_ms, p95_ms = (ns_to_ms(stats.nearest_rank(total, share)) for share in (0.5, 0.95))
+    serving_s = answer["serving_s"]
     return {
-        "requests": int(total.size),
-        "p50_ms": ns_to_ms(stats.nearest_rank(total, 0.5)),
-        "p95_ms": ns_to_ms(stats.nearest_rank(total, 0.95)),
-        "throughput_texts_per_s": batch_size * total.size / spent_s if spent_s > 0 else None,
+        "requests": int(requests),
+        "p50_ms": float(p50_ms),
+        "p95_ms": float(p95_ms),
+        "throughput_texts_per_s": batch_size * requests / serving_s if serving_s else None,
     }
 
 
@@ -47,7 +59,19 @@ _LAUNCH_VALUES = {
 }
 
 
-def summarise_run(launches: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def evidence_span_s(launches: Sequence[Mapping[str, Any]], wanted_s: float) -> float | None:
+    """How long a time the launches stand for, in s; None without a launch.
+
+    The gaps between their starts, none counted with more than a fifth of `wanted_s`.
+    """
+    if not launches:
+        return None
+    starts = sorted(row["started_at"] for row in launches)
+    gaps_s = [(later - earlier).total_seconds() for earlier, later in pairwise(starts)]
+    return float(sum(min(gap_s, _MOST_OF_A_SPAN * wanted_s) for gap_s in gaps_s)) if wanted_s else sum(gaps_s)
+
+
+def summarise_run(launches: Sequence[Mapping[str, Any]], *, min_span_s: float) -> dict[str, Any]:
     """The latency and resource columns of a run, from its launches' rows (see `launch_values`)."""
     served = [row for row in launches if row["status"] == "complete"]
     failed = len(launches) - len(served)
@@ -56,20 +80,23 @@ def summarise_run(launches: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     p95_interval = stats.launch_interval(p95)
     rate_interval = stats.launch_interval([-rate for rate in rates])
     pooled = [np.asarray(row["total_ns"], dtype=np.int64) for row in served]
-    requests = int(sum(samples.size for samples in pooled))
-    starts = sorted(row["started_at"] for row in launches)
+    requests = sum(int(row["requests"]) for row in served)
+    flags = [row.get("disturbed") for row in launches]
+    known = [flag for flag in flags if flag is not None]
+    p50_ms = _median(row["p50_ms"] for row in served)
+    overhead_ns = _median(ns for row in served if (ns := row.get("loop_overhead_ns")) is not None)
     return {
         "launches": len(launches),
         "launches_failed": failed,
         "requests": requests,
-        "evidence_span_s": (starts[-1] - starts[0]).total_seconds() if starts else None,
-        "latency_p50_ms": _median(row["p50_ms"] for row in served),
+        "evidence_span_s": evidence_span_s(launches, min_span_s),
+        "latency_p50_ms": p50_ms,
         "latency_p95_ms": _median(p95),
         "latency_p95_low_ms": p95_interval.low,
         "latency_p95_high_ms": p95_interval.high,
         "latency_p99_ms": (
             ns_to_ms(stats.nearest_rank(np.concatenate(pooled), 0.99))
-            if requests >= P99_MIN_REQUESTS
+            if sum(samples.size for samples in pooled) >= P99_MIN_REQUESTS
             else None
         ),
         "launch_p95_ms": p95,
@@ -77,13 +104,51 @@ def summarise_run(launches: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         "throughput_texts_per_s_low": None if rate_interval.high is None else -rate_interval.high,
         "throughput_texts_per_s_high": None if rate_interval.low is None else -rate_interval.low,
         "launch_throughput_texts_per_s": rates,
+        "launch_disturbed": flags,
+        "noise": sum(known) / len(known) if known else None,
+        "disturbance": told(launches),
+        "new_shape_max_ms": _median(ns_to_ms(max(ns)) for row in served if (ns := row.get("new_shape_ns"))),
+        "timer_resolution_ns": max(
+            (int(ns) for row in served if (ns := row.get("timer_resolution_ns"))), default=None
+        ),
+        "loop_overhead_share": (
+            ns_to_ms(overhead_ns) / p50_ms if p50_ms and overhead_ns is not None else None
+        ),
         "cold_start_s": _median(row["cold_start_s"] for row in served),
         "session_load_s": _median(row["session_load_s"] for row in served),
         "first_request_ms": _median(row["first_request_ms"] for row in served),
-        "tokenize_p50_ms": _median(_p50_ms(row["tokenize_ns"]) for row in served),
-        "infer_p50_ms": _median(_p50_ms(row["infer_ns"]) for row in served),
+        "tokenize_p50_ms": _median(_p50_ms(row["tokenize_ns"]) for row in served if row["tokenize_ns"]),
+        "infer_p50_ms": _median(_p50_ms(row["infer_ns"]) for row in served if row["infer_ns"]),
         "pool_p50_ms": None,
         "peak_rss_bytes": max((int(row["peak_rss_bytes"]) for row in served), default=None),
+        **_soak_columns(served),
+    }
+
+
+def _soak_columns(served: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What a soak run's launch says about growth and drift; the last one, where there are several.
+
+    The first third of its blocks is settling in, fixed in advance, and left out.
+    """
+    row = next((row for row in reversed(served) if row.get("block_requests")), None)
+    if row is None:
+        return {}
+    third = len(row["block_requests"]) // 3
+    rss, handles = row["block_rss_bytes"][third:], row["block_handles"][third:]
+    requests = row["block_requests"][third + 1 :]
+    growth = stats.mean_step_interval(rss, requests)
+    middle, last = row["block_p50_ms"][third : 2 * third], row["block_p50_ms"][2 * third :]
+    logs = [[math.log(ms) for ms in part] for part in (middle, last)]
+    drift = stats.shift_interval(*logs)
+    return {
+        "soak_s": row["serving_s"],
+        "rss_slope_bytes_per_request": float(np.mean(np.diff(rss) / requests)),
+        "rss_slope_bytes_per_request_low": growth.low,
+        "rss_slope_bytes_per_request_high": growth.high,
+        "handles_gained": handles[-1] - handles[0],
+        "latency_drift": float(np.median(last) / np.median(middle)),
+        "latency_drift_low": None if drift.low is None else math.exp(drift.low),
+        "latency_drift_high": None if drift.high is None else math.exp(drift.high),
     }
 
 

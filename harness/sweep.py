@@ -7,7 +7,7 @@ that was under way, and the same command goes on from there: evidence is pooled,
 from __future__ import annotations
 
 import json
-import shlex
+import os
 import tempfile
 import time
 from dataclasses import asdict, dataclass, field
@@ -19,117 +19,62 @@ import numpy as np
 
 from harness import texts
 from harness.artifacts.cache import Recipe
-from harness.candidate import Candidate, identity, run_identity
-from harness.config import LAUNCH_METRICS
+from harness.candidate import identity
 from harness.environment import fingerprint
 from harness.errors import BadInputError, UnavailableError
-from harness.gates import GateResult, ask_launches
 from harness.launch import run_worker
 from harness.locks import hold, measuring_lock_path
+from harness.measure.disturbance import Conditions, Observer, flag, reference_gflops
 from harness.measure.quality import QUALITY_COLUMNS, quality_columns
 from harness.provider import prepare_artifact
 from harness.record import SCHEMA_VERSION
-from harness.runtimes.base import SessionOptions
-from harness.stats import launches_to_settle, nearest_rank
-from harness.summary import launch_values, summarise_launch, summarise_run
+from harness.run import Run
+from harness.stats import nearest_rank
+from harness.summary import summarise_launch
 from harness.tokenizer import Tokenizer
 from harness.units import NS_PER_MS
 from harness.worker import Task
-from harness.workload import Workload, draw_requests
+from harness.workload import draw_arrivals, draw_requests
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from harness.artifacts.manifest import Artifact
-    from harness.config import Config, GateConfig
+    from harness.config import Config
     from harness.progress import Progress
     from harness.store import Store
 
-# A run whose first launches all failed is not asked for more.
-HOPELESS_AFTER = 3
 # What one launch is taken to last until one has been seen.
 _FIRST_GUESS_S = 1.0
+# Spread launches start apart by the wanted span over this: 17 launches, which settle a must gate, fill it.
+_SPREAD_GAPS = 16
+# What a run's row holds besides its launches' figures; measured once, kept when the run is resumed.
+_TEXT_FACTS = ("tokens_mean", "tokens_p95")
+_FACTS = (
+    *_TEXT_FACTS, "nodes_total", "ep_nodes", "ep_node_share", "ep_partitions", *QUALITY_COLUMNS,
+)  # fmt: skip
+_SAMPLES = ("total_ns", "tokenize_ns", "infer_ns")
+# What a launch's row takes from the worker's answer as it is.
+_LAUNCH_FACTS = (
+    "pid", "scheduled_ns", "serving_s", "cold_start_s", "session_load_s", "first_request_ms", "new_shape_ns",
+    "timer_resolution_ns", "loop_overhead_ns", "peak_rss_bytes", "involuntary_switches", "voluntary_switches",
+    "minor_faults", "major_faults", "block_requests", "block_p50_ms", "block_p95_ms", "block_rss_bytes",
+    "block_handles",
+)  # fmt: skip
 
 
 @dataclass
-class Run:
-    """One run of a sweep while it is measured."""
+class Sweep:
+    """What the launches of one command share.
 
-    config: Config
-    candidate: Candidate
-    workload: Workload
-    run_id: str = ""
-    config_hash: str = ""
-    artifact: Artifact | None = None
-    facts: dict[str, Any] = field(default_factory=dict)
-    launches: list[dict[str, Any]] = field(default_factory=list)
-    stored_launches: int = 0
-    requests_file: str = ""
-    spent_s: list[float] = field(default_factory=list)
-    error: str | None = None
-    stale: bool = False
+    `worker` runs a task in a fresh process; tests script it. `described` keeps quality and placement by
+    what they are facts of (`Run.describes`), so that they are found once for all runs that share them.
+    """
 
-    @property
-    def label(self) -> str:
-        """The candidate and where it is measured."""
-        return f"{self.candidate.label} {self.workload.name} batch {self.workload.batch_size}"
-
-    def gates(self) -> list[GateConfig]:
-        """The must and should gates that are settled launch by launch and read this run."""
-        here = (self.workload.name, self.workload.batch_size)
-        return [
-            gate
-            for gate in self.config.policy.gates
-            if gate.metric in LAUNCH_METRICS
-            and gate.tier != "nice"
-            and (gate.at.workload, gate.at.batch_size) == here
-        ]
-
-    def ask(self, gate: GateConfig) -> GateResult:
-        """The answer of a per-launch gate as things stand."""
-        return ask_launches(gate, launch_values(gate.metric, self.launches), explain=False)
-
-    def settled(self) -> bool:
-        """Whether every gate is decided."""
-        enough = len(self.launches) >= self.config.measure.min_launches
-        return enough and all(self.ask(gate).status in ("PASS", "FAIL") for gate in self.gates())
-
-    def hopeless(self) -> bool:
-        """Whether there are launches and all of them failed."""
-        failed = [row["status"] != "complete" for row in self.launches]
-        return len(failed) >= HOPELESS_AFTER and all(failed)
-
-    def done(self) -> bool:
-        """Impossible, hopeless, settled, or at the number asked for or the cap of one command."""
-        n, measure = len(self.launches), self.config.measure
-        if self.error is not None or self.hopeless():
-            return True
-        if measure.launches is not None:
-            return n >= measure.launches
-        return self.settled() or n - self.stored_launches >= measure.max_launches
-
-    def wanting(self) -> bool:
-        """Whether something is still to be measured or written: launches, or a row that is behind them."""
-        return self.error is None and (self.stale or not self.done() or not self.facts)
-
-    def launches_left(self) -> int:
-        """How many more launches it will probably take."""
-        n, measure = len(self.launches), self.config.measure
-        if measure.launches is not None:
-            return max(0, measure.launches - n)
-        wanted = [measure.min_launches - n]
-        for gate in self.gates():
-            assert gate.launch_quantile is not None
-            answer = self.ask(gate)
-            more = launches_to_settle(
-                answer.over or 0,
-                n,
-                launch_quantile=gate.launch_quantile,
-                most=n + measure.max_launches,
-            )
-            wanted.append(measure.max_launches if more is None else more)
-        cap = measure.max_launches - (n - self.stored_launches)
-        return max(0, min(cap, max(wanted)))
+    store: Store
+    progress: Progress
+    worker: Callable[..., dict[str, Any]] = run_worker
+    observer: Observer = field(default_factory=lambda: Observer(0.0))
+    described: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
 def measure(
@@ -151,10 +96,18 @@ def measure(
         worker: runs a task in a fresh process; tests script it.
 
     Raises:
+        BadInputError: runs that cannot stand in one sweep, or more cores than there are.
         UnavailableError: with `strict`, a run that is not possible here.
         StorageError: a row could not be written.
     """
-    runs = [_plan(config) for config in configs]
+    observer = Observer(max(config.measure.quiet_wait_s for config in configs))
+    return measure_in(Sweep(store, progress, worker, observer), configs, strict=strict)
+
+
+def measure_in(sweep: Sweep, configs: Sequence[Config], *, strict: bool) -> list[dict[str, Any]]:
+    """As `measure`, for a command that measures several times."""
+    store, progress = sweep.store, sweep.progress
+    runs = [Run.planned(config) for config in configs]
     for run in runs:
         try:
             _make_ready(run, progress)
@@ -162,13 +115,13 @@ def measure(
             if strict:
                 raise
             run.error = str(error)
-        run.config_hash = _identity(run)
+        run.identify()
     runs = _distinct(runs)
     sweep_id = identity({"runs": sorted(run.config_hash for run in runs)})[:12]
     for run in runs:
         _resume(run, store)
         if run.artifact is None:
-            store.write_run(_row(run, sweep_id, status="unavailable"))
+            store.write_run(run.row(sweep_id, status="unavailable"))
     if any(run.wanting() for run in runs):
         with (
             hold(measuring_lock_path(), lambda who: progress.tell(f"waiting: {who} is measuring")),
@@ -179,9 +132,9 @@ def measure(
                     _resume(run, store)  # again: whoever held the lock may have measured this run
                 if run.wanting():
                     if not (run.done() and run.facts):
-                        _describe(run, Path(folder), progress, worker)
-                    store.write_run(_row(run, sweep_id))
-            _rounds(runs, store, sweep_id, progress, worker)
+                        _describe(run, Path(folder), sweep)
+                    store.write_run(run.row(sweep_id))
+            _rounds(runs, sweep_id, sweep)
     rows = [store.run_of(run.run_id) for run in runs]
     return [row for row in rows if row is not None]
 
@@ -203,25 +156,17 @@ def _distinct(runs: Sequence[Run]) -> list[Run]:
     return list(distinct.values())
 
 
-def _identity(run: Run) -> str:
-    measure = run.config.measure
-    return run_identity(
-        run.candidate,
-        {**asdict(run.workload), "quality": texts.quality_dataset()},
-        artifact_sha256=None if run.artifact is None else run.artifact.sha256,
-        requests={"timed": measure.requests, "warmup": measure.warmup_requests},
-        libraries=fingerprint().libraries,
-        machine_id=f"{fingerprint().machine_id}/{fingerprint().cores} cores",
-    )
-
-
-def _plan(config: Config) -> Run:
-    return Run(config, Candidate.from_config(config), Workload.from_config(config))
-
-
 def _make_ready(run: Run, progress: Progress) -> None:
     """Everything slow or impossible is found out before the first launch."""
     config = run.config
+    cpus, cores = config.measure.cpus, fingerprint().cores
+    if cpus is not None and not hasattr(os, "sched_setaffinity"):
+        raise UnavailableError(
+            f"measure.cpus={cpus}: this system cannot hold a process to cores, Linux can; leave it out and "
+            f"give threads={cpus}"
+        )
+    if cpus is not None and cpus > cores:
+        raise BadInputError(f"measure.cpus={cpus}: {cores} cores can be used here; give at most that")
     if config.runtime.name == "onnxruntime":
         from harness.runtimes.onnxruntime import require_provider
 
@@ -248,21 +193,18 @@ def _resume(run: Run, store: Store) -> None:
     run.stored_launches = len(run.launches)
     if stored is not None and run.launches:
         run.facts = {name: stored[name] for name in _FACTS}
-        run.stale = stored["launches"] != len(run.launches) or stored["status"] == "interrupted"
+        run.stored_purpose = stored["purpose"]
+        run.stale = (
+            stored["launches"] != len(run.launches)
+            or stored["status"] == "interrupted"
+            or stored["purpose"] != run.purpose
+        )
 
 
-# What a run's row holds besides its launches' figures; measured once, kept when the run is resumed.
-_FACTS = (
-    "tokens_mean", "tokens_p95", "nodes_total", "ep_nodes", "ep_node_share", "ep_partitions",
-    *QUALITY_COLUMNS,
-)  # fmt: skip
-
-
-def _describe(run: Run, folder: Path, progress: Progress, worker: Callable[..., dict[str, Any]]) -> None:
+def _describe(run: Run, folder: Path, sweep: Sweep) -> None:
     """The run's requests, and once per run its quality and where the graph's nodes go; nothing is timed."""
     assert run.artifact is not None
     measure = run.config.measure
-    progress.tell(f"{run.label}: texts and quality")
     counter = Tokenizer(run.artifact)
     drawn = draw_requests(run.workload, measure.warmup_requests + measure.requests, counter)
     timed = drawn[measure.warmup_requests :]
@@ -273,183 +215,137 @@ def _describe(run: Run, folder: Path, progress: Progress, worker: Callable[..., 
         return
     longest = run.config.model.max_length
     lengths = [min(counter.count(text), longest) for request in timed for text in request]
-    run.facts = {"tokens_mean": float(np.mean(lengths)), "tokens_p95": nearest_rank(lengths, 0.95)}
+    mine = {"tokens_mean": float(np.mean(lengths)), "tokens_p95": nearest_rank(lengths, 0.95)}
+    shared = sweep.described.get(run.describes())
+    if shared is None:
+        sweep.progress.tell(f"{run.label}: texts and quality")
+        shared = _quality(run, folder, sweep)
+    if run.error is None:
+        sweep.described[run.describes()] = shared
+        run.facts = mine | shared
+
+
+def _quality(run: Run, folder: Path, sweep: Sweep) -> dict[str, Any]:
+    assert run.artifact is not None
     vectors_file = folder / f"{run.run_id}.npy"
-    answer = worker(
+    answer = sweep.worker(
         Task(
             kind="vectors",
             artifact=str(run.artifact.path),
             runtime=run.candidate.runtime,
-            options=asdict(_options(run, record_placement=True)),
+            options=asdict(run.options(record_placement=True)),
             texts=list(texts.quality_texts()),
             batch_size=run.workload.batch_size,
             vectors_file=str(vectors_file),
+            cpus=run.config.measure.cpus,
         ),
-        timeout_s=measure.launch_timeout_s,
-        on_tick=progress.tick,
+        timeout_s=run.config.measure.launch_timeout_s,
+        on_tick=sweep.progress.tick,
     )
     if answer["status"] != "complete":
         run.error = f"quality: {answer['error']}"
-        return
+        return {}
     similar = [pair.similar for pair in texts.quality_pairs()]
-    run.facts.update(quality_columns(np.load(vectors_file), run.artifact.reference(), similar))
+    facts = quality_columns(np.load(vectors_file), run.artifact.reference(), similar)
     if placement := answer["placement"]:
-        run.facts.update(placement)
-        run.facts["ep_node_share"] = placement["ep_nodes"] / placement["nodes_total"]
+        facts.update(placement)
+        facts["ep_node_share"] = placement["ep_nodes"] / placement["nodes_total"]
+    return facts
 
 
-def _rounds(
-    runs: Sequence[Run],
-    store: Store,
-    sweep_id: str,
-    progress: Progress,
-    worker: Callable[..., dict[str, Any]],
-) -> None:
+def _rounds(runs: Sequence[Run], sweep_id: str, sweep: Sweep) -> None:
     """Rounds of one launch a run, in seeded random order, until every run is done."""
     seed = runs[0].config.measure.seed
-    first = max((int(row["round"]) + 1 for run in runs for row in run.launches), default=0)
-    number = first
+    number = max((int(row["round"]) + 1 for run in runs for row in run.launches), default=0)
     what = f"measuring {len(runs)} runs, interleaved" if len(runs) > 1 else "measuring"
     while active := [run for run in runs if not run.done()]:
+        began = time.monotonic()
         for index in np.random.default_rng([seed, number]).permutation(len(active)):
             run = active[index]
-            progress.tell(what, _left_s(runs), f": {run.label}, launch {len(run.launches) + 1}")
-            _launch(run, number, sweep_id, progress, worker)
-            store.write_launches(run.run_id, run.launches)
-            store.write_run(_row(run, sweep_id))
+            detail = f": {run.label}, launch {len(run.launches) + 1}"
+            sweep.progress.tell(what, _left_s(runs), detail)
+            run.launches.append(_launch(run, runs, number, sweep_id, sweep))
+            flag(run.launches, _reference(runs))
+            sweep.store.write_launches(run.run_id, run.launches)
+            sweep.store.write_run(run.row(sweep_id))
         number += 1
+        gap_s = max((_gap_s(run) for run in active if not run.done()), default=0.0)
+        if (idle_s := began + gap_s - time.monotonic()) > 0:
+            sweep.progress.tell(what, _left_s(runs), ": idle, to spread the evidence")
+            _sleep(idle_s, sweep.progress)
+    for run in runs:  # what the machine can do may have shown only after a launch of the first ones
+        if flag(run.launches, _reference(runs)):
+            sweep.store.write_launches(run.run_id, run.launches)
+            sweep.store.write_run(run.row(sweep_id))
 
 
-def _launch(
-    run: Run,
-    number: int,
-    sweep_id: str,
-    progress: Progress,
-    worker: Callable[..., dict[str, Any]],
-) -> None:
+def _reference(runs: Sequence[Run]) -> float | None:
+    return reference_gflops(row for run in runs for row in run.launches)
+
+
+def _gap_s(run: Run) -> float:
+    measure = run.config.measure
+    return measure.min_span_s / _SPREAD_GAPS if measure.spread else 0.0
+
+
+def _launch(run: Run, runs: Sequence[Run], number: int, sweep_id: str, sweep: Sweep) -> dict[str, Any]:
+    """Measure one launch; returns its row."""
     assert run.artifact is not None
-    if run.config.measure.pause_s and run.launches:
-        _sleep(run.config.measure.pause_s, progress)
-    index = len(run.launches)
+    measure, index, progress = run.config.measure, len(run.launches), sweep.progress
     loosest_ms = max((g.bound for g in run.gates() if g.metric == "latency_p95_ms"), default=None)
+    reference = _reference(runs)
+
+    def on_wait() -> None:
+        progress.tell("waiting for a quiet machine: something else is using it")
+
+    watch = None if run.scripted else sweep.observer.watch(reference, on_wait)
     started, began = datetime.now(UTC), time.monotonic()
-    answer = worker(
+    answer = sweep.worker(
         Task(
-            kind="latency",
+            kind="soak" if run.soaks else "latency",
             artifact=str(run.artifact.path),
             runtime=run.candidate.runtime,
-            options=asdict(_options(run, launch_index=index)),
+            options=asdict(run.options(launch_index=index)),
             requests_file=run.requests_file,
+            clients=run.workload.clients,
+            due_ns=draw_arrivals(run.workload, measure.requests, index),
             stop_over_ns=None if loosest_ms is None else round(loosest_ms * NS_PER_MS),
+            duration_s=measure.duration_s,
+            cpus=measure.cpus,
         ),
-        timeout_s=run.config.measure.launch_timeout_s,
+        timeout_s=measure.launch_timeout_s + (measure.duration_s if run.soaks else 0.0),
         on_tick=progress.tick,
     )
-    run.spent_s.append(time.monotonic() - began + run.config.measure.pause_s)
-    run.launches.append(
-        {
-            "launch_id": f"{run.run_id}-{index:04d}",
-            "run_id": run.run_id,
-            "sweep_id": sweep_id,
-            "launch_index": index,
-            "round": number,
-            "started_at": started,
-            "schema_version": SCHEMA_VERSION,
-            "status": answer["status"],
-            "error": answer["error"],
-            "truncated": bool(answer.get("truncated", False)),
-            **{name: answer.get(name) or [] for name in ("total_ns", "tokenize_ns", "infer_ns")},
-            **{name: answer.get(name) for name in _LAUNCH_FACTS},
-            **summarise_launch(answer, batch_size=run.workload.batch_size),
-        }
-    )
-
-
-_LAUNCH_FACTS = (
-    "pid", "cold_start_s", "session_load_s", "first_request_ms", "peak_rss_bytes", "involuntary_switches",
-)  # fmt: skip
-
-
-def _options(run: Run, *, record_placement: bool = False, launch_index: int | None = None) -> SessionOptions:
-    candidate = run.candidate
-    return SessionOptions(
-        ep_provider=candidate.ep_provider,
-        ep_options=candidate.ep_options,
-        threads=candidate.threads,
-        record_placement=record_placement,
-        script=candidate.script,
-        launch_index=launch_index,
-    )
-
-
-def _row(run: Run, sweep_id: str, *, status: str | None = None) -> dict[str, Any]:
-    """The run's row as things stand now."""
-    environment = fingerprint()
-    candidate, artifact, now = run.candidate, run.artifact, datetime.now(UTC)
-    errors = [str(row["error"]) for row in run.launches if row["error"]]
-    failed = [row for row in run.launches if row["status"] != "complete"]
-    if status is None:
-        all_failed = run.error is not None or (run.launches and len(failed) == len(run.launches))
-        ended = "timeout" if failed and all(r["status"] == "timeout" for r in failed) else "failed"
-        status = "interrupted" if not run.done() else ended if all_failed else "complete"
-    columns = asdict(candidate)
-    for name in ("script", "ep_options"):
-        columns.pop(name)
+    run.spent_s.append(time.monotonic() - began)
+    conditions = Conditions() if watch is None else sweep.observer.conclude(watch, reference)
     return {
-        **columns,
-        **run.facts,
-        **summarise_run(run.launches),
+        "launch_id": f"{run.run_id}-{index:04d}",
         "run_id": run.run_id,
         "sweep_id": sweep_id,
-        "started_at": min((row["started_at"] for row in run.launches), default=now),
-        "finished_at": now,
+        "launch_index": index,
+        "round": number,
+        "started_at": started,
         "schema_version": SCHEMA_VERSION,
-        "harness_version": environment.harness_version,
-        "git_commit": environment.git_commit,
-        "config_hash": run.config_hash,
-        "ep_options": json.dumps(candidate.ep_options, sort_keys=True),
-        "params": artifact.manifest.params if artifact else run.config.model.params,
-        "artifact_sha256": artifact.sha256 if artifact else None,
-        "artifact_bytes": artifact.bytes if artifact else None,
-        "candidate_label": candidate.label,
-        "command": _command(run.config.words),
-        "workload": run.workload.name,
-        "batch_size": run.workload.batch_size,
-        "clients": run.workload.clients,
-        "arrival": run.workload.arrival,
-        "status": status,
-        "error": run.error or (errors[0] if errors else None),
-        "settled": run.error is None and run.settled(),
-        "min_span_s": run.config.measure.min_span_s,
-        "quality_dataset": texts.quality_dataset(),
-        "parity_bound": run.config.precision.parity_cosine_min,
-        "machine_id": environment.machine_id,
-        "cpu": environment.cpu,
-        "cores": environment.cores,
-        "memory_bytes": environment.memory_bytes,
-        "os": environment.os,
-        "python": environment.python,
-        "onnxruntime": environment.onnxruntime,
-        "environment": json.dumps(environment.to_dict(), sort_keys=True),
+        "status": answer["status"],
+        "error": answer["error"],
+        "truncated": bool(answer.get("truncated", False)),
+        **{name: answer.get(name) or [] for name in _SAMPLES},
+        **{name: answer.get(name) for name in _LAUNCH_FACTS},
+        **summarise_launch(answer, batch_size=run.workload.batch_size),
+        **asdict(conditions),
     }
-
-
-def _command(words: Sequence[str]) -> str:
-    """The command of one run: how long it is measured, and the sweep it came from, are left out."""
-    identity_keys = ("measure.requests=", "measure.warmup_requests=")
-    plain = [word.lstrip("+") for word in words]
-    kept = [w for w in plain if w.startswith(identity_keys) or not w.startswith(("measure", "experiments="))]
-    return shlex.join(["python", "-m", "harness", *kept])
 
 
 def _left_s(runs: Sequence[Run]) -> float:
     """Seconds that are probably left: launches still to come times what one took."""
-    left = 0.0
+    left_s = spread_s = 0.0
     for run in runs:
         if not run.done():
-            each = float(np.mean(run.spent_s)) if run.spent_s else _FIRST_GUESS_S
-            left += run.launches_left() * each
-    return left
+            guess_s = run.config.measure.duration_s if run.soaks else _FIRST_GUESS_S
+            each_s = float(np.mean(run.spent_s)) if run.spent_s else guess_s
+            left_s += run.launches_left() * each_s
+            spread_s = max(spread_s, run.launches_left() * _gap_s(run))
+    return max(left_s, spread_s)
 
 
 def _sleep(seconds: float, progress: Progress) -> None:

@@ -9,15 +9,15 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from harness.decision import gate_cells
-from harness.gates import as_number
+from harness.gates import as_number, row_place, text_of
 from harness.units import format_bytes, format_duration
+from harness.verdict import gate_cells
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from harness.comparison import Comparison
-    from harness.decision import CandidateVerdict, Decision
+    from harness.verdict import CandidateVerdict, Decision
 
 _STYLES = {
     "GO": "bold green",
@@ -43,12 +43,12 @@ def output_console() -> Console:
 
 def print_run(console: Console, row: dict[str, Any]) -> None:
     """A run's figures."""
-    table = _table(f"{row['candidate_label']}, {row['workload']}, batch {row['batch_size']}")
+    table = _table(f"{row['candidate_label']}, {row_place(row)}")
     table.show_header = False
     table.add_column("")
     table.add_column("", justify="right")
     table.add_column("")
-    for name, value, remark in _figures(row):
+    for name, value, remark in _soak_figures(row) if row["purpose"] == "soak" else _figures(row):
         table.add_row(name, value, Text(remark, style="dim"))
     console.print(table)
 
@@ -58,7 +58,7 @@ def print_runs(console: Console, rows: Sequence[dict[str, Any]]) -> None:
     table = _table("runs")
     table.add_column("candidate", overflow="fold", min_width=8)
     table.add_column("workload", overflow="fold")
-    for name in ("batch", "n", "P50 ms", "P95 ms", "interval", "texts/s"):
+    for name in ("batch", "load", "n", "P50 ms", "P95 ms", "interval", "texts/s"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("", no_wrap=True)
     for row in rows:
@@ -67,6 +67,7 @@ def print_runs(console: Console, rows: Sequence[dict[str, Any]]) -> None:
             Text(str(row["candidate_label"])),
             Text(str(row["workload"])),
             str(row["batch_size"]),
+            _load(row),
             str(row["launches"]),
             _short(row["latency_p50_ms"]),
             _short(row["latency_p95_ms"]),
@@ -77,9 +78,7 @@ def print_runs(console: Console, rows: Sequence[dict[str, Any]]) -> None:
     console.print(table)
     for row in rows:
         if row["error"]:
-            console.print(
-                Text(f"{row['candidate_label']}, batch {row['batch_size']}: {row['error']}", "yellow")
-            )
+            console.print(Text(f"{row['candidate_label']}, {row_place(row)}: {row['error']}", "yellow"))
 
 
 def print_decision(console: Console, decision: Decision, *, details: bool) -> None:
@@ -116,7 +115,7 @@ def print_comparisons(console: Console, comparisons: Sequence[Comparison]) -> No
             _number(c.ratio, 3),
             "" if c.low is None else f"{c.low:.3f}–{c.high:.3f}",
             Text(
-                c.change,
+                c.change + (", paired" if c.paired else ""),
                 style={"changed": "bold red" if (c.ratio or 0) > 1 else "bold green"}.get(c.change, ""),
             ),
         )
@@ -172,8 +171,40 @@ def _figures(row: dict[str, Any]) -> list[tuple[str, str, str]]:
         ("cosine to fp32", _number(row["parity_cosine_min"], 6),
          f"worst; top-10 overlap {_number(row['neighbour_overlap'], 3)}"),
         ("evidence", format_duration(as_number(row["evidence_span_s"]) or 0.0),
-         f"from first to last launch; {row['status']}"),
+         f"of this machine's time; {row['status']}"),
+        ("noise", _share(row["noise"]), f"of launches disturbed {text_of(row['disturbance'], '')}".rstrip()),
     ]  # fmt: skip
+
+
+def _soak_figures(row: dict[str, Any]) -> list[tuple[str, str, str]]:
+    def bounds(name: str, digits: int) -> str:
+        low, high = row[f"{name}_low"], row[f"{name}_high"]
+        return f"interval {_number(low, digits)} to {_number(high, digits)}"
+
+    return [
+        ("soak", format_duration(as_number(row["soak_s"]) or 0.0),
+         f"{row['requests']} requests, one process"),
+        ("P50 latency", _unit(row["latency_p50_ms"], "ms"), "median of 30 blocks"),
+        ("throughput", _unit(row["throughput_texts_per_s"], "texts/s", digits=0), ""),
+        ("memory growth", _unit(row["rss_slope_bytes_per_request"], "B/request"),
+         bounds("rss_slope_bytes_per_request", 2)),
+        ("handles gained", _number(row["handles_gained"], 0), "open files and threads"),
+        ("latency drift", _number(row["latency_drift"], 3),
+         f"last third over the middle one; {bounds('latency_drift', 3)}"),
+        ("peak memory", _bytes(row["peak_rss_bytes"]), f"artifact {_bytes(row['artifact_bytes'])}"),
+        ("noise", _share(row["noise"]), f"of launches disturbed {text_of(row['disturbance'], '')}".rstrip()),
+    ]  # fmt: skip
+
+
+def _load(row: dict[str, Any]) -> str:
+    """Callers, or the rate of an open loop."""
+    place = row_place(row)
+    return f"{place.clients}" if place.offered_qps is None else f"{place.offered_qps:g}/s"
+
+
+def _share(value: Any) -> str:
+    number = as_number(value)
+    return "?" if number is None else f"{number:.0%}"
 
 
 def _table(title: str) -> Table:

@@ -20,8 +20,10 @@ import numpy as np
 
 from harness.artifacts.manifest import read_artifact
 from harness.errors import HarnessError
-from harness.measure.latency import serve
-from harness.measure.resources import involuntary_switches, peak_rss_bytes
+from harness.measure.latency import loop_overhead_ns, serve, warm_up
+from harness.measure.resources import Usage, hold_to_cores, peak_rss_bytes, usage
+from harness.measure.soak import soak
+from harness.measure.timer import timer_resolution_ns
 from harness.provider import EmbeddingProvider
 from harness.runtimes.base import SessionOptions
 from harness.units import ns_to_ms, ns_to_s
@@ -32,17 +34,23 @@ class Task:
     """What a worker is to do.
 
     ``latency`` serves the requests of `requests_file` (JSON: ``warmup`` and ``timed``, lists of lists
-    of texts) and times them; ``vectors`` encodes `texts` in batches of `batch_size`, stores the vectors
-    in `vectors_file`, and tells where the graph's nodes went. Nothing of the second is timed.
+    of texts) with `clients` concurrent callers, at `due_ns` if that is given, and times them; ``soak``
+    serves them over and over for `duration_s`; ``vectors`` encodes `texts` in batches of `batch_size`,
+    stores the vectors in `vectors_file`, and tells where the graph's nodes went. Nothing of the last is
+    timed. `cpus` holds the process to so many cores.
     """
 
-    kind: Literal["latency", "vectors"]
+    kind: Literal["latency", "soak", "vectors"]
     artifact: str
     runtime: str
     options: dict[str, Any]
     spawned_monotonic_ns: int = 0
     requests_file: str = ""
+    clients: int = 1
+    due_ns: list[int] | None = None
     stop_over_ns: int | None = None
+    duration_s: float = 0.0
+    cpus: int | None = None
     texts: list[str] = field(default_factory=list)
     batch_size: int = 1
     vectors_file: str = ""
@@ -75,38 +83,76 @@ def run(task: Task) -> dict[str, Any]:
     Raises:
         HarnessError: the artifact or the execution provider cannot be loaded.
     """
+    if task.cpus is not None:
+        hold_to_cores(task.cpus)
     started_ns = time.perf_counter_ns()
     options = SessionOptions(**task.options)
     provider = EmbeddingProvider.open(read_artifact(Path(task.artifact)), task.runtime, options)
-    loaded_ns = time.perf_counter_ns()
+    session_load_s = ns_to_s(time.perf_counter_ns() - started_ns)
     if task.kind == "vectors":
         return _vectors(task, provider)
     requests = json.loads(Path(task.requests_file).read_text(encoding="utf-8"))
-
-    # From the creation of a process to its first vector is what a cold start makes one wait for.
-    clock_ns = provider.session.clock_ns
-    first_started_ns = clock_ns()
-    first, *warmup = requests["warmup"]
-    provider.infer(provider.tokenize(first))
-    first_request_ns = clock_ns() - first_started_ns
-    first_vector_ns = time.monotonic_ns()
-
-    switches = involuntary_switches()
-    samples = serve(provider, warmup, requests["timed"], stop_over_ns=task.stop_over_ns)
+    warm = warm_up(provider, requests["warmup"], requests["timed"])
+    facts = {
+        # From the creation of a process to its first vector is what a cold start makes one wait for.
+        "cold_start_s": ns_to_s(warm.first_vector_monotonic_ns - task.spawned_monotonic_ns),
+        "session_load_s": session_load_s,
+        "first_request_ms": ns_to_ms(warm.new_shape_ns[0]),
+        "new_shape_ns": warm.new_shape_ns,
+        "timer_resolution_ns": timer_resolution_ns(provider.session.clock_ns),
+        "loop_overhead_ns": loop_overhead_ns(provider.session),
+        "pid": os.getpid(),
+    }
+    before = usage()
+    served, finite = (_soak if task.kind == "soak" else _latency)(task, provider, requests)
+    finite &= warm.finite
+    spent = Usage(*(after - start for start, after in zip(before, usage(), strict=True)))
     return {
-        "status": "complete" if samples.finite else "failed",
-        "error": None if samples.finite else "a vector holds NaN or infinity",
+        "status": "complete" if finite else "failed",
+        "error": None if finite else "a vector holds NaN or infinity",
+        **facts,
+        **served,
+        **spent._asdict(),
+        "peak_rss_bytes": peak_rss_bytes(),
+    }
+
+
+def _latency(
+    task: Task, provider: EmbeddingProvider, requests: dict[str, list[list[str]]]
+) -> tuple[dict[str, Any], bool]:
+    if task.clients > 1:  # the callers' own threads are warm too
+        serve(provider, requests["warmup"], clients=task.clients)
+    samples = serve(
+        provider,
+        requests["timed"],
+        clients=task.clients,
+        due_ns=task.due_ns,
+        stop_over_ns=task.stop_over_ns,
+    )
+    served = {
         "total_ns": samples.total_ns.tolist(),
         "tokenize_ns": samples.tokenize_ns.tolist(),
         "infer_ns": samples.infer_ns.tolist(),
+        "scheduled_ns": None if samples.scheduled_ns is None else samples.scheduled_ns.tolist(),
+        "serving_s": ns_to_s(samples.serving_ns),
         "truncated": samples.truncated,
-        "cold_start_s": ns_to_s(first_vector_ns - task.spawned_monotonic_ns),
-        "session_load_s": ns_to_s(loaded_ns - started_ns),
-        "first_request_ms": ns_to_ms(first_request_ns),
-        "peak_rss_bytes": peak_rss_bytes(),
-        "involuntary_switches": involuntary_switches() - switches,
-        "pid": os.getpid(),
     }
+    return served, samples.finite
+
+
+def _soak(
+    task: Task, provider: EmbeddingProvider, requests: dict[str, list[list[str]]]
+) -> tuple[dict[str, Any], bool]:
+    blocks = soak(provider, requests["timed"], task.duration_s)
+    served = {
+        "block_requests": blocks.requests.tolist(),
+        "block_p50_ms": blocks.p50_ms.tolist(),
+        "block_p95_ms": blocks.p95_ms.tolist(),
+        "block_rss_bytes": blocks.rss_bytes.tolist(),
+        "block_handles": blocks.handles.tolist(),
+        "serving_s": task.duration_s,
+    }
+    return served, blocks.finite
 
 
 def _vectors(task: Task, provider: EmbeddingProvider) -> dict[str, Any]:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import islice
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
 
 from harness.texts import corpus
+from harness.units import NS_PER_S
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,9 +38,24 @@ class TokenSpans(Protocol):
         ...
 
 
+class Place(NamedTuple):
+    """Where a figure was measured, and where a gate reads it; rates in requests/s."""
+
+    workload: str
+    batch_size: int
+    clients: int = 1
+    arrival: str = "back_to_back"
+    offered_qps: float | None = None
+
+    def __str__(self) -> str:
+        callers = "" if self.clients == 1 else f", {self.clients} clients"
+        paced = "" if self.offered_qps is None else f", {self.arrival} {self.offered_qps:g}/s"
+        return f"{self.workload}, batch {self.batch_size}{callers}{paced}"
+
+
 @dataclass(frozen=True)
 class Workload:
-    """The texts of a request and how requests arrive."""
+    """The texts of a request and how requests arrive; `offered_qps` in requests/s, None in a closed loop."""
 
     name: str
     lengths: str
@@ -48,12 +64,27 @@ class Workload:
     batch_size: int
     clients: int = 1
     arrival: str = "back_to_back"
+    offered_qps: float | None = None
 
     @classmethod
     def from_config(cls, config: Config) -> Workload:
         """The workload of a plan."""
         source = config.workload
-        return cls(source.name, source.lengths, source.tokens, source.seed, config.batch_size)
+        return cls(
+            source.name,
+            source.lengths,
+            source.tokens,
+            source.seed,
+            config.batch_size,
+            source.clients,
+            source.arrival,
+            source.rate,
+        )
+
+    @property
+    def place(self) -> Place:
+        """Where its figures stand."""
+        return Place(self.name, self.batch_size, self.clients, self.arrival, self.offered_qps)
 
 
 def draw_requests(workload: Workload, count: int, tokenizer: TokenSpans) -> list[list[str]]:
@@ -73,6 +104,19 @@ def draw_requests(workload: Workload, count: int, tokenizer: TokenSpans) -> list
     else:
         stream = _shuffled(corpus("short"), rng)
     return [list(islice(stream, workload.batch_size)) for _ in range(count)]
+
+
+def draw_arrivals(workload: Workload, count: int, launch_index: int) -> list[int] | None:
+    """When `count` requests of a launch are due, in ns after its start; None in a closed loop.
+
+    A Poisson process: exponential gaps of mean 1 / `offered_qps`. Each launch draws its own, so that a
+    run does not rest on one pattern of bursts; launch i of every candidate draws the same.
+    """
+    if workload.offered_qps is None:
+        return None
+    rng = np.random.default_rng([workload.seed, launch_index])
+    gaps_s = rng.exponential(1 / workload.offered_qps, count)
+    return [round(due_s * NS_PER_S) for due_s in np.cumsum(gaps_s)]
 
 
 def _shuffled(texts: tuple[str, ...], rng: np.random.Generator) -> Iterator[str]:

@@ -309,7 +309,7 @@ def started(world: Path, tmp_path: Path) -> Iterator[Callable[..., subprocess.Po
         process.communicate()
 
 
-WORDS = ("runtime=fake", "measure.launches=3", "measure.pause_s=1")
+WORDS = ("runtime=fake", "measure.launches=3", "measure.spread=true", "measure.min_span_s=16")
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -342,7 +342,7 @@ def test_an_interruption_is_exit_130_and_the_same_command_goes_on(
 def test_even_a_killed_command_loses_nothing_and_blocks_nobody(
     cli: Cli, started: Callable[..., subprocess.Popen[str]], tmp_path: Path
 ) -> None:
-    words = ("runtime=fake", "measure.launches=3", "measure.pause_s=0.3")
+    words = ("runtime=fake", "measure.launches=3", "measure.spread=true", "measure.min_span_s=4.8")
     process = started(*words)
     process.kill()
     process.communicate()
@@ -357,7 +357,7 @@ def test_even_a_killed_command_loses_nothing_and_blocks_nobody(
 def test_a_second_command_waits_and_says_for_whom(
     cli: Cli, started: Callable[..., subprocess.Popen[str]], tmp_path: Path
 ) -> None:
-    process = started("runtime=fake", "measure.launches=5", "measure.pause_s=0.5")
+    process = started("runtime=fake", "measure.launches=5", "measure.spread=true", "measure.min_span_s=8")
     done = cli("runtime=fake", "measure.launches=1", "batch_size=8", timeout=60)
     assert done.returncode == 0
     assert f"waiting: process {process.pid} since " in done.stderr

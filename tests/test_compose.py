@@ -72,9 +72,9 @@ def test_nothing_typed_is_one_run_of_the_defaults() -> None:
 
 
 def test_a_group_and_a_key_are_taken_as_typed() -> None:
-    (raw,) = compose(["model=bge", "policy=documents", "batch_size=8", "measure.pause_s=0.5", "threads=2"])
+    (raw,) = compose(["model=bge", "policy=documents", "batch_size=8", "measure.min_span_s=0.5", "threads=2"])
     assert (raw["model"]["pooling"], raw["policy"]["name"]) == ("cls", "documents")
-    assert (raw["batch_size"], raw["threads"], raw["measure"]["pause_s"]) == (8, 2, 0.5)
+    assert (raw["batch_size"], raw["threads"], raw["measure"]["min_span_s"]) == (8, 2, 0.5)
 
 
 def test_no_key_of_hydra_s_own_reaches_the_plan() -> None:

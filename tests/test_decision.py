@@ -15,11 +15,12 @@ from hypothesis import strategies as st
 
 import harness
 from harness.config import PolicyConfig, load_policy
-from harness.decision import VERDICTS, Decision, command_for, decide, gate_cells
+from harness.decision import command_for, decide
 from harness.errors import BadInputError, ExitCode
 from harness.gates import ask
 from harness.record import RUN_COLUMNS
 from harness.store import Store, load_runs
+from harness.verdict import VERDICTS, Decision, gate_cells
 from tests.conftest import STARTED, run_row
 
 if TYPE_CHECKING:

@@ -5,29 +5,43 @@ from __future__ import annotations
 import os
 import resource
 import time
+from collections import Counter
 from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import psutil
+
+from harness.measure import container
+from harness.stats import nearest_rank
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
 
 # Of the machine's CPU time, used by processes other than the harness and its worker.
 OTHER_CPU_SHARE_MAX = 0.10
 # Of the machine's CPU time, taken by the hypervisor for other machines.
 STEAL_SHARE_MAX = 0.05
-# Of the best capacity seen here; a neighbour that takes a core of two leaves half.
+# Of the reference capacity; a neighbour that takes a core of two leaves half.
 CAPACITY_SHARE_MIN = 0.70
+# The reference capacity is this quantile of all probes: what the machine can do, a lucky burst left out.
+_REFERENCE_QUANTILE = 0.9
 
 # The probe: GEMMs of this size, 2 n³ = 0.27 GFLOP each, on all cores; about 25 ms together.
 _PROBE_SIZE = 512
 _PROBE_REPEATS = 8
+# While waiting for a quiet machine, it is looked at over this time.
+_LOOK_S = 0.5
 
 
 @dataclass(frozen=True)
 class Conditions:
     """The machine's state around one launch; None is unknown.
 
-    Capacities in GFLOP/s, shares of the machine's CPU time while the launch ran, `load_1m` the load
-    average when it started.
+    Capacities in GFLOP/s; shares of the machine's CPU time while the launch ran; `load_1m` the load
+    average when it started; `throttled_s` that the container's own quota stopped it for;
+    `thermal_throttles` how often the CPU slowed itself down for heat meanwhile.
     """
 
     capacity_before_gflops: float | None = None
@@ -35,6 +49,66 @@ class Conditions:
     other_cpu_share: float | None = None
     steal_share: float | None = None
     load_1m: float | None = None
+    throttled_s: float | None = None
+    thermal_throttles: int | None = None
+    on_battery: bool | None = None
+
+
+def disturbances(facts: Mapping[str, Any], reference_gflops: float | None) -> list[str] | None:
+    """What disturbed a launch, by a rule on the machine's state alone; None where nothing is known.
+
+    The thresholds are this module's constants, fixed before any measurement and blind to latency.
+
+    Args:
+        facts: the fields of `Conditions`, by name.
+        reference_gflops: what the machine can do, see `reference_gflops`; None is unknown.
+    """
+    found = []
+    other, steal = facts.get("other_cpu_share"), facts.get("steal_share")
+    probes = [facts.get(f"capacity_{when}_gflops") for when in ("before", "after")]
+    capacities = [probe for probe in probes if probe is not None]
+    if other is None and steal is None and not capacities:
+        return None
+    if other is not None and other > OTHER_CPU_SHARE_MAX:
+        found.append("other processes")
+    if steal is not None and steal > STEAL_SHARE_MAX:
+        found.append("stolen time")
+    if reference_gflops is not None and any(c < CAPACITY_SHARE_MIN * reference_gflops for c in capacities):
+        found.append("low capacity")
+    if facts.get("thermal_throttles"):
+        found.append("heat")
+    return found
+
+
+def reference_gflops(launches: Iterable[Mapping[str, Any]]) -> float | None:
+    """What the machine can do: the 0.9 quantile of all probes around `launches`; None without any."""
+    names = ("capacity_before_gflops", "capacity_after_gflops")
+    probes = [row[name] for row in launches for name in names if row.get(name) is not None]
+    return nearest_rank(probes, _REFERENCE_QUANTILE) if probes else None
+
+
+def flag(launches: Iterable[dict[str, Any]], reference: float | None) -> bool:
+    """Set `disturbed` and `disturbance` in rows of launches that have the fields of `Conditions`.
+
+    Returns:
+        Whether a flag changed.
+    """
+    changed = False
+    for row in launches:
+        found = disturbances(row, reference)
+        flags = {
+            "disturbed": None if found is None else bool(found),
+            "disturbance": ", ".join(found) if found else None,
+        }
+        changed |= any(row.get(name) != value for name, value in flags.items())
+        row.update(flags)
+    return changed
+
+
+def told(launches: Iterable[Mapping[str, Any]]) -> str | None:
+    """What disturbed how many launches, as ``other processes 3, low capacity 1``; None where nothing did."""
+    counts = Counter(what for row in launches for what in (row.get("disturbance") or "").split(", ") if what)
+    return ", ".join(f"{what} {count}" for what, count in sorted(counts.items())) or None
 
 
 class Watch:
@@ -45,11 +119,12 @@ class Watch:
     """
 
     def __init__(self) -> None:
-        self._before_gflops = capacity_gflops()
+        self.before_gflops = capacity_gflops()
         self._load_1m = os.getloadavg()[0]
         self._started_s = time.monotonic()
         self._own_s = _own_cpu_s()
         self._machine = psutil.cpu_times()
+        self._throttled_s, self._heat = container.throttled_s(), _thermal_throttles()
 
     def stop(self) -> Conditions:
         """The conditions since the creation."""
@@ -59,12 +134,47 @@ class Watch:
         busy_s = sum(getattr(machine, n, 0.0) - getattr(self._machine, n, 0.0) for n in busy)
         steal_s = getattr(machine, "steal", 0.0) - getattr(self._machine, "steal", 0.0)
         return Conditions(
-            capacity_before_gflops=self._before_gflops,
+            capacity_before_gflops=self.before_gflops,
             capacity_after_gflops=capacity_gflops(),
             other_cpu_share=max(0.0, (busy_s - own_s) / available_s) if available_s > 0 else None,
             steal_share=steal_s / available_s if available_s > 0 and hasattr(machine, "steal") else None,
             load_1m=self._load_1m,
+            throttled_s=_since(self._throttled_s, container.throttled_s()),
+            thermal_throttles=_since(self._heat, _thermal_throttles()),
+            on_battery=on_battery(),
         )
+
+
+class Observer:
+    """Watches launches, and waits before them for a quiet machine, for so many seconds in all."""
+
+    def __init__(self, wait_s: float) -> None:
+        self._wait_s = wait_s
+        self._noisy = False
+
+    def watch(self, reference: float | None, on_wait: Callable[[], None]) -> Watch:
+        """Start to watch a launch, after a wait where the machine is or was just not quiet.
+
+        Args:
+            reference: capacity in GFLOP/s, see `reference_gflops`.
+            on_wait: called about twice a second while waiting.
+        """
+        watch = Watch()
+        noisy = self._noisy or bool(disturbances({"capacity_before_gflops": watch.before_gflops}, reference))
+        while noisy and self._wait_s > 0:
+            on_wait()
+            began = time.monotonic()
+            time.sleep(min(_LOOK_S, self._wait_s))
+            noisy = bool(disturbances(vars(watch.stop()), reference))
+            watch = Watch()
+            self._wait_s -= time.monotonic() - began
+        return watch
+
+    def conclude(self, watch: Watch, reference: float | None) -> Conditions:
+        """The conditions of the launch that `watch` was started for."""
+        conditions = watch.stop()
+        self._noisy = bool(disturbances(vars(conditions), reference))
+        return conditions
 
 
 def capacity_gflops() -> float:
@@ -84,3 +194,23 @@ def _own_cpu_s() -> float:
     """CPU seconds of this process and of the children it has reaped."""
     usages = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     return sum(usage.ru_utime + usage.ru_stime for usage in usages)
+
+
+def on_battery() -> bool | None:
+    """Whether the machine runs on its battery; None where there is none to be seen."""
+    battery = psutil.sensors_battery() if hasattr(psutil, "sensors_battery") else None
+    return None if battery is None else not battery.power_plugged
+
+
+def _thermal_throttles() -> int | None:
+    """How often the cores have slowed down for heat, Linux; None where nobody counts."""
+    counters = Path("/sys/devices/system/cpu").glob("cpu[0-9]*/thermal_throttle/core_throttle_count")
+    try:
+        counts = [int(counter.read_text(encoding="ascii")) for counter in counters]
+    except (OSError, ValueError):
+        return None
+    return sum(counts) if counts else None
+
+
+def _since(before: Any, after: Any) -> Any:
+    return None if before is None or after is None else after - before

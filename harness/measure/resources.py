@@ -2,9 +2,30 @@
 
 from __future__ import annotations
 
+import os
 import resource
 import sys
 from pathlib import Path
+from typing import NamedTuple
+
+
+class Usage(NamedTuple):
+    """Counts of this process since it started.
+
+    A switch is involuntary when the process was taken off a core while it could have gone on; a fault is
+    major when its page had to be read from a disk.
+    """
+
+    involuntary_switches: int
+    voluntary_switches: int
+    minor_faults: int
+    major_faults: int
+
+
+def usage() -> Usage:
+    """The counts so far."""
+    counts = resource.getrusage(resource.RUSAGE_SELF)
+    return Usage(counts.ru_nivcsw, counts.ru_nvcsw, counts.ru_minflt, counts.ru_majflt)
 
 
 def peak_rss_bytes() -> int:
@@ -19,10 +40,14 @@ def peak_rss_bytes() -> int:
                 return int(line.split()[1]) * 1024
     except OSError:
         pass
-    usage = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return usage if sys.platform == "darwin" else usage * 1024
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
 
 
-def involuntary_switches() -> int:
-    """How often this process was taken off a core while it could have gone on."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw
+def hold_to_cores(cpus: int) -> None:
+    """Let this process, and the threads it will start, run on the first `cpus` of its cores alone.
+
+    Raises:
+        OSError: the system does not take it.
+    """
+    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:cpus])

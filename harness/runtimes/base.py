@@ -55,3 +55,7 @@ class Session(Protocol):
     def clock_ns(self) -> int:
         """The monotonic clock that this session's requests are timed with, in ns."""
         ...
+
+    def wait_until_ns(self, due_ns: int) -> None:
+        """Sleep until that clock shows `due_ns`; return at once where it does already."""
+        ...

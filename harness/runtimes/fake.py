@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 import time
 from itertools import cycle
 from typing import TYPE_CHECKING, Any
@@ -46,13 +47,15 @@ class FakeSession:
         self._topics = topics
         self._now_ns = 0
         self._requests = 0
+        self._turn = threading.Lock()  # it serves one request at a time, as one queue
 
     def infer(self, tokens: Tokens) -> NDArray[np.float32]:
         """Vectors of a batch: float32 [n_texts, dim]; the clock moves by the script's next duration."""
-        self._requests += 1
-        if self._requests == FAILS_AT_REQUEST:
-            _misbehave(self._behaviour)
-        self._now_ns += self._tokenize_ns + next(self._durations_ns)
+        with self._turn:
+            self._requests += 1
+            if self._requests == FAILS_AT_REQUEST:
+                _misbehave(self._behaviour)
+            self._now_ns += self._tokenize_ns + next(self._durations_ns)
         lengths = tokens.attention_mask.sum(axis=1)
         ids = [row[:n].tolist() for row, n in zip(tokens.input_ids, lengths, strict=True)]
         vectors = fake_vectors(ids, self._dim, self._topics)
@@ -67,6 +70,11 @@ class FakeSession:
     def clock_ns(self) -> int:
         """The scripted clock."""
         return self._now_ns
+
+    def wait_until_ns(self, due_ns: int) -> None:
+        """Move the scripted clock there, if it is not past it."""
+        with self._turn:
+            self._now_ns = max(self._now_ns, due_ns)
 
 
 def _misbehave(behaviour: str) -> None:

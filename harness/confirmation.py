@@ -1,0 +1,143 @@
+"""What confirmation says of a candidate: the latency gate under production's load. Pure.
+
+A closed loop of one caller on short texts is the flattering corner; here the must latency gates are asked
+of realistic lengths, of concurrent callers and of paced arrivals.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from harness.gates import GateResult, as_number, ask, row_place, text_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from harness.config import GateConfig, PolicyConfig
+    from harness.workload import Place
+
+# What has to be measured before anything is called confirmed.
+WORKLOAD = "mixture"
+CLIENTS = (2, 4)
+# Lengths in tokens and rates in requests/s that the limits are searched among.
+LENGTHS = (8, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 1024, 2048)
+RATES = (1, 2, 3, 5, 7, 10, 15, 20, 30, 50, 70, 100, 150, 200, 300, 500, 700, 1000, 2000, 5000)
+
+
+@dataclass(frozen=True)
+class Limit:
+    """Where the budget ends: the highest level measured that holds, and the lowest above it that does not.
+
+    Each end is a gate's own answer, at 95 %; None where no level was found on that side.
+    """
+
+    holds: float | None = None
+    fails: float | None = None
+
+
+@dataclass(frozen=True)
+class Confirmation:
+    """The must latency gates where production's load was measured, and how far the budget reaches.
+
+    `lacking` says what keeps it from being complete; `failing` where the budget does not hold.
+    """
+
+    results: tuple[tuple[Place, GateResult], ...]
+    lacking: tuple[str, ...]
+    failing: tuple[str, ...]
+    longest_tokens: Limit
+    highest_qps: Limit
+
+    @property
+    def complete(self) -> bool:
+        """Whether every part of it was measured and settled."""
+        return not self.lacking
+
+    @property
+    def limits(self) -> tuple[str, ...]:
+        """How far the budget reaches, in words."""
+        found = []
+        for limit, what, unit in (
+            (self.longest_tokens, "texts of up to", "tokens, one caller"),
+            (self.highest_qps, f"Poisson arrivals of {WORKLOAD} texts, up to", "requests/s"),
+        ):
+            if limit.holds is not None:
+                beyond = "" if limit.fails is None else f" ({limit.fails:g} is too much)"
+                found.append(f"within the budget: {what} {limit.holds:g} {unit}{beyond}")
+            elif limit.fails is not None:
+                found.append(f"not within the budget: {what} {limit.fails:g} {unit}")
+        return tuple(found)
+
+
+def confirmation_of(rows: Sequence[Mapping[str, Any]], policy: PolicyConfig) -> Confirmation:
+    """What the runs of one candidate confirm; `rows` are its current ones, one a place and purpose."""
+    gates = [gate for gate in policy.gates if gate.tier == "must" and gate.metric == "latency_p95_ms"]
+    load = sorted((row for row in rows if row["purpose"] == "confirm"), key=row_place)
+    results = tuple((row_place(row), ask(gate, row)) for row in load for gate in gates)
+    measured = {row_place(row) for row in load}
+    lacking = [
+        f"{WORKLOAD} texts with {clients} concurrent callers were not measured"
+        for clients in CLIENTS
+        if not any(place.workload == WORKLOAD and place.clients == clients for place in measured)
+    ]
+    for row in load:
+        span_s, wanted_s = as_number(row["evidence_span_s"]) or 0.0, as_number(row["min_span_s"]) or 0.0
+        if row["status"] == "interrupted":
+            lacking.append(f"the run at {row_place(row)} was interrupted")
+        elif span_s < wanted_s and row["status"] == "complete":
+            lacking.append(f"the launches at {row_place(row)} span {span_s:.0f} s, under {wanted_s:.0f} s")
+    lacking += [
+        f"{result.gate.label} at {place} is undecided: {result.reason}"
+        for place, result in results
+        if result.status not in ("PASS", "FAIL")
+    ]
+    return Confirmation(
+        results=results,
+        lacking=tuple(lacking),
+        failing=(*_failures(load), *(_over(place, r) for place, r in results if r.status == "FAIL")),
+        longest_tokens=_limit(gates, ((level, row) for row in rows if (level := _tokens(row)) is not None)),
+        highest_qps=_limit(gates, ((level, row) for row in rows if (level := _qps(row)) is not None)),
+    )
+
+
+def _failures(load: Iterable[Mapping[str, Any]]) -> list[str]:
+    return [
+        f"launches failed at {row_place(row)}: {text_of(row['error'], 'no reason known')}"
+        for row in load
+        if row["status"] in ("failed", "timeout") or as_number(row["launches_failed"])
+    ]
+
+
+def _over(place: Place, result: GateResult) -> str:
+    value = "" if result.value is None else f" is {result.value:.3g}"
+    return f"{result.gate.label} at {place}{value}, needed {result.gate.op} {result.gate.bound:g}"
+
+
+def _limit(gates: Sequence[GateConfig], levels: Iterable[tuple[float, Mapping[str, Any]]]) -> Limit:
+    holding, failing = [], []
+    for level, row in levels:
+        answers = {ask(gate, row).status for gate in gates}
+        if "FAIL" in answers:
+            failing.append(level)
+        elif answers == {"PASS"}:
+            holding.append(level)
+    fails = min(failing, default=None)
+    below = [level for level in holding if fails is None or level < fails]
+    return Limit(max(below, default=None), fails)
+
+
+def _tokens(row: Mapping[str, Any]) -> float | None:
+    """The length a row measures, where it is one text of a fixed length and one caller."""
+    place = row_place(row)
+    length = place.workload.removeprefix("tokens_")
+    plain = (place.batch_size, place.clients, place.arrival) == (1, 1, "back_to_back")
+    fixed = length != place.workload and length.isdigit()
+    return float(length) if plain and fixed and row["purpose"] != "soak" else None
+
+
+def _qps(row: Mapping[str, Any]) -> float | None:
+    """The rate a row measures, where it is paced arrivals of confirmation's workload, one caller."""
+    place = row_place(row)
+    paced = (place.workload, place.batch_size, place.clients, place.arrival) == (WORKLOAD, 1, 1, "poisson")
+    return place.offered_qps if paced else None

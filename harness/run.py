@@ -1,0 +1,255 @@
+"""One run while it is measured: what it is, when it is done, and its row."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from harness import texts
+from harness.candidate import Candidate, identity, run_identity
+from harness.config import LAUNCH_METRICS
+from harness.environment import fingerprint
+from harness.gates import GateResult, ask_launches, gate_place
+from harness.record import SCHEMA_VERSION
+from harness.runtimes.base import SessionOptions
+from harness.stats import launches_to_settle
+from harness.summary import evidence_span_s, launch_values, summarise_run
+from harness.workload import Workload
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from harness.artifacts.manifest import Artifact
+    from harness.config import Config, GateConfig
+
+# A run whose first launches all failed is not asked for more.
+HOPELESS_AFTER = 3
+# A run that was measured for several reasons carries the first of these.
+_PURPOSES = ("soak", "confirm", "latency", "search")
+# Keys of `measure` that make another run of it.
+_IDENTITY_WORDS = ("measure.requests=", "measure.warmup_requests=", "measure.cpus=", "measure.replicate=")
+
+
+@dataclass
+class Run:
+    """One run of a sweep while it is measured."""
+
+    config: Config
+    candidate: Candidate
+    workload: Workload
+    run_id: str = ""
+    config_hash: str = ""
+    artifact: Artifact | None = None
+    facts: dict[str, Any] = field(default_factory=dict)
+    launches: list[dict[str, Any]] = field(default_factory=list)
+    stored_launches: int = 0
+    stored_purpose: str | None = None
+    requests_file: str = ""
+    spent_s: list[float] = field(default_factory=list)
+    error: str | None = None
+    stale: bool = False
+
+    @classmethod
+    def planned(cls, config: Config) -> Run:
+        """The run of a plan, before anything is known of it."""
+        return cls(config, Candidate.from_config(config), Workload.from_config(config))
+
+    @property
+    def label(self) -> str:
+        """The candidate and where it is measured."""
+        soak = " soak" if self.soaks else ""
+        return f"{self.candidate.label}{soak}: {self.workload.place}"
+
+    @property
+    def soaks(self) -> bool:
+        """Whether it is one long stretch of requests instead of many launches."""
+        return self.config.measure.purpose == "soak"
+
+    @property
+    def scripted(self) -> bool:
+        """Whether its clock is a script's, so that the machine's state says nothing about it."""
+        return self.candidate.runtime == "fake"
+
+    @property
+    def purpose(self) -> str:
+        """Why it is, or was before, measured."""
+        reasons = (self.config.measure.purpose, self.stored_purpose)
+        return min((reason for reason in reasons if reason), key=_PURPOSES.index)
+
+    def options(self, *, record_placement: bool = False, launch_index: int | None = None) -> SessionOptions:
+        """How its sessions are loaded.
+
+        Where cores are limited and the threads are the runtime's own to choose, it is told to take as many
+        as there are cores: left alone, ONNX Runtime takes one for each core of the machine and pins them.
+        """
+        candidate = self.candidate
+        return SessionOptions(
+            ep_provider=candidate.ep_provider,
+            ep_options=candidate.ep_options,
+            threads=candidate.threads if candidate.threads is not None else self.config.measure.cpus,
+            record_placement=record_placement,
+            script=candidate.script,
+            launch_index=launch_index,
+        )
+
+    def gates(self) -> list[GateConfig]:
+        """The per-launch gates that it is measured until they are settled.
+
+        The must and should gates that read it; where it confirms, the must latency gates, asked here.
+        """
+        gates = [gate for gate in self.config.policy.gates if gate.metric in LAUNCH_METRICS]
+        if self.soaks:
+            return []
+        if self.config.measure.purpose == "latency":
+            return [g for g in gates if g.tier != "nice" and gate_place(g) == self.workload.place]
+        return [gate for gate in gates if gate.tier == "must" and gate.metric == "latency_p95_ms"]
+
+    def ask(self, gate: GateConfig) -> GateResult:
+        """The answer of a per-launch gate as things stand."""
+        return ask_launches(gate, launch_values(gate.metric, self.launches), explain=False)
+
+    def settled(self) -> bool:
+        """Whether every gate is decided."""
+        enough = len(self.launches) >= self.config.measure.min_launches
+        return enough and all(self.ask(gate).status in ("PASS", "FAIL") for gate in self.gates())
+
+    def hopeless(self) -> bool:
+        """Whether there are launches and all of them failed."""
+        failed = [row["status"] != "complete" for row in self.launches]
+        return len(failed) >= HOPELESS_AFTER and all(failed)
+
+    def done(self) -> bool:
+        """Impossible, hopeless, settled (and spread), or at the number asked for or the command's cap."""
+        n, measure = len(self.launches), self.config.measure
+        if self.error is not None or self.hopeless():
+            return True
+        if measure.launches is not None:
+            return n >= measure.launches
+        return (self.settled() and self._spread()) or n - self.stored_launches >= measure.max_launches
+
+    def _spread(self) -> bool:
+        measure = self.config.measure
+        if not measure.spread:
+            return True
+        return (evidence_span_s(self.launches, measure.min_span_s) or 0.0) >= measure.min_span_s
+
+    def wanting(self) -> bool:
+        """Whether something is still to be measured or written: launches, or a row that is behind them."""
+        return self.error is None and (self.stale or not self.done() or not self.facts)
+
+    def launches_left(self) -> int:
+        """How many more launches it will probably take."""
+        n, measure = len(self.launches), self.config.measure
+        if measure.launches is not None:
+            return max(0, measure.launches - n)
+        wanted = [measure.min_launches - n]
+        for gate in self.gates():
+            assert gate.launch_quantile is not None
+            answer = self.ask(gate)
+            more = launches_to_settle(
+                answer.over or 0,
+                n,
+                launch_quantile=gate.launch_quantile,
+                most=n + measure.max_launches,
+            )
+            wanted.append(measure.max_launches if more is None else more)
+        cap = measure.max_launches - (n - self.stored_launches)
+        return max(0, min(cap, max(wanted)))
+
+    def identify(self) -> None:
+        """Set `config_hash`, the identity of everything that matters, once the artifact is known."""
+        measure, environment = self.config.measure, fingerprint()
+        extra: dict[str, Any] = {}
+        if self.soaks:
+            extra["soak_s"] = measure.duration_s
+        if measure.replicate:
+            extra["replicate"] = measure.replicate
+        self.config_hash = run_identity(
+            self.candidate,
+            {**asdict(self.workload), "quality": texts.quality_dataset(), **extra},
+            artifact_sha256=None if self.artifact is None else self.artifact.sha256,
+            requests={"timed": measure.requests, "warmup": measure.warmup_requests},
+            libraries=environment.libraries,
+            machine_id=f"{environment.machine_id}/{self.cores} cores",
+        )
+
+    @property
+    def cores(self) -> int:
+        """Cores that a launch may use."""
+        return self.config.measure.cpus or fingerprint().cores
+
+    def describes(self) -> str:
+        """The identity of what its quality and placement are facts of."""
+        return identity(
+            {
+                "candidate": asdict(self.candidate),
+                "artifact": None if self.artifact is None else self.artifact.sha256,
+                "batch_size": self.workload.batch_size,
+                "cores": self.cores,
+            }
+        )
+
+    def row(self, sweep_id: str, *, status: str | None = None) -> dict[str, Any]:
+        """Its row (`harness.record.RUN_COLUMNS`) as things stand now."""
+        environment, measure = fingerprint(), self.config.measure
+        candidate, artifact, now = self.candidate, self.artifact, datetime.now(UTC)
+        errors = [str(row["error"]) for row in self.launches if row["error"]]
+        columns = asdict(candidate)
+        for name in ("script", "ep_options"):
+            columns.pop(name)
+        return {
+            **columns,
+            **self.facts,
+            **summarise_run(self.launches, min_span_s=measure.min_span_s),
+            **self.workload.place._asdict(),
+            "run_id": self.run_id,
+            "sweep_id": sweep_id,
+            "started_at": min((row["started_at"] for row in self.launches), default=now),
+            "finished_at": now,
+            "schema_version": SCHEMA_VERSION,
+            "harness_version": environment.harness_version,
+            "git_commit": environment.git_commit,
+            "config_hash": self.config_hash,
+            "ep_options": json.dumps(candidate.ep_options, sort_keys=True),
+            "params": artifact.manifest.params if artifact else self.config.model.params,
+            "artifact_sha256": artifact.sha256 if artifact else None,
+            "artifact_bytes": artifact.bytes if artifact else None,
+            "candidate_label": candidate.label,
+            "command": _command(self.config.words),
+            "purpose": self.purpose,
+            "replicate": measure.replicate,
+            "cpus": measure.cpus,
+            "status": status or self._status(),
+            "error": self.error or (errors[0] if errors else None),
+            "settled": self.error is None and self.settled(),
+            "min_span_s": measure.min_span_s,
+            "quality_dataset": texts.quality_dataset(),
+            "parity_bound": self.config.precision.parity_cosine_min,
+            "machine_id": environment.machine_id,
+            "cpu": environment.cpu,
+            "cores": self.cores,
+            "memory_bytes": environment.memory_bytes,
+            "os": environment.os,
+            "python": environment.python,
+            "onnxruntime": environment.onnxruntime,
+            "environment": json.dumps(environment.to_dict(), sort_keys=True),
+        }
+
+    def _status(self) -> str:
+        failed = [row for row in self.launches if row["status"] != "complete"]
+        if not self.done():
+            return "interrupted"
+        if self.error is None and not (self.launches and len(failed) == len(self.launches)):
+            return "complete"
+        return "timeout" if failed and all(row["status"] == "timeout" for row in failed) else "failed"
+
+
+def _command(words: Sequence[str]) -> str:
+    """The command of one run: how long it is measured, and the sweep it came from, are left out."""
+    plain = [word.lstrip("+") for word in words]
+    dropped = ("measure", "experiments=")
+    kept = [word for word in plain if word.startswith(_IDENTITY_WORDS) or not word.startswith(dropped)]
+    return shlex.join(["python", "-m", "harness", *kept])
