@@ -11,7 +11,7 @@ import numpy as np
 from harness import stats
 from harness.decision import candidate_key
 from harness.errors import BadInputError
-from harness.gates import row_place
+from harness.gates import as_number, row_place
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -136,11 +136,16 @@ def _pairs(
                 f"A is {row_place(a[0])}, B is {row_place(b[0])}: different work is not comparable"
             )
         return [(f"{_name(a[0])} → {_name(b[0])}", a[0], b[0])]
-    ours, theirs = ({(candidate_key(run), row_place(run)): run for run in side} for side in (a, b))
+    ours, theirs = ({_same_work(run): run for run in side} for side in (a, b))
     common = sorted(set(ours) & set(theirs))
     if not common:
         raise BadInputError("A and B have no run of the same candidate, workload and batch size in common")
     return [(_name(ours[key]), ours[key], theirs[key]) for key in common]
+
+
+def _same_work(run: dict[str, Any]) -> tuple[Any, ...]:
+    soak, replicate = run["purpose"] == "soak", as_number(run["replicate"]) or 0.0
+    return candidate_key(run), row_place(run), soak, int(run["cores"]), replicate
 
 
 def _name(run: dict[str, Any]) -> str:

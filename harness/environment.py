@@ -109,7 +109,6 @@ def _cpu_name() -> str:
     return platform.processor() or platform.machine()
 
 
-@cache
 def _cpuinfo() -> dict[str, str]:
     """What Linux tells of the first core; empty elsewhere."""
     fields: dict[str, str] = {}

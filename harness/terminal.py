@@ -58,16 +58,15 @@ def print_runs(console: Console, rows: Sequence[dict[str, Any]]) -> None:
     table = _table("runs")
     table.add_column("candidate", overflow="fold", min_width=8)
     table.add_column("workload", overflow="fold")
-    for name in ("batch", "load", "n", "P50 ms", "P95 ms", "interval", "texts/s"):
+    for name in ("batch", "n", "P50 ms", "P95 ms", "interval", "texts/s"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("", no_wrap=True)
     for row in rows:
         failed = f"{row['launches_failed']} failed" if row["launches_failed"] else ""
         table.add_row(
             Text(str(row["candidate_label"])),
-            Text(str(row["workload"])),
+            Text(f"{row['workload']}{_load(row)}"),
             str(row["batch_size"]),
-            _load(row),
             str(row["launches"]),
             _short(row["latency_p50_ms"]),
             _short(row["latency_p95_ms"]),
@@ -197,9 +196,10 @@ def _soak_figures(row: dict[str, Any]) -> list[tuple[str, str, str]]:
 
 
 def _load(row: dict[str, Any]) -> str:
-    """Callers, or the rate of an open loop."""
+    """Callers and the rate of an open loop, where they are not one caller in a closed one."""
     place = row_place(row)
-    return f"{place.clients}" if place.offered_qps is None else f"{place.offered_qps:g}/s"
+    callers = "" if place.clients == 1 else f" ×{place.clients}"
+    return callers if place.offered_qps is None else f"{callers} {place.offered_qps:g}/s"
 
 
 def _share(value: Any) -> str:
