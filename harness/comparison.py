@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
-
-import numpy as np
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from harness import stats
 from harness.decision import candidate_key
@@ -15,6 +14,7 @@ from harness.gates import as_number, row_place
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from datetime import datetime
 
     import pandas as pd
 
@@ -25,7 +25,10 @@ _METRICS = ("p50_ms", "p95_ms")
 
 @dataclass(frozen=True)
 class Comparison:
-    """One latency of one pair of runs; `ratio` and its interval are B over A.
+    """One latency of one pair of runs.
+
+    `ratio` and its interval are B over A: Hodges-Lehmann's, the median of all ratios between launches (or
+    within rounds), which always lies in its interval as the ratio of the two medians need not.
 
     `paired`: both were measured in the same rounds of one sweep, and the interval rests on the ratios
     within rounds, which the machine's drift does not reach.
@@ -42,11 +45,16 @@ class Comparison:
     reason: str
     paired: bool = False
 
+    @property
+    def slower(self) -> bool:
+        """Whether B is slower, by the interval: the medians may say otherwise."""
+        return self.change == "changed" and (self.low or 0.0) > 1.0
+
 
 def compare_runs(
     a: Sequence[dict[str, Any]],
     b: Sequence[dict[str, Any]],
-    launches: pd.DataFrame,
+    launches: tuple[pd.DataFrame, pd.DataFrame],
     *,
     threshold: float = 0.05,
     alpha: float = stats.ALPHA,
@@ -57,7 +65,7 @@ def compare_runs(
     Args:
         a: rows of runs; likewise `b`.
         b: as `a`.
-        launches: rows of all their launches.
+        launches: rows of all launches of A, and of B. The same run measured in two places has one id.
         threshold: a ratio in [1 / (1 + threshold), 1 + threshold] is no change.
         alpha: error rate over all comparisons together (Bonferroni).
         across_machines: compare runs of different machines all the same.
@@ -70,33 +78,35 @@ def compare_runs(
     found = []
     for label, first, second in pairs:
         for metric in _METRICS:
-            sides = [_launches(launches, run, metric) for run in (first, second)]
-            found.append(_compared(label, metric, *sides, threshold=threshold, alpha=level))
+            ours, theirs = (_launches(*side, metric) for side in zip(launches, (first, second), strict=True))
+            found.append(_compared(label, metric, ours, theirs, threshold=threshold, alpha=level))
     return found
 
 
-# A launch: the sweep and round it was measured in, and its value in ms.
-Launch = tuple[tuple[str, int], float]
+class Launch(NamedTuple):
+    """A launch: the sweep and round it was measured in, when, and its value in ms."""
+
+    round: tuple[str, int]
+    started_at: datetime
+    ms: float
 
 
 def _compared(
     label: str, metric: str, a: list[Launch], b: list[Launch], *, threshold: float, alpha: float
 ) -> Comparison:
-    values_a, values_b = ([value for _, value in side] for side in (a, b))
+    values_a, values_b = ([launch.ms for launch in side] for side in (a, b))
     if not a or not b or not all(map(math.isfinite, (*values_a, *values_b))):
         reason = "launches failed or are missing"
         return Comparison(label, metric, None, None, None, None, None, "inconclusive", reason)
     a_ms, b_ms = (stats.nearest_rank(values, 0.5) for values in (values_a, values_b))
-    rounds_a, rounds_b = dict(a), dict(b)
-    together = sorted(rounds_a.keys() & rounds_b.keys())
-    within = [math.log(rounds_b[key] / rounds_a[key]) for key in together]
+    within = [math.log(second.ms / first.ms) for first, second in _rounds(a, b)]
     low, high = stats.paired_shift_interval(within, alpha=alpha)
     if paired := low is not None and high is not None:
-        ratio = math.exp(float(np.median(within)))
+        ratio = math.exp(stats.paired_shift_centre(within))
     else:
-        logs = ([math.log(value) for value in values] for values in (values_a, values_b))
+        logs = [[math.log(value) for value in values] for values in (values_a, values_b)]
         low, high = stats.shift_interval(*logs, alpha=alpha)
-        ratio = b_ms / a_ms
+        ratio = math.exp(stats.shift_centre(*logs))
     if low is None or high is None:
         reason = f"{len(a)} and {len(b)} launches are too few for an interval"
         return Comparison(label, metric, a_ms, b_ms, ratio, None, None, "inconclusive", reason)
@@ -111,13 +121,25 @@ def _compared(
     )
 
 
+def _rounds(a: list[Launch], b: list[Launch]) -> list[tuple[Launch, Launch]]:
+    """The launches of A and B of the same rounds; none where the rounds were not one after another.
+
+    A sweep's id tells what was measured, not when: measured twice, it has the same rounds twice.
+    """
+    rounds_a, rounds_b = ({launch.round: launch for launch in side} for side in (a, b))
+    pairs = [(rounds_a[key], rounds_b[key]) for key in rounds_a.keys() & rounds_b.keys()]
+    spans = sorted(sorted(launch.started_at for launch in pair) for pair in pairs)
+    interleaved = all(earlier[1] <= later[0] for earlier, later in pairwise(spans))
+    return sorted(pairs) if interleaved else []
+
+
 def _launches(launches: pd.DataFrame, run: dict[str, Any], metric: str) -> list[Launch]:
     mine = launches[launches["run_id"] == run["run_id"]]
     complete = mine["status"] == "complete"
-    columns = (mine["sweep_id"], mine["round"], mine[metric], complete)
+    columns = (mine["sweep_id"], mine["round"], mine["started_at"], mine[metric], complete)
     return [
-        ((str(sweep), int(number)), float(v) if ok else math.inf)
-        for sweep, number, v, ok in zip(*columns, strict=True)
+        Launch((str(sweep), int(number)), started_at, float(v) if ok else math.inf)
+        for sweep, number, started_at, v, ok in zip(*columns, strict=True)
     ]
 
 
@@ -135,6 +157,8 @@ def _pairs(
             raise BadInputError(
                 f"A is {row_place(a[0])}, B is {row_place(b[0])}: different work is not comparable"
             )
+        if (a[0]["purpose"] == "soak") != (b[0]["purpose"] == "soak"):
+            raise BadInputError("one of A and B is a soak run: its blocks are not comparable with launches")
         return [(f"{_name(a[0])} → {_name(b[0])}", a[0], b[0])]
     ours, theirs = ({_same_work(run): run for run in side} for side in (a, b))
     common = sorted(set(ours) & set(theirs))

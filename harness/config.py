@@ -313,13 +313,14 @@ def _misfits(
             f"workload.tokens={workload.tokens}: {model.name} reads {model.max_length} tokens at most; "
             "choose a shorter workload"
         )
-    if measure and workload and workload.rate is not None:
-        lasts_s = measure.requests / workload.rate
-        if lasts_s > measure.launch_timeout_s:
-            problems.append(
-                f"workload.rate={workload.rate:g}: {measure.requests} requests take {lasts_s:.0f} s, over "
-                f"measure.launch_timeout_s={measure.launch_timeout_s:g}; raise that"
-            )
+    for key, paced in (("workload.rate", workload), ("measure.rate", measure)):
+        if measure and paced and paced.rate is not None:
+            lasts_s = measure.requests / paced.rate
+            if lasts_s > measure.launch_timeout_s:
+                problems.append(
+                    f"{key}={paced.rate:g}: {measure.requests} requests take {lasts_s:.0f} s, over "
+                    f"measure.launch_timeout_s={measure.launch_timeout_s:g}; raise that"
+                )
     if measure and workload and measure.purpose == "soak" and (workload.clients, workload.rate) != (1, None):
         problems.append("measure=soak serves one caller back to back; leave workload.clients and arrival out")
     if measure:

@@ -8,7 +8,7 @@ from harness.compose import conf_dir
 from harness.config import Config, WorkloadConfig, yaml_of
 from harness.confirmation import LENGTHS, RATES, WORKLOAD, confirmation_of
 from harness.errors import BadInputError
-from harness.gates import gate_place, place_words
+from harness.gates import gate_place, place_words, row_place
 from harness.launch import run_worker
 from harness.measure.disturbance import Observer
 from harness.sweep import Sweep, measure_in
@@ -19,6 +19,13 @@ if TYPE_CHECKING:
 
     from harness.progress import Progress
     from harness.store import Store
+
+
+# Rates under this share of what one caller can be served are not searched: nothing queues there.
+_LEAST_LOAD = 0.1
+# Launches of a probe beyond the fewest that can pass: a level so near the limit that they do not settle it
+# is told as undecided.
+_PROBE_SPARE_LAUNCHES = 7
 
 
 def confirm(
@@ -61,37 +68,37 @@ def confirm(
     rows = measure_in(sweep, plans, strict=True)
 
     def probe(place: Place) -> bool:
-        (row,) = measure_in(sweep, [_at(config, place, "search", spread=False)], strict=True)
-        rows.append(row)
+        row = next((row for row in rows if row_place(row) == place), None)
+        if row is None:
+            (row,) = measure_in(sweep, [_at(config, place, "search")], strict=True)
+            rows.append(row)
         found = confirmation_of([row], config.policy)
         return found.longest_tokens.holds is not None or found.highest_qps.holds is not None
 
     lengths = [tokens for tokens in LENGTHS if tokens <= config.model.max_length]
-    _highest([Place(f"tokens_{tokens}", 1) for tokens in lengths], probe, start=len(lengths) // 2)
+    _highest([Place(f"tokens_{tokens}", 1) for tokens in lengths], probe)
     alone = next(row for row in rows if row["workload"] == WORKLOAD and row["clients"] == 1)
-    # One caller at full tilt serves so many requests a second; queues grow well before that.
+    # One caller at full tilt serves so many requests a second; a queue holds the budget up to some of that.
     capacity_qps = alone["throughput_texts_per_s"] or 0.0
-    longest_s = config.measure.launch_timeout_s / 2
-    rates = [rate for rate in RATES if rate < capacity_qps and config.measure.requests / rate < longest_s]
-    half = sum(rate <= capacity_qps / 2 for rate in rates)
-    _highest([Place(WORKLOAD, 1, 1, "poisson", float(rate)) for rate in rates], probe, start=half - 1)
+    slowest_qps = max(_LEAST_LOAD * capacity_qps, 2 * asked.requests / asked.launch_timeout_s)
+    rates = [float(rate) for rate in RATES if slowest_qps <= rate < capacity_qps]
+    _highest([Place(WORKLOAD, 1, 1, "poisson", rate) for rate in rates], probe)
     distinct = {row["run_id"]: row for row in rows}
     return list(distinct.values())
 
 
-def _highest(levels: Sequence[Place], probe: Callable[[Place], bool], *, start: int) -> None:
+def _highest(levels: Sequence[Place], probe: Callable[[Place], bool]) -> None:
     """Probe levels, rising, until the highest that holds stands right below the lowest that does not."""
-    low, high, middle = -1, len(levels), max(0, start)
+    low, high = -1, len(levels)
     while high - low > 1:
-        middle = min(max(middle, low + 1), high - 1)
+        middle = (low + high) // 2
         if probe(levels[middle]):
             low = middle
         else:
             high = middle
-        middle = (low + high) // 2
 
 
-def _at(config: Config, place: Place, purpose: str, *, spread: bool = True) -> Config:
+def _at(config: Config, place: Place, purpose: str) -> Config:
     """The plan that measures the same candidate at another place."""
     words = place_words(place)
     raw = yaml_of(conf_dir() / "workload" / f"{words['workload']}.yaml")
@@ -99,12 +106,16 @@ def _at(config: Config, place: Place, purpose: str, *, spread: bool = True) -> C
     raw |= {"rate": place.offered_qps}
     if "workload.tokens" in words:
         raw["tokens"] = int(words["workload.tokens"])
+    changes: dict[str, Any] = {"purpose": purpose, "spread": purpose != "search"}
+    if purpose == "search":
+        needed = max(gate.launches_to_pass for gate in config.policy.gates)
+        changes["max_launches"] = min(needed + _PROBE_SPARE_LAUNCHES, config.measure.max_launches)
     kept = [word for word in config.words if not word.startswith(("workload", "batch_size="))]
     return config.model_copy(
         update={
             "workload": WorkloadConfig.model_validate(raw),
             "batch_size": place.batch_size,
             "words": [*kept, *(f"{name}={value}" for name, value in words.items())],
-            "measure": config.measure.model_copy(update={"purpose": purpose, "spread": spread}),
+            "measure": config.measure.model_copy(update=changes),
         }
     )

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from harness.gates import GateResult, as_number, ask, row_place, text_of
+from harness.gates import GateResult, as_number, ask, row_place
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -27,12 +27,14 @@ RATES = (1, 2, 3, 5, 7, 10, 15, 20, 30, 50, 70, 100, 150, 200, 300, 500, 700, 10
 
 @dataclass(frozen=True)
 class Limit:
-    """Where the budget ends: the highest level measured that holds, and the lowest above it that does not.
+    """Where the budget ends, among the levels measured; None where there is no such level.
 
-    Each end is a gate's own answer, at 95 %; None where no level was found on that side.
+    `holds` is the highest that passes, below all that fail; `fails` the lowest that fails; `undecided` the
+    lowest between them that its launches did not settle. Each is a gate's own answer, at 95 %.
     """
 
     holds: float | None = None
+    undecided: float | None = None
     fails: float | None = None
 
 
@@ -58,15 +60,17 @@ class Confirmation:
     def limits(self) -> tuple[str, ...]:
         """How far the budget reaches, in words."""
         found = []
-        for limit, what, unit in (
-            (self.longest_tokens, "texts of up to", "tokens, one caller"),
-            (self.highest_qps, f"Poisson arrivals of {WORKLOAD} texts, up to", "requests/s"),
+        for limit, what, unit, every in (
+            (self.longest_tokens, "texts of up to", "tokens, one caller", "any length"),
+            (self.highest_qps, f"{WORKLOAD} texts arriving at random, up to", "requests/s", "any rate"),
         ):
+            told = [f"{limit.undecided:g} is undecided"] if limit.undecided is not None else []
+            told += [f"{limit.fails:g} is too much"] if limit.fails is not None else []
             if limit.holds is not None:
-                beyond = "" if limit.fails is None else f" ({limit.fails:g} is too much)"
+                beyond = f" ({', '.join(told)})" if told else ""
                 found.append(f"within the budget: {what} {limit.holds:g} {unit}{beyond}")
-            elif limit.fails is not None:
-                found.append(f"not within the budget: {what} {limit.fails:g} {unit}")
+            elif told:
+                found.append(f"not shown to be within the budget at {every} measured ({', '.join(told)})")
         return tuple(found)
 
 
@@ -92,21 +96,18 @@ def confirmation_of(rows: Sequence[Mapping[str, Any]], policy: PolicyConfig) -> 
         for place, result in results
         if result.status not in ("PASS", "FAIL")
     ]
+    lacking += [
+        f"{result.gate.label} at {place} rests on launches that were disturbed; measure on a quiet machine"
+        for place, result in results
+        if result.rests_on_noise
+    ]
     return Confirmation(
         results=results,
         lacking=tuple(lacking),
-        failing=(*_failures(load), *(_over(place, r) for place, r in results if r.status == "FAIL")),
+        failing=tuple(_over(place, r) for place, r in results if r.status == "FAIL"),
         longest_tokens=_limit(gates, ((level, row) for row in rows if (level := _tokens(row)) is not None)),
         highest_qps=_limit(gates, ((level, row) for row in rows if (level := _qps(row)) is not None)),
     )
-
-
-def _failures(load: Iterable[Mapping[str, Any]]) -> list[str]:
-    return [
-        f"launches failed at {row_place(row)}: {text_of(row['error'], 'no reason known')}"
-        for row in load
-        if row["status"] in ("failed", "timeout") or as_number(row["launches_failed"])
-    ]
 
 
 def _over(place: Place, result: GateResult) -> str:
@@ -115,16 +116,19 @@ def _over(place: Place, result: GateResult) -> str:
 
 
 def _limit(gates: Sequence[GateConfig], levels: Iterable[tuple[float, Mapping[str, Any]]]) -> Limit:
-    holding, failing = [], []
+    holding, failing, undecided = [], [], []
     for level, row in levels:
         answers = {ask(gate, row).status for gate in gates}
         if "FAIL" in answers:
             failing.append(level)
         elif answers == {"PASS"}:
             holding.append(level)
+        else:
+            undecided.append(level)
     fails = min(failing, default=None)
-    below = [level for level in holding if fails is None or level < fails]
-    return Limit(max(below, default=None), fails)
+    holds = max((level for level in holding if fails is None or level < fails), default=None)
+    between = [level for level in undecided if (holds or 0) < level and (fails is None or level < fails)]
+    return Limit(holds, min(between, default=None), fails)
 
 
 def _tokens(row: Mapping[str, Any]) -> float | None:

@@ -46,8 +46,10 @@ OVERHEAD_SHARE_MAX = 0.01
 # What every row has, whatever could not be measured.
 _NEVER_NULL = (
     "run_id", "config_hash", "machine_id", "started_at", "model", "candidate_label", "weights", "runtime",
-    "ep", "workload", "batch_size", "clients", "arrival",
+    "ep", "workload", "batch_size", "clients", "arrival", "launches",
 )  # fmt: skip
+# Words that say where a run is measured begin so.
+_PLACE_WORDS = ("workload", "batch_size")
 _QUALITY_SCALE = ("separation", "similar_mean", "dissimilar_mean")
 
 
@@ -80,7 +82,7 @@ def decide(runs: pd.DataFrame, policy: str | PolicyConfig = "default") -> Decisi
     )
     best = candidates[0]
     chosen = best if best.verdict in ("GO", "CONDITIONAL_GO") else None
-    steps = [] if chosen is not None and _confirmed(chosen) else [NEXT_STEPS[best.verdict]]
+    steps = [] if best.verdict == "GO" and _confirmed(best) else [NEXT_STEPS[best.verdict]]
     if chosen is not None and not _confirmed(chosen):
         steps.append(f"`{chosen.confirm}` (with measure.rate= and measure.cpus= as in production)")
     wanted = [c for c in candidates if c is chosen or c.verdict == best.verdict == "INCONCLUSIVE"]
@@ -100,18 +102,26 @@ def decide(runs: pd.DataFrame, policy: str | PolicyConfig = "default") -> Decisi
 
 
 def command_for(row: Mapping[str, Any], **changes: Any) -> str:
-    """The command that measures a run's candidate, with some keys changed."""
+    """The command that measures a run's candidate, with some keys changed; `workload` names a whole place."""
     if command := text_of(row["command"], ""):
         words = dict(word.partition("=")[::2] for word in shlex.split(command)[3:])
     else:
-        words = {name: str(row[name]) for name in ("model", "precision", "runtime", "ep", "workload")}
-        words["batch_size"] = str(row["batch_size"])
+        words = {name: str(row[name]) for name in ("model", "precision", "runtime", "ep")}
+        words |= place_words(row_place(row))
         if (threads := _plain(row["threads"])) is not None:
             words["threads"] = str(threads)
+    if "workload" in changes:  # nothing of where the row stands
+        words = {name: value for name, value in words.items() if not name.startswith(_PLACE_WORDS)}
     words |= {name: str(value) for name, value in changes.items()}
     defaults = {"precision": "fp32", "runtime": "onnxruntime", "workload": "default", "batch_size": "1"}
     shown = [f"{name}={value}" for name, value in words.items() if defaults.get(name) != value]
     return shlex.join(["python", "-m", "harness", *shown])
+
+
+def _again(row: Row, **changes: Any) -> str:
+    """The command that measures a run itself again, or goes on with it."""
+    soak = {"measure": "soak"} if row["purpose"] == "soak" else {}
+    return command_for(row, **soak, **changes)
 
 
 def candidate_key(row: Mapping[str, Any]) -> str:
@@ -171,7 +181,8 @@ def _judge(rows: list[Row], policy: PolicyConfig) -> CandidateVerdict:
     load = confirmation_of(current, policy)
     confirmation = load if load.results else None
     newest = _newest_first(current)[0]
-    blocks, unknowns = _guards(read, policy)
+    under_load = [row for row in current if row["purpose"] == "confirm" and row not in read]
+    blocks, unknowns = _guards([*read, *under_load], policy)
     musts = [r for r in results if r.gate.tier == "must"]
     targets = [r for r in results if r.gate.tier == "should" and r.gate.metric == "latency_p95_ms"]
 
@@ -195,7 +206,7 @@ def _judge(rows: list[Row], policy: PolicyConfig) -> CandidateVerdict:
     if confirmation and confirmation.failing and verdict in ("GO", "CONDITIONAL_GO"):
         reasons += [f"not under production's load: {line}" for line in confirmation.failing]
     notes += [
-        f"the run at {row_place(row)} was interrupted: {command_for(row)} goes on"
+        f"the run at {row_place(row)} was interrupted: {_again(row)} goes on"
         for row in read
         if row["status"] == "interrupted"
     ]
@@ -204,6 +215,11 @@ def _judge(rows: list[Row], policy: PolicyConfig) -> CandidateVerdict:
     latency = next((gate for gate in policy.gates if gate.metric == "latency_p95_ms"), None)
     main = None if latency is None else _run_for(latency, current)
     notes += [] if main is None else _noise(main)
+    notes += [
+        f"without the launches that were disturbed {r.gate.label} ({r.gate.tier}) would be undecided: too few"
+        for r in results
+        if (r.status, r.undisturbed) == ("PASS", "UNDECIDED") and r.gate.tier != "nice"
+    ]
     return CandidateVerdict(
         label=str(newest["candidate_label"]),
         verdict=verdict,
@@ -280,7 +296,7 @@ def _guards(rows: list[Row], policy: PolicyConfig) -> tuple[list[str], list[str]
         where = row_place(row)
         if row["status"] in ("failed", "timeout"):
             blocks.append(f"the run failed at {where}: {text_of(row['error'], 'no reason known')}; anew: "
-                          f"{command_for(row, **{'measure.force': 'true'})}")  # fmt: skip
+                          f"{_again(row, **{'measure.force': 'true'})}")  # fmt: skip
             continue
         if row["weights"] != "trained":
             unknowns.append(f"weights are {row['weights']}: quality means nothing")
@@ -297,7 +313,7 @@ def _guards(rows: list[Row], policy: PolicyConfig) -> tuple[list[str], list[str]
         elif failed:
             error = text_of(row["error"], "no reason known")
             blocks.append(f"{failed:.0f} of {row['launches']} launches failed at {where} ({error}); anew: "
-                          f"{command_for(row, **{'measure.force': 'true'})}")  # fmt: skip
+                          f"{_again(row, **{'measure.force': 'true'})}")  # fmt: skip
         share = as_number(row["ep_node_share"])
         if share is None:
             unknowns.append(f"where the nodes ran is unknown at {where}")
@@ -363,7 +379,7 @@ def _missing(results: tuple[GateResult, ...], current: list[Row], newest: Row) -
             continue  # the interval of a fixed set of texts: no command narrows it
         at: dict[str, Any] = dict(place_words(gate_place(gate)))
         if gate.metric in SOAK_METRICS:
-            at = {"measure": "soak"}
+            at = {"measure": "soak"} if row else {"workload": "default", "batch_size": 1, "measure": "soak"}
         if result.n is not None and result.over is not None and gate.launch_quantile is not None:
             more = launches_to_settle(result.over, result.n, launch_quantile=gate.launch_quantile)
             at |= {} if more is None else {"measure.launches": result.n + more}
@@ -372,7 +388,8 @@ def _missing(results: tuple[GateResult, ...], current: list[Row], newest: Row) -
 
 
 def _provisional(rows: list[Row]) -> tuple[str, ...]:
-    spans = [(as_number(row["evidence_span_s"]), as_number(row["min_span_s"]), row) for row in rows]
+    several = [row for row in rows if row["purpose"] != "soak"]  # a soak run is one launch by design
+    spans = [(as_number(row["evidence_span_s"]), as_number(row["min_span_s"]), row) for row in several]
     short = [(span or 0.0, wanted, row) for span, wanted, row in spans if (span or 0.0) < (wanted or 0)]
     if not short:
         return ()
@@ -390,7 +407,7 @@ def _depends_on_noise(results: tuple[GateResult, ...]) -> tuple[str, ...]:
         f"provisional: {r.gate.tier} gate {r.gate.label}, {r.status.lower()}, would be "
         f"{r.undisturbed.lower()} without the launches that were disturbed; measure on a quiet machine"
         for r in results
-        if r.undisturbed is not None and r.undisturbed != r.status and r.gate.tier != "nice"
+        if r.rests_on_noise and r.undisturbed is not None and r.gate.tier != "nice"
     )
 
 
@@ -406,16 +423,16 @@ _REMEDIES = {
 def _noise(row: Row) -> list[str]:
     """How far noise limits what can be concluded, and what to do about it: one line, two where it helps."""
     notes = []
-    share, n = as_number(row["noise"]), int(row["launches"])
+    listed = row["launch_disturbed"]
+    known = [flag for flag in listed if flag is not None] if hasattr(listed, "__len__") else []
     low, high = as_number(row["latency_p95_low_ms"]), as_number(row["latency_p95_high_ms"])
-    if share is not None:
+    if known:
         seen = ""
         if low and high:
             seen = f"; P95 is known to {low:.3g}-{high:.3g} ms, so a change under {high / low - 1:.0%} "
             seen += "cannot be seen"
         what = text_of(row["disturbance"], "")
-        count = f"{share * n:.0f}" if share else "none"
-        flagged = f"{count} of {n} launches disturbed{f' ({what})' if what else ''}"
+        flagged = f"{sum(known) or 'none'} of {len(known)} launches disturbed{f' ({what})' if what else ''}"
         helps = [remedy for name, remedy in _REMEDIES.items() if name in what]
         notes.append(f"noise: {flagged}{seen}{'; ' if helps else ''}{', '.join(helps)}")
     overhead = as_number(row["loop_overhead_share"])

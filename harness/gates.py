@@ -57,6 +57,15 @@ class GateResult:
     undisturbed: GateStatus | None = None
 
     @property
+    def rests_on_noise(self) -> bool:
+        """Whether the answer would be another one without the launches that were disturbed.
+
+        A pass that only has too few launches without them does not count: disturbance makes slow.
+        """
+        fewer = self.status == "PASS" and self.undisturbed == "UNDECIDED"
+        return self.undisturbed is not None and self.undisturbed != self.status and not fewer
+
+    @property
     def distance(self) -> float | None:
         """How far the value is on the right side of the bound; negative is the wrong side."""
         if self.value is None:
@@ -168,6 +177,13 @@ def gate_place(gate: GateConfig) -> Place:
     """Where a gate reads."""
     at = gate.at
     return Place(at.workload, at.batch_size, at.clients, at.arrival, at.rate)
+
+
+def gate_at(gate: GateConfig, place: Place) -> GateConfig:
+    """The same gate, read at another place."""
+    names = ("workload", "batch_size", "clients", "arrival", "rate")
+    at = dict(zip(names, place, strict=True))
+    return gate.model_copy(update={"at": gate.at.model_copy(update=at)})
 
 
 def row_place(row: Mapping[str, Any]) -> Place:

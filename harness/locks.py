@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 
+# Whoever waits wakes no more often, so as not to disturb whoever measures.
+_POLL_S = 1.0
+
+
 @contextmanager
 def hold(path: Path, on_wait: Callable[[str], None]) -> Iterator[None]:
     """Hold the lock at `path`; while somebody else does, wait, after one call of `on_wait`.
@@ -31,7 +35,7 @@ def hold(path: Path, on_wait: Callable[[str], None]) -> Iterator[None]:
         lock.acquire(timeout=0)
     except Timeout:
         on_wait(_holder(note))
-        lock.acquire()
+        lock.acquire(poll_interval=_POLL_S)
     try:
         with suppress(OSError):  # a courtesy; another user's note may be in the way
             _sign(note)

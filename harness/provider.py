@@ -68,11 +68,7 @@ class EmbeddingProvider:
         folder = Path(path_or_model).expanduser()
         if (folder / "manifest.json").is_file():
             artifact = read_artifact(folder)
-            problems = problems_of(artifact)
-            name = folder.resolve().name
-            if len(name) == len(artifact.sha256) and name != artifact.sha256:  # still under its own name
-                problems.append(f"manifest.json: sha256 {artifact.sha256[:12]}…, expected {name[:12]}…")
-            if problems:
+            if problems := problems_of(artifact):
                 raise ArtifactError(f"{folder} is damaged: {'; '.join(problems)}; copy or build it again")
         elif folder.is_dir() or len(folder.parts) > 1:
             raise BadInputError(f"{path_or_model}: no artifact there (no manifest.json)")

@@ -30,7 +30,10 @@ HOPELESS_AFTER = 3
 # A run that was measured for several reasons carries the first of these.
 _PURPOSES = ("soak", "confirm", "latency", "search")
 # Keys of `measure` that make another run of it.
-_IDENTITY_WORDS = ("measure.requests=", "measure.warmup_requests=", "measure.cpus=", "measure.replicate=")
+_IDENTITY_WORDS = (
+    "measure.requests=", "measure.warmup_requests=", "measure.cpus=", "measure.replicate=",
+    "measure.duration_s=",
+)  # fmt: skip
 
 
 @dataclass
@@ -167,6 +170,8 @@ class Run:
             extra["soak_s"] = measure.duration_s
         if measure.replicate:
             extra["replicate"] = measure.replicate
+        if measure.cpus is not None:  # as many as there are is a limit too: it sets the threads
+            extra["cpus"] = measure.cpus
         self.config_hash = run_identity(
             self.candidate,
             {**asdict(self.workload), "quality": texts.quality_dataset(), **extra},

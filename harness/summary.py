@@ -128,14 +128,14 @@ def summarise_run(launches: Sequence[Mapping[str, Any]], *, min_span_s: float) -
 def _soak_columns(served: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """What a soak run's launch says about growth and drift; the last one, where there are several.
 
-    The first third of its blocks is settling in, fixed in advance, and left out.
+    The first third of its blocks is settling in, fixed in advance, and left out: growth counts from its end.
     """
     row = next((row for row in reversed(served) if row.get("block_requests")), None)
     if row is None:
         return {}
     third = len(row["block_requests"]) // 3
-    rss, handles = row["block_rss_bytes"][third:], row["block_handles"][third:]
-    requests = row["block_requests"][third + 1 :]
+    rss, handles = row["block_rss_bytes"][third - 1 :], row["block_handles"][third - 1 :]
+    requests = row["block_requests"][third:]
     growth = stats.mean_step_interval(rss, requests)
     middle, last = row["block_p50_ms"][third : 2 * third], row["block_p50_ms"][2 * third :]
     logs = [[math.log(ms) for ms in part] for part in (middle, last)]

@@ -12,6 +12,7 @@ import tempfile
 import time
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -67,7 +68,8 @@ class Sweep:
     """What the launches of one command share.
 
     `worker` runs a task in a fresh process; tests script it. `described` keeps quality and placement by
-    what they are facts of (`Run.describes`), so that they are found once for all runs that share them.
+    what they are facts of (`Run.describes`), so that they are found once for all runs that share them;
+    `seen` holds the launches that tell what the machine can do.
     """
 
     store: Store
@@ -75,6 +77,11 @@ class Sweep:
     worker: Callable[..., dict[str, Any]] = run_worker
     observer: Observer = field(default_factory=lambda: Observer(0.0))
     described: dict[str, dict[str, Any]] = field(default_factory=dict)
+    seen: list[dict[str, Any]] = field(default_factory=list)
+
+    def reference(self) -> float | None:
+        """What the machine can do, in GFLOP/s, as far as was seen."""
+        return reference_gflops(self.seen)
 
 
 def measure(
@@ -191,8 +198,9 @@ def _resume(run: Run, store: Store) -> None:
         run.run_id = identity({"config": run.config_hash, "attempt": attempt})[:16]
     run.launches = store.launches_of(run.run_id)
     run.stored_launches = len(run.launches)
-    if stored is not None and run.launches:
+    if stored is not None and stored["tokens_mean"] is not None:
         run.facts = {name: stored[name] for name in _FACTS}
+    if stored is not None and run.launches:
         run.stored_purpose = stored["purpose"]
         run.stale = (
             stored["launches"] != len(run.launches)
@@ -256,16 +264,23 @@ def _quality(run: Run, folder: Path, sweep: Sweep) -> dict[str, Any]:
 def _rounds(runs: Sequence[Run], sweep_id: str, sweep: Sweep) -> None:
     """Rounds of one launch a run, in seeded random order, until every run is done."""
     seed = runs[0].config.measure.seed
+    sweep.seen += [row for run in runs for row in run.launches]
     number = max((int(row["round"]) + 1 for run in runs for row in run.launches), default=0)
     what = f"measuring {len(runs)} runs, interleaved" if len(runs) > 1 else "measuring"
+    if runs[0].config.measure.purpose == "search":
+        what = f"probing {runs[0].workload.place}"
     while active := [run for run in runs if not run.done()]:
         began = time.monotonic()
         for index in np.random.default_rng([seed, number]).permutation(len(active)):
             run = active[index]
             detail = f": {run.label}, launch {len(run.launches) + 1}"
             sweep.progress.tell(what, _left_s(runs), detail)
-            run.launches.append(_launch(run, runs, number, sweep_id, sweep))
-            flag(run.launches, _reference(runs))
+            on_wait = partial(
+                sweep.progress.tell, what, _left_s(runs), f"{detail}: waiting, the machine is in use"
+            )
+            run.launches.append(_launch(run, sweep.reference(), number, sweep_id, sweep, on_wait))
+            sweep.seen.append(run.launches[-1])
+            flag(run.launches, sweep.reference())
             sweep.store.write_launches(run.run_id, run.launches)
             sweep.store.write_run(run.row(sweep_id))
         number += 1
@@ -274,13 +289,9 @@ def _rounds(runs: Sequence[Run], sweep_id: str, sweep: Sweep) -> None:
             sweep.progress.tell(what, _left_s(runs), ": idle, to spread the evidence")
             _sleep(idle_s, sweep.progress)
     for run in runs:  # what the machine can do may have shown only after a launch of the first ones
-        if flag(run.launches, _reference(runs)):
+        if flag(run.launches, sweep.reference()):
             sweep.store.write_launches(run.run_id, run.launches)
             sweep.store.write_run(run.row(sweep_id))
-
-
-def _reference(runs: Sequence[Run]) -> float | None:
-    return reference_gflops(row for run in runs for row in run.launches)
 
 
 def _gap_s(run: Run) -> float:
@@ -288,16 +299,18 @@ def _gap_s(run: Run) -> float:
     return measure.min_span_s / _SPREAD_GAPS if measure.spread else 0.0
 
 
-def _launch(run: Run, runs: Sequence[Run], number: int, sweep_id: str, sweep: Sweep) -> dict[str, Any]:
+def _launch(
+    run: Run,
+    reference: float | None,
+    number: int,
+    sweep_id: str,
+    sweep: Sweep,
+    on_wait: Callable[[], None],
+) -> dict[str, Any]:
     """Measure one launch; returns its row."""
     assert run.artifact is not None
-    measure, index, progress = run.config.measure, len(run.launches), sweep.progress
+    measure, index = run.config.measure, len(run.launches)
     loosest_ms = max((g.bound for g in run.gates() if g.metric == "latency_p95_ms"), default=None)
-    reference = _reference(runs)
-
-    def on_wait() -> None:
-        progress.tell("waiting for a quiet machine: something else is using it")
-
     watch = None if run.scripted else sweep.observer.watch(reference, on_wait)
     started, began = datetime.now(UTC), time.monotonic()
     answer = sweep.worker(
@@ -314,7 +327,7 @@ def _launch(run: Run, runs: Sequence[Run], number: int, sweep_id: str, sweep: Sw
             cpus=measure.cpus,
         ),
         timeout_s=measure.launch_timeout_s + (measure.duration_s if run.soaks else 0.0),
-        on_tick=progress.tick,
+        on_tick=sweep.progress.tick,
     )
     run.spent_s.append(time.monotonic() - began)
     conditions = Conditions() if watch is None else sweep.observer.conclude(watch, reference)

@@ -115,7 +115,7 @@ def print_comparisons(console: Console, comparisons: Sequence[Comparison]) -> No
             "" if c.low is None else f"{c.low:.3f}–{c.high:.3f}",
             Text(
                 c.change + (", paired" if c.paired else ""),
-                style={"changed": "bold red" if (c.ratio or 0) > 1 else "bold green"}.get(c.change, ""),
+                style={"changed": "bold red" if c.slower else "bold green"}.get(c.change, ""),
             ),
         )
     console.print(table)

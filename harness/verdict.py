@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from harness.errors import ExitCode
+from harness.gates import gate_at
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -194,7 +195,7 @@ def _confirmation_record(confirmation: Confirmation | None) -> dict[str, Any] | 
         "failing": list(confirmation.failing),
         "longest_tokens": asdict(confirmation.longest_tokens),
         "highest_qps": asdict(confirmation.highest_qps),
-        "gates": [{**_gate_record(r), "at": place._asdict()} for place, r in confirmation.results],
+        "gates": [_gate_record(replace(r, gate=gate_at(r.gate, place))) for place, r in confirmation.results],
     }
 
 

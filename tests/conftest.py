@@ -105,6 +105,7 @@ GOOD_RUN: dict[str, Any] = {
     "ep_options": "{}", "threads": None, "pooling": "mean", "dim": 384, "params": 1,
     "artifact_sha256": "a" * 64, "artifact_bytes": 1, "candidate_label": "minilm fp32 cpu",
     "workload": "default", "batch_size": 1, "clients": 1, "arrival": "back_to_back",
+    "purpose": "latency", "replicate": 0,
     "tokens_mean": 12.0, "tokens_p95": 18.0, "status": "complete", "error": None, "settled": True,
     "min_span_s": 90.0, "evidence_span_s": 120.0, "launches": 20, "launches_failed": 0,
     "requests": 2000, "latency_p50_ms": 8.0, "latency_p95_ms": 12.0, "latency_p99_ms": 13.0,
@@ -152,8 +153,10 @@ def launch_row(index: int = 0, *, p95_ms: float = 12.0, run_id: str = "r1", **ch
         "round": index, "started_at": STARTED + timedelta(seconds=index), "schema_version": SCHEMA_VERSION,
         "status": "complete", "error": None, "truncated": False, "pid": 1,
         "total_ns": [ns] * 100, "tokenize_ns": [20_000] * 100, "infer_ns": [ns - 20_000] * 100,
-        "p50_ms": p95_ms, "p95_ms": p95_ms, "requests": 100, "throughput_texts_per_s": 1000 / p95_ms,
-        "cold_start_s": 0.4, "session_load_s": 0.2, "first_request_ms": 5.0, "peak_rss_bytes": 10**8,
+        "serving_s": p95_ms / 10, "new_shape_ns": [5_000_000, ns], "timer_resolution_ns": 50,
+        "loop_overhead_ns": 600.0, "p50_ms": p95_ms, "p95_ms": p95_ms, "requests": 100,
+        "throughput_texts_per_s": 1000 / p95_ms, "cold_start_s": 0.4, "session_load_s": 0.2,
+        "first_request_ms": 5.0, "peak_rss_bytes": 10**8,
     } | changes  # fmt: skip
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import signal
 import subprocess
 import sys
@@ -91,13 +92,38 @@ def refused(done: subprocess.CompletedProcess[str], code: int) -> list[str]:
         (["bach_size=8"], "unknown key 'bach_size': did you mean batch_size"),
         (["batch_size=-1"], "batch_size=-1: must be at least 1"),
         (["batch_size=1.5"], "batch_size=1.5: not a whole number"),
+        (["workload.rate=5"], "workload.rate=5.0: belongs to workload.arrival=poisson"),
+        (["workload.clients=0"], "workload.clients=0: must be at least 1"),
+        (["measure=soak", "workload.clients=2"], "measure=soak serves one caller back to back"),
+        (["measure=soak", "measure.duration_s=5"], "measure.duration_s=5: must be at least 30"),
+        (["runtime=fake", "measure.cpus=1000"], "measure.cpus=1000: "),
+        (["measure.pause_s=1"], "unknown key 'measure.pause_s'"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
 def test_bad_input_is_one_line_and_exit_2(cli: Cli, tmp_path: Path, words: list[str], said: str) -> None:
     (line,) = refused(cli(*words), 2)
     assert line.startswith(said)
-    assert list(tmp_path.iterdir()) == []
+    assert list(tmp_path.rglob("*.parquet")) == []
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (
+            ["threads=1,2", "measure=confirm"],
+            "measure=confirm confirms one candidate, the pick: 2 were given",
+        ),
+        (["measure=confirm,default"], "measure=confirm stands beside others in one sweep"),
+    ],
+    ids=str,
+)
+def test_a_sweep_that_cannot_be_confirmed_is_bad_input(
+    cli: Cli, tmp_path: Path, words: list[str], said: str
+) -> None:
+    (line,) = refused(cli("-m", "runtime=fake", *words), 2)
+    assert line.startswith(said)
+    assert list(tmp_path.rglob("*.parquet")) == []
 
 
 def test_all_wrong_values_are_told_at_once(cli: Cli) -> None:
@@ -239,6 +265,89 @@ def test_a_sweep_prints_its_runs_and_its_decision(cli: Cli, tmp_path: Path) -> N
     assert [path.name for path in tmp_path.iterdir()] == ["results"]
 
 
+def test_a_sweep_over_callers_is_two_runs_of_one_candidate(cli: Cli, tmp_path: Path) -> None:
+    done = cli("-m", "workload.clients=1,2", "measure.launches=3", "runtime=fake")
+    assert done.returncode == 0
+    runs = load_runs(tmp_path / "results")
+    assert (sorted(runs["clients"]), set(runs["workload"])) == ([1, 2], {"default"})
+    assert runs["candidate_label"].nunique() == 1
+    assert sorted(runs["command"]) == [f"python -m harness workload.clients={n} runtime=fake" for n in (1, 2)]
+    assert "default ×2" in done.stdout
+    assert load_launches(tmp_path / "results").groupby("round")["run_id"].nunique().tolist() == [2] * 3
+
+
+def test_paced_arrivals_are_timed_from_when_they_were_due(cli: Cli, tmp_path: Path) -> None:
+    """A thousand a second of requests that take 2 ms: the queue grows, and every request behind it waits."""
+    done = cli("runtime=fake", "workload.arrival=poisson", "workload.rate=1000", "measure.launches=3")
+    assert done.returncode == 0
+    assert "poisson 1000/s" in done.stdout
+    (run,) = load_runs(tmp_path / "results").to_dict("records")
+    assert (run["arrival"], run["offered_qps"], run["clients"]) == ("poisson", 1000.0, 1)
+    assert run["latency_p95_ms"] > 50
+    assert run["infer_p50_ms"] == pytest.approx(2.02)
+    for due in load_launches(tmp_path / "results")["scheduled_ns"]:
+        assert len(due) == 100
+        assert sorted(due) == list(due)
+
+
+def test_replicates_are_two_runs_of_the_same_thing(cli: Cli, tmp_path: Path) -> None:
+    done = cli("-m", "measure.replicate=1,2", "measure.launches=3", "runtime=fake")
+    assert done.returncode == 0
+    runs = load_runs(tmp_path / "results")
+    assert (sorted(runs["replicate"]), runs["run_id"].nunique()) == ([1, 2], 2)
+    figures = runs[["candidate_label", "sweep_id", "latency_p95_ms", "artifact_sha256"]]
+    assert len(figures.drop_duplicates()) == 1
+
+
+def test_a_soak_prints_growth_handles_and_drift(cli: Cli, tmp_path: Path) -> None:
+    words = ("runtime=fake", "runtime.script.infer_ms=[20]", "measure=soak", "measure.duration_s=30")
+    done = cli(*words)
+    assert done.returncode == 0
+    for line in ("memory growth", "handles gained", "latency drift"):
+        assert line in done.stdout
+    (run,) = load_runs(tmp_path / "results").to_dict("records")
+    assert (run["purpose"], run["launches"], run["soak_s"], run["status"]) == ("soak", 1, 30.0, "complete")
+    assert run["requests"] == pytest.approx(30 / 0.02002, abs=30)
+    assert run["latency_drift"] == 1.0
+    again = cli(*words)
+    assert (again.returncode, again.stdout) == (0, done.stdout)
+    assert len(load_launches(tmp_path / "results")) == 1
+
+
+# A policy that six launches settle.
+SOON = '[{tier: must, metric: latency_p95_ms, op: "<", bound: 30, launch_quantile: 0.5, label: P95}]'
+
+
+def test_the_pick_is_confirmed_under_productions_load_and_the_limits_are_told(
+    cli: Cli, tmp_path: Path
+) -> None:
+    words = (
+        "runtime=fake", "runtime.script.infer_ms=[0.2]", "model.max_length=8", f"policy.gates={SOON}",
+        "measure=confirm", "measure.min_span_s=1.6", "measure.rate=500",
+    )  # fmt: skip
+    done = cli(*words)
+    assert (done.returncode, "Traceback" in done.stderr) == (0, False)
+    reach = [line for line in done.stdout.splitlines() if "within the budget: " in line]
+    assert ["8 tokens" in reach[0], "2000 requests/s" in reach[1]] == [True, True]
+    (verdict,) = [line for line in done.stdout.splitlines() if line.startswith("GO  ")]
+    assert "(confirmed, policy default+" in verdict
+    runs = load_runs(tmp_path / "results")
+    load = runs[runs["purpose"] == "confirm"]
+    assert sorted(zip(load["clients"], load["arrival"], strict=True)) == [
+        (1, "back_to_back"),
+        (1, "poisson"),
+        (2, "back_to_back"),
+        (4, "back_to_back"),
+    ]
+    assert (load["evidence_span_s"] >= 1.6).all()
+    assert set(runs["purpose"]) == {"confirm", "latency", "search"}
+
+    before = len(load_launches(tmp_path / "results"))
+    again = cli(*words)
+    assert (again.returncode, again.stdout) == (0, done.stdout)
+    assert len(load_launches(tmp_path / "results")) == before
+
+
 def test_a_killed_launch_is_exit_4_and_no_go(cli: Cli, tmp_path: Path) -> None:
     done = cli("runtime=fake", "runtime.script.launches=[ok,sigkill,ok]", "measure.launches=4")
     assert done.returncode == 4
@@ -352,6 +461,50 @@ def test_even_a_killed_command_loses_nothing_and_blocks_nobody(
     assert done.returncode == 0
     assert "waiting" not in done.stderr
     assert load_launches(tmp_path / "results")["pid"].tolist()[: len(kept)] == kept["pid"].tolist()
+
+
+def test_a_sweep_killed_again_and_again_has_every_launch_once(cli: Cli, world: Path, tmp_path: Path) -> None:
+    """Three runs of five launches, killed at moments soon after the first write of each command."""
+    words = [
+        "-m", "workload=default,mixture,tokens_8", "runtime=fake", "measure.launches=5",
+        "measure.spread=true", "measure.min_span_s=4.8",
+    ]  # fmt: skip
+    moments = random.Random(20251101)
+    results = tmp_path / "results"
+    seen: dict[str, int] = {}
+    for _ in range(5):
+        began_ns = time.time_ns()
+        process = subprocess.Popen(
+            [sys.executable, "-m", "harness", *words],
+            cwd=tmp_path,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        try:
+            ends = time.monotonic() + 60
+            while not any(file.stat().st_mtime_ns > began_ns for file in results.glob("*/*.parquet")):
+                if process.poll() is not None:
+                    break  # nothing was left to be measured
+                assert time.monotonic() < ends
+                time.sleep(0.01)
+            time.sleep(moments.uniform(0.0, 0.5))
+        finally:
+            process.kill()
+            process.wait()
+        launches = load_launches(results)  # a file that cannot be read would warn, and so fail this test
+        kept = dict(zip(launches["launch_id"], launches["pid"], strict=True))
+        assert seen.items() <= kept.items(), "what was written is never measured again"
+        seen = kept
+    done = cli(*words, timeout=120)
+    assert done.returncode == 0
+    runs, launches = load_runs(results), load_launches(results)
+    assert (len(runs), set(runs["launches"]), set(runs["status"])) == (3, {5}, {"complete"})
+    for _, mine in launches.groupby("run_id"):
+        assert mine["launch_index"].tolist() == list(range(5))
+        assert mine["started_at"].is_monotonic_increasing
+    assert (len(launches), launches["launch_id"].is_unique) == (15, True)
+    assert seen.items() <= dict(zip(launches["launch_id"], launches["pid"], strict=True)).items()
+    assert len(list(results.rglob("*.parquet"))) == 6
 
 
 def test_a_second_command_waits_and_says_for_whom(
@@ -482,7 +635,7 @@ def test_nothing_measured_is_nothing_to_decide(cli: Cli, tmp_path: Path) -> None
 def test_the_real_model_is_measured_and_a_sweep_takes_up_what_is_there(
     cli: Cli, minilm: Artifact, tmp_path: Path
 ) -> None:
-    done = cli("model=minilm", "ep=cpu", "measure.launches=3")
+    done = cli("model=minilm", "ep=cpu", "measure.launches=3", "measure.quiet_wait_s=0")
     assert done.returncode == 0
     assert "minilm fp32 cpu, default, batch 1" in done.stdout
     (run,) = load_runs(tmp_path / "results").to_dict("records")
@@ -496,8 +649,13 @@ def test_the_real_model_is_measured_and_a_sweep_takes_up_what_is_there(
     )
     assert 0 < run["latency_p50_ms"] <= run["latency_p95_ms"]
     assert run["peak_rss_bytes"] > 10**7
+    assert (len(run["launch_disturbed"]), 0.0 <= run["noise"] <= 1.0) == (3, True)
+    launches = load_launches(tmp_path / "results")
+    known = ("capacity_before_gflops", "capacity_after_gflops", "other_cpu_share", "load_1m", "serving_s")
+    assert launches[list(known)].notna().all(axis=None)
+    assert 0 < run["loop_overhead_share"] < 1
 
-    sweep = cli("-m", f"ep=cpu,{ABSENT_EP}", "measure.launches=3")
+    sweep = cli("-m", f"ep=cpu,{ABSENT_EP}", "measure.launches=3", "measure.quiet_wait_s=0")
     assert sweep.returncode == 4
     runs = load_runs(tmp_path / "results").set_index("ep")
     assert runs["status"].to_dict() == {"cpu": "complete", ABSENT_EP: "unavailable"}

@@ -14,8 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import harness
-from harness.config import PolicyConfig, load_policy
-from harness.decision import command_for, decide
+from harness.config import SOAK_METRICS, AtConfig, PolicyConfig, load_policy
+from harness.confirmation import Limit
+from harness.decision import NEXT_STEPS, command_for, decide
 from harness.errors import BadInputError, ExitCode
 from harness.gates import ask
 from harness.record import RUN_COLUMNS
@@ -60,6 +61,39 @@ def launches_row(model: str, p95s: list[float], **changes: Any) -> dict[str, Any
     middle = sorted(p95s)[len(p95s) // 2]
     row = model_row(model, launches=len(p95s), launch_p95_ms=p95s, **failed)
     return row | {"latency_p95_ms": middle if middle < INF else None} | changes
+
+
+def soak_row(model: str, **changes: Any) -> dict[str, Any]:
+    """A run of minutes in one process, in which nothing grows."""
+    figures: dict[str, Any] = {
+        "purpose": "soak", "launches": 1, "launch_p95_ms": [12.0], "launch_throughput_texts_per_s": [80.0],
+        "evidence_span_s": 0.0, "latency_p95_low_ms": None, "latency_p95_high_ms": None, "soak_s": 300.0,
+        "rss_slope_bytes_per_request": 1.0, "rss_slope_bytes_per_request_low": -2.0,
+        "rss_slope_bytes_per_request_high": 4.0, "handles_gained": 0,
+        "latency_drift": 1.01, "latency_drift_low": 0.98, "latency_drift_high": 1.04,
+    }  # fmt: skip
+    return model_row(model, f"soak-{model}", **(figures | changes))
+
+
+def place_id(place: dict[str, Any]) -> str:
+    """Words for a run id."""
+    return "-".join(f"{value}" for value in place.values())
+
+
+def confirm_row(model: str, **changes: Any) -> dict[str, Any]:
+    """A run of realistic texts, as confirmation measures it."""
+    named = {"purpose": "confirm", "workload": "mixture", **changes}
+    return model_row(model, f"confirm-{model}-{place_id(changes)}", **named)
+
+
+def confirmed_rows(model: str, **changes: Any) -> list[dict[str, Any]]:
+    """A candidate with everything that confirmation takes; `changes` are of its run with 4 callers."""
+    return [
+        model_row(model),
+        confirm_row(model, clients=1),
+        confirm_row(model, clients=2),
+        confirm_row(model, clients=4) | changes,
+    ]
 
 
 def with_latency_bounds(policy: PolicyConfig, must: float, should: float) -> PolicyConfig:
@@ -568,10 +602,8 @@ def test_evidence_of_a_short_time_is_provisional_and_says_how_to_spread_it() -> 
     assert decision.verdict == "GO", "the verdict stands"
     assert decision.evidence == "provisional"
     said = next(reason for reason in decision.reasons if reason.startswith("provisional"))
-    assert "span 20 s, under 90 s" in said
-    # 20 launches have 19 pauses between them: 90 s / 19.
-    command = "python -m harness model=minilm ep=cpu measure.force=true measure.pause_s=5"
-    assert command in said
+    assert "stand for 20 s of this machine, under 90 s" in said
+    assert said.endswith("with: python -m harness model=minilm ep=cpu measure.spread=true")
     assert said in decision.to_markdown()
 
 
@@ -632,22 +664,24 @@ def test_no_runs_are_refused() -> None:
         decide(pd.DataFrame())
 
 
-@pytest.mark.parametrize("name", [column.name for column in RUN_COLUMNS])
-def test_a_missing_column_is_told_by_name_or_not_needed(name: str) -> None:
+@pytest.mark.parametrize("name", [column.name for column in RUN_COLUMNS if column.nullable])
+def test_a_missing_column_that_can_be_null_is_null(name: str) -> None:
+    """An older file has not all columns of a newer schema: what it lacks is unknown."""
     runs = frame(
         model_row("minilm", "r1", p95_ms=45),
         model_row("minilm", "r2", batch_size=32, evidence_span_s=5.0),
         launches_row("qwen3", [171.0] * 9 + [INF], error="exit 1"),
+        soak_row("minilm"),
+        confirm_row("minilm", clients=2),
     )
-    told = None
-    try:
-        decision = decide(runs.drop(columns=name))
-    except BadInputError as error:
-        told = str(error)
-    if told is None:
-        assert decision.to_json() == decide(runs).to_json()
-    else:
-        assert re.search(rf"columns\b.*\b{name}\b", told)
+    unknown = decide(runs.assign(**{name: None}))
+    assert decide(runs.drop(columns=name)).to_json() == unknown.to_json()
+
+
+@pytest.mark.parametrize("name", [column.name for column in RUN_COLUMNS if not column.nullable])
+def test_a_missing_column_that_is_never_null_is_told_by_name(name: str) -> None:
+    with pytest.raises(BadInputError, match=rf"columns\b.*\b{name}\b"):
+        decide(frame(model_row("minilm")).drop(columns=name))
 
 
 def test_runs_of_two_machines_are_refused_by_name() -> None:
@@ -850,3 +884,512 @@ def test_evidence_on_other_cores_is_not_read_together() -> None:
     (candidate,) = decide(frame(*rows)).candidates
     assert candidate.run_ids == ("two",)
     assert any("1 older run(s) of another artifact or version" in note for note in candidate.notes)
+
+
+# --- soak runs
+
+
+def answers(decision: Decision, metric: str, candidate: int = 0) -> list[str]:
+    """The answers of the gates on a metric, in the policy's order."""
+    return [g.status for g in decision.candidates[candidate].gates if g.gate.metric == metric]
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+@pytest.mark.parametrize("metric", SOAK_METRICS)
+def test_a_soak_gate_reads_the_soak_run_and_no_other(policy: str, metric: str) -> None:
+    leaking = {f"{metric}{end}": 1000 for end in ("", "_low", "_high") if f"{metric}{end}" in run_row()}
+    assert answers(decide(frame(model_row("minilm"), soak_row("minilm")), policy), metric) == ["PASS"]
+    leaky = decide(frame(model_row("minilm"), soak_row("minilm", **leaking)), policy)
+    assert answers(leaky, metric) == ["FAIL"]
+    assert leaky.verdict == "GO", "a should that is listed as open"
+    elsewhere = decide(frame(model_row("minilm", **leaking), soak_row("minilm")), policy)
+    assert answers(elsewhere, metric) == ["PASS"]
+    without = decide(frame(model_row("minilm", **leaking)), policy)
+    assert answers(without, metric) == ["NOT_MEASURED"]
+    assert "python -m harness model=minilm ep=cpu measure=soak" in without.candidates[0].missing
+    assert any("no soak run" in note for note in without.candidates[0].notes)
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_a_soak_run_is_read_by_no_other_gate(policy: str) -> None:
+    """Whether it is older or newer than the run that they read, or there is no other."""
+    wrong: dict[str, Any] = {
+        "launch_p95_ms": [99.0], "latency_p95_ms": 99.0, "launch_throughput_texts_per_s": [1.0],
+        "l2_norm_max_error": 0.5, "neighbour_overlap": 0.1, "neighbour_overlap_low": 0.1,
+        "neighbour_overlap_high": 0.1, "separation": 0.0, "separation_low": 0.0, "separation_high": 0.0,
+    }  # fmt: skip
+    alone = decide(frame(model_row("minilm")), policy)
+    for later in (-1, 1):
+        soak = soak_row("minilm", started_at=STARTED + timedelta(hours=later), **wrong)
+        both = decide(frame(model_row("minilm"), soak), policy)
+        assert (both.verdict, both.chosen) == ("GO", alone.chosen)
+        assert both.candidates[0].latency_p95_ms == 12.0
+        for metric in {g.metric for g in load_policy(policy).gates} - set(SOAK_METRICS):
+            assert answers(both, metric) == answers(alone, metric)
+    only = decide(frame(soak_row("minilm")), policy)
+    assert only.verdict == "INCONCLUSIVE"
+    assert set(answers(only, "latency_p95_ms")) == {"NOT_MEASURED"}
+    assert "python -m harness model=minilm ep=cpu" in only.candidates[0].missing
+
+
+def test_a_soak_run_wherever_it_was_measured_is_the_candidates() -> None:
+    soak = soak_row("minilm", workload="mixture", batch_size=8)
+    assert answers(decide(frame(model_row("minilm"), soak)), "handles_gained") == ["PASS"]
+
+
+def test_a_soak_run_is_one_launch_by_design_and_does_not_make_evidence_provisional() -> None:
+    rows = [*confirmed_rows("minilm"), soak_row("minilm")]
+    decision = decide(frame(*rows))
+    assert decision.candidates[0].provisional == ()
+    assert decision.evidence == "confirmed"
+
+
+@pytest.mark.parametrize("status", ["failed", "interrupted"])
+def test_what_measures_a_soak_run_again_is_a_soak(status: str) -> None:
+    soak = soak_row("minilm", status=status, error="killed", command="python -m harness model=minilm ep=cpu")
+    told = decide(frame(model_row("minilm"), soak))
+    said = [*told.reasons, *told.candidates[0].notes]
+    (command,) = (line for line in said if "anew" in line or "goes on" in line)
+    assert "measure=soak" in command
+
+
+# --- where a gate reads: callers and arrivals
+
+
+def with_must_at(**at: Any) -> PolicyConfig:
+    """The shipped policy with its must gate on latency read under a load."""
+    policy = load_policy("default")
+    gates = [
+        g.model_copy(update={"at": AtConfig(**at)})
+        if g.tier == "must" and g.metric == "latency_p95_ms"
+        else g
+        for g in policy.gates
+    ]
+    return policy.model_copy(update={"gates": gates})
+
+
+LOADS: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
+    "callers": ({"clients": 4}, {"clients": 4}, "workload.clients=4"),
+    "paced": (
+        {"arrival": "poisson", "rate": 5.0},
+        {"arrival": "poisson", "offered_qps": 5.0},
+        "workload.arrival=poisson workload.rate=5",
+    ),
+    "both": (
+        {"workload": "mixture", "clients": 2, "arrival": "poisson", "rate": 7.5},
+        {"workload": "mixture", "clients": 2, "arrival": "poisson", "offered_qps": 7.5},
+        "workload=mixture workload.clients=2 workload.arrival=poisson workload.rate=7.5",
+    ),
+}
+
+
+@pytest.mark.parametrize(("at", "place", "words"), LOADS.values(), ids=LOADS)
+def test_a_gate_under_a_load_reads_the_run_of_that_load_alone(
+    at: dict[str, Any], place: dict[str, Any], words: str
+) -> None:
+    policy = with_must_at(**at)
+    plain, fast = model_row("minilm", "plain"), model_row("minilm", "loaded", **place)
+    slow = fast | {"launch_p95_ms": [90.0] * 20}
+    assert decide(frame(plain, fast), policy).verdict == "GO"
+    assert decide(frame(plain, slow), policy).verdict == "NO_GO"
+    assert decide(frame(plain, slow)).verdict == "GO", "and no plain gate reads it"
+    missing = decide(frame(plain), policy)
+    assert missing.verdict == "INCONCLUSIVE"
+    assert f"python -m harness model=minilm ep=cpu {words}" in missing.candidates[0].missing
+    assert any(all(word in reason for word in words.split()) for reason in missing.reasons)
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        {"clients": 3},
+        {"clients": 4, "arrival": "poisson", "offered_qps": 5.0},
+        {"workload": "mixture", "clients": 4},
+        {"batch_size": 2, "clients": 4},
+    ],
+)
+def test_no_other_load_stands_in_for_it(place: dict[str, Any]) -> None:
+    rows = [model_row("minilm", "plain"), model_row("minilm", "other", **place)]
+    assert decide(frame(*rows), with_must_at(clients=4)).verdict == "INCONCLUSIVE"
+
+
+@pytest.mark.parametrize("rate", [4.9, 50.0, None])
+def test_no_other_rate_stands_in_for_it(rate: float | None) -> None:
+    rows = [
+        model_row("minilm", "plain"),
+        model_row("minilm", "other", arrival="poisson", offered_qps=rate),
+    ]
+    policy = with_must_at(arrival="poisson", rate=5.0)
+    assert decide(frame(*rows), policy).verdict == "INCONCLUSIVE"
+
+
+def test_runs_at_several_loads_all_stay_current() -> None:
+    rows = [
+        model_row("minilm", f"r{clients}", clients=clients, started_at=STARTED + timedelta(hours=clients))
+        for clients in (1, 2, 4)
+    ]
+    (candidate,) = decide(frame(*rows)).candidates
+    assert not any("other run" in note for note in candidate.notes)
+    assert candidate.run_ids == ("r1",)
+
+
+NEWEST: dict[str, dict[str, Any]] = {
+    "callers": {"clients": 4, "workload": "mixture",
+                "command": "python -m harness model=minilm ep=cpu workload=mixture batch_size=1 "
+                           "workload.clients=4"},
+    "paced": {"arrival": "poisson", "offered_qps": 5.0, "workload": "mixture",
+              "command": "python -m harness model=minilm ep=cpu workload=mixture batch_size=1 "
+                         "workload.arrival=poisson workload.rate=5"},
+    "length": {"workload": "tokens_48",
+               "command": "python -m harness model=minilm ep=cpu workload=tokens_8 batch_size=1 "
+                          "workload.tokens=48"},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("newest", NEWEST.values(), ids=NEWEST)
+def test_a_command_for_one_place_holds_nothing_of_another(newest: dict[str, Any]) -> None:
+    """What was measured last is what confirmation probed last; what is missing is elsewhere."""
+    probed = model_row("minilm", "probe", purpose="search", started_at=STARTED + timedelta(hours=1), **newest)
+    decision = decide(frame(model_row("minilm"), probed))
+    (candidate,) = decision.candidates
+    assert candidate.missing == (
+        "python -m harness model=minilm ep=cpu batch_size=32",
+        "python -m harness model=minilm ep=cpu measure=soak",
+    )
+    assert candidate.confirm == "python -m harness model=minilm ep=cpu measure=confirm"
+
+
+def test_a_command_keeps_the_words_that_are_the_candidates_own() -> None:
+    row = model_row(
+        "minilm", threads=2, command="python -m harness model=minilm ep=cpu threads=2 measure.cpus=2"
+    )
+    (candidate,) = decide(frame(row)).candidates
+    words = "python -m harness model=minilm ep=cpu threads=2 measure.cpus=2"
+    assert candidate.confirm == f"{words} measure=confirm"
+    assert f"{words} batch_size=32" in candidate.missing
+
+
+# --- confirmation
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_a_pick_that_holds_under_productions_load_is_confirmed(policy: str) -> None:
+    decision = decide(frame(*confirmed_rows("minilm")), policy)
+    assert (decision.verdict, decision.evidence) == ("GO", "confirmed")
+    assert decision.candidates[0].confirmation is not None
+    assert decision.candidates[0].confirmation.complete
+    assert not any("measure=confirm" in step for step in decision.next_steps)
+    assert not any("not confirmed" in reason for reason in decision.reasons)
+    assert "- Evidence: confirmed." in decision.to_markdown()
+
+
+def test_a_pick_that_does_not_hold_under_productions_load_is_conditional() -> None:
+    decision = decide(frame(*confirmed_rows("minilm", launch_p95_ms=[60.0] * 20)))
+    said = "P95 latency ms at mixture, batch 1, 4 clients is 60, needed < 30"
+    assert (decision.verdict, decision.exit_code) == ("CONDITIONAL_GO", 10)
+    assert decision.chosen == "minilm fp32 cpu"
+    assert any("not under production's load" in reason and said in reason for reason in decision.reasons)
+    assert not any("the latency target does not" in reason for reason in decision.reasons)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        (
+            {"launches_failed": 1, "error": "exit 139"},
+            "1 of 20 launches failed at mixture, batch 1, 4 clients",
+        ),
+        ({"status": "failed", "error": "killed", "launches_failed": 20}, "the run failed at mixture"),
+        ({"status": "timeout", "error": "too long"}, "4 clients: too long"),
+        ({"finite": False}, "a vector is not finite at mixture, batch 1, 4 clients"),
+        ({"ep_node_share": 0.1}, "only 10% of the nodes run on cpu at mixture, batch 1, 4 clients"),
+        ({"parity_cosine_min": 0.5}, "parity with the fp32 reference failed at mixture"),
+    ],
+)
+def test_a_pick_that_breaks_under_productions_load_is_no_go(changes: dict[str, Any], said: str) -> None:
+    decision = decide(frame(*confirmed_rows("minilm", **changes)))
+    assert decision.verdict == "NO_GO"
+    assert any(said in reason for reason in decision.reasons)
+
+
+def test_a_conditional_go_says_what_to_do_next_even_where_it_is_confirmed() -> None:
+    decision = decide(frame(*confirmed_rows("minilm", launch_p95_ms=[60.0] * 20)))
+    assert decision.evidence == "confirmed"
+    assert NEXT_STEPS["CONDITIONAL_GO"] in decision.next_steps
+    assert not any("measure=confirm" in step for step in decision.next_steps)
+
+
+def test_confirmation_never_lifts_a_verdict() -> None:
+    for worse, verdict in (({"p95_ms": 25}, "CONDITIONAL_GO"), ({"p95_ms": 45}, "NO_GO")):
+        rows = [model_row("minilm", **worse), *confirmed_rows("minilm")[1:]]
+        assert decide(frame(*rows)).verdict == verdict
+    assert decide(frame(*confirmed_rows("minilm")[1:])).verdict == "INCONCLUSIVE"
+
+
+@pytest.mark.parametrize("clients", [2, 4])
+def test_a_part_of_confirmation_that_was_not_measured_is_named(clients: int) -> None:
+    rows = [row for row in confirmed_rows("minilm") if row["clients"] != clients]
+    decision = decide(frame(*rows))
+    assert (decision.verdict, decision.evidence) == ("GO", "provisional")
+    said = f"not confirmed: mixture texts with {clients} concurrent callers were not measured"
+    assert said in decision.reasons
+    assert any("measure=confirm" in step for step in decision.next_steps)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"status": "interrupted"}, "4 clients was interrupted"),
+        ({"evidence_span_s": 30.0}, "4 clients span 30 s, under 90 s"),
+        ({"evidence_span_s": None}, "4 clients span 0 s, under 90 s"),
+        ({"launch_p95_ms": [12.0] * 9, "launches": 9}, "4 clients is undecided: 0 of 9 launches"),
+        ({"launch_p95_ms": None}, "4 clients is undecided"),
+        ({"status": "unavailable", "error": "gone"}, "4 concurrent callers were not measured"),
+    ],
+)
+def test_a_part_of_confirmation_that_is_open_keeps_the_evidence_provisional(
+    changes: dict[str, Any], said: str
+) -> None:
+    decision = decide(frame(*confirmed_rows("minilm", **changes)))
+    assert (decision.verdict, decision.evidence) == ("GO", "provisional")
+    assert any(r.startswith("not confirmed: ") and said in r for r in decision.reasons)
+
+
+def test_a_mixture_that_was_not_measured_to_confirm_confirms_nothing() -> None:
+    rows = [row | {"purpose": "latency"} for row in confirmed_rows("minilm")]
+    decision = decide(frame(*rows))
+    assert decision.evidence == "provisional"
+    assert decision.candidates[0].confirmation is None
+
+
+def test_confirmation_of_evidence_that_is_provisional_itself_confirms_nothing() -> None:
+    base, *load = confirmed_rows("minilm")
+    decision = decide(frame(base | {"evidence_span_s": 20.0}, *load))
+    assert decision.candidates[0].confirmation is not None
+    assert decision.candidates[0].confirmation.complete
+    assert decision.evidence == "provisional"
+    assert any("measure=confirm" in step for step in decision.next_steps)
+
+
+def test_confirmation_of_another_candidate_confirms_nothing() -> None:
+    decision = decide(frame(model_row("minilm"), *confirmed_rows("e5")))
+    assert (decision.chosen, decision.evidence) == ("minilm fp32 cpu", "provisional")
+    assert decision.candidates[0].confirmation is None
+
+
+def test_only_the_pick_is_to_be_confirmed() -> None:
+    rows = [model_row("minilm"), model_row("e5"), model_row("bge", p95_ms=25)]
+    steps = [step for step in decide(frame(*rows)).next_steps if "measure=confirm" in step]
+    assert len(steps) == 1
+    assert "`python -m harness model=minilm ep=cpu measure=confirm`" in steps[0]
+    for p95s in ([12.0] * 10, [45.0] * 20):
+        decision = decide(frame(launches_row("minilm", p95s)))
+        assert decision.chosen is None
+        assert not any("measure=confirm" in step for step in decision.next_steps)
+
+
+def limit_rows() -> list[dict[str, Any]]:
+    """What confirmation probes: lengths, then rates."""
+    rows = [
+        model_row("minilm", f"t{tokens}", workload=f"tokens_{tokens}", purpose="search", p95_ms=p95_ms)
+        for tokens, p95_ms in ((64, 10), (128, 20), (192, 45), (256, 60))
+    ]
+    paced = {"workload": "mixture", "arrival": "poisson", "purpose": "search"}
+    return rows + [
+        model_row("minilm", f"q{rate}", offered_qps=rate, p95_ms=p95_ms, **paced)
+        for rate, p95_ms in ((5.0, 12), (20.0, 25), (30.0, 80))
+    ]
+
+
+def test_how_far_the_budget_reaches_is_told() -> None:
+    decision = decide(frame(*confirmed_rows("minilm"), *limit_rows()))
+    lengths = "within the budget: texts of up to 128 tokens, one caller (192 is too much)"
+    rates = "within the budget: mixture texts arriving at random, up to 20 requests/s (30 is too much)"
+    for limit in (lengths, rates):
+        assert limit in decision.reasons
+        assert limit in decision.to_markdown()
+    record = json.loads(decision.to_json())["candidates"][0]["confirmation"]
+    assert record["longest_tokens"] == {"holds": 128, "undecided": None, "fails": 192}
+    assert record["highest_qps"] == {"holds": 20, "undecided": None, "fails": 30}
+    assert decision.evidence == "confirmed", "where it ends is no failure"
+
+
+def test_a_limit_never_lies_beyond_a_level_that_did_not_hold() -> None:
+    """A noisy probe: 64 tokens failed and 128 held."""
+    rows = [row | ({"launch_p95_ms": [99.0] * 20} if row["run_id"] == "t64" else {}) for row in limit_rows()]
+    decision = decide(frame(*confirmed_rows("minilm"), *rows))
+    assert "not shown to be within the budget at any length measured (64 is too much)" in decision.reasons
+
+
+def test_a_level_that_its_launches_did_not_settle_is_told_as_undecided() -> None:
+    few = {"launch_p95_ms": [10.0] * 3, "launches": 3}
+    rows = [row | (few if row["run_id"] in ("t128", "q20.0") else {}) for row in limit_rows()]
+    decision = decide(frame(*confirmed_rows("minilm"), *rows))
+    assert (
+        "within the budget: texts of up to 64 tokens, one caller (128 is undecided, 192 is too much)"
+        in decision.reasons
+    )
+    confirmation = decision.candidates[0].confirmation
+    assert confirmation is not None
+    assert confirmation.highest_qps == Limit(5.0, 20.0, 30.0)
+
+
+def test_a_busier_run_is_no_limit() -> None:
+    rows = [
+        model_row("minilm", "batch", workload="tokens_256", batch_size=8),
+        model_row("minilm", "callers", workload="tokens_384", clients=2),
+        model_row("minilm", "soak", workload="tokens_512", purpose="soak"),
+        model_row("minilm", "short", arrival="poisson", offered_qps=9.0),
+    ]
+    confirmation = decide(frame(*confirmed_rows("minilm"), *rows)).candidates[0].confirmation
+    assert confirmation is not None
+    assert confirmation.limits == ()
+
+
+def test_the_record_holds_the_confirmation_whole() -> None:
+    def record(*rows: dict[str, Any]) -> Any:
+        return json.loads(decide(frame(*rows)).to_json(), parse_constant=refuse)["candidates"][0]
+
+    assert record(model_row("minilm"))["confirmation"] is None
+    found = record(*confirmed_rows("minilm", launch_p95_ms=[60.0] * 20))["confirmation"]
+    assert found["complete"] is True
+    assert (found["lacking"], len(found["failing"])) == ([], 1)
+    assert [gate["status"] for gate in found["gates"]] == ["PASS", "PASS", "FAIL"]
+    assert [gate["at"]["clients"] for gate in found["gates"]] == [1, 2, 4]
+    assert all(gate["at"]["workload"] == "mixture" for gate in found["gates"])
+    assert {gate["metric"] for gate in found["gates"]} == {"latency_p95_ms"}
+    assert set(found["longest_tokens"].values()) == {None}
+    short = record(*confirmed_rows("minilm")[:3])["confirmation"]
+    assert short["complete"] is False
+    assert len(short["lacking"]) == 1
+
+
+# --- disturbed launches
+
+
+def noisy_row(p95s: list[float], flags: Any, **changes: Any) -> dict[str, Any]:
+    """A run whose launches have these P95s and were flagged so."""
+    known = [flag for flag in flags if flag is not None]
+    share = sum(known) / len(known) if known else None
+    return launches_row("minilm", p95s, launch_disturbed=flags, noise=share) | changes
+
+
+def test_an_answer_that_disturbed_launches_changed_is_provisional() -> None:
+    row = noisy_row([12.0] * 20 + [99.0] * 8, [False] * 20 + [True] * 8, disturbance="other processes 8")
+    decision = decide(frame(row))
+    must = decision.candidates[0].gates[0]
+    assert (must.status, must.undisturbed) == ("UNDECIDED", "PASS")
+    assert decision.verdict == "INCONCLUSIVE", "the verdict stands on all launches"
+    said = decision.candidates[0].provisional[0]
+    assert (
+        "must gate P95 latency ms, undecided, would be pass without the launches that were disturbed" in said
+    )
+    assert json.loads(decision.to_json())["candidates"][0]["gates"][0]["undisturbed"] == "PASS"
+
+
+def test_a_pass_that_rests_on_disturbed_launches_is_never_confirmed() -> None:
+    base, *load = confirmed_rows("minilm")
+    decision = decide(frame(base | {"launch_disturbed": [True] * 12 + [False] * 8, "noise": 0.6}, *load))
+    assert (decision.verdict, decision.evidence) == ("GO", "provisional")
+    assert any("would be undecided without" in reason for reason in decision.reasons)
+
+
+@pytest.mark.parametrize("flags", [[False] * 20, [True] + [False] * 19, [None] * 20, None])
+def test_disturbed_launches_that_change_no_answer_leave_it_as_it_is(flags: Any) -> None:
+    row = launches_row("minilm", [12.0] * 20, launch_disturbed=flags)
+    assert decide(frame(row)).candidates[0].provisional == ()
+
+
+def test_a_nice_gate_makes_nothing_provisional() -> None:
+    p95s, flags = [12.0] * 20 + [16.0] * 14, [False] * 20 + [True] * 14
+    (candidate,) = decide(frame(noisy_row(p95s, flags))).candidates
+    (nice,) = (g for g in candidate.gates if g.gate.tier == "nice")
+    assert nice.undisturbed != nice.status
+    assert candidate.provisional == ()
+
+
+def noise_lines(*rows: dict[str, Any]) -> list[str]:
+    """What the decision's first candidate says of noise."""
+    return [note for note in decide(frame(*rows)).candidates[0].notes if note.startswith("noise")]
+
+
+@pytest.mark.parametrize(
+    ("disturbance", "remedy"),
+    [
+        ("other processes 4", "stop what else is running"),
+        ("stolen time 4", "the hypervisor gives time to others"),
+        ("low capacity 4", "measure at another hour"),
+        ("heat 4", "let the machine cool"),
+    ],
+)
+def test_noise_is_one_line_with_what_it_hides_and_what_helps(disturbance: str, remedy: str) -> None:
+    row = noisy_row([12.0] * 20, [True] * 4 + [False] * 16, disturbance=disturbance,
+                    latency_p95_low_ms=10.0, latency_p95_high_ms=12.5)  # fmt: skip
+    (line,) = noise_lines(row)
+    assert f"4 of 20 launches disturbed ({disturbance})" in line
+    assert "P95 is known to 10-12.5 ms, so a change under 25% cannot be seen" in line
+    assert remedy in line
+    assert "\n" not in line
+
+
+def test_quiet_launches_and_unknown_ones_are_told_apart() -> None:
+    (line,) = noise_lines(noisy_row([12.0] * 20, [False] * 20))
+    assert line.startswith("noise: none of 20 launches disturbed")
+    assert noise_lines(noisy_row([12.0] * 20, [None] * 20)) == []
+
+
+def test_launches_of_which_nothing_is_known_are_not_counted_as_disturbed() -> None:
+    """Ten were watched, half of them disturbed; ten come from a version that did not watch."""
+    (line,) = noise_lines(noisy_row([12.0] * 20, [True] * 5 + [False] * 5 + [None] * 10))
+    assert line.startswith("noise: 5 of 10 launches disturbed")
+
+
+def test_the_noise_is_that_of_the_run_the_latency_gate_reads() -> None:
+    other = model_row("minilm", "r32", batch_size=32, noise=0.5, launch_disturbed=[True, False] * 10)
+    assert noise_lines(model_row("minilm"), other, soak_row("minilm", noise=1.0)) == []
+
+
+@pytest.mark.parametrize(("share", "told"), [(None, False), (0.0, False), (0.01, False), (0.023, True)])
+def test_a_loop_that_shows_in_its_own_figures_is_told(share: float | None, told: bool) -> None:
+    (candidate,) = decide(frame(model_row("minilm", loop_overhead_share=share))).candidates
+    lines = [note for note in candidate.notes if "timed loop itself" in note]
+    assert bool(lines) == told
+    assert not told or "2.3% of the median" in lines[0]
+
+
+# --- the record with all of it
+
+
+LOADED = [
+    *MIXED,
+    *confirmed_rows("bge", launch_p95_ms=[12.0] * 17 + [99.0] * 3, launch_disturbed=[False] * 17 + [True] * 3,
+                    noise=0.15, disturbance="other processes 3", replicate=1),
+    *(row | {"model": "bge", "model_id": "org/bge", "candidate_label": "bge fp32 cpu"}
+      for row in limit_rows()),
+    soak_row("bge", handles_gained=3, cpus=2),
+    soak_row("minilm", rss_slope_bytes_per_request=None, latency_drift_low=None),
+    noisy_row([12.0] * 20, [None, True] * 10, loop_overhead_share=0.02)
+    | {"model": "mine", "run_id": "noisy", "workload": "mixture", "clients": 2, "started_at": STARTED},
+]  # fmt: skip
+
+
+@property_test
+@given(st.permutations(range(len(LOADED))), st.permutations([column.name for column in RUN_COLUMNS]))
+def test_the_order_does_not_matter_under_load_either(rows: list[int], columns: list[str]) -> None:
+    first = decide(frame(*LOADED))
+    second = decide(frame(*(LOADED[i] for i in rows))[columns])
+    assert second.to_json() == first.to_json()
+    assert second.to_markdown() == first.to_markdown()
+
+
+def test_runs_under_load_read_from_a_store_are_decided_like_their_rows(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    for row in LOADED:
+        store.write_run(row)
+    for policy in POLICIES:
+        assert decide(load_runs(tmp_path), policy).to_json() == decide(frame(*LOADED), policy).to_json()
+
+
+def test_a_row_without_its_number_of_launches_is_bad_input() -> None:
+    with pytest.raises(BadInputError, match="launches cannot be null"):
+        decide(frame(model_row("minilm", launches=None)))

@@ -11,8 +11,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness import stats
-from harness.config import LAUNCH_METRICS, GateConfig, Metric, Op, load_policy
-from harness.gates import GateResult, as_number, ask, ask_launches
+from harness.config import LAUNCH_METRICS, SOAK_METRICS, AtConfig, GateConfig, Metric, Op, load_policy
+from harness.gates import (
+    GateResult,
+    as_number,
+    ask,
+    ask_launches,
+    gate_place,
+    place_words,
+    row_place,
+    text_of,
+)
+from harness.workload import Place
 from tests.conftest import run_row
 
 UNKNOWN = {"None": None, "nan": math.nan, "pd.NA": pd.NA}
@@ -21,7 +31,16 @@ LAUNCH_COLUMN = {
     "latency_p95_ms": "launch_p95_ms",
     "throughput_texts_per_s": "launch_throughput_texts_per_s",
 }
-INTERVAL_METRICS = ("separation", "similar_mean", "dissimilar_mean", "separation_auc", "neighbour_overlap")
+INTERVAL_METRICS = (
+    "separation", "similar_mean", "dissimilar_mean", "separation_auc", "neighbour_overlap",
+    "rss_slope_bytes_per_request", "latency_drift",
+)  # fmt: skip
+# What a soak run finds where nothing grows.
+SOAK = {
+    "rss_slope_bytes_per_request": 1.0, "rss_slope_bytes_per_request_low": -2.0,
+    "rss_slope_bytes_per_request_high": 4.0, "handles_gained": 0,
+    "latency_drift": 1.01, "latency_drift_low": 0.98, "latency_drift_high": 1.04,
+}  # fmt: skip
 # Of both shipped policies, each gate once.
 ALL_GATES = list(dict.fromkeys(g for name in ("default", "documents") for g in load_policy(name).gates))
 
@@ -46,7 +65,7 @@ def test_the_shipped_policies_ask_every_metric_there_is() -> None:
 
 @pytest.mark.parametrize("g", ALL_GATES, ids=lambda g: f"{g.tier}-{g.metric}")
 def test_a_good_run_passes_every_shipped_gate(g: GateConfig) -> None:
-    assert ask(g, run_row()).status == "PASS"
+    assert ask(g, run_row(**SOAK)).status == "PASS"
 
 
 # --- one value
@@ -124,7 +143,7 @@ def test_a_gate_with_an_interval_is_three_way(
 @pytest.mark.parametrize("ends", [("low",), ("high",), ("low", "high")])
 @pytest.mark.parametrize("kind", [*UNKNOWN, *INFINITE])
 def test_an_open_interval_is_undecided(metric: str, ends: tuple[str, ...], kind: str) -> None:
-    row = run_row(**{f"{metric}_{end}": (UNKNOWN | INFINITE)[kind] for end in ends})
+    row = run_row(**SOAK | {f"{metric}_{end}": (UNKNOWN | INFINITE)[kind] for end in ends})
     result = ask(shipped(metric), row)
     assert result.status == "UNDECIDED"
     assert "no interval" in result.reason
@@ -142,7 +161,7 @@ def test_a_good_value_does_not_pass_where_its_interval_reaches_the_bound(op: str
 @pytest.mark.parametrize("g", ALL_GATES, ids=lambda g: f"{g.tier}-{g.metric}")
 @pytest.mark.parametrize("kind", UNKNOWN)
 def test_an_unknown_cell_is_not_measured(g: GateConfig, kind: str) -> None:
-    row = run_row(**{LAUNCH_COLUMN.get(g.metric, g.metric): UNKNOWN[kind]})
+    row = run_row(**SOAK | {LAUNCH_COLUMN.get(g.metric, g.metric): UNKNOWN[kind]})
     result = ask(g, row)
     assert result.status == "NOT_MEASURED"
     assert result.reason
@@ -186,7 +205,8 @@ def test_a_run_without_launches_is_not_measured(metric: str) -> None:
 def test_a_gate_without_a_run_is_not_measured_and_says_where_it_looked(g: GateConfig) -> None:
     result = ask(g, None)
     assert result.status == "NOT_MEASURED"
-    assert f"workload=default batch_size={g.at.batch_size}" in result.reason
+    place = f"workload=default batch_size={g.at.batch_size}"
+    assert result.reason == ("no soak run" if g.metric in SOAK_METRICS else f"no run at {place}")
 
 
 @pytest.mark.parametrize("g", ALL_GATES, ids=lambda g: f"{g.tier}-{g.metric}")
@@ -351,3 +371,145 @@ def test_a_throughput_gate_never_contradicts_its_interval(rates: list[float]) ->
 )
 def test_the_distance_is_positive_on_the_right_side(op: str, value: float, distance: float) -> None:
     assert GateResult(gate("l2_norm_max_error", op, 30.0), "PASS", value).distance == distance
+
+
+# --- disturbed launches
+
+
+def disturbed(values: list[float], flags: Any, **changes: Any) -> GateResult:
+    """The answer at the median launch under 30 ms, with these launches flagged."""
+    g = gate("latency_p95_ms", "<", 30, **changes)
+    return ask(g, run_row(launch_p95_ms=values, launch_disturbed=flags))
+
+
+@pytest.mark.parametrize(
+    ("values", "flags", "status", "undisturbed"),
+    [
+        ([12.0] * 6 + [40.0] * 4, [False] * 6 + [True] * 4, "UNDECIDED", "PASS"),
+        ([40.0] * 6 + [12.0] * 4, [False] * 6 + [True] * 4, "UNDECIDED", "FAIL"),
+        ([12.0] * 6, [True] + [False] * 5, "PASS", "UNDECIDED"),
+        ([12.0] * 7, [True] + [False] * 6, "PASS", "PASS"),
+        ([12.0] * 6, [True] * 6, "PASS", "UNDECIDED"),
+        ([math.inf] * 6 + [12.0] * 6, [True] * 6 + [False] * 6, "UNDECIDED", "PASS"),
+    ],
+)
+def test_the_answer_without_disturbed_launches_is_told_beside_the_one_with_them(
+    values: list[float], flags: list[bool], status: str, undisturbed: str
+) -> None:
+    result = disturbed(values, flags)
+    assert (result.status, result.undisturbed) == (status, undisturbed)
+    plain = disturbed(values, None)
+    kept = (result.value, result.low, result.high, result.n, result.over, result.reason)
+    assert kept == (plain.value, plain.low, plain.high, plain.n, plain.over, plain.reason)
+
+
+@pytest.mark.parametrize(
+    "flags", [None, math.nan, pd.NA, [], [False] * 6, [None] * 6, [True] * 5, [True] * 7]
+)
+def test_where_nothing_was_disturbed_or_it_is_unknown_there_is_no_other_answer(flags: Any) -> None:
+    """Flags that do not match the launches are of something else."""
+    result = disturbed([12.0] * 6, flags)
+    assert (result.status, result.undisturbed) == ("PASS", None)
+
+
+def test_a_launch_of_which_nothing_is_known_counts_as_quiet() -> None:
+    assert disturbed([12.0] * 6 + [40.0] * 4, [None] * 6 + [True] * 4).undisturbed == "PASS"
+
+
+def test_a_throughput_without_its_disturbed_launches_is_asked_the_right_way_round() -> None:
+    g = gate("throughput_texts_per_s", ">", 100)
+    row = run_row(
+        launch_throughput_texts_per_s=[300.0] * 6 + [20.0] * 4, launch_disturbed=[False] * 6 + [True] * 4
+    )
+    assert (ask(g, row).status, ask(g, row).undisturbed) == ("UNDECIDED", "PASS")
+
+
+@settings(deadline=None, max_examples=60, derandomize=True)
+@given(
+    st.lists(st.tuples(st.sampled_from([10.0, 30.0, 90.0, math.inf]), st.booleans()), min_size=1, max_size=40)
+)
+def test_the_answer_without_disturbed_launches_is_that_of_the_others(
+    launches: list[tuple[float, bool]],
+) -> None:
+    values, flags = [value for value, _ in launches], [flag for _, flag in launches]
+    quiet = [value for value, flag in launches if not flag]
+    expected = stats.gate_verdict(quiet, 30, launch_quantile=0.5) if any(flags) else None
+    result = disturbed(values, flags)
+    assert result.undisturbed == expected
+    assert result.status == stats.gate_verdict(values, 30, launch_quantile=0.5)
+
+
+def test_a_run_of_before_flags_were_stored_is_asked_all_the_same() -> None:
+    row = run_row()
+    del row["launch_disturbed"]
+    assert ask(gate("latency_p95_ms", "<", 30), row).status == "PASS"
+
+
+# --- soak runs
+
+
+@pytest.mark.parametrize(("gained", "status"), [(0, "PASS"), (-3, "PASS"), (2, "PASS"), (3, "FAIL")])
+def test_handles_may_not_pile_up(gained: int, status: str) -> None:
+    assert ask(shipped("handles_gained"), run_row(handles_gained=gained)).status == status
+
+
+def test_memory_that_may_or_may_not_grow_is_undecided() -> None:
+    row = run_row(**SOAK | {"rss_slope_bytes_per_request_high": 90.0})
+    assert ask(shipped("rss_slope_bytes_per_request"), row).status == "UNDECIDED"
+
+
+# --- places
+
+
+PLACES = {
+    "plain": ({}, Place("default", 1), "workload=default batch_size=1"),
+    "batch": ({"batch_size": 32}, Place("default", 32), "workload=default batch_size=32"),
+    "callers": (
+        {"workload": "mixture", "clients": 4},
+        Place("mixture", 1, 4),
+        "workload=mixture batch_size=1 workload.clients=4",
+    ),
+    "paced": (
+        {"arrival": "poisson", "rate": 2.5},
+        Place("default", 1, 1, "poisson", 2.5),
+        "workload=default batch_size=1 workload.arrival=poisson workload.rate=2.5",
+    ),
+}
+
+
+@pytest.mark.parametrize(("at", "place", "words"), PLACES.values(), ids=PLACES)
+def test_a_gate_and_a_row_of_the_same_work_stand_at_the_same_place(
+    at: dict[str, Any], place: Place, words: str
+) -> None:
+    g = gate("latency_p95_ms", "<", 30, at=at)
+    assert gate_place(g) == place
+    row = run_row(**{"offered_qps" if name == "rate" else name: value for name, value in at.items()})
+    assert row_place(row) == place
+    assert " ".join(f"{name}={value}" for name, value in place_words(place).items()) == words
+    assert ask(g, None).reason == f"no run at {words}"
+
+
+@pytest.mark.parametrize("kind", UNKNOWN)
+def test_a_closed_loop_has_no_rate_whatever_kind_of_null_it_is(kind: str) -> None:
+    assert row_place(run_row(offered_qps=UNKNOWN[kind])) == gate_place(gate("latency_p95_ms", "<", 30))
+
+
+def test_a_length_that_is_no_shipped_workload_is_measured_by_its_number() -> None:
+    assert place_words(Place("tokens_48", 1)) == {
+        "workload": "tokens_8", "batch_size": "1", "workload.tokens": "48",
+    }  # fmt: skip
+    assert place_words(Place("tokens_512", 1)) == {"workload": "tokens_512", "batch_size": "1"}
+
+
+@pytest.mark.parametrize(
+    "at", [{"rate": 5.0}, {"arrival": "poisson"}, {"clients": 0}, {"workload": "mixtur"}]
+)
+def test_a_place_that_cannot_be_is_refused(at: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=r"rate|clients|mixture"):
+        AtConfig(**at)
+
+
+@pytest.mark.parametrize("kind", [*UNKNOWN, "empty"])
+def test_a_text_that_is_unknown_is_the_other(kind: str) -> None:
+    assert text_of("" if kind == "empty" else UNKNOWN[kind], "none") == "none"
+    assert text_of("killed", "none") == "killed"

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from harness import record
 from harness.errors import ExitCode, HarnessError
 from harness.record import LAUNCH_COLUMNS, RUN_COLUMNS, SCHEMA_VERSION, Column, arrow_schema, to_table
 from tests.conftest import launch_row, run_row
@@ -43,6 +44,21 @@ involuntary_switches load_1m
 TABLES = {"runs": RUN_COLUMNS, "launches": LAUNCH_COLUMNS}
 
 
+# Added since, which notebooks may rely on too.
+RUN_ADDED = names("""
+ep_provider candidate_label command purpose replicate cpus settled min_span_s evidence_span_s
+launch_disturbed disturbance new_shape_max_ms timer_resolution_ns loop_overhead_share
+throughput_texts_per_s_low throughput_texts_per_s_high launch_throughput_texts_per_s parity_bound
+soak_s rss_slope_bytes_per_request_low rss_slope_bytes_per_request_high handles_gained
+latency_drift latency_drift_low latency_drift_high
+""")
+LAUNCH_ADDED = names("""
+schema_version serving_s throughput_texts_per_s new_shape_ns timer_resolution_ns loop_overhead_ns
+block_requests block_p50_ms block_p95_ms block_rss_bytes block_handles disturbance voluntary_switches
+minor_faults major_faults throttled_s thermal_throttles on_battery
+""")
+
+
 def column(columns: tuple[Column, ...], name: str) -> Column:
     (found,) = (c for c in columns if c.name == name)
     return found
@@ -53,11 +69,36 @@ def test_every_column_of_the_contract_is_declared() -> None:
     assert sorted(set(LAUNCH_CONTRACT) - {c.name for c in LAUNCH_COLUMNS}) == []
 
 
+def test_what_was_added_to_the_contract_stays_declared() -> None:
+    assert sorted(set(RUN_ADDED) - {c.name for c in RUN_COLUMNS}) == []
+    assert sorted(set(LAUNCH_ADDED) - {c.name for c in LAUNCH_COLUMNS}) == []
+
+
+def test_every_version_of_the_schema_has_its_line_in_the_history() -> None:
+    lines = [line.strip() for line in (record.__doc__ or "").splitlines()]
+    told = [int(line.partition(".")[0]) for line in lines if line[:1].isdigit()]
+    assert told == list(range(1, SCHEMA_VERSION + 1))
+
+
+def test_what_the_second_schema_added_can_be_null_for_the_first_had_no_value_for_it() -> None:
+    new = names("""
+    purpose replicate cpus launch_disturbed disturbance new_shape_max_ms timer_resolution_ns
+    loop_overhead_share soak_s handles_gained latency_drift latency_drift_low latency_drift_high
+    """)
+    assert [name for name in new if not column(RUN_COLUMNS, name).nullable] == []
+    first_had = names("launch_id run_id sweep_id launch_index round started_at schema_version status "
+                      "truncated total_ns tokenize_ns infer_ns requests")  # fmt: skip
+    assert [c.name for c in LAUNCH_COLUMNS if not c.nullable] == first_had
+
+
 @pytest.mark.parametrize("columns", TABLES.values(), ids=TABLES)
 def test_a_column_is_declared_once_and_says_what_it_means(columns: tuple[Column, ...]) -> None:
     declared = [c.name for c in columns]
     assert len(declared) == len(set(declared))
-    assert [c.name for c in columns if not c.meaning.strip()] == []
+    assert [c.name for c in columns if len(c.meaning.split()) < 1 or c.meaning != c.meaning.strip()] == []
+    assert {c.dtype.removeprefix("list:") for c in columns} <= {
+        "string", "int64", "double", "bool", "timestamp",
+    }  # fmt: skip
 
 
 def unit_by_name(name: str) -> str | None:
@@ -87,7 +128,8 @@ def test_a_unit_in_a_name_is_the_unit_of_the_column(columns: tuple[Column, ...])
 
 def test_the_types_are_those_of_the_contract() -> None:
     assert column(RUN_COLUMNS, "launch_p95_ms").dtype == "list:double"
-    for name in ("total_ns", "tokenize_ns", "infer_ns", "pool_ns", "scheduled_ns"):
+    assert column(RUN_COLUMNS, "launch_disturbed").dtype == "list:bool"
+    for name in ("total_ns", "tokenize_ns", "infer_ns", "pool_ns", "scheduled_ns", "new_shape_ns"):
         assert column(LAUNCH_COLUMNS, name).dtype == "list:int64"
     assert column(RUN_COLUMNS, "finite").dtype == column(LAUNCH_COLUMNS, "truncated").dtype == "bool"
     assert column(RUN_COLUMNS, "threads").dtype == column(RUN_COLUMNS, "peak_rss_bytes").dtype == "int64"
@@ -95,7 +137,8 @@ def test_the_types_are_those_of_the_contract() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["latency_p95_ms", "latency_p99_ms", "pool_p50_ms", "threads", "git_commit", "finite", "noise"]
+    "name",
+    names("latency_p95_ms latency_p99_ms pool_p50_ms threads git_commit finite noise launch_disturbed cpus"),
 )
 def test_what_may_be_unknown_can_be_null(name: str) -> None:
     assert column(RUN_COLUMNS, name).nullable
@@ -137,6 +180,8 @@ def test_a_column_that_nobody_declared_is_refused_by_name() -> None:
         ("model", 3),
         ("launch_p95_ms", [1.0, "x"]),
         ("launch_p95_ms", 12.0),
+        ("launch_disturbed", ["yes"]),
+        ("handles_gained", 0.5),
         ("started_at", "yesterday"),
         ("memory_bytes", 2**70),
     ],

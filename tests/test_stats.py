@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import integrate
-from scipy.stats import mannwhitneyu, norm
+from scipy.stats import mannwhitneyu, norm, wilcoxon
 
 from harness import stats
 
@@ -119,13 +119,29 @@ def test_the_e_value_refuses_impossible_counts_and_shares(k: int, n: int, q: flo
 
 @pytest.mark.parametrize(
     ("quantile", "over", "n"),
-    [(0.5, 0, 6), (0.5, 1, 11), (0.5, 2, 14), (0.5, 3, 18), (0.8, 0, 17), (0.9, 0, 36)],
-)
+    [
+        (0.5, 0, 6), (0.5, 1, 11), (0.5, 2, 14), (0.5, 3, 18),
+        (0.8, 0, 17), (0.8, 1, 31), (0.8, 2, 41), (0.8, 3, 51),
+        (0.9, 0, 36), (0.9, 1, 64), (0.9, 2, 86), (0.9, 3, 105),
+    ],
+)  # fmt: skip
 def test_a_gate_passes_at_the_designed_number_of_launches_and_not_before(
     quantile: float, over: int, n: int
 ) -> None:
     assert stats.gate_verdict(launches(over, n), 30, launch_quantile=quantile) == "PASS"
     assert stats.gate_verdict(launches(over, n - 1), 30, launch_quantile=quantile) == "UNDECIDED"
+    # And by quadrature, which knows nothing of incomplete beta functions.
+    assert next(m for m in range(over + 1, 200) if mixture(over, m, 1 - quantile) >= 20) == n
+
+
+@pytest.mark.parametrize(
+    ("quantile", "under", "n"),
+    [(0.8, 0, 3), (0.8, 1, 5), (0.8, 2, 7), (0.8, 3, 9), (0.9, 0, 2), (0.9, 1, 4), (0.9, 2, 6), (0.9, 3, 7)],
+)
+def test_a_gate_on_most_launches_fails_sooner_than_it_passes(quantile: float, under: int, n: int) -> None:
+    assert stats.gate_verdict(launches(n - under, n), 30, launch_quantile=quantile) == "FAIL"
+    assert stats.gate_verdict(launches(n - 1 - under, n - 1), 30, launch_quantile=quantile) == "UNDECIDED"
+    assert next(m for m in range(under + 1, 50) if mixture(under, m, quantile) >= 20) == n
 
 
 @pytest.mark.parametrize(("under", "n"), [(0, 6), (1, 11), (2, 14), (3, 18)])
@@ -750,3 +766,145 @@ def test_a_shift_of_values_that_are_not_finite_is_refused(wrong: float) -> None:
         stats.shift_interval([1.0, wrong], [1.0, 2.0])
     with pytest.raises(ValueError, match="finite"):
         stats.shift_interval([1.0, 2.0], [wrong])
+
+
+# --- shift between paired values
+
+# Published two-sided critical values of the signed-rank statistic at 5 %: T at most this rejects.
+SIGNED_RANK_CRITICAL = {6: 0, 7: 2, 8: 3, 9: 5, 10: 8, 11: 10, 12: 13, 15: 25, 20: 52, 25: 89}
+
+
+def walsh(differences: Sequence[float]) -> list[float]:
+    """All averages of two differences, each with itself too, sorted."""
+    return sorted((a + b) / 2 for i, a in enumerate(differences) for b in differences[i:])
+
+
+@pytest.mark.parametrize(("n", "critical"), SIGNED_RANK_CRITICAL.items())
+def test_the_paired_interval_is_cut_at_the_published_critical_value(n: int, critical: int) -> None:
+    differences = list(np.random.default_rng(n).normal(1, 2, n))
+    averages = walsh(differences)
+    expected = (averages[critical], averages[-critical - 1])
+    assert stats.paired_shift_interval(differences) == pytest.approx(expected, abs=1e-12)
+
+
+def test_six_pairs_give_their_extremes() -> None:
+    assert stats.paired_shift_interval([3.0, 1.0, 2.0, 6.0, 5.0, 4.0]) == (1.0, 6.0)
+
+
+@pytest.mark.parametrize("n", range(6))
+def test_too_few_pairs_have_no_interval(n: int) -> None:
+    assert stats.paired_shift_interval(np.arange(float(n))) == (None, None)
+
+
+@pytest.mark.parametrize(("alpha", "n"), [(0.05, 6), (0.01, 8), (0.001, 11), (0.2, 4)])
+def test_a_smaller_alpha_takes_more_pairs(alpha: float, n: int) -> None:
+    """Of 2^n signs one has rank sum 0: two-sided 2 / 2^n."""
+    assert stats.paired_shift_interval(np.arange(n - 1.0), alpha=alpha) == (None, None)
+    low, high = stats.paired_shift_interval(np.arange(float(n)), alpha=alpha)
+    assert low is not None
+    assert high is not None
+    assert low < high
+
+
+@property_test
+@given(
+    st.permutations([0.5 + rank for rank in range(14)]),
+    st.lists(st.booleans(), min_size=14, max_size=14),
+    st.integers(5, 14),
+    st.sampled_from([0.01, 0.05, 0.2]),
+)
+def test_the_paired_interval_leaves_out_zero_where_the_exact_signed_rank_test_rejects(
+    sizes: list[float], signs: list[bool], n: int, alpha: float
+) -> None:
+    differences = [size if sign else -size for size, sign in zip(sizes[:n], signs, strict=False)]
+    low, high = stats.paired_shift_interval(differences, alpha=alpha)
+    p_value = float(wilcoxon(differences, method="exact").pvalue)
+    rejected = low is not None and high is not None and not low <= 0.0 <= high
+    assert rejected == (p_value <= alpha)
+
+
+@property_test
+@given(st.lists(finite_floats, min_size=6, max_size=30), st.floats(-1e3, 1e3))
+def test_the_paired_interval_moves_and_turns_with_its_differences(values: list[float], by: float) -> None:
+    low, high = stats.paired_shift_interval(values)
+    assert low is not None
+    assert high is not None
+    assert min(values) <= low <= high <= max(values)
+    moved = stats.paired_shift_interval([value + by for value in values])
+    assert moved == pytest.approx((low + by, high + by), abs=1e-6)
+    turned = stats.paired_shift_interval([-value for value in values])
+    assert turned == pytest.approx((-high, -low), abs=1e-9)
+
+
+def test_tied_pairs_give_an_interval_of_one_value() -> None:
+    assert stats.paired_shift_interval([0.25] * 12) == (0.25, 0.25)
+
+
+@pytest.mark.parametrize("wrong", [math.inf, -math.inf, math.nan])
+def test_paired_differences_that_are_not_finite_are_refused(wrong: float) -> None:
+    with pytest.raises(ValueError, match="finite"):
+        stats.paired_shift_interval([1.0] * 10 + [wrong])
+
+
+# --- growth of a series
+
+
+def test_the_growth_of_three_steps_is_students_t_by_hand() -> None:
+    # Increments 1, 2, 3: mean 2, standard error 1/√3; t at 0.975 with 2 degrees of freedom is 4.302653.
+    reach = 4.302653 / math.sqrt(3)
+    expected = (2 - reach, 2 + reach)
+    assert stats.mean_step_interval([10, 11, 13, 16], [1, 1, 1]) == pytest.approx(expected, abs=1e-6)
+
+
+def test_the_growth_is_told_per_unit_of_a_step() -> None:
+    # The same increments per unit: 10/10, 40/20, 15/5.
+    reach = 4.302653 / math.sqrt(3)
+    found = stats.mean_step_interval([0, 10, 50, 65], [10, 20, 5])
+    assert found == pytest.approx((2 - reach, 2 + reach), abs=1e-6)
+
+
+def test_a_smaller_alpha_widens_the_interval_of_growth() -> None:
+    # t at 0.995 with 2 degrees of freedom is 9.924843.
+    reach = 9.924843 / math.sqrt(3)
+    found = stats.mean_step_interval([10, 11, 13, 16], [1, 1, 1], alpha=0.01)
+    assert found == pytest.approx((2 - reach, 2 + reach), abs=1e-5)
+
+
+def test_a_steady_growth_has_no_width() -> None:
+    assert stats.mean_step_interval([5, 7, 9, 11], [2, 2, 2]) == (1.0, 1.0)
+    assert stats.mean_step_interval([5, 5, 5], [100, 200]) == (0.0, 0.0)
+
+
+@pytest.mark.parametrize(("values", "steps"), [([1.0], []), ([1.0, 2.0], [1.0])])
+def test_under_three_values_growth_has_no_interval(values: list[float], steps: list[float]) -> None:
+    assert stats.mean_step_interval(values, steps) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("values", "steps"),
+    [
+        ([], []),
+        ([1.0, 2.0, 3.0], [1.0]),
+        ([1.0, 2.0, 3.0], [1.0, 1.0, 1.0]),
+        ([1.0, 2.0, 3.0], [1.0, 0.0]),
+        ([1.0, 2.0, 3.0], [1.0, -1.0]),
+        ([1.0, 2.0, 3.0], [1.0, math.nan]),
+    ],
+)
+def test_a_series_and_steps_that_do_not_match_are_refused(values: list[float], steps: list[float]) -> None:
+    with pytest.raises(ValueError, match="one step over 0 between values"):
+        stats.mean_step_interval(values, steps)
+
+
+@property_test
+@given(st.lists(st.integers(-1000, 1000), min_size=3, max_size=30), st.integers(1, 500))
+def test_growth_is_the_same_wherever_the_series_starts(values: list[int], step: int) -> None:
+    steps = [step] * (len(values) - 1)
+    first = stats.mean_step_interval(values, steps)
+    moved = stats.mean_step_interval([value + 10**6 for value in values], steps)
+    assert moved == pytest.approx(first, abs=1e-6)
+    low, high = first
+    assert low is not None
+    assert high is not None
+    mean = (values[-1] - values[0]) / (step * len(steps))
+    assert low - 1e-9 <= mean <= high + 1e-9

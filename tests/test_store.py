@@ -225,6 +225,105 @@ def test_a_file_that_cannot_be_read_is_named_and_skipped_and_the_others_load(
     assert "\n" not in message
 
 
+NEW_IN_2 = {
+    "runs": [
+        "purpose", "replicate", "cpus", "launch_disturbed", "new_shape_max_ms", "timer_resolution_ns",
+        "loop_overhead_share", "soak_s", "rss_slope_bytes_per_request_low",
+        "rss_slope_bytes_per_request_high", "handles_gained", "latency_drift", "latency_drift_low",
+        "latency_drift_high", "disturbance",
+    ],
+    "launches": [
+        "serving_s", "new_shape_ns", "timer_resolution_ns", "loop_overhead_ns", "voluntary_switches",
+        "minor_faults", "major_faults", "block_requests", "block_p50_ms", "block_p95_ms",
+        "block_rss_bytes", "block_handles", "disturbance", "throttled_s", "thermal_throttles", "on_battery",
+    ],
+}  # fmt: skip
+
+
+def of_schema(version: int, file: Path, *, without: list[str]) -> None:
+    """A file as a harness of that schema wrote it: without some columns."""
+    table = pq.read_table(file, partitioning=None).drop_columns(without)
+    pq.write_table(table.replace_schema_metadata({b"schema_version": str(version).encode()}), file)
+
+
+@pytest.mark.parametrize(("folder", "load"), [("runs", load_runs), ("launches", load_launches)])
+@pytest.mark.filterwarnings("error")
+def test_a_file_of_the_first_schema_is_read_with_nulls_for_what_it_did_not_know(
+    store: Store, folder: str, load: Callable[[Path], pd.DataFrame]
+) -> None:
+    filled(store)
+    of_schema(1, store.path / folder / "r1.parquet", without=NEW_IN_2[folder])
+    frame = load(store.path)
+    assert set(frame["run_id"]) == {"r1", "r2"}
+    assert list(frame.columns) == [c.name for c in (RUN_COLUMNS if folder == "runs" else LAUNCH_COLUMNS)]
+    old = frame[frame["run_id"] == "r1"]
+    assert old[NEW_IN_2[folder]].isna().all(axis=None)
+    assert old["started_at"].notna().all()
+    assert old["status"].tolist() == ["complete"] * len(old)
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_run_of_the_first_schema_is_taken_up_with_its_launches(store: Store) -> None:
+    filled(store)
+    for folder, new in NEW_IN_2.items():
+        of_schema(1, store.path / folder / "r1.parquet", without=new)
+    row, launches = store.run_of("r1"), store.launches_of("r1")
+    assert row is not None
+    assert (row["purpose"], row["launch_disturbed"], row["latency_p95_ms"]) == (None, None, 12.0)
+    assert [launch["serving_s"] for launch in launches] == [None] * 3
+    store.write_run(row)
+    store.write_launches("r1", launches)
+    assert (store.run_of("r1"), store.launches_of("r1")) == (row, launches)
+
+
+@pytest.mark.filterwarnings("error")
+def test_whole_numbers_and_flags_that_an_older_schema_lacks_are_nullable_types_still(store: Store) -> None:
+    store.write_run(run_row("r1"))
+    store.write_launches("r1", [launch_row(0)])
+    for folder, new in NEW_IN_2.items():
+        of_schema(1, store.path / folder / "r1.parquet", without=new)
+    runs, launches = load_runs(store.path), load_launches(store.path)
+    for name in ("replicate", "cpus", "handles_gained"):
+        assert runs[name].dtype == pd.Int64Dtype()
+    assert (launches["minor_faults"].dtype, launches["on_battery"].dtype) == (
+        pd.Int64Dtype(),
+        pd.BooleanDtype(),
+    )
+
+
+@pytest.mark.parametrize(
+    ("version", "lost"),
+    [(SCHEMA_VERSION, "purpose"), (SCHEMA_VERSION, "run_id"), (1, "run_id"), (1, "min_span_s")],
+)
+def test_a_column_that_its_own_schema_had_is_missed_and_the_file_skipped(
+    store: Store, version: int, lost: str
+) -> None:
+    filled(store)
+    file = store.path / "runs" / "r1.parquet"
+    without = [lost] if version == SCHEMA_VERSION else [*NEW_IN_2["runs"], lost]
+    of_schema(version, file, without=without)
+    with pytest.warns(UnreadableFileWarning) as told:
+        runs = load_runs(store.path)
+    (message,) = [str(warning.message) for warning in told]
+    assert message == f"skipped {file}: columns missing: {lost}"
+    assert runs["run_id"].tolist() == ["r2"]
+
+
+def test_flags_of_launches_come_back_in_their_order_unknown_ones_too(store: Store) -> None:
+    store.write_run(run_row(launch_disturbed=[True, None, False]))
+    row = store.run_of("r1")
+    assert row is not None
+    assert row["launch_disturbed"] == [True, None, False]
+    assert list(load_runs(store.path)["launch_disturbed"][0]) == [True, None, False]
+
+
+def test_blocks_of_a_soak_come_in_list_columns(store: Store) -> None:
+    blocks: dict[str, Any] = {"block_requests": [100, 90], "block_p50_ms": [2.0, 2.5], "total_ns": []}
+    store.write_launches("r1", [launch_row(0, **blocks)])
+    (launch,) = store.launches_of("r1")
+    assert {name: launch[name] for name in blocks} == blocks
+
+
 def test_a_column_that_only_another_version_knows_is_left_out(store: Store) -> None:
     filled(store)
     file = store.path / "runs" / "r1.parquet"

@@ -4,18 +4,34 @@ from __future__ import annotations
 
 import math
 from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.record import RUN_COLUMNS, to_table
 from harness.stats import gate_verdict
-from harness.summary import launch_values, summarise_launch, summarise_run
+from harness.summary import evidence_span_s, launch_values, summarise_launch
+from harness.summary import summarise_run as summarise
 from tests.conftest import STARTED, launch_row, run_row
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
 MS = 1_000_000
+# The columns of a soak run that other runs have no value for, and summarise nothing about.
+SOAK = (
+    "soak_s", "rss_slope_bytes_per_request", "rss_slope_bytes_per_request_low",
+    "rss_slope_bytes_per_request_high", "handles_gained", "latency_drift", "latency_drift_low",
+    "latency_drift_high",
+)  # fmt: skip
+
+
+def summarise_run(rows: Sequence[dict[str, Any]], *, min_span_s: float = 0.0) -> dict[str, Any]:
+    """As `harness.summary.summarise_run`; where no span is wanted, no gap is too long."""
+    return summarise(rows, min_span_s=min_span_s)
 
 
 def failed_row(index: int, **changes: Any) -> dict[str, Any]:
@@ -24,6 +40,21 @@ def failed_row(index: int, **changes: Any) -> dict[str, Any]:
     nothing = dict.fromkeys((*names, "first_request_ms", "peak_rss_bytes"))
     empty: dict[str, Any] = {"total_ns": [], "tokenize_ns": [], "infer_ns": [], "requests": 0}
     return launch_row(index) | {"status": "failed", "error": "exit 1"} | nothing | empty | changes
+
+
+def soak_answer(**blocks: list[Any]) -> dict[str, Any]:
+    """A soak of 60 s in 30 blocks, in which nothing changes but what `blocks` says."""
+    steady = {"requests": [100], "p50_ms": [2.0], "p95_ms": [4.0], "rss_bytes": [10**8], "handles": [12]}
+    unchanged: dict[str, Any] = {f"block_{name}": value * 30 for name, value in steady.items()}
+    samples: dict[str, Any] = {"total_ns": [], "tokenize_ns": [], "infer_ns": []}
+    return unchanged | samples | {"serving_s": 60.0} | {f"block_{name}": v for name, v in blocks.items()}
+
+
+def soaked(**blocks: list[Any]) -> dict[str, Any]:
+    """The summary of a run whose launch is that soak."""
+    answer = soak_answer(**blocks)
+    row = launch_row(0) | answer | summarise_launch(answer, batch_size=1)
+    return summarise_run([row])
 
 
 def launches(*p95s: float | None) -> list[dict[str, Any]]:
@@ -37,7 +68,7 @@ def launches(*p95s: float | None) -> list[dict[str, Any]]:
 
 
 def test_a_launch_is_summarised_by_nearest_rank() -> None:
-    answer = {"total_ns": [i * MS for i in range(100, 0, -1)]}
+    answer = {"total_ns": [i * MS for i in range(100, 0, -1)], "serving_s": 5.05}
     summary = summarise_launch(answer, batch_size=1)
     assert summary["requests"] == 100
     assert summary["p50_ms"] == 50.0
@@ -46,8 +77,22 @@ def test_a_launch_is_summarised_by_nearest_rank() -> None:
     assert summary["throughput_texts_per_s"] == pytest.approx(100 / 5.05)
 
 
+@pytest.mark.parametrize(
+    ("serving_s", "served_per_s"),
+    [(0.5, 200.0), (20.0, 5.0)],
+    ids=["two callers at once", "an open loop that mostly waits"],
+)
+def test_throughput_is_over_the_time_of_serving_not_over_the_sum_of_waits(
+    serving_s: float, served_per_s: float
+) -> None:
+    """A hundred requests that waited 10 ms each: a second, had one caller sent them back to back."""
+    summary = summarise_launch({"total_ns": [10 * MS] * 100, "serving_s": serving_s}, batch_size=1)
+    assert summary["throughput_texts_per_s"] == pytest.approx(served_per_s)
+    assert summary["p95_ms"] == 10.0
+
+
 def test_a_launch_of_batches_counts_their_texts() -> None:
-    summary = summarise_launch({"total_ns": [500 * MS] * 4}, batch_size=32)
+    summary = summarise_launch({"total_ns": [500 * MS] * 4, "serving_s": 2.0}, batch_size=32)
     assert summary["throughput_texts_per_s"] == pytest.approx(64.0)
 
 
@@ -62,9 +107,19 @@ def test_a_launch_that_served_nothing_has_no_latency(answer: dict[str, Any]) -> 
 
 
 def test_a_launch_on_a_clock_that_stands_still_has_no_throughput() -> None:
-    summary = summarise_launch({"total_ns": [0, 0]}, batch_size=1)
+    summary = summarise_launch({"total_ns": [0, 0], "serving_s": 0.0}, batch_size=1)
     assert summary["throughput_texts_per_s"] is None
     assert summary["p95_ms"] == 0.0
+
+
+def test_a_launch_of_soaking_is_summarised_over_its_blocks() -> None:
+    answer = soak_answer(requests=[100] * 15 + [50] * 15, p50_ms=[3.0] * 10 + [2.0] * 20)
+    assert summarise_launch(answer, batch_size=4) == {
+        "requests": 2250,
+        "p50_ms": 2.0,
+        "p95_ms": 4.0,
+        "throughput_texts_per_s": 4 * 2250 / 60,
+    }
 
 
 # --- one value a launch
@@ -162,6 +217,36 @@ def test_the_evidence_spans_from_the_first_start_to_the_last_in_any_order() -> N
     assert summarise_run(rows[:1])["evidence_span_s"] == 0.0
 
 
+def starts(*seconds: float) -> list[dict[str, Any]]:
+    return [launch_row(i, started_at=STARTED + timedelta(seconds=s)) for i, s in enumerate(seconds)]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "wanted_s", "expected"),
+    [
+        ((0, 10, 20, 30), 90.0, 30.0),
+        ((0, 18, 36), 90.0, 36.0),
+        ((0, 18.5, 37), 90.0, 36.0),
+        ((0, 1, 2, 86_400, 86_401, 86_402), 90.0, 4 + 18.0),
+        ((0, 86_400), 90.0, 18.0),
+        ((86_400, 0), 90.0, 18.0),
+        ((0, 86_400), 0.0, 86_400.0),
+        ((7,), 90.0, 0.0),
+    ],
+)
+def test_a_gap_counts_for_a_fifth_of_the_span_that_is_wanted_at_most(
+    seconds: tuple[float, ...], wanted_s: float, expected: float
+) -> None:
+    assert evidence_span_s(starts(*seconds), wanted_s) == pytest.approx(expected)
+    assert summarise_run(starts(*seconds), min_span_s=wanted_s)["evidence_span_s"] == pytest.approx(expected)
+
+
+def test_two_bursts_a_day_apart_are_no_evidence_of_that_day() -> None:
+    two_bursts = starts(*(s + day for day in (0, 86_400) for s in range(10)))
+    assert evidence_span_s(two_bursts, 90.0) < 90.0
+    assert evidence_span_s([], 90.0) is None
+
+
 def test_failed_launches_are_evidence_in_time_too() -> None:
     rows = [launch_row(0), failed_row(1, started_at=STARTED + timedelta(seconds=40))]
     assert summarise_run(rows)["evidence_span_s"] == 40.0
@@ -170,7 +255,9 @@ def test_failed_launches_are_evidence_in_time_too() -> None:
 def test_a_run_without_launches_knows_nothing() -> None:
     summary = summarise_run([])
     counted = {"launches": 0, "launches_failed": 0, "requests": 0}
-    lists: dict[str, Any] = {"launch_p95_ms": [], "launch_throughput_texts_per_s": []}
+    lists: dict[str, Any] = {
+        name: [] for name in ("launch_p95_ms", "launch_throughput_texts_per_s", "launch_disturbed")
+    }
     unknown = dict.fromkeys(set(summary) - set(counted) - set(lists))
     assert summary == counted | lists | unknown
 
@@ -207,7 +294,7 @@ def test_the_order_of_launches_does_not_matter(p95s: list[float | None], random:
     shuffled = list(rows)
     random.shuffle(shuffled)
     first, second = summarise_run(rows), summarise_run(shuffled)
-    for name in ("launch_p95_ms", "launch_throughput_texts_per_s"):
+    for name in ("launch_p95_ms", "launch_throughput_texts_per_s"):  # the flags here are all unknown
         assert sorted(first.pop(name)) == sorted(second.pop(name))
     assert first == second
 
@@ -236,3 +323,162 @@ def test_a_summary_fits_the_schema_of_runs(p95s: tuple[float | None, ...]) -> No
     stored = to_table([row], RUN_COLUMNS).to_pylist()[0]
     assert stored["launch_p95_ms"] == [math.inf if value is None else value for value in p95s]
     assert stored["launches_failed"] == p95s.count(None)
+
+
+# --- noise
+
+
+@pytest.mark.parametrize(
+    ("flags", "share"),
+    [
+        ([True, False, False, False], 0.25),
+        ([False] * 3, 0.0),
+        ([True, None, None, False], 0.5),
+        ([None, None], None),
+    ],
+)
+def test_noise_is_the_share_of_disturbed_launches_among_those_that_were_watched(
+    flags: list[bool | None], share: float | None
+) -> None:
+    rows = [launch_row(i, disturbed=flag) for i, flag in enumerate(flags)]
+    summary = summarise_run(rows)
+    assert (summary["noise"], summary["launch_disturbed"]) == (share, flags)
+
+
+def test_what_disturbed_is_told_with_how_many_launches() -> None:
+    found = ["low capacity", None, "low capacity, other processes", None]
+    rows = [launch_row(i, disturbed=what is not None, disturbance=what) for i, what in enumerate(found)]
+    assert summarise_run(rows)["disturbance"] == "low capacity 2, other processes 1"
+    assert summarise_run([launch_row(0, disturbed=False)])["disturbance"] is None
+
+
+def test_failed_launches_are_watched_too_and_keep_their_place_in_the_list() -> None:
+    summary = summarise_run([failed_row(0, disturbed=True, disturbance="heat"), launch_row(1)])
+    assert (summary["launch_disturbed"], summary["noise"]) == ([True, None], 1.0)
+    assert len(summary["launch_disturbed"]) == len(summary["launch_p95_ms"])
+
+
+# --- what measuring costs
+
+
+def test_the_loops_share_is_its_cost_over_the_median_request() -> None:
+    rows = [
+        launch_row(i, p95_ms=2.0, loop_overhead_ns=ns) for i, ns in enumerate((1_000.0, 3_000.0, 5_000.0))
+    ]
+    assert summarise_run(rows)["loop_overhead_share"] == pytest.approx(3_000 / 2_000_000)
+
+
+@pytest.mark.parametrize("rows", [[launch_row(0, loop_overhead_ns=None)], [launch_row(0, p50_ms=0.0)]])
+def test_the_loops_share_is_unknown_where_a_part_of_it_is(rows: list[dict[str, Any]]) -> None:
+    assert summarise_run(rows)["loop_overhead_share"] is None
+
+
+def test_the_slowest_new_shape_is_the_median_over_launches_of_the_slowest_one() -> None:
+    shapes = [[5 * MS, 90 * MS], [70 * MS, 1 * MS], [10 * MS]]
+    rows = [launch_row(i, new_shape_ns=ns) for i, ns in enumerate(shapes)]
+    summary = summarise_run(rows)
+    assert summary["new_shape_max_ms"] == 70.0
+    assert summary["latency_p95_ms"] == 12.0, "never among the timed ones"
+    assert summarise_run([launch_row(0, new_shape_ns=None)])["new_shape_max_ms"] is None
+
+
+def test_the_resolution_of_the_clock_is_the_coarsest_seen() -> None:
+    rows = [launch_row(i, timer_resolution_ns=ns) for i, ns in enumerate((41, None, 1_000))]
+    assert summarise_run(rows)["timer_resolution_ns"] == 1_000
+    assert summarise_run(rows[1:2])["timer_resolution_ns"] is None
+
+
+def test_launches_of_the_first_schema_are_summarised_beside_new_ones() -> None:
+    names = ("serving_s", "new_shape_ns", "loop_overhead_ns", "timer_resolution_ns", "disturbed")
+    old = launch_row(0, **dict.fromkeys(names))
+    summary = summarise_run([old, launch_row(1)])
+    assert (summary["launches"], summary["timer_resolution_ns"], summary["new_shape_max_ms"]) == (2, 50, 12.0)
+
+
+# --- soak runs
+
+
+def test_a_soak_in_which_nothing_changes_grows_by_nothing() -> None:
+    summary = soaked()
+    assert {name: summary[name] for name in SOAK} == {
+        "soak_s": 60.0,
+        "rss_slope_bytes_per_request": 0.0,
+        "rss_slope_bytes_per_request_low": 0.0,
+        "rss_slope_bytes_per_request_high": 0.0,
+        "handles_gained": 0,
+        "latency_drift": 1.0,
+        "latency_drift_low": 1.0,
+        "latency_drift_high": 1.0,
+    }
+    assert (summary["launches"], summary["requests"], summary["latency_p50_ms"]) == (1, 3000, 2.0)
+    assert summary["latency_p99_ms"] is None, "no request of a soak is kept"
+    assert summary["infer_p50_ms"] is summary["tokenize_p50_ms"] is None
+
+
+def test_memory_that_grows_with_every_request_is_told_to_the_byte() -> None:
+    """256 bytes a request, in blocks of different sizes."""
+    served = [100 + 10 * (block % 3) for block in range(30)]
+    summary = soaked(requests=served, rss_bytes=(10**8 + 256 * np.cumsum(served)).tolist())
+    names = (
+        "rss_slope_bytes_per_request",
+        *(f"rss_slope_bytes_per_request_{end}" for end in ("low", "high")),
+    )
+    assert [summary[name] for name in names] == pytest.approx([256.0] * 3)
+
+
+def test_a_leak_of_one_page_now_and_then_is_told_with_its_interval() -> None:
+    grown = np.cumsum([4096 if block % 2 else 0 for block in range(30)])
+    summary = soaked(rss_bytes=(10**8 + grown).tolist())
+    low, high = (summary[f"rss_slope_bytes_per_request_{end}"] for end in ("low", "high"))
+    assert low < 4096 / 200 < high
+    assert low < summary["rss_slope_bytes_per_request"] < high
+
+
+def test_the_first_third_of_a_soak_is_left_out() -> None:
+    settling = [10**7 * (block + 1) for block in range(10)]
+    summary = soaked(
+        rss_bytes=settling + [10**8] * 20,
+        handles=list(range(10)) + [12] * 20,
+        p50_ms=[50.0] * 10 + [2.0] * 20,
+    )
+    assert summary["rss_slope_bytes_per_request"] == 0.0
+    assert summary["handles_gained"] == 0
+    assert summary["latency_drift"] == 1.0
+
+
+@pytest.mark.parametrize(("last", "gained"), [(12, 0), (15, 3), (9, -3)])
+def test_handles_are_counted_from_after_the_first_third_to_the_end(last: int, gained: int) -> None:
+    summary = soaked(handles=[12] * 29 + [last])
+    assert summary["handles_gained"] == gained
+
+
+def test_drift_is_the_last_third_over_the_middle_one_with_its_interval() -> None:
+    middle, last = np.linspace(1.9, 2.1, 10), np.linspace(2.85, 3.15, 10)
+    summary = soaked(p50_ms=[9.0] * 10 + middle.tolist() + last.tolist())
+    assert summary["latency_drift"] == pytest.approx(1.5)
+    assert 1.3 < summary["latency_drift_low"] < 1.5 < summary["latency_drift_high"] < 1.7
+
+
+def test_one_slow_block_is_no_drift() -> None:
+    middle, last = np.linspace(1.9, 2.1, 10).tolist(), np.linspace(1.9, 2.1, 10).tolist()
+    summary = soaked(p50_ms=[2.0] * 10 + middle + [*last[:9], 40.0])
+    assert summary["latency_drift_low"] < 1.0 < summary["latency_drift_high"] < 1.2
+
+
+def test_the_last_soak_of_several_tells_of_growth_and_a_failed_one_tells_nothing() -> None:
+    growing, steady = (
+        launch_row(0) | answer | summarise_launch(answer, batch_size=1)
+        for answer in (soak_answer(handles=list(range(30))), soak_answer())
+    )
+    assert summarise_run([growing, steady])["handles_gained"] == 0
+    assert summarise_run([steady, growing])["handles_gained"] == 19
+    assert "handles_gained" not in summarise_run([growing | {"status": "failed"}])
+
+
+def test_other_runs_have_no_columns_of_a_soak() -> None:
+    assert not set(SOAK) & set(summarise_run([launch_row(0)]))
+
+
+def test_a_soak_fits_the_schema_of_runs() -> None:
+    (stored,) = to_table([run_row() | soaked()], RUN_COLUMNS).to_pylist()
+    assert (stored["soak_s"], stored["handles_gained"], stored["latency_drift"]) == (60.0, 0, 1.0)

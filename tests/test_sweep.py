@@ -16,19 +16,23 @@ from rich.console import Console
 
 from harness.artifacts.manifest import read_artifact
 from harness.config import load_ep
-from harness.errors import EpUnavailableError, StorageError
+from harness.decision import decide
+from harness.environment import usable_cores
+from harness.errors import BadInputError, EpUnavailableError, StorageError, UnavailableError
 from harness.locks import hold, measuring_lock_path
+from harness.measure.disturbance import Conditions
 from harness.progress import Progress
 from harness.record import RUN_COLUMNS, to_table
 from harness.store import Store, UnreadableFileWarning, load_launches, load_runs
-from harness.sweep import failed_or_unavailable, measure
+from harness.sweep import Sweep, failed_or_unavailable, measure, measure_in
+from harness.worker import Task
+from harness.worker import run as work
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from harness.artifacts.manifest import Artifact
     from harness.config import Config
-    from harness.worker import Task
 
     Run = Callable[..., list[dict[str, Any]]]
     Plan = Callable[..., Config]
@@ -80,7 +84,7 @@ class Scripted:
             raise play
         if isinstance(play, str):
             return {"status": "timeout" if play == "timeout" else "failed", "error": play}
-        return served(play)
+        return soaked(play, task.duration_s) if task.kind == "soak" else served(play)
 
 
 def served(p95_ms: float) -> Answer:
@@ -92,6 +96,10 @@ def served(p95_ms: float) -> Answer:
         "total_ns": [ns] * 100,
         "tokenize_ns": [1000] * 100,
         "infer_ns": [ns - 1000] * 100,
+        "serving_s": p95_ms / 10,
+        "new_shape_ns": [5_000_000, 3_000_000],
+        "timer_resolution_ns": 50,
+        "loop_overhead_ns": 600.0,
         "cold_start_s": 0.4,
         "session_load_s": 0.2,
         "first_request_ms": 5.0,
@@ -99,6 +107,19 @@ def served(p95_ms: float) -> Answer:
         "involuntary_switches": 0,
         "pid": 1,
     }
+
+
+def soaked(p50_ms: float, duration_s: float) -> Answer:
+    """A soak in which nothing grows; 100 requests in each of 30 blocks."""
+    samples = {"total_ns": None, "tokenize_ns": None, "infer_ns": None, "serving_s": duration_s}
+    blocks = {
+        "block_requests": [100] * 30,
+        "block_p50_ms": [p50_ms] * 30,
+        "block_p95_ms": [2 * p50_ms] * 30,
+        "block_rss_bytes": [10**8] * 30,
+        "block_handles": [12] * 30,
+    }
+    return served(p50_ms) | samples | blocks
 
 
 @pytest.fixture(autouse=True)
@@ -299,6 +320,13 @@ def test_the_same_plan_twice_is_measured_once(config: Plan, run: Run) -> None:
         {"workload": "mixture"},
         {"workload": {"seed": 1}},
         {"measure": {"requests": 101}},
+        {"measure": {"warmup_requests": 21}},
+        {"measure": {"replicate": 1}},
+        {"measure": {"cpus": 1}},
+        {"measure": {"cpus": usable_cores()}},
+        {"measure": {"purpose": "soak"}},
+        {"workload": {"clients": 2}},
+        {"workload": {"arrival": "poisson", "rate": 100.0}},
         {"runtime": {"script": {"infer_ms": [3.0]}}},
         {"model": "e5"},
     ],
@@ -316,7 +344,16 @@ def test_another_thing_is_another_run(config: Plan, run: Run, changes: dict[str,
 def test_how_much_is_measured_and_by_which_policy_makes_no_other_run(config: Plan, run: Run) -> None:
     (first,) = run([config(measure={"launches": 1})], Scripted())
     changed = config(
-        measure={"launches": 2, "pause_s": 0.001, "min_span_s": 5, "seed": 1}, policy="documents"
+        measure={
+            "launches": 2,
+            "spread": True,
+            "min_span_s": 0.01,
+            "quiet_wait_s": 1,
+            "seed": 1,
+            "max_launches": 50,
+            "min_launches": 3,
+        },
+        policy="documents",
     )
     (second,) = run([changed], Scripted())
     assert (second["run_id"], second["launches"]) == (first["run_id"], 2)
@@ -355,10 +392,63 @@ def test_rows_come_in_the_order_of_the_plans(config: Plan, run: Run) -> None:
     assert len({row["sweep_id"] for row in rows}) == 1
 
 
-def test_a_pause_comes_between_launches(config: Plan, run: Run, store: Store) -> None:
-    run([config(measure={"launches": 4, "pause_s": 0.05})], Scripted())
-    gaps = load_launches(store.path)["started_at"].diff().dt.total_seconds()[1:]
-    assert gaps.min() >= 0.05
+def test_spread_launches_start_a_sixteenth_of_the_span_apart(config: Plan, run: Run, store: Store) -> None:
+    run([config(measure={"launches": 4, "spread": True, "min_span_s": 1.6})], Scripted())
+    starts = load_launches(store.path)["started_at"]
+    assert (starts.max() - starts.min()).total_seconds() >= 0.2, "three gaps of a tenth, and some slack"
+
+
+def test_spread_is_between_rounds_and_not_between_the_launches_of_one(
+    config: Plan, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    idles: list[float] = []
+    monkeypatch.setattr("harness.sweep._sleep", lambda seconds, _progress: idles.append(seconds))
+    spread = {"launches": 3, "spread": True, "min_span_s": 1600}
+    run([config(threads=n, measure=spread) for n in (1, 2, 3)], Scripted())
+    assert len(idles) == 2, "none after the last round"
+    assert 80 < min(idles) <= max(idles) <= 100
+
+
+def test_launches_are_not_spread_unless_that_is_asked_for(
+    config: Plan, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    idles: list[float] = []
+    monkeypatch.setattr("harness.sweep._sleep", lambda seconds, _progress: idles.append(seconds))
+    run([config(measure={"launches": 3, "min_span_s": 1600})], Scripted())
+    assert idles == []
+
+
+def test_a_settled_run_that_is_spread_goes_on_until_its_evidence_spans_enough(config: Plan, run: Run) -> None:
+    """The gate fails after six launches; a gap counts for a fifth of the span at most."""
+    (row,) = run([config(measure={"spread": True, "min_span_s": 0.4})], Scripted([40.0]))
+    assert row["settled"]
+    assert row["evidence_span_s"] >= 0.4
+    assert row["launches"] >= 6
+
+
+def test_a_run_that_was_settled_in_a_burst_goes_on_when_it_is_to_be_spread(config: Plan, run: Run) -> None:
+    worker = Scripted([40.0])
+    run([config(measure={"min_span_s": 0.0})], worker)
+    assert len(worker.launched) == 6
+    (row,) = run([config(measure={"spread": True, "min_span_s": 1.0})], worker)
+    assert row["launches"] == len(worker.launched) > 6
+    assert row["evidence_span_s"] >= 1.0
+
+
+def test_the_progress_tells_why_nothing_happens_between_spread_launches(
+    config: Plan, run: Run, told: io.StringIO, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("harness.sweep._sleep", lambda _seconds, _progress: None)
+    said: list[str] = []
+    tell = Progress.tell
+
+    def listen(self: Progress, what: str, left_s: float | None = None, detail: str = "") -> None:
+        said.append(f"{what}{detail}")
+        tell(self, what, left_s, detail)
+
+    monkeypatch.setattr(Progress, "tell", listen)
+    run([config(measure={"launches": 2, "spread": True, "min_span_s": 1600})], Scripted())
+    assert said.count("measuring: idle, to spread the evidence") == 1
 
 
 def test_the_progress_says_what_is_measured(config: Plan, run: Run, told: io.StringIO) -> None:
@@ -367,6 +457,292 @@ def test_the_progress_says_what_is_measured(config: Plan, run: Run, told: io.Str
     assert sum("texts and quality" in line for line in lines) == 2
     (line,) = [line for line in lines if line.startswith("measuring")]
     assert line.startswith("measuring 2 runs, interleaved (about ")
+
+
+# --- several callers, paced arrivals
+
+
+def test_callers_and_arrivals_reach_the_launch(config: Plan, run: Run) -> None:
+    worker = Scripted()
+    look = {"launches": 2}
+    rows = run(
+        [
+            config(workload={"clients": 4}, measure=look),
+            config(workload={"arrival": "poisson", "rate": 50.0}, measure=look),
+            config(measure=look),
+        ],
+        worker,
+    )
+    timed = [task for task in worker.tasks if task.kind == "latency"]
+    assert sorted((task.clients, task.due_ns is not None) for task in timed) == [
+        *[(1, False)] * 2,
+        *[(1, True)] * 2,
+        *[(4, False)] * 2,
+    ]
+    assert [(row["clients"], row["arrival"], row["offered_qps"]) for row in rows] == [
+        (4, "back_to_back", None),
+        (1, "poisson", 50.0),
+        (1, "back_to_back", None),
+    ]
+
+
+def test_every_paced_launch_has_arrivals_of_its_own_and_candidates_share_them(config: Plan, run: Run) -> None:
+    worker = Scripted()
+    paced = {"arrival": "poisson", "rate": 50.0}
+    run([config(threads=n, workload=paced, measure={"launches": 3}) for n in (1, 2)], worker)
+    due: dict[tuple[int, int], list[int]] = {
+        (task.options["threads"], task.options["launch_index"]): task.due_ns or []
+        for task in worker.tasks
+        if task.kind == "latency"
+    }
+    assert [len(arrivals) for arrivals in due.values()] == [100] * 6
+    assert all(due[1, index] == due[2, index] for index in range(3))
+    assert len({tuple(due[1, index]) for index in range(3)}) == 3
+
+
+def test_when_paced_requests_were_due_is_kept(config: Plan, run: Run, store: Store) -> None:
+    class Paced(Scripted):
+        def __call__(self, task: Task, **how: Any) -> Answer:
+            return super().__call__(task, **how) | {"scheduled_ns": task.due_ns}
+
+    (row,) = run([config(workload={"arrival": "poisson", "rate": 50.0}, measure={"launches": 1})], Paced())
+    (launch,) = store.launches_of(row["run_id"])
+    assert len(launch["scheduled_ns"]) == 100
+    assert launch["scheduled_ns"] == sorted(launch["scheduled_ns"])
+
+
+def test_what_a_launch_tells_of_itself_is_kept(config: Plan, run: Run, store: Store) -> None:
+    (row,) = run([config(measure={"launches": 1})], Scripted())
+    (launch,) = store.launches_of(row["run_id"])
+    told_of = ("serving_s", "new_shape_ns", "timer_resolution_ns", "loop_overhead_ns")
+    assert [launch[name] for name in told_of] == [served(2.0)[name] for name in told_of]
+    assert (launch["scheduled_ns"], launch["block_requests"], launch["minor_faults"]) == (None, None, None)
+    assert row["loop_overhead_share"] == pytest.approx(600 / 2e6)
+    assert row["new_shape_max_ms"] == 5.0
+
+
+# --- why it is measured
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "kept"),
+    [
+        ("latency", "confirm", "confirm"),
+        ("confirm", "latency", "confirm"),
+        ("search", "latency", "latency"),
+        ("latency", "search", "latency"),
+        ("search", "confirm", "confirm"),
+    ],
+)
+def test_a_run_that_was_measured_for_two_reasons_carries_the_weightier(
+    config: Plan, run: Run, store: Store, first: str, second: str, kept: str
+) -> None:
+    (before,) = run([config(measure={"launches": 3, "purpose": first})], Scripted())
+    worker = Scripted()
+    (after,) = run([config(measure={"launches": 3, "purpose": second})], worker)
+    assert worker.tasks == []
+    assert (before["purpose"], after["purpose"]) == (first, kept)
+    assert store.run_of(before["run_id"]) == after
+    if kept == first:
+        assert after == before
+
+
+def test_a_confirming_run_is_measured_until_the_must_latency_gate_is_settled_whatever_its_place(
+    config: Plan, run: Run
+) -> None:
+    plans = [
+        config(workload="mixture", measure={"purpose": "confirm"}),
+        config(batch_size=32, measure={"purpose": "confirm"}),
+        config(batch_size=16),
+    ]
+    assert [row["launches"] for row in run(plans, Scripted())] == [17, 17, 6]
+
+
+def test_a_confirming_launch_is_told_the_must_bound(config: Plan, run: Run) -> None:
+    worker = Scripted()
+    run([config(workload="mixture", measure={"purpose": "confirm", "launches": 1})], worker)
+    assert {task.stop_over_ns for task in worker.tasks if task.kind == "latency"} == {30_000_000}
+
+
+# --- soak runs
+
+SOAK = {"purpose": "soak", "launches": 1, "duration_s": 45.0, "launch_timeout_s": 100.0}
+
+
+class Timed(Scripted):
+    """Remembers how long each task may take."""
+
+    timeouts: list[float]
+
+    def __call__(self, task: Task, *, timeout_s: float, on_tick: Callable[[], None]) -> Answer:
+        self.timeouts = [*getattr(self, "timeouts", []), timeout_s]
+        return super().__call__(task, timeout_s=timeout_s, on_tick=on_tick)
+
+
+def test_a_soak_run_is_one_launch_that_may_take_its_duration_longer(
+    config: Plan, run: Run, store: Store
+) -> None:
+    worker = Timed()
+    (row,) = run([config(measure=SOAK)], worker)
+    described, soak = worker.tasks
+    assert (described.kind, soak.kind) == ("vectors", "soak")
+    assert (soak.duration_s, soak.stop_over_ns, soak.due_ns) == (45.0, None, None)
+    assert worker.timeouts == [100.0, 145.0]
+    assert (row["purpose"], row["launches"], row["status"], row["settled"]) == ("soak", 1, "complete", False)
+    assert (row["soak_s"], row["requests"], row["latency_drift"]) == (45.0, 3000, 1.0)
+    assert (row["rss_slope_bytes_per_request"], row["handles_gained"]) == (0.0, 0)
+    (launch,) = store.launches_of(row["run_id"])
+    assert (launch["block_requests"], launch["total_ns"]) == ([100] * 30, [])
+    assert (launch["p50_ms"], launch["p95_ms"], launch["requests"]) == (2.0, 4.0, 3000)
+
+
+def test_a_soak_run_stands_beside_the_latency_run_of_its_place(config: Plan, run: Run, store: Store) -> None:
+    (soak,) = run([config(measure=SOAK)], Scripted())
+    (plain,) = run([config(measure={"launches": 3})], Scripted())
+    assert soak["run_id"] != plain["run_id"]
+    assert set(load_runs(store.path)["purpose"]) == {"soak", "latency"}
+    assert store.run_of(soak["run_id"]) == soak
+
+
+def test_a_soak_of_another_duration_is_another_run_and_of_the_same_the_same(config: Plan, run: Run) -> None:
+    (first,) = run([config(measure=SOAK)], Scripted())
+    again = Scripted()
+    assert run([config(measure=SOAK)], again) == [first]
+    assert again.tasks == []
+    (longer,) = run([config(measure=SOAK | {"duration_s": 46.0})], Scripted())
+    assert longer["run_id"] != first["run_id"]
+
+
+def test_how_long_a_soak_would_be_makes_no_other_latency_run(config: Plan, run: Run) -> None:
+    (first,) = run([config(measure={"launches": 1})], Scripted())
+    (second,) = run([config(measure={"launches": 1, "duration_s": 31.0})], Scripted())
+    assert second["run_id"] == first["run_id"]
+
+
+def test_a_soak_that_dies_is_a_failed_run_and_tried_again_under_another_id(
+    config: Plan, run: Run, store: Store
+) -> None:
+    (first,) = run([config(measure=SOAK)], Scripted(["killed by SIGKILL"]))
+    assert (first["status"], first["error"], first["purpose"]) == ("failed", "killed by SIGKILL", "soak")
+    assert first["rss_slope_bytes_per_request"] is None
+    (second,) = run([config(measure=SOAK)], Scripted())
+    assert (second["status"], second["config_hash"]) == ("complete", first["config_hash"])
+    assert second["run_id"] != first["run_id"]
+    assert store.run_of(first["run_id"]) == first
+
+
+# --- cores, replicates
+
+
+def tasks_of(worker: Scripted) -> set[tuple[int | None, int | None]]:
+    return {(task.cpus, task.options["threads"]) for task in worker.tasks}
+
+
+def test_a_limit_on_cores_holds_every_task_and_sets_the_threads_where_none_are_given(
+    config: Plan, run: Run
+) -> None:
+    worker = Scripted()
+    (row,) = run([config(measure={"cpus": 1, "launches": 1})], worker)
+    assert tasks_of(worker) == {(1, 1)}
+    assert (row["cpus"], row["cores"], row["threads"]) == (1, 1, None)
+
+
+def test_threads_that_are_given_stay_under_a_limit_on_cores(config: Plan, run: Run) -> None:
+    worker = Scripted()
+    (row,) = run([config(threads=3, measure={"cpus": 1, "launches": 1})], worker)
+    assert (tasks_of(worker), row["threads"]) == ({(1, 3)}, 3)
+
+
+def test_without_a_limit_nothing_is_held(config: Plan, run: Run) -> None:
+    worker = Scripted()
+    (row,) = run([config(measure={"launches": 1})], worker)
+    assert tasks_of(worker) == {(None, None)}
+    assert (row["cpus"], row["cores"]) == (None, usable_cores())
+
+
+@pytest.mark.parametrize("strict", [True, False])
+def test_more_cores_than_there_are_is_bad_input_before_anything_is_measured(
+    config: Plan, run: Run, store: Store, strict: bool
+) -> None:
+    worker = Scripted()
+    cpus = usable_cores() + 1
+    with pytest.raises(BadInputError, match=f"measure.cpus={cpus}: {cpus - 1} cores can be used here"):
+        run([config(), config(threads=1, measure={"cpus": cpus})], worker, strict=strict)
+    assert worker.tasks == []
+    assert load_runs(store.path).empty
+
+
+def test_a_limit_on_cores_is_not_possible_where_the_system_has_none(
+    config: Plan, run: Run, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr("os.sched_setaffinity")
+    plan, worker = config(measure={"cpus": 1, "launches": 1}), Scripted()
+    with pytest.raises(UnavailableError, match=r"measure\.cpus=1: .* give threads=1"):
+        run([plan], worker, strict=True)
+    assert load_runs(store.path).empty
+    rows = run([plan, config(measure={"launches": 1})], worker)
+    assert [row["status"] for row in rows] == ["unavailable", "complete"]
+    assert "measure.cpus=1" in rows[0]["error"]
+
+
+def test_replicates_of_one_sweep_are_runs_of_their_own_interleaved(
+    config: Plan, run: Run, store: Store
+) -> None:
+    worker = Scripted()
+    rows = run([config(measure={"launches": 4, "replicate": n}) for n in (1, 2)], worker)
+    assert [(row["replicate"], row["launches"]) for row in rows] == [(1, 4), (2, 4)]
+    assert rows[0]["run_id"] != rows[1]["run_id"]
+    assert rows[0]["candidate_label"] == rows[1]["candidate_label"]
+    rounds = load_launches(store.path).groupby("round")["run_id"].nunique()
+    assert rounds.tolist() == [2] * 4
+
+
+# --- quality, once for runs that share it
+
+
+def test_quality_is_measured_once_for_workloads_of_one_candidate_and_again_for_another_batch_size(
+    config: Plan, run: Run
+) -> None:
+    look = {"launches": 1}
+    worker = Scripted()
+    rows = run(
+        [
+            config(measure=look),
+            config(workload="mixture", measure=look),
+            config(workload={"clients": 2}, measure=look),
+            config(measure=look | {"replicate": 1}),
+            config(batch_size=2, measure=look),
+            config(batch_size=2, workload="mixture", measure=look),
+        ],
+        worker,
+    )
+    vectors = [task for task in worker.tasks if task.kind == "vectors"]
+    assert [task.batch_size for task in vectors] == [1, 2]
+    assert len(worker.launched) == 6
+    assert {(row["finite"], row["ep_nodes"], row["separation_auc"]) for row in rows} == {
+        (True, 3, rows[0]["separation_auc"])
+    }
+    assert rows[0]["tokens_mean"] != rows[1]["tokens_mean"], "lengths are the workload's own"
+    assert rows[0]["tokens_mean"] == rows[2]["tokens_mean"]
+
+
+@pytest.mark.parametrize("change", [{"threads": 1}, {"measure": {"cpus": 1}}], ids=str)
+def test_quality_is_measured_for_each_candidate_and_limit_on_cores(
+    config: Plan, run: Run, change: dict[str, Any]
+) -> None:
+    if usable_cores() == 1 and "measure" in change:
+        pytest.skip("one core is all there is")
+    worker = Scripted()
+    look = {"launches": 1}
+    run([config(measure=look), config(**(change | {"measure": change.get("measure", {}) | look}))], worker)
+    assert len(worker.described) == 2
+
+
+def test_runs_that_share_a_failed_quality_fail_each_and_it_is_tried_for_each(config: Plan, run: Run) -> None:
+    worker = Scripted(quality={None: "no memory"})
+    rows = run([config(), config(workload="mixture")], worker)
+    assert [(row["status"], row["error"]) for row in rows] == [("failed", "quality: no memory")] * 2
+    assert worker.launched == []
 
 
 # --- what goes wrong
@@ -664,6 +1040,229 @@ def test_the_lock_is_free_again_after_an_interruption(config: Plan, run: Run) ->
         assert waited == []
 
 
+# --- disturbance
+
+
+class ScriptedObserver:
+    """Tells of each launch, in turn, the capacity before and after it; remembers what it was told.
+
+    The last capacity is repeated. `shares` are further fields of the conditions of every launch.
+    """
+
+    def __init__(self, capacities: list[float], *, waits: bool = False, **shares: Any) -> None:
+        self.capacities, self.waits, self.shares = capacities, waits, shares
+        self.references: list[float | None] = []
+        self.watched = 0
+
+    def watch(self, reference: float | None, on_wait: Callable[[], None]) -> int:
+        self.references.append(reference)
+        if self.waits:
+            on_wait()
+        self.watched += 1
+        return self.watched - 1
+
+    def conclude(self, watch: int, reference: float | None) -> Conditions:
+        assert reference == self.references[-1]
+        gflops = self.capacities[min(watch, len(self.capacities) - 1)]
+        quiet = {"other_cpu_share": 0.0, "steal_share": 0.0}
+        return Conditions(**{"capacity_before_gflops": gflops, "capacity_after_gflops": gflops}
+                          | quiet | self.shares)  # fmt: skip
+
+
+@pytest.fixture
+def watched(store: Store, told: io.StringIO) -> Callable[..., list[dict[str, Any]]]:
+    """Measure plans with a scripted worker under a scripted observer."""
+
+    def go(plans: list[Config], worker: Any, observer: Any) -> list[dict[str, Any]]:
+        with Progress(Console(file=told)) as progress:
+            return measure_in(Sweep(store, progress, worker, observer), plans, strict=True)
+
+    return go
+
+
+@pytest.fixture
+def real(config: Plan, minilm: Artifact) -> Plan:
+    """A plan of a runtime whose clock is the machine's."""
+    return lambda **changes: config(**{"runtime": "onnxruntime"} | changes)
+
+
+def test_a_launch_at_low_capacity_is_flagged_and_counted(real: Plan, watched: Run, store: Store) -> None:
+    observer = ScriptedObserver([100.0, 100.0, 40.0, 100.0])
+    (row,) = watched([real(measure={"launches": 4})], Scripted(), observer)
+    assert (row["launch_disturbed"], row["noise"]) == ([False, False, True, False], 0.25)
+    assert row["disturbance"] == "low capacity 1"
+    launches = store.launches_of(row["run_id"])
+    assert [launch["disturbance"] for launch in launches] == [None, None, "low capacity", None]
+    assert [launch["capacity_after_gflops"] for launch in launches] == [100.0, 100.0, 40.0, 100.0]
+    assert observer.references == [None, 100.0, 100.0, 100.0]
+
+
+@pytest.mark.parametrize(
+    ("conditions", "what"),
+    [
+        ({"other_cpu_share": 0.5}, "other processes 3"),
+        ({"steal_share": 0.5}, "stolen time 3"),
+        ({"thermal_throttles": 1}, "heat 3"),
+        ({"load_1m": 50.0}, None),
+    ],
+    ids=str,
+)
+def test_conditions_of_a_launch_are_kept_and_flagged(
+    real: Plan, watched: Run, store: Store, conditions: dict[str, Any], what: str | None
+) -> None:
+    observer = ScriptedObserver([100.0], **conditions)
+    (row,) = watched([real(measure={"launches": 3})], Scripted(), observer)
+    assert (row["disturbance"], row["noise"]) == (what, 0.0 if what is None else 1.0)
+    launch = store.launches_of(row["run_id"])[-1]
+    assert {name: launch[name] for name in conditions} == conditions
+
+
+def test_flags_never_look_at_a_latency(real: Plan, watched: Run) -> None:
+    (row,) = watched(
+        [real(measure={"launches": 6})], Scripted([2.0, 90.0, 2.0, "died", 2.0]), ScriptedObserver([100.0])
+    )
+    assert (row["launch_disturbed"], row["disturbance"]) == ([False] * 6, None)
+
+
+def test_a_launch_that_failed_is_flagged_as_any_other(real: Plan, watched: Run) -> None:
+    (row,) = watched(
+        [real(measure={"launches": 3})], Scripted([2.0, 2.0, "died"]), ScriptedObserver([100.0, 100.0, 10.0])
+    )
+    assert row["launch_disturbed"] == [False, False, True]
+    assert row["launches_failed"] == 1
+
+
+def test_launches_are_flagged_afterwards_where_what_the_machine_can_do_shows_only_later(
+    real: Plan, watched: Run, store: Store
+) -> None:
+    (row,) = watched([real(measure={"launches": 8})], Scripted(), ScriptedObserver([40.0] * 3 + [100.0]))
+    assert row["launch_disturbed"] == [True] * 3 + [False] * 5
+    assert [launch["disturbed"] for launch in store.launches_of(row["run_id"])] == row["launch_disturbed"]
+
+
+def test_a_run_that_dropped_out_is_flagged_afterwards_too_and_its_row_written_again(
+    real: Plan, watched: Run, store: Store
+) -> None:
+    """The first run fails within six rounds, all at low capacity; the second one goes on in full."""
+    observer = ScriptedObserver([40.0] * 12 + [100.0])
+    rows = watched([real(threads=1), real(threads=2)], Scripted({1: [40.0], 2: [2.0]}), observer)
+    assert [row["launches"] for row in rows] == [6, 17]
+    assert [row["launch_disturbed"] for row in rows] == [[True] * 6, [True] * 6 + [False] * 11]
+    for row in rows:
+        assert store.run_of(row["run_id"]) == row
+        stored = [launch["disturbed"] for launch in store.launches_of(row["run_id"])]
+        assert stored == row["launch_disturbed"]
+    assert rows[0]["disturbance"] == "low capacity 6"
+
+
+def test_launches_of_an_earlier_command_are_flagged_by_what_a_later_one_finds_out(
+    real: Plan, watched: Run, store: Store
+) -> None:
+    (first,) = watched([real(measure={"launches": 3})], Scripted(), ScriptedObserver([40.0]))
+    assert first["noise"] == 0.0
+    observer = ScriptedObserver([100.0])
+    (second,) = watched([real(measure={"launches": 6})], Scripted(), observer)
+    assert second["launch_disturbed"] == [True] * 3 + [False] * 3
+    assert observer.references[0] == 40.0, "what is stored is known before the first launch"
+
+
+def test_disturbed_launches_count_in_every_figure_all_the_same(real: Plan, watched: Run) -> None:
+    (row,) = watched([real(measure={"launches": 6})], Scripted([2.0, 60.0]), ScriptedObserver([100.0, 10.0]))
+    assert row["latency_p95_ms"] == 60.0
+    assert (row["launches"], len(row["launch_p95_ms"]), row["requests"]) == (6, 6, 600)
+
+
+def test_runs_of_the_fake_runtime_are_never_watched(config: Plan, watched: Run, store: Store) -> None:
+    class Unwanted:
+        def watch(self, *_: Any) -> None:
+            raise AssertionError
+
+        conclude = watch
+
+    (row,) = watched([config(measure={"launches": 3})], Scripted(), Unwanted())
+    assert (row["launch_disturbed"], row["noise"], row["disturbance"]) == ([None] * 3, None, None)
+    (launch, *_) = store.launches_of(row["run_id"])
+    unknown = ("disturbed", "disturbance", "capacity_before_gflops", "other_cpu_share", "load_1m")
+    assert [launch[name] for name in unknown] == [None] * len(unknown)
+
+
+def test_a_wait_for_a_quiet_machine_is_told_with_the_launch_that_waits(
+    real: Plan, watched: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    tell = Progress.tell
+
+    def listen(self: Progress, what: str, left_s: float | None = None, detail: str = "") -> None:
+        said.append(detail)
+        tell(self, what, left_s, detail)
+
+    monkeypatch.setattr(Progress, "tell", listen)
+    watched([real(measure={"launches": 2})], Scripted(), ScriptedObserver([100.0], waits=True))
+    waits = [line for line in said if "waiting, the machine is in use" in line]
+    assert [line.split(":")[2].strip() for line in waits] == [
+        "default, batch 1, launch 1",
+        "default, batch 1, launch 2",
+    ]
+
+
+# --- a machine with two states, in blocks of twenty launches
+
+
+def in_process(task: Task, **_: Any) -> Answer:
+    """The real worker's work, without a process of its own."""
+    return work(task)
+
+
+BLOCKS = [[2.0]] * 20 + [[40.0]] * 20
+
+
+@pytest.mark.parametrize(
+    ("launches", "order"),
+    [(None, BLOCKS), (None, BLOCKS[::-1]), (40, BLOCKS)],
+    ids=["settled in a fast block", "settled in a slow block", "both blocks"],
+)
+def test_a_machine_that_changes_its_state_in_blocks_of_launches_is_never_plainly_go(
+    config: Plan, store: Store, told: io.StringIO, launches: int | None, order: list[list[float]]
+) -> None:
+    plan = config(runtime={"script": {"infer_ms": order}}, measure={"launches": launches})
+    with Progress(Console(file=told)) as progress:
+        (row,) = measure([plan], store, progress, strict=True, worker=in_process)
+    decision = decide(load_runs(store.path))
+    (candidate,) = decision.candidates
+    slow = sum(ms > 30 for ms in row["launch_p95_ms"])
+    assert decision.evidence == "provisional"
+    if slow:
+        assert decision.verdict != "GO"
+    else:
+        assert candidate.provisional, "a burst of launches stands for no time of this machine"
+    if launches == 40:
+        assert (slow, decision.verdict) == (20, "NO_GO")
+
+
+def test_slow_blocks_at_low_capacity_are_flagged_and_the_verdict_is_told_without_them(
+    real: Plan, watched: Run, store: Store
+) -> None:
+    worker = Scripted([ms for (ms,) in BLOCKS])
+    observer = ScriptedObserver([100.0] * 20 + [45.0] * 20)
+    (row,) = watched([real(measure={"launches": 40, "min_span_s": 0.0})], worker, observer)
+    assert row["launch_disturbed"] == [False] * 20 + [True] * 20
+    assert [ms > 30 for ms in row["launch_p95_ms"]] == row["launch_disturbed"]
+    decision = decide(load_runs(store.path))
+    (candidate,) = decision.candidates
+    assert (decision.verdict, decision.evidence) == ("NO_GO", "provisional")
+    assert any("would be pass without the launches that were disturbed" in x for x in candidate.provisional)
+    assert any("20 of 40 launches disturbed (low capacity 20)" in note for note in candidate.notes)
+
+
+def test_slow_blocks_that_come_first_are_flagged_once_the_machine_shows_what_it_can_do(
+    real: Plan, watched: Run
+) -> None:
+    worker = Scripted([ms for (ms,) in BLOCKS[::-1]])
+    observer = ScriptedObserver([45.0] * 20 + [100.0] * 20)
+    (row,) = watched([real(measure={"launches": 40})], worker, observer)
+    assert row["launch_disturbed"] == [True] * 20 + [False] * 20
+
+
 # --- the real worker process, the fake runtime
 
 
@@ -712,6 +1311,28 @@ def test_the_scripted_clock_is_what_is_recorded(config: Plan, store: Store, told
 def test_an_artifact_is_named_in_the_row(config: Plan, run: Run, fake_artifact: Artifact) -> None:
     (row,) = run([config(measure={"launches": 1})], Scripted())
     assert (row["artifact_sha256"], row["artifact_bytes"]) == (fake_artifact.sha256, fake_artifact.bytes)
+
+
+def test_a_soak_of_the_fake_runtime_takes_its_time_on_the_scripted_clock(
+    config: Plan, store: Store, told: io.StringIO
+) -> None:
+    plan = config(runtime={"script": {"infer_ms": [20.0], "tokenize_ms": 0}}, measure=SOAK)
+    (row,) = measure([plan], store, Progress(Console(file=told)), strict=True, worker=in_process)
+    assert (row["status"], row["launches"], row["soak_s"]) == ("complete", 1, 45.0)
+    assert row["requests"] == 45_000 / 20
+    assert (row["latency_p50_ms"], row["latency_drift"]) == (20.0, 1.0)
+
+
+def test_concurrent_callers_of_the_fake_runtime_wait_for_each_other(
+    config: Plan, store: Store, told: io.StringIO
+) -> None:
+    """One queue of 2 ms a request: throughput stays, the wait grows with the callers."""
+    look = {"launches": 1}
+    plans = [config(workload={"clients": n}, measure=look) for n in (1, 4)]
+    alone, four = measure(plans, store, Progress(Console(file=told)), strict=True, worker=in_process)
+    assert alone["throughput_texts_per_s"] == pytest.approx(1000 / 2.02)
+    assert four["throughput_texts_per_s"] == pytest.approx(1000 / 2.02, rel=0.05)
+    assert four["requests"] == alone["requests"] == 100
 
 
 def test_a_row_that_is_behind_its_launches_is_written_again(config: Plan, run: Run, store: Store) -> None:

@@ -9,9 +9,18 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from rich.console import Console
 
+from harness.comparison import Comparison
 from harness.decision import decide
+from harness.measure.soak import BLOCKS
 from harness.store import Store, load_runs
-from harness.terminal import error_console, output_console, print_decision, print_run, print_runs
+from harness.terminal import (
+    error_console,
+    output_console,
+    print_comparisons,
+    print_decision,
+    print_run,
+    print_runs,
+)
 from tests.conftest import run_row
 
 if TYPE_CHECKING:
@@ -34,6 +43,15 @@ LONG = {
     "throughput_texts_per_s": 12345.7,
     "error": "killed by SIGKILL " * 8,
 }
+SOAK = {
+    "purpose": "soak", "launches": 1, "requests": 123456, "launch_p95_ms": [12.0], "soak_s": 300.2,
+    "rss_slope_bytes_per_request": -12.3456, "rss_slope_bytes_per_request_low": -1234.5,
+    "rss_slope_bytes_per_request_high": 1209.75, "handles_gained": 3,
+    "latency_drift": 1.0123, "latency_drift_low": 0.98765, "latency_drift_high": 1.04321,
+    "peak_rss_bytes": 123_456_789, "noise": 1.0, "disturbance": "low capacity 1, other processes 1",
+}  # fmt: skip
+LOAD = {"workload": "mixture", "clients": 16, "arrival": "poisson", "offered_qps": 1250.0, "noise": 0.35,
+        "disturbance": "heat 1, low capacity 3, other processes 12, stolen time 2"}  # fmt: skip
 # Figures with many digits, as small differences have them.
 FINE = {
     "separation": 0.044314,
@@ -90,6 +108,8 @@ RUNS = {
         "r4", status="unavailable", launches=0, launch_p95_ms=[], error="ep=x: none", **UNKNOWN
     ),
     "long": run_row("r5", **LONG),
+    "soak": run_row("r6", **SOAK),
+    "busy": run_row("r7", **LONG | LOAD),
 }
 
 
@@ -160,7 +180,7 @@ def test_a_sweep_of_plain_runs_shows_each_whole() -> None:
 
 def test_the_error_of_a_run_is_told_below_with_its_name() -> None:
     text = shown(lambda console: print_runs(console, [run_row(launches_failed=1, error="killed by SIGKILL")]))
-    assert "minilm fp32 cpu, batch 1: killed by SIGKILL" in text.splitlines()
+    assert "minilm fp32 cpu, default, batch 1: killed by SIGKILL" in text.splitlines()
 
 
 @pytest.mark.parametrize("details", [True, False])
@@ -283,3 +303,148 @@ def test_a_bracket_that_closes_nothing_is_no_error(decision: Callable[..., Decis
     odd = run_row(candidate_label="a [/b] c", workload="[/x]", status="failed", error="[/y]")
     assert "[/x]" in shown(lambda console: print_runs(console, [odd]), width=200)
     assert "a [/b] c" in shown(lambda console: print_run(console, odd))
+
+
+# --- soak runs, load, noise
+
+
+def test_a_soak_run_shows_what_grows_and_drifts() -> None:
+    text = shown(lambda console: print_run(console, run_row(**SOAK)))
+    for name, figure in {
+        "soak": r"5 min.* +123456 requests, one process",
+        "memory growth": r"-12\.35 B/request +interval -1234\.50 to 1209\.75",
+        "handles gained": "3 +open files and threads",
+        "latency drift": r"1\.012 +last third over the middle one",
+        "peak memory": r"\d+(\.\d+)? M",
+        "noise": "100% +of launches disturbed low capacity 1",
+    }.items():
+        assert re.search(rf"^ ?{name} +({figure})", text, re.MULTILINE), (name, text)
+    assert "P95 latency" not in text, "not a launch's"
+    assert f"median of {BLOCKS} blocks" in text
+
+
+def test_a_soak_run_of_which_nothing_is_known_shows_question_marks() -> None:
+    unknown = {name: None for name in SOAK if name.startswith(("rss_", "handles", "latency_drift", "noise"))}
+    text = shown(lambda console: print_run(console, run_row(**SOAK | unknown)))
+    assert "None" not in text
+    assert "nan" not in text
+    for name in ("memory growth", "handles gained", "latency drift", "noise"):
+        (line,) = [line for line in text.splitlines() if line.strip().startswith(name)]
+        assert "?" in line
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"noise": 0.35, "disturbance": "other processes 7"}, "35% +of launches disturbed other processes 7"),
+        ({"noise": 0.0}, "0% +of launches disturbed"),
+        ({"noise": None}, r"\? +of launches disturbed"),
+    ],
+)
+def test_how_noisy_it_was_is_in_a_runs_figures(changes: dict[str, Any], said: str) -> None:
+    text = shown(lambda console: print_run(console, run_row(**changes)))
+    assert re.search(rf"^ ?noise +{said}", text, re.MULTILINE)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"workload": "mixture"}, "mixture "),
+        ({"workload": "mixture", "clients": 4}, "mixture ×4 "),
+        ({"arrival": "poisson", "offered_qps": 5.0}, "default 5/s "),
+        ({"clients": 2, "arrival": "poisson", "offered_qps": 0.5}, "default ×2 0.5/s "),
+    ],
+)
+def test_the_load_stands_beside_the_workload_in_a_sweeps_table(changes: dict[str, Any], said: str) -> None:
+    text = shown(lambda console: print_runs(console, [run_row(**changes)]), width=120)
+    assert said in text
+    narrow = shown(lambda console: print_runs(console, [run_row(**changes)]))
+    words = re.sub(r"\s+", " ", narrow)
+    assert all(word in words for word in said.split())
+    assert max(map(len, table_lines(narrow))) <= 80
+
+
+def test_the_load_stands_in_the_title_of_a_run() -> None:
+    text = shown(lambda console: print_run(console, run_row(**LOAD)), width=120)
+    assert "minilm fp32 cpu, mixture, batch 1, 16 clients, poisson 1250/s" in text.splitlines()[0]
+
+
+def test_what_noise_hides_is_told_with_the_gates(decision: Callable[..., Decision]) -> None:
+    made = decision(
+        run_row(noise=0.1, launch_disturbed=[True] * 2 + [False] * 18, disturbance="other processes 2")
+    )
+    lines = shown(lambda console: print_decision(console, made, details=True)).splitlines()
+    (line,) = [line for line in lines if line.startswith("· note: noise")]
+    assert "2 of 20 launches disturbed (other processes 2)" in line
+    assert "stop what else is running" in line
+
+
+# --- comparisons
+
+
+def comparison(change: str = "unchanged", **fields: Any) -> Comparison:
+    figures: dict[str, Any] = {
+        "label": "minilm fp32 cpu, default, batch 1", "metric": "p95_ms", "a_ms": 12.0, "b_ms": 12.1,
+        "ratio": 1.008, "low": 0.991, "high": 1.021, "change": change, "reason": "",
+    }  # fmt: skip
+    return Comparison(**figures | fields)
+
+
+LONG_LABEL = "qwen3-embedding fp32-fused openvino 16 threads, mixture, batch 4096, 16 clients, poisson 1250/s"
+
+
+@pytest.mark.parametrize("paired", [True, False])
+@pytest.mark.parametrize("change", ["changed", "unchanged", "inconclusive"])
+def test_comparisons_fit_in_80_columns_and_nothing_is_cut(change: str, paired: bool) -> None:
+    long = {
+        "label": LONG_LABEL,
+        "a_ms": 1171.67,
+        "b_ms": 12345.67,
+        "ratio": 10.537,
+        "low": 9.123,
+        "high": 11.456,
+    }
+    found = [comparison(change, paired=paired), comparison(change, paired=paired, **long)]
+    text = shown(lambda console: print_comparisons(console, found))
+    assert max(map(len, text.splitlines())) <= 80
+    assert "…" not in text
+    for figure in ("12.00", "12.10", "1.008", "0.991–1.021", "12345.67", "9.123–11.456", "p95"):
+        assert figure in text
+    assert text.count(change) == 2
+
+
+def test_a_comparison_within_rounds_is_marked_as_paired() -> None:
+    words = [
+        re.sub(r"\s+", " ", shown(lambda console, p=p: print_comparisons(console, [comparison(paired=p)])))
+        for p in (True, False)
+    ]
+    assert "unchanged, paired" in words[0]
+    assert "paired" not in words[1]
+
+
+def test_a_comparison_without_figures_shows_question_marks_and_why() -> None:
+    nothing = dict.fromkeys(("a_ms", "b_ms", "ratio", "low", "high"))
+    found = [comparison("inconclusive", reason="launches failed or are missing", **nothing)] * 2
+    text = shown(lambda console: print_comparisons(console, found))
+    assert "None" not in text
+    assert text.count("· launches failed or are missing") == 1
+    assert "?" in text
+
+
+def test_a_slower_b_is_red_and_a_faster_one_green_whatever_the_medians_say(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    terminal = {"force_terminal": True, "color_system": "standard"}
+    slower = comparison("changed", ratio=1.0, low=1.2, high=1.4)
+    faster = comparison("changed", ratio=1.0, low=0.7, high=0.8)
+    red, green = (
+        shown(lambda console, c=c: print_comparisons(console, [c]), **terminal) for c in (slower, faster)
+    )
+    assert "\x1b[1;31mchanged" in red
+    assert "\x1b[1;32mchanged" in green
+
+
+def test_a_label_in_brackets_stays_a_label_in_a_comparison() -> None:
+    odd = comparison(label="[red]x[/red] [/y]")
+    assert "[red]x[/red] [/y]" in shown(lambda console: print_comparisons(console, [odd]), width=200)

@@ -133,10 +133,7 @@ def _cached(root: Path, index: Path, tell: Tell) -> Artifact | None:
     except ArtifactError as error:
         tell(f"rebuilding: {error}", None)
         return None
-    problems = problems_of(artifact)
-    if artifact.sha256 != name:
-        problems.append(f"{MANIFEST}: sha256 {artifact.sha256[:12]}…, expected {str(name)[:12]}…")
-    if problems:
+    if problems := problems_of(artifact):
         tell(f"rebuilding the cached {artifact.manifest.model}: {'; '.join(problems)}", None)
         return None
     return artifact
@@ -198,7 +195,7 @@ def _is_whole(folder: Path) -> bool:
         artifact = read_artifact(folder)
     except ArtifactError:
         return False
-    return artifact.sha256 == folder.name and not problems_of(artifact)
+    return not problems_of(artifact)
 
 
 def _fake(recipe: Recipe, target: Path) -> dict[str, Any]:

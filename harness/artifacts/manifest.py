@@ -123,8 +123,14 @@ def read_artifact(path: Path) -> Artifact:
 
 
 def problems_of(artifact: Artifact) -> list[str]:
-    """What is wrong with an artifact's files: missing or with another hash; empty where all is well."""
+    """What is wrong with an artifact's files: missing or with another hash; empty where all is well.
+
+    A folder still under the artifact's own name tells the manifest's hash too.
+    """
     problems = []
+    name = artifact.path.resolve().name
+    if len(name) == len(artifact.sha256) and name != artifact.sha256:
+        problems.append(f"{MANIFEST}: sha256 {artifact.sha256[:12]}…, expected {name[:12]}…")
     for name, expected in sorted(artifact.manifest.files.items()):
         try:
             found = file_sha256(artifact.path / name)

@@ -1,7 +1,8 @@
 """A scripted runtime on a scripted clock: for tests, of the harness and of what is built around it.
 
 Nothing sleeps: `infer` moves the session's own clock by what the script says, so that a launch of
-40 ms requests takes no longer than one of 2 ms, and every figure is known in advance.
+40 ms requests takes no longer than one of 2 ms, and every figure is known in advance. Several callers share
+one clock: their throughput is the script's, but who waits for whom is up to the system's threads.
 """
 
 from __future__ import annotations

@@ -65,7 +65,7 @@ def test_the_timed_loop_against_a_bare_loop(provider: EmbeddingProvider, benchma
                 if name == "bare":
                     blocks[name] = _bare(session, feeds)
                 else:
-                    samples = serve(timed, [], [[TEXT]] * BLOCK)  # type: ignore[arg-type]
+                    samples = serve(timed, [[TEXT]] * BLOCK)  # type: ignore[arg-type]
                     blocks[name] = float(np.median(samples.total_ns))
             ratios.append(blocks["timed"] / blocks["bare"])
         return ratios[5:]

@@ -1,0 +1,234 @@
+"""`python -m harness.compare`: what its words name, what it prints, and the exit code that a script reads."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from harness.command import run_command
+from harness.compare import main
+from harness.errors import BadInputError
+from harness.store import Store
+from tests.conftest import STARTED, launch_row, run_row
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+Capture = pytest.CaptureFixture[str]
+
+
+def store_run(results: Path, run_id: str, p95_ms: float, *, n: int = 20, **changes: Any) -> None:
+    """A run of `n` launches in rounds of its sweep."""
+    store = Store(results)
+    sweep = {"sweep_id": changes.get("sweep_id", "s1")}
+    rows = [launch_row(i, run_id=run_id, p95_ms=p95_ms + i / 1000, **sweep) for i in range(n)]
+    store.write_run(run_row(run_id, p95_ms=p95_ms, **{"launches": n, **changes}))
+    store.write_launches(run_id, rows)
+
+
+@pytest.fixture
+def results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where a user stands: `results` has a sweep of three runs and another run."""
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "results"
+    store_run(folder, "aaaa1111", 10.0, sweep_id="first")
+    store_run(folder, "bbbb2222", 12.0, sweep_id="first", ep="openvino", candidate_label="minilm openvino")
+    store_run(folder, "cccc3333", 10.1, sweep_id="first", threads=2, candidate_label="minilm 2 threads")
+    store_run(folder, "dddd4444", 10.0, sweep_id="second")
+    return folder
+
+
+def found(capsys: Capture, *words: str) -> tuple[int, list[dict[str, Any]]]:
+    """Exit code and comparisons as JSON."""
+    code = main([*words, "format=json"])
+    return code, json.loads(capsys.readouterr().out)
+
+
+def test_a_slower_b_is_exit_13_and_a_faster_one_exit_0(results: Path, capsys: Capture) -> None:
+    code, comparisons = found(capsys, "aaaa1111", "bbbb2222")
+    assert code == 13
+    assert [c["change"] for c in comparisons] == ["changed", "changed"]
+    assert [c["metric"] for c in comparisons] == ["p50_ms", "p95_ms"]
+    assert comparisons[1]["ratio"] == pytest.approx(1.2, rel=1e-2)
+    code, comparisons = found(capsys, "bbbb2222", "aaaa1111")
+    assert code == 0
+    assert [c["change"] for c in comparisons] == ["changed", "changed"]
+
+
+def test_runs_of_one_sweep_are_paired_and_others_are_not(results: Path, capsys: Capture) -> None:
+    code, comparisons = found(capsys, "aaaa1111", "cccc3333")
+    assert (code, [c["paired"] for c in comparisons]) == (0, [True, True])
+    assert [c["change"] for c in comparisons] == ["unchanged", "unchanged"]
+    code, comparisons = found(capsys, "aaaa1111", "dddd4444")
+    assert (code, [c["paired"] for c in comparisons]) == (0, [False, False])
+
+
+@pytest.mark.parametrize(("threshold", "code"), [("0.05", 13), ("0.3", 0)])
+def test_the_threshold_says_what_is_a_regression(
+    results: Path, capsys: Capture, threshold: str, code: int
+) -> None:
+    assert found(capsys, "aaaa1111", "bbbb2222", f"threshold={threshold}")[0] == code
+
+
+def test_an_inconclusive_comparison_is_no_regression(results: Path, capsys: Capture) -> None:
+    store_run(results, "eeee5555", 20.0, n=1, sweep_id="third")
+    code, comparisons = found(capsys, "aaaa1111", "eeee5555")
+    assert (code, {c["change"] for c in comparisons}) == (0, {"inconclusive"})
+    assert "too few" in comparisons[0]["reason"]
+
+
+def test_a_sweep_is_all_its_runs(results: Path, capsys: Capture) -> None:
+    store_run(results, "aaaa9999", 10.0, sweep_id="third")
+    store_run(results, "bbbb9999", 24.0, sweep_id="third", ep="openvino", candidate_label="minilm openvino")
+    code, comparisons = found(capsys, "first", "third")
+    assert code == 13
+    by_label = {c["label"]: c["change"] for c in comparisons if c["metric"] == "p95_ms"}
+    assert by_label == {
+        "minilm fp32 cpu, default, batch 1": "unchanged",
+        "minilm openvino, default, batch 1": "changed",
+    }
+
+
+def test_two_directories_are_compared_though_the_runs_have_the_same_ids(
+    results: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    """The same thing measured before and after an update of the system: one id, two measurements."""
+    store_run(tmp_path / "before", "aaaa1111", 10.0)
+    store_run(tmp_path / "after", "aaaa1111", 15.0)
+    code, comparisons = found(capsys, "before", "after")
+    assert code == 13
+    assert comparisons[1]["ratio"] == pytest.approx(1.5, rel=1e-3)
+    assert found(capsys, "after", "before")[0] == 0
+
+
+def test_two_directories_are_never_called_paired(results: Path, tmp_path: Path, capsys: Capture) -> None:
+    """A sweep's id tells what was measured, so both have the same rounds of the same sweep."""
+    store_run(tmp_path / "before", "aaaa1111", 10.0)
+    store_run(tmp_path / "after", "aaaa1111", 15.0)
+    store = Store(tmp_path / "after")
+    later = [
+        row | {"started_at": row["started_at"] + timedelta(days=1)} for row in store.launches_of("aaaa1111")
+    ]
+    store.write_launches("aaaa1111", later)
+    _, comparisons = found(capsys, "before", "after")
+    assert [c["paired"] for c in comparisons] == [False, False]
+
+
+def test_a_directory_is_compared_with_a_run_of_another(
+    results: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    store_run(tmp_path / "other", "ffff6666", 20.0)
+    assert found(capsys, "aaaa1111", "other")[0] == 13
+    assert found(capsys, "aaaa1111", str(tmp_path / "other"))[0] == 13
+
+
+def test_results_say_where_ids_are_looked_up(results: Path, tmp_path: Path, capsys: Capture) -> None:
+    moved = results.rename(tmp_path / "elsewhere")
+    assert found(capsys, "aaaa1111", "bbbb2222", f"results={moved}")[0] == 13
+    with pytest.raises(BadInputError, match="no such directory"):
+        main(["aaaa1111", "bbbb2222"])
+
+
+@pytest.mark.parametrize("position", [0, 1])
+def test_an_unknown_id_suggests_the_nearest(results: Path, position: int) -> None:
+    words = ["aaaa1111", "aaaa1111"]
+    words[position] = "bbbb2223"
+    with pytest.raises(BadInputError, match=r"bbbb2223.*did you mean bbbb2222"):
+        main(words)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ([], "two sets of runs, not 0"),
+        (["first"], "two sets of runs, not 1"),
+        (["first", "second", "third"], "two sets of runs, not 3"),
+        (["first", "second", "threshold=0"], "threshold=0: must be a ratio over 0"),
+        (["first", "second", "threshold=5%"], "threshold=5%: must be"),
+        (["first", "second", "threshold=nan"], "threshold=nan: must be"),
+        (["first", "second", "threshold=inf"], "threshold=inf: must be"),
+        (["first", "second", "format=markdown"], "table"),
+        (["first", "second", "across_machines=yes"], "across_machines"),
+        (["first", "second", "thresold=0.1"], "did you mean threshold"),
+    ],
+)
+def test_a_wrong_word_is_bad_input_and_says_what_is_right(results: Path, words: list[str], said: str) -> None:
+    with pytest.raises(BadInputError, match=said):
+        main(words)
+
+
+def test_a_run_without_a_launch_cannot_be_compared(results: Path) -> None:
+    nothing: dict[str, Any] = {"status": "unavailable", "launches": 0, "launch_p95_ms": []}
+    Store(results).write_run(run_row("gggg7777", **nothing))
+    with pytest.raises(BadInputError, match="gggg7777: no measured run in it"):
+        main(["aaaa1111", "gggg7777"])
+
+
+def test_machines_are_compared_only_where_it_is_said(results: Path, capsys: Capture) -> None:
+    store_run(results, "hhhh8888", 30.0, machine_id="m2")
+    with pytest.raises(BadInputError, match="across_machines=true"):
+        main(["aaaa1111", "hhhh8888"])
+    assert found(capsys, "aaaa1111", "hhhh8888", "across_machines=true")[0] == 13
+
+
+def test_the_newest_run_of_the_same_thing_is_compared(results: Path, capsys: Capture) -> None:
+    later = STARTED + timedelta(hours=1)
+    store_run(results, "0000aaaa", 14.0, sweep_id="first", started_at=later)
+    store_run(results, "bbbb9999", 12.0, sweep_id="third", ep="openvino", candidate_label="minilm openvino")
+    store_run(results, "aaaa9999", 14.0, sweep_id="third")
+    code, comparisons = found(capsys, "first", "third")
+    assert (code, {c["change"] for c in comparisons}) == (0, {"unchanged"})
+
+
+def test_the_answer_is_json_of_finite_numbers(results: Path, capsys: Capture) -> None:
+    store_run(results, "eeee5555", 20.0, sweep_id="third")
+    store = Store(results)
+    rows = store.launches_of("eeee5555")
+    rows[0] |= {"status": "failed", "error": "exit 1", "p50_ms": None, "p95_ms": None}
+    store.write_launches("eeee5555", rows)
+    main(["aaaa1111", "eeee5555", "format=json"])
+
+    def refuse(constant: str) -> float:
+        raise AssertionError(f"{constant} is not JSON")
+
+    for c in json.loads(capsys.readouterr().out, parse_constant=refuse):
+        assert c["change"] == "inconclusive"
+        assert c["ratio"] is None
+        assert set(c) == {
+            "label", "metric", "a_ms", "b_ms", "ratio", "low", "high", "change", "reason", "paired",
+        }  # fmt: skip
+
+
+def test_the_table_has_a_line_for_each_run_and_metric(results: Path, capsys: Capture) -> None:
+    assert main(["aaaa1111", "bbbb2222"]) == 13
+    text = capsys.readouterr().out
+    assert "B against A" in text
+    assert text.count("changed") == 2
+    assert max(map(len, text.splitlines())) <= 80
+
+
+@pytest.mark.parametrize("flag", ["--help", "-h"])
+def test_help_tells_the_words_and_the_exit_codes(flag: str, capsys: Capture) -> None:
+    assert main([flag]) == 0
+    text = capsys.readouterr().out
+    assert text.startswith("python -m harness.compare A B")
+    for word in ("results=", "threshold=", "format=", "across_machines=", "13 B is slower"):
+        assert word in text
+
+
+def test_the_command_ends_with_its_exit_code(results: Path, capsys: Capture) -> None:
+    assert run_command(lambda: main(["aaaa1111", "bbbb2222"])) == 13
+    assert run_command(lambda: main(["aaaa1111", "nowhere"])) == 2
+    assert "nowhere" in capsys.readouterr().err
+
+
+def test_the_command_line_compares(cli: Callable[..., Any], tmp_path: Path) -> None:
+    store_run(tmp_path / "results", "aaaa1111", 10.0)
+    store_run(tmp_path / "results", "bbbb2222", 12.0)
+    done = cli("aaaa1111", "bbbb2222", module="harness.compare")
+    assert done.returncode == 13, done.stderr
+    assert "changed" in done.stdout

@@ -1,0 +1,402 @@
+"""What changed, and what only looks so: error rates by simulation, pairing, and what is never compared."""
+
+from __future__ import annotations
+
+import math
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from harness import stats
+from harness.comparison import Comparison, compare_runs
+from harness.errors import BadInputError
+from tests.conftest import STARTED, launch_row, run_row
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+property_test = settings(deadline=None, max_examples=60, derandomize=True)
+
+
+def launches(run_id: str, values: Sequence[float], **changes: Any) -> list[dict[str, Any]]:
+    """A run's launches, one a round of one sweep; P50 is a third of the P95."""
+    return [
+        launch_row(i, run_id=run_id, total_ns=[])
+        | ({"status": "failed"} if math.isinf(ms) else {"p50_ms": ms / 3, "p95_ms": ms})
+        | changes
+        for i, ms in enumerate(values)
+    ]
+
+
+def compared(
+    a: Sequence[dict[str, Any]], b: Sequence[dict[str, Any]], **options: Any
+) -> tuple[Comparison, Comparison]:
+    """The comparison of the runs `a` and `b`, whose launches are these: P50, P95."""
+    runs = [[run_row(run_id) for run_id in dict.fromkeys(row["run_id"] for row in side)] for side in (a, b)]
+    p50, p95 = compare_runs(*runs, (pd.DataFrame(list(a)), pd.DataFrame(list(b))), **options)
+    return p50, p95
+
+
+def two(a: Sequence[float], b: Sequence[float], *, paired: bool = False, **options: Any) -> Comparison:
+    """The P95s of two runs, in the same rounds or in sweeps of their own."""
+    sweep = {} if paired else {"sweep_id": "s2"}
+    return compared(launches("a", a), launches("b", b, **sweep), **options)[1]
+
+
+# --- what a change is
+
+
+@pytest.mark.parametrize("paired", [True, False])
+@pytest.mark.parametrize(
+    ("factor", "change", "slower"),
+    [
+        (1.2, "changed", True),
+        (0.8, "changed", False),
+        (1.0, "unchanged", False),
+        (1.04, "unchanged", False),
+        (0.96, "unchanged", False),
+        (1.06, "changed", True),
+        (1 / 1.06, "changed", False),
+    ],
+)
+def test_a_ratio_is_held_against_the_threshold(
+    factor: float, change: str, slower: bool, paired: bool
+) -> None:
+    a = [12.0 + i / 1000 for i in range(20)]
+    found = two(a, [ms * factor for ms in a], paired=paired)
+    assert (found.change, found.slower, found.paired) == (change, slower, paired)
+    assert found.ratio == pytest.approx(factor)
+    assert found.b_ms == pytest.approx(factor * 12.009)
+    assert found.low is not None
+    assert found.high is not None
+    assert found.low - 1e-9 <= factor <= found.high + 1e-9
+
+
+@pytest.mark.parametrize("paired", [True, False])
+@pytest.mark.parametrize("spread", [[0.7, 1.3], [1.0, 1.12], [0.88, 1.0]])
+def test_an_interval_that_holds_an_edge_is_inconclusive(spread: list[float], paired: bool) -> None:
+    b = [12.0 * spread[i % 2] for i in range(20)]
+    assert two([12.0] * 20, b, paired=paired).change == "inconclusive"
+
+
+@pytest.mark.parametrize(
+    ("factor", "threshold", "change"),
+    [(1.15, 0.05, "changed"), (1.15, 0.2, "unchanged"), (1.19, 0.2, "unchanged"),
+     (1 / 1.19, 0.2, "unchanged"),
+     (1.21, 0.2, "changed"), (1 / 1.21, 0.2, "changed"), (1.01, 0.005, "changed")],
+)  # fmt: skip
+def test_the_threshold_is_a_ratio_and_reaches_as_far_down_as_up(
+    factor: float, threshold: float, change: str
+) -> None:
+    assert two([12.0] * 20, [12.0 * factor] * 20, threshold=threshold).change == change
+
+
+@property_test
+@given(
+    st.lists(st.sampled_from([9.0, 10.0, 12.0, 20.0]), min_size=6, max_size=14),
+    st.lists(st.sampled_from([9.0, 10.0, 12.0, 20.0]), min_size=6, max_size=14),
+    st.booleans(),
+)
+def test_a_and_b_exchanged_give_the_mirrored_answer(a: list[float], b: list[float], paired: bool) -> None:
+    there, back = two(a, b, paired=paired), two(b, a, paired=paired)
+    assert there.change == back.change
+    assert there.paired == back.paired
+    for first, second in ((there.low, back.high), (there.high, back.low)):
+        assert (first is None) == (second is None)
+        assert first is None or second is None or first == pytest.approx(1 / second)
+    if there.change == "changed":
+        assert there.slower != back.slower
+
+
+def test_a_b_that_is_slower_by_the_interval_is_slower_whatever_the_medians_say() -> None:
+    """In most rounds nothing changed, in the others B takes half as long again and more."""
+    b = [12.0] * 62 + [40.0] * 58
+    found = two([12.0] * 120, b, paired=True)
+    assert found.low is not None
+    assert found.low > 1.05
+    assert (found.change, found.slower) == ("changed", True)
+
+
+@pytest.mark.parametrize("wrong", ["a", "b", "both"])
+def test_a_failed_launch_leaves_it_inconclusive(wrong: str) -> None:
+    good, bad = [12.0] * 20, [12.0] * 19 + [math.inf]
+    found = two(bad if wrong in ("a", "both") else good, bad if wrong in ("b", "both") else good, paired=True)
+    assert (found.change, found.slower) == ("inconclusive", False)
+    assert found.reason == "launches failed or are missing"
+    assert found.ratio is found.low is found.high is found.a_ms is None
+
+
+def test_a_failed_launch_that_has_figures_is_a_failed_launch() -> None:
+    rows = launches("b", [12.0] * 20)
+    rows[3]["status"] = "timeout"
+    assert compared(launches("a", [12.0] * 20), rows)[1].change == "inconclusive"
+
+
+def test_a_run_whose_launches_are_lost_is_inconclusive() -> None:
+    runs = [run_row("a")], [run_row("b")]
+    lost = pd.DataFrame(launches("other", [12.0] * 3))
+    found = compare_runs(*runs, (pd.DataFrame(launches("a", [12.0] * 20)), lost))
+    assert [c.change for c in found] == ["inconclusive"] * 2
+
+
+@pytest.mark.parametrize("paired", [True, False])
+def test_too_few_launches_are_inconclusive_and_say_so(paired: bool) -> None:
+    found = two([12.0] * 3, [24.0] * 3, paired=paired)
+    assert (found.change, found.ratio, found.low) == ("inconclusive", 2.0, None)
+    assert found.reason == "3 and 3 launches are too few for an interval"
+
+
+# --- pairing
+
+
+def test_only_launches_of_common_rounds_are_paired() -> None:
+    """A was measured on for 20 rounds while the machine slowed down; B was done before."""
+    a = launches("a", [10.0] * 10 + [30.0] * 20)
+    b = launches("b", [11.0] * 10)
+    _, p95 = compared(a, b)
+    assert p95.paired
+    assert p95.ratio == pytest.approx(1.1)
+    assert (p95.low, p95.high) == (pytest.approx(1.1), pytest.approx(1.1))
+
+
+def test_rounds_of_other_sweeps_are_other_rounds() -> None:
+    rows = launches("b", [12.0] * 20, sweep_id="s2")
+    assert not compared(launches("a", [12.0] * 20), rows)[1].paired
+    assert compared(launches("a", [12.0] * 20), launches("b", [12.0] * 20))[1].paired
+
+
+def test_the_same_rounds_at_another_time_are_other_rounds() -> None:
+    """A sweep's id tells what was measured; forced anew tomorrow it has the same rounds again."""
+    tomorrow = [
+        row | {"started_at": row["started_at"] + timedelta(days=1)} for row in launches("b", [12.0] * 20)
+    ]
+    assert not compared(launches("a", [12.0] * 20), tomorrow)[1].paired
+
+
+def test_a_sweep_that_was_resumed_is_paired_through() -> None:
+    def resumed(run_id: str, offset_s: float) -> list[dict[str, Any]]:
+        return [
+            row
+            | {
+                "started_at": STARTED
+                + timedelta(days=row["round"] // 10, seconds=row["round"] * 4 + offset_s)
+            }
+            for row in launches(run_id, [12.0] * 20)
+        ]
+
+    assert compared(resumed("a", 0), resumed("b", 2))[1].paired
+
+
+def test_too_few_common_rounds_are_compared_unpaired() -> None:
+    a, b = launches("a", [12.0] * 20), launches("b", [24.0] * 20)
+    for row in b[5:]:
+        row["round"] += 100
+    found = compared(a, b)[1]
+    assert (found.change, found.paired) == ("changed", False)
+
+
+@property_test
+@given(st.permutations(range(12)), st.permutations(range(12)))
+def test_the_order_of_launches_does_not_matter(first: list[int], second: list[int]) -> None:
+    rng = np.random.default_rng(5)
+    a, b = launches("a", list(rng.lognormal(2, 0.3, 12))), launches("b", list(rng.lognormal(2, 0.3, 12)))
+    assert compared([a[i] for i in first], [b[i] for i in second]) == compared(a, b)
+
+
+# --- error rates
+
+PAIRS = 300
+
+
+def drifting(rng: np.random.Generator, n: int) -> NDArray[np.float64]:
+    """A machine that wanders: a random walk in logarithms, from half to twice as fast."""
+    return np.exp(np.cumsum(rng.normal(0, 0.2, n)))
+
+
+def test_a_against_a_is_called_changed_no_oftener_than_the_error_rate_unpaired() -> None:
+    rng = np.random.default_rng(41)
+    samples = rng.lognormal(2.5, 0.4, (PAIRS, 2, 12))
+    changed = [two(list(a), list(b), threshold=1e-9).change == "changed" for a, b in samples]
+    # Of two metrics, so 2.5 % each; four standard errors on top.
+    assert np.mean(changed) <= 0.025 + 4 * math.sqrt(0.025 / PAIRS)
+
+
+def test_a_against_a_is_called_changed_no_oftener_than_the_error_rate_paired() -> None:
+    """Although the machine drifts by far more than the threshold meanwhile."""
+    rng = np.random.default_rng(43)
+    changed = []
+    for _ in range(PAIRS):
+        machine = drifting(rng, 14)
+        a, b = (12 * machine * rng.lognormal(0, 0.1, 14) for _ in range(2))
+        changed.append(two(list(a), list(b), paired=True, threshold=1e-9).change == "changed")
+    assert np.mean(changed) <= 0.025 + 4 * math.sqrt(0.025 / PAIRS)
+
+
+def test_pairing_removes_a_drift_that_both_share() -> None:
+    """A true 20 % is found within rounds, where the spread over rounds hides it."""
+    rng = np.random.default_rng(47)
+    found: dict[bool, list[Comparison]] = {True: [], False: []}
+    for _ in range(60):
+        machine = drifting(rng, 20)
+        a, b = (list(level * machine * rng.lognormal(0, 0.05, 20)) for level in (10.0, 12.0))
+        for paired, results in found.items():
+            results.append(two(a, b, paired=paired))
+    right = {
+        key: np.mean([c.change == "changed" and c.slower for c in results]) for key, results in found.items()
+    }
+    assert right[True] >= 0.95
+    assert right[False] <= 0.5
+    covered = [c.low is not None and c.high is not None and c.low <= 1.2 <= c.high for c in found[True]]
+    assert np.mean(covered) >= 0.9
+
+
+def test_a_true_change_of_a_fifth_is_found_unpaired_on_a_steady_machine() -> None:
+    rng = np.random.default_rng(53)
+    found = [
+        two(list(10 * rng.lognormal(0, 0.05, 20)), list(12 * rng.lognormal(0, 0.05, 20))) for _ in range(60)
+    ]
+    assert np.mean([c.change == "changed" and c.slower for c in found]) >= 0.95
+
+
+def test_more_comparisons_ask_each_for_more() -> None:
+    """Bonferroni: each interval is at the error rate over all pairs and both metrics."""
+    rng = np.random.default_rng(59)
+    a, b = rng.lognormal(2, 0.2, 20), rng.lognormal(2.1, 0.2, 20)
+    within = np.log(b / a)
+    for n_runs in (1, 3, 10):
+        sides: list[list[dict[str, Any]]] = [[], []]
+        runs: list[list[dict[str, Any]]] = [[], []]
+        for size in range(1, n_runs + 1):
+            for side, (name, values) in enumerate((("a", a), ("b", b))):
+                runs[side].append(run_row(f"{name}{size}", batch_size=size))
+                sides[side] += launches(f"{name}{size}", list(values))
+        frames = (pd.DataFrame(sides[0]), pd.DataFrame(sides[1]))
+        found = compare_runs(*runs, frames, alpha=0.04)
+        assert len(found) == 2 * n_runs
+        expected = stats.paired_shift_interval(within, alpha=0.04 / (2 * n_runs))
+        assert expected.low is not None
+        for c in found:
+            assert c.paired
+            assert c.low == pytest.approx(math.exp(expected.low))
+
+
+def test_none_of_many_that_did_not_change_is_called_changed() -> None:
+    rng = np.random.default_rng(61)
+    wrong = 0
+    for _ in range(40):
+        runs = [[run_row(f"{side}{i}", batch_size=i + 1) for i in range(6)] for side in "ab"]
+        rows = [
+            [row for i in range(6) for row in launches(f"{side}{i}", list(rng.lognormal(2, 0.3, 14)))]
+            for side in "ab"
+        ]
+        found = compare_runs(*runs, (pd.DataFrame(rows[0]), pd.DataFrame(rows[1])), threshold=1e-9)
+        wrong += any(c.change == "changed" for c in found)
+    # 5 % of 40 sweeps are 2; more than 7 come by chance in 0.1 %.
+    assert wrong <= 7
+
+
+# --- what is compared with what
+
+
+def sides(
+    a: Sequence[dict[str, Any]], b: Sequence[dict[str, Any]], **options: Any
+) -> list[tuple[str, float | None]]:
+    """Labels and ratios of P95, every run of B twice as slow as its namesake in A."""
+    frames = []
+    for runs, factor in ((a, 1.0), (b, 2.0)):
+        rows = [r for run in runs for r in launches(run["run_id"], [12.0 * factor] * 20)]
+        frames.append(pd.DataFrame(rows))
+    found = compare_runs(a, b, (frames[0], frames[1]), **options)
+    return [(c.label, c.ratio) for c in found if c.metric == "p95_ms"]
+
+
+def test_two_runs_are_compared_whatever_their_candidates() -> None:
+    found = sides([run_row("a")], [run_row("b", model="bge", candidate_label="bge fp32 cpu")])
+    assert found == [("minilm fp32 cpu, default, batch 1 → bge fp32 cpu, default, batch 1", 2.0)]
+
+
+@pytest.mark.parametrize(
+    "place",
+    [{"workload": "mixture"}, {"batch_size": 8}, {"clients": 2}, {"arrival": "poisson", "offered_qps": 5.0}],
+)
+def test_two_runs_of_different_work_are_refused(place: dict[str, Any]) -> None:
+    with pytest.raises(BadInputError, match="different work is not comparable"):
+        sides([run_row("a")], [run_row("b", **place)])
+
+
+def test_a_soak_run_is_not_compared_with_launches() -> None:
+    with pytest.raises(BadInputError, match="soak"):
+        sides([run_row("a")], [run_row("b", purpose="soak")])
+    assert sides([run_row("a", purpose="soak")], [run_row("b", purpose="soak")])
+
+
+def test_larger_sets_are_paired_by_candidate_and_place() -> None:
+    a = [run_row("a1"), run_row("a8", batch_size=8), run_row("a-only", batch_size=64)]
+    b = [run_row("b8", batch_size=8), run_row("b-only", batch_size=16), run_row("b1")]
+    labels = [label for label, _ in sides(a, b)]
+    assert labels == ["minilm fp32 cpu, default, batch 1", "minilm fp32 cpu, default, batch 8"]
+
+
+DIFFERENT: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "cores": ({"cores": 2}, {"cores": 1}),
+    "replicate": ({"replicate": 1}, {"replicate": 2}),
+    "soak": ({"purpose": "latency"}, {"purpose": "soak"}),
+    "callers": ({"clients": 2}, {"clients": 4}),
+    "rate": ({"arrival": "poisson", "offered_qps": 5.0}, {"arrival": "poisson", "offered_qps": 7.0}),
+    "precision": ({"precision": "fp32"}, {"precision": "int8"}),
+}
+
+
+@pytest.mark.parametrize(("first", "second"), DIFFERENT.values(), ids=DIFFERENT)
+def test_what_differs_is_kept_apart_in_larger_sets(first: dict[str, Any], second: dict[str, Any]) -> None:
+    a = [run_row("a1", **first), run_row("a2", **second)]
+    b = [run_row("b2", **second), run_row("b1", **first)]
+    assert len(sides(a, b)) == 2
+    with pytest.raises(BadInputError, match="in common"):
+        sides([a[0], run_row("x", batch_size=2)], [b[0], run_row("y", batch_size=3)])
+
+
+@pytest.mark.parametrize("none", [None, 0, math.nan, pd.NA])
+def test_a_run_that_is_no_replicate_is_one_whatever_kind_of_null_it_has(none: Any) -> None:
+    a = [run_row("a1", replicate=none), run_row("a2", replicate=1)]
+    b = [run_row("b1", replicate=0), run_row("b2", replicate=1)]
+    assert len(sides(a, b)) == 2
+
+
+def test_replicates_of_one_sweep_are_compared_one_against_another() -> None:
+    assert sides([run_row("r1", replicate=1)], [run_row("r2", replicate=2)])
+
+
+def test_of_one_thing_measured_anew_the_newest_is_compared() -> None:
+    a = [run_row("old"), run_row("new", started_at=STARTED + timedelta(hours=1)), run_row("a8", batch_size=8)]
+    b = [run_row("b"), run_row("b8", batch_size=8)]
+    frame_a = pd.DataFrame(
+        launches("old", [99.0] * 20) + launches("new", [12.0] * 20) + launches("a8", [12.0] * 20)
+    )
+    frame_b = pd.DataFrame(launches("b", [12.0] * 20) + launches("b8", [12.0] * 20))
+    found = compare_runs(a, b, (frame_a, frame_b))
+    assert [c.ratio for c in found] == [1.0] * 4
+
+
+def test_the_same_run_measured_in_two_places_is_compared_with_itself_there() -> None:
+    """What is measured makes the id: after a change of the system it is the same run."""
+    before, after = launches("r1", [12.0] * 20), launches("r1", [24.0] * 20)
+    assert [c.ratio for c in compared(before, after)] == [2.0, 2.0]
+
+
+def test_machines_are_not_compared_silently() -> None:
+    with pytest.raises(BadInputError, match=r"different machines \(m1, m2\).*across_machines=true"):
+        sides([run_row("a")], [run_row("b", machine_id="m2")])
+    assert len(sides([run_row("a")], [run_row("b", machine_id="m2")], across_machines=True)) == 1
+
+
+def test_nothing_in_common_is_told() -> None:
+    with pytest.raises(BadInputError, match="no run of the same candidate"):
+        sides([run_row("a1"), run_row("a8", batch_size=8)], [run_row("b", batch_size=2)])

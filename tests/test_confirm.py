@@ -1,0 +1,491 @@
+"""Confirming the pick: what is measured for it, how few probes find the limits, what is taken up again."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+import shlex
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from harness.artifacts.manifest import read_artifact
+from harness.compose import compose
+from harness.config import PolicyConfig, load_policy, validate
+from harness.confirm import confirm
+from harness.confirmation import LENGTHS, RATES, Limit, confirmation_of
+from harness.decision import decide
+from harness.errors import BadInputError, UnavailableError
+from harness.gates import row_place
+from harness.progress import Progress
+from harness.run import Run
+from harness.store import Store, load_runs
+from harness.sweep import measure
+from harness.tokenizer import Tokenizer
+from harness.workload import Place, Workload, draw_arrivals
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from harness.artifacts.manifest import Artifact
+    from harness.config import Config
+    from harness.worker import Task
+
+    Plan = Callable[..., Config]
+    Rows = list[dict[str, Any]]
+
+pytestmark = pytest.mark.usefixtures("fake_artifact")
+
+FAST, SLOW = 2.0, 60.0
+# Short texts have fewer tokens, the longest of a few realistic ones more.
+LONG = 50
+# A must gate that six launches settle: most of these tests are not about how many it takes.
+SOON = {
+    "gates": [
+        {"tier": "must", "metric": "latency_p95_ms", "op": "<", "bound": 30.0, "label": "P95",
+         "launch_quantile": 0.5},
+        {"tier": "must", "metric": "finite", "op": "==", "bound": 1.0, "label": "finite"},
+    ]
+}  # fmt: skip
+
+
+class Production:
+    """A worker whose latency follows from the load alone; remembers the load of each launch.
+
+    `longest` and `fastest` are the highest length in tokens and rate in requests/s that stay within the
+    budget, `most` the most callers; None is no limit. One caller at full tilt serves `capacity_qps`.
+    `alternating` are lengths and rates at which every other launch is slow. `stop_at` raises instead of
+    serving that launch.
+    """
+
+    def __init__(
+        self,
+        *,
+        longest: float | None = None,
+        fastest: float | None = None,
+        most: int | None = None,
+        capacity_qps: float = 100.0,
+        alternating: tuple[float, ...] = (),
+        stop_at: int | None = None,
+    ) -> None:
+        self.longest, self.fastest, self.most = longest, fastest, most
+        self.capacity_qps, self.alternating, self.stop_at = capacity_qps, alternating, stop_at
+        self.tasks: list[Task] = []
+        self.timeouts_s: list[float] = []
+        self.loads: list[tuple[str, int, float | None]] = []
+
+    def __call__(self, task: Task, *, timeout_s: float, on_tick: Callable[[], None]) -> dict[str, Any]:
+        on_tick()
+        if task.kind == "vectors":
+            np.save(task.vectors_file, read_artifact(Path(task.artifact)).reference())
+            placement = {"nodes_total": 1, "ep_nodes": 1, "ep_partitions": 1}
+            return {"status": "complete", "error": None, "placement": placement}
+        if len(self.tasks) == self.stop_at:
+            raise KeyboardInterrupt
+        self.tasks.append(task)
+        self.timeouts_s.append(timeout_s)
+        tokens, rate = _tokens(task), _rate(task)
+        texts = f"{tokens}" if tokens else "short" if max(_of(task)) < LONG else "mixed"
+        self.loads.append((texts, task.clients, rate))
+        over = [
+            tokens is not None and self.longest is not None and tokens > self.longest,
+            rate is not None and self.fastest is not None and rate > self.fastest,
+            self.most is not None and task.clients > self.most,
+            (tokens in self.alternating or rate in self.alternating) and task.options["launch_index"] % 2,
+        ]
+        return _served(SLOW if any(over) else FAST, 100 / self.capacity_qps)
+
+    @property
+    def measured(self) -> list[tuple[str, int, float | None]]:
+        """The loads, each once, in the order they were first met."""
+        return list(dict.fromkeys(self.loads))
+
+
+def _served(p95_ms: float, serving_s: float) -> dict[str, Any]:
+    ns = round(p95_ms * 1e6)
+    samples = {"total_ns": [ns] * 100, "tokenize_ns": [1000] * 100, "infer_ns": [ns - 1000] * 100}
+    facts = {"cold_start_s": 0.4, "session_load_s": 0.2, "first_request_ms": 5.0, "peak_rss_bytes": 10**8}
+    return {"status": "complete", "error": None, "serving_s": serving_s, **samples, **facts}
+
+
+@cache
+def _lengths(requests_file: str, artifact: str) -> frozenset[int]:
+    counter = Tokenizer(read_artifact(Path(artifact)))
+    timed = json.loads(Path(requests_file).read_text(encoding="utf-8"))["timed"]
+    return frozenset(counter.count(text) for request in timed[:20] for text in request)
+
+
+def _of(task: Task) -> frozenset[int]:
+    return _lengths(task.requests_file, task.artifact)
+
+
+def _tokens(task: Task) -> int | None:
+    """The length of the texts, None where they differ."""
+    lengths = _of(task)
+    return next(iter(lengths)) if len(lengths) == 1 else None
+
+
+def _rate(task: Task) -> float | None:
+    """The rate that these arrivals were drawn for: they scale with it."""
+    if task.due_ns is None:
+        return None
+    once = Workload("", "mixture", None, 20251101, 1, offered_qps=1.0)
+    at_one = draw_arrivals(once, len(task.due_ns), task.options["launch_index"])
+    assert at_one is not None
+    return float(round(at_one[-1] / task.due_ns[-1], 3))
+
+
+class Memory(Store):
+    """A results folder that costs no time."""
+
+    def __init__(self) -> None:
+        self.runs: dict[str, dict[str, Any]] = {}
+        self.launches: dict[str, Rows] = {}
+
+    def write_run(self, row: Any) -> None:
+        self.runs[row["run_id"]] = dict(row)
+
+    def write_launches(self, run_id: str, rows: Any) -> None:
+        self.launches[run_id] = [dict(row) for row in rows]
+
+    def launches_of(self, run_id: str) -> Rows:
+        return [dict(row) for row in self.launches.get(run_id, [])]
+
+    def run_of(self, run_id: str) -> dict[str, Any] | None:
+        return self.runs.get(run_id)
+
+
+@pytest.fixture(autouse=True)
+def _disk_at_ease(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.fsync", lambda _fd: None)
+
+
+@pytest.fixture
+def plan(config: Plan) -> Plan:
+    """A plan to confirm, which no span of time is asked of."""
+
+    def make(**changes: Any) -> Config:
+        measure = {"purpose": "confirm", "spread": True, "min_span_s": 0.0} | changes.pop("measure", {})
+        return config(**{"policy": SOON, "measure": measure} | changes)
+
+    return make
+
+
+def confirmed(plans: list[Config], worker: Any, store: Store | None = None) -> Rows:
+    with Progress(Console(file=io.StringIO())) as progress:
+        return confirm(plans, store or Memory(), progress, worker=worker)
+
+
+def limits(rows: Rows, config: Config) -> tuple[Limit, Limit]:
+    found = confirmation_of(rows, config.policy)
+    return found.longest_tokens, found.highest_qps
+
+
+def places(rows: Rows, purpose: str) -> set[Place]:
+    return {row_place(row) for row in rows if row["purpose"] == purpose}
+
+
+# --- what is measured
+
+
+def test_the_gates_own_places_and_productions_load_are_measured(plan: Plan) -> None:
+    rows = confirmed([plan(policy="default", measure={"rate": 20.0, "launches": 1})], Production())
+    assert places(rows, "confirm") == {
+        Place("mixture", 1),
+        Place("mixture", 1, 2),
+        Place("mixture", 1, 4),
+        Place("mixture", 1, 1, "poisson", 20.0),
+    }
+    assert places(rows, "latency") == {Place("default", 1)}, "not where throughput alone is read"
+
+
+def test_no_rate_is_asked_where_none_was_declared_and_callers_are_those_declared(plan: Plan) -> None:
+    rows = confirmed([plan(measure={"clients": [8, 3, 8, 1], "launches": 1})], Production())
+    assert places(rows, "confirm") == {Place("mixture", 1), Place("mixture", 1, 8), Place("mixture", 1, 3)}
+
+
+def test_what_is_measured_for_production_is_interleaved_and_comes_first(plan: Plan) -> None:
+    worker = Production()
+    confirmed([plan(measure={"launches": 3})], worker)
+    assert len(set(worker.loads[:4])) == 4
+    load = {("mixed", 1, None), ("mixed", 2, None), ("mixed", 4, None), ("short", 1, None)}
+    assert [set(worker.loads[i : i + 4]) for i in (0, 4, 8)] == [load] * 3
+    assert load & set(worker.loads[12:]) == set()
+
+
+def test_a_gate_that_reads_realistic_texts_is_not_measured_twice(plan: Plan) -> None:
+    at = {"workload": "mixture", "clients": 2}
+    policy = {"gates": [SOON["gates"][0] | {"at": at}]}
+    rows = confirmed([plan(policy=policy, measure={"launches": 1})], Production())
+    assert places(rows, "latency") == set()
+    assert len({row_place(row) for row in rows}) == len(rows)
+
+
+def test_places_of_nice_gates_are_not_measured_and_those_of_shoulds_are(plan: Plan) -> None:
+    latency = SOON["gates"][0]
+    gates = [
+        latency,
+        latency | {"tier": "should", "at": {"workload": "tokens_32", "batch_size": 4}},
+        latency | {"tier": "nice", "at": {"workload": "tokens_512"}},
+    ]
+    rows = confirmed([plan(policy={"gates": gates}, measure={"launches": 1})], Production())
+    assert places(rows, "latency") == {Place("default", 1), Place("tokens_32", 4)}
+
+
+def test_the_plans_own_workload_and_batch_size_do_not_count(plan: Plan) -> None:
+    look = {"launches": 1}
+    rows = confirmed([plan(measure=look)], Production())
+    load = {"clients": 7, "arrival": "poisson", "rate": 5.0}
+    others = confirmed([plan(workload=load, batch_size=16, measure=look)], Production())
+    assert {row["config_hash"] for row in others} == {row["config_hash"] for row in rows}
+
+
+def test_every_launch_has_productions_limit_on_cores(plan: Plan) -> None:
+    worker = Production()
+    rows = confirmed([plan(measure={"cpus": 1, "launches": 1})], worker)
+    assert {(task.cpus, task.options["threads"]) for task in worker.tasks} == {(1, 1)}
+    assert {(row["cpus"], row["cores"]) for row in rows} == {(1, 1)}
+
+
+def test_the_load_is_spread_over_time_and_the_search_is_not(
+    plan: Plan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    idles: list[int] = []
+    worker = Production()
+    monkeypatch.setattr("harness.sweep._sleep", lambda _s, _progress: idles.append(len(worker.loads)))
+    confirmed([plan(measure={"min_span_s": 1600.0, "launches": 3})], worker)
+    assert idles == [4, 8], "after each round of four runs but the last"
+
+
+def test_a_row_is_told_once_for_each_place(plan: Plan) -> None:
+    rows = confirmed([plan(measure={"rate": 20.0})], Production())
+    assert len({row["run_id"] for row in rows}) == len(rows) == len({row_place(row) for row in rows})
+
+
+def test_the_command_of_a_row_measures_that_very_run(plan: Plan, fake_artifact: Artifact) -> None:
+    config = plan(words=["runtime=fake", "batch_size=8", "workload=tokens_8", "measure.replicate=1"],
+                  measure={"launches": 1, "rate": 20.0, "replicate": 1})  # fmt: skip
+    rows = confirmed([config], Production(longest=20))
+    assert {"tokens_24", "tokens_32", "mixture", "default"} & {row["workload"] for row in rows}
+    for row in rows:
+        (raw,) = compose(shlex.split(row["command"])[3:])
+        again = Run.planned(validate(raw))
+        again.artifact = fake_artifact
+        again.identify()
+        assert (again.config_hash, row["command"]) == (row["config_hash"], row["command"])
+
+
+# --- the limits
+
+LEVELS = [tokens for tokens in LENGTHS if tokens <= 256]
+
+
+def expected(levels: list[float], truth: float) -> Limit:
+    holds = max((level for level in levels if level <= truth), default=None)
+    return Limit(holds=holds, fails=min((level for level in levels if level > truth), default=None))
+
+
+@pytest.mark.parametrize("truth", [0, 8, 23, 24, 100, 255, 256])
+def test_the_longest_text_is_found_with_few_probes(plan: Plan, truth: int) -> None:
+    config, worker = plan(), Production(longest=truth, capacity_qps=0.1)
+    found, _ = limits(confirmed([config], worker), config)
+    assert found == expected([float(level) for level in LEVELS], truth)
+    probed = [load for load in worker.measured if load[0].isdigit()]
+    assert len(probed) <= math.ceil(math.log2(len(LEVELS) + 1)) == 4
+
+
+@pytest.mark.parametrize("truth", [0, 10, 17, 30, 69, 70, 1000])
+def test_the_highest_rate_is_found_with_few_probes(plan: Plan, truth: int) -> None:
+    config, worker = plan(), Production(fastest=truth)
+    _, found = limits(confirmed([config], worker), config)
+    levels = [float(rate) for rate in RATES if 10 <= rate < 100]
+    assert found == expected(levels, truth)
+    assert len([load for load in worker.measured if load[2] is not None]) <= 3
+
+
+@pytest.mark.parametrize("capacity_qps", [0.5, 3.0, 40.0, 20_000.0])
+def test_rates_are_searched_under_what_one_caller_can_be_served(plan: Plan, capacity_qps: float) -> None:
+    worker = Production(capacity_qps=capacity_qps, fastest=0)
+    confirmed([plan()], worker)
+    rates = {rate for _, _, rate in worker.measured if rate is not None}
+    assert all(rate < capacity_qps for rate in rates)
+    assert bool(rates) == any(0.1 * capacity_qps <= rate < capacity_qps for rate in RATES)
+
+
+def test_lengths_are_searched_up_to_what_the_model_reads(plan: Plan) -> None:
+    config = plan(model={"max_length": 32})
+    found, _ = limits(confirmed([config], Production()), config)
+    assert found == Limit(holds=32)
+
+
+def test_a_level_too_near_the_limit_is_undecided_after_some_launches_to_spare(plan: Plan) -> None:
+    config, worker = plan(), Production(longest=32, alternating=(32,), capacity_qps=0.1)
+    found, _ = limits(confirmed([config], worker), config)
+    assert found == Limit(holds=24, undecided=32, fails=48)
+    assert worker.loads.count(("32", 1, None)) == 6 + 7
+
+
+def test_the_spare_launches_stay_within_the_commands_cap(plan: Plan) -> None:
+    worker = Production(longest=32, alternating=(32,), capacity_qps=0.1)
+    confirmed([plan(measure={"max_launches": 8})], worker)
+    assert worker.loads.count(("32", 1, None)) == 8
+
+
+def test_the_declared_rate_counts_among_the_rates(plan: Plan) -> None:
+    config = plan(measure={"rate": 44.0})
+    _, found = limits(confirmed([config], Production(fastest=45)), config)
+    assert found == Limit(holds=44.0, fails=50.0)
+
+
+def test_a_declared_rate_that_is_searched_too_is_measured_once_and_stays_confirmation(plan: Plan) -> None:
+    for force in (False, True):
+        worker = Production()
+        rows = confirmed([plan(measure={"rate": 20.0, "force": force})], worker)
+        assert worker.loads.count(("mixed", 1, 20.0)) == 6
+        (row,) = [row for row in rows if row["offered_qps"] == 20.0]
+        assert row["purpose"] == "confirm"
+
+
+def test_no_probe_runs_into_the_time_limit_of_a_launch(plan: Plan) -> None:
+    """A thousand requests at 1/s would take 1,000 s, and fail for that alone."""
+    worker = Production(capacity_qps=4.0)
+    confirmed([plan(measure={"requests": 1000, "launch_timeout_s": 300.0})], worker)
+    paced = [
+        (task.due_ns[-1] / 1e9, timeout_s)
+        for task, timeout_s in zip(worker.tasks, worker.timeouts_s, strict=True)
+        if task.due_ns
+    ]
+    assert [(lasts_s, timeout_s) for lasts_s, timeout_s in paced if lasts_s > timeout_s] == []
+
+
+def test_a_candidate_that_fails_under_load_is_no_go(plan: Plan, tmp_path: Path) -> None:
+    class Crowded(Production):
+        def __call__(self, task: Task, **how: Any) -> dict[str, Any]:
+            answer = super().__call__(task, **how)
+            return {"status": "failed", "error": "no memory"} if task.clients > 2 else answer
+
+    store = Store(tmp_path / "results")
+    rows = confirmed([plan(model={"max_length": 8})], Crowded(), store)
+    assert sorted(row["status"] for row in rows).count("failed") == 1
+    decision = decide(load_runs(store.path), PolicyConfig.model_validate(
+        {**load_policy().model_dump(), "gates": SOON["gates"]}
+    ))  # fmt: skip
+    assert (decision.verdict, decision.evidence) == ("NO_GO", "provisional")
+    assert any("no memory" in reason for reason in decision.reasons)
+
+
+def test_a_candidate_that_fails_altogether_has_no_limit(plan: Plan) -> None:
+    class Dead(Production):
+        def __call__(self, task: Task, **how: Any) -> dict[str, Any]:
+            answer = super().__call__(task, **how)
+            return answer if task.kind == "vectors" else {"status": "failed", "error": "no memory"}
+
+    config = plan()
+    rows = confirmed([config], Dead())
+    assert {row["status"] for row in rows} == {"failed"}
+    assert limits(rows, config)[0].holds is None
+    assert not confirmation_of(rows, config.policy).complete
+
+
+# --- taken up again
+
+
+def test_typed_again_it_measures_nothing_and_tells_the_same(plan: Plan) -> None:
+    config, store = plan(measure={"rate": 20.0}), Memory()
+    first = confirmed([config], Production(longest=32, fastest=30), store)
+    again = Production(longest=32, fastest=30)
+    assert confirmed([config], again, store) == first
+    assert again.tasks == []
+
+
+@pytest.mark.parametrize("stop_at", [0, 2, 13, 30, 55])
+def test_an_interrupted_confirmation_goes_on_where_it_was(plan: Plan, stop_at: int) -> None:
+    config = plan()
+    whole = Production(longest=32, fastest=30)
+    rows = confirmed([config], whole)
+    store, cut = Memory(), Production(longest=32, fastest=30, stop_at=stop_at)
+    with pytest.raises(KeyboardInterrupt):
+        confirmed([config], cut, store)
+    rest = Production(longest=32, fastest=30)
+    again = confirmed([config], rest, store)
+    assert len(cut.tasks) + len(rest.tasks) == len(whole.tasks)
+    assert [row["run_id"] for row in again] == [row["run_id"] for row in rows]
+    assert limits(again, config) == limits(rows, config)
+
+
+def test_what_was_measured_before_counts(plan: Plan, config: Plan) -> None:
+    store, worker = Memory(), Production()
+    with Progress(Console(file=io.StringIO())) as progress:
+        rows = measure(
+            [config(policy=SOON), config(policy=SOON, workload={"name": "mixture", "lengths": "mixture"})],
+            store,
+            progress,
+            strict=True,
+            worker=worker,
+        )
+    assert [row["purpose"] for row in rows] == ["latency", "latency"]
+    both = confirmed([plan()], worker, store)
+    assert {row["run_id"] for row in rows} <= {row["run_id"] for row in both}
+    assert worker.loads.count(("short", 1, None)) == worker.loads.count(("mixed", 1, None)) == 6
+    assert Place("mixture", 1) in places(both, "confirm")
+
+
+# --- refused
+
+
+def test_two_candidates_are_not_confirmed_at_once(plan: Plan) -> None:
+    worker = Production()
+    with pytest.raises(BadInputError, match="confirms one candidate, the pick: 2 were given"):
+        confirmed([plan(threads=1), plan(threads=2)], worker)
+    assert worker.tasks == []
+
+
+@pytest.mark.parametrize("tier", ["should", "nice"])
+def test_a_policy_without_a_must_latency_gate_has_nothing_to_confirm(plan: Plan, tier: str) -> None:
+    latency, finite = SOON["gates"]
+    policy = {"gates": [finite, latency | {"tier": tier}]}
+    with pytest.raises(BadInputError, match="no must gate on latency_p95_ms to confirm"):
+        confirmed([plan(policy=policy)], Production())
+
+
+def test_what_is_not_possible_here_is_not_confirmed(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr("os.sched_setaffinity")
+    store = Memory()
+    with pytest.raises(UnavailableError, match=r"measure\.cpus=1"):
+        confirmed([plan(measure={"cpus": 1})], Production(), store)
+    assert store.runs == {}
+
+
+def test_a_declared_rate_at_which_a_launch_would_run_into_its_time_limit_is_refused(plan: Plan) -> None:
+    with pytest.raises(BadInputError, match=r"measure\.rate=1: 1000 requests take 1000 s"):
+        plan(measure={"rate": 1.0, "requests": 1000})
+
+
+# --- the decision
+
+
+def test_the_pick_is_confirmed_where_the_budget_holds_under_load(plan: Plan, tmp_path: Path) -> None:
+    store = Store(tmp_path / "results")
+    rows = confirmed([plan(policy="default", model={"max_length": 16})], Production(), store)
+    assert {row["launches"] for row in rows} == {17}
+    decision = decide(load_runs(store.path))
+    assert (decision.verdict, decision.evidence) == ("GO", "confirmed")
+    assert any("texts of up to 16 tokens" in reason for reason in decision.reasons)
+    assert any("up to 70 requests/s" in reason for reason in decision.reasons)
+
+
+def test_the_pick_is_conditional_where_the_budget_does_not_hold_under_load(
+    plan: Plan, tmp_path: Path
+) -> None:
+    policy = {**load_policy().model_dump(), "gates": SOON["gates"]}
+    store = Store(tmp_path / "results")
+    confirmed([plan(model={"max_length": 8})], Production(most=2), store)
+    decision = decide(load_runs(store.path), PolicyConfig.model_validate(policy))
+    assert decision.verdict == "CONDITIONAL_GO"
+    (line,) = [reason for reason in decision.reasons if "not under production's load" in reason]
+    assert "mixture, batch 1, 4 clients" in line

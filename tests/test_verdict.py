@@ -1,0 +1,135 @@
+"""A decision as it is told: figures, cells, the record and the page, from answers made by hand."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from harness.config import GateConfig
+from harness.confirmation import Confirmation, Limit
+from harness.errors import ExitCode
+from harness.gates import GateResult
+from harness.verdict import EXIT_CODES, VERDICTS, CandidateVerdict, Decision, gate_cells, number_text
+from harness.workload import Place
+
+
+def gate(**changes: Any) -> GateConfig:
+    """A must gate on latency."""
+    values: dict[str, Any] = {
+        "tier": "must", "metric": "latency_p95_ms", "op": "<", "bound": 30, "label": "P95",
+        "launch_quantile": 0.8,
+    }  # fmt: skip
+    return GateConfig.model_validate(values | changes)
+
+
+def candidate(**changes: Any) -> CandidateVerdict:
+    """A GO."""
+    values: dict[str, Any] = {
+        "label": "minilm fp32 cpu", "verdict": "GO",
+        "gates": (GateResult(gate(), "PASS", 12.0, 11.0, 13.0, 20, 0),),
+        "reasons": ("all pass",), "notes": (), "missing": (), "provisional": (), "confirmation": None,
+        "confirm": "python -m harness measure=confirm", "model": "minilm", "latency_p95_ms": 12.0,
+        "separation_auc": 0.99, "scripted": False, "run_ids": ("r1",),
+    }  # fmt: skip
+    return CandidateVerdict(**values | changes)
+
+
+def decision(*candidates: CandidateVerdict, **changes: Any) -> Decision:
+    """The decision on these candidates."""
+    values: dict[str, Any] = {
+        "verdict": "GO", "chosen": "minilm fp32 cpu", "reasons": ("all pass",), "candidates": candidates,
+        "policy": "default", "evidence": "provisional", "fallback": None, "next_steps": (),
+    }  # fmt: skip
+    return Decision(**values | changes)
+
+
+CONFIRMATION = Confirmation(
+    results=(
+        (Place("mixture", 1, 4), GateResult(gate(), "FAIL", 41.5, 40.0, None, 20, 20)),
+        (Place("mixture", 1, 1, "poisson", 5.0), GateResult(gate(), "UNDECIDED", n=3, over=0)),
+    ),
+    lacking=("2 callers were not measured",),
+    failing=("P95 at 4 clients",),
+    longest_tokens=Limit(holds=128.0, fails=192.0),
+    highest_qps=Limit(undecided=0.5, fails=1.0),
+)
+
+
+def test_every_verdict_has_an_exit_code_of_its_own() -> None:
+    assert set(EXIT_CODES) == set(VERDICTS)
+    assert [int(EXIT_CODES[verdict]) for verdict in VERDICTS] == [0, 10, 12, 11]
+    for verdict in VERDICTS:
+        assert decision(candidate(), verdict=verdict).exit_code is ExitCode(EXIT_CODES[verdict])
+
+
+@pytest.mark.parametrize(
+    ("value", "digits", "text"),
+    [
+        (None, 4, "?"), (0.0, 4, "0"), (12.3456, 4, "12.35"), (12.3456, 3, "12.3"), (0.00005, 4, "5.0e-05"),
+        (-0.00005, 4, "-5.0e-05"), (0.0001, 4, "0.0001"), (-12.3456, 3, "-12.3"),
+    ],
+)  # fmt: skip
+def test_a_figure_is_told_in_significant_digits(value: float | None, digits: int, text: str) -> None:
+    assert number_text(value, digits) == text
+
+
+def test_a_soak_gate_is_shown_like_any_other() -> None:
+    g = gate(
+        metric="rss_slope_bytes_per_request", bound=64, label="growth", tier="should", launch_quantile=None
+    )
+    assert gate_cells(GateResult(g, "PASS", 1.5, -2.0, 4.0)) == (
+        "should", "growth", "< 64", "1.5", "-2–4", "+62.5", "pass",
+    )  # fmt: skip
+    nothing = gate_cells(GateResult(g, "NOT_MEASURED", reason="no soak run"))
+    assert nothing[3:] == ("?", "", "", "not measured")
+
+
+def test_the_record_holds_where_each_gate_was_read() -> None:
+    g = gate(at={"workload": "mixture", "clients": 4, "arrival": "poisson", "rate": 5.0})
+    told = decision(candidate(gates=(GateResult(g, "PASS", 12.0, undisturbed="UNDECIDED"),)))
+    (record,) = json.loads(told.to_json())["candidates"][0]["gates"]
+    assert record["at"] == {
+        "workload": "mixture", "batch_size": 1, "clients": 4, "arrival": "poisson", "rate": 5.0,
+    }  # fmt: skip
+    assert record["undisturbed"] == "UNDECIDED"
+
+
+def test_the_record_holds_a_confirmation_or_null() -> None:
+    (first, second) = json.loads(
+        decision(candidate(confirmation=CONFIRMATION), candidate()).to_json()
+    )["candidates"]  # fmt: skip
+    assert second["confirmation"] is None
+    found = first["confirmation"]
+    assert (found["complete"], found["lacking"]) == (False, ["2 callers were not measured"])
+    assert found["failing"] == ["P95 at 4 clients"]
+    assert found["longest_tokens"] == {"holds": 128, "undecided": None, "fails": 192}
+    assert found["highest_qps"] == {"holds": None, "undecided": 0.5, "fails": 1}
+    assert [(g["status"], g["value"], g["launches"], g["launches_over"]) for g in found["gates"]] == [
+        ("FAIL", 41.5, 20, 20),
+        ("UNDECIDED", None, 3, 0),
+    ]
+    assert [(g["at"]["clients"], g["at"]["rate"]) for g in found["gates"]] == [(4, None), (1, 5.0)]
+
+
+def test_the_page_tells_how_far_the_budget_reaches() -> None:
+    page = decision(candidate(confirmation=CONFIRMATION)).to_markdown()
+    assert "- within the budget: texts of up to 128 tokens, one caller (192 is too much)" in page
+    assert "- not shown to be within the budget at any rate measured" in page
+    assert "(0.5 is undecided, 1 is too much)" in page
+
+
+def test_the_id_follows_the_confirmation_and_the_noise() -> None:
+    plain = decision(candidate())
+    assert decision(candidate()).id == plain.id
+    assert decision(candidate(confirmation=CONFIRMATION)).id != plain.id
+    noisy = GateResult(gate(), "PASS", 12.0, 11.0, 13.0, 20, 0, undisturbed="FAIL")
+    assert decision(candidate(gates=(noisy,))).id != plain.id
+
+
+@pytest.mark.parametrize("field", ["reasons", "notes", "provisional"])
+def test_nothing_told_becomes_html_or_breaks_a_line(field: str) -> None:
+    page = decision(candidate(**{field: ("<b>a|b\nc",)})).to_markdown()
+    assert "- &lt;b>a\\|b c\n" in page
+    assert "<b>" not in page
