@@ -215,11 +215,6 @@ def _judge(rows: list[Row], policy: PolicyConfig) -> CandidateVerdict:
     latency = next((gate for gate in policy.gates if gate.metric == "latency_p95_ms"), None)
     main = None if latency is None else _run_for(latency, current)
     notes += [] if main is None else _noise(main)
-    notes += [
-        f"without the launches that were disturbed {r.gate.label} ({r.gate.tier}) would be undecided: too few"
-        for r in results
-        if (r.status, r.undisturbed) == ("PASS", "UNDECIDED") and r.gate.tier != "nice"
-    ]
     return CandidateVerdict(
         label=str(newest["candidate_label"]),
         verdict=verdict,

@@ -42,8 +42,8 @@ class GateResult:
     """A gate's answer on one run; `value`, `low`, `high` are in the metric's unit.
 
     `over` of `n` launches lie on the wrong side of the bound, for metrics that are per launch.
-    `undisturbed` is the answer with the launches left out that were flagged as disturbed; None where none
-    was.
+    `undisturbed` is the answer of the `quiet` launches alone, which were not flagged as disturbed; None where
+    all were quiet.
     """
 
     gate: GateConfig
@@ -55,15 +55,18 @@ class GateResult:
     over: int | None = None
     reason: str = ""
     undisturbed: GateStatus | None = None
+    quiet: int | None = None
 
     @property
     def rests_on_noise(self) -> bool:
         """Whether the answer would be another one without the launches that were disturbed.
 
-        A pass that only has too few launches without them does not count: disturbance makes slow.
+        A pass that only has too few launches without them does not count while most launches were quiet:
+        disturbance makes slow.
         """
-        fewer = self.status == "PASS" and self.undisturbed == "UNDECIDED"
-        return self.undisturbed is not None and self.undisturbed != self.status and not fewer
+        fewer = (self.status, self.undisturbed) == ("PASS", "UNDECIDED")
+        most_quiet = 2 * (self.quiet or 0) >= (self.n or 0)
+        return self.undisturbed not in (None, self.status) and not (fewer and most_quiet)
 
     @property
     def distance(self) -> float | None:
@@ -135,6 +138,7 @@ def ask_launches(
         over=over,
         reason=_more(over, int(values.size), quantile) if explain and verdict == "UNDECIDED" else "",
         undisturbed=None if quiet is None else stats.gate_verdict(quiet, bound, launch_quantile=quantile),
+        quiet=None if quiet is None else int(quiet.size),
     )
 
 

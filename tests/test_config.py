@@ -67,13 +67,13 @@ def test_several_wrong_values_are_told_together_a_line_each() -> None:
         batch_size=0,
         threads="two",
         results=3,
-        measure={"requests": 10, "pause_s": -1, "force": "yes"},
+        measure={"requests": 10, "quiet_wait_s": -1, "force": "yes"},
         model={"pooling": "max"},
     )
     assert sorted(problem.partition("=")[0] for problem in problems) == [
         "batch_size",
         "measure.force",
-        "measure.pause_s",
+        "measure.quiet_wait_s",
         "measure.requests",
         "model.pooling",
         "results",
@@ -137,8 +137,8 @@ def test_threads_are_a_whole_number_or_left_to_the_runtime(value: object, said: 
         ({"min_launches": 2}, "measure.min_launches=2: must be at least 3"),
         ({"launch_timeout_s": 0}, "measure.launch_timeout_s=0: must be more than 0"),
         ({"launch_timeout_s": math.nan}, "measure.launch_timeout_s=nan: "),
-        ({"pause_s": "1s"}, "measure.pause_s='1s': not a number"),
-        ({"pause_s": math.nan}, "measure.pause_s=nan: "),
+        ({"quiet_wait_s": "1s"}, "measure.quiet_wait_s='1s': not a number"),
+        ({"quiet_wait_s": math.nan}, "measure.quiet_wait_s=nan: "),
         ({"force": 1}, "measure.force=1: neither true nor false"),
         ({"seed": 1.5}, "measure.seed=1.5: not a whole number"),
     ],
@@ -148,7 +148,7 @@ def test_a_wrong_measure_is_told_with_its_limit(measure: dict[str, Any], said: s
 
 
 def test_a_pause_without_end_is_refused() -> None:
-    assert only_problem_of(measure={"pause_s": math.inf}).startswith("measure.pause_s=inf: ")
+    assert only_problem_of(measure={"quiet_wait_s": math.inf}).startswith("measure.quiet_wait_s=inf: ")
 
 
 @pytest.mark.parametrize("changes", [{"measure": {"seed": -1}}, {"workload": {"seed": -1}}])

@@ -47,9 +47,23 @@ def task(fake_artifact: Artifact, tmp_path: Path) -> Callable[..., Task]:
     return made
 
 
+_BEFORE: set[Path] = set()
+
+
+def _folders() -> set[Path]:
+    return set(Path(tempfile.gettempdir()).glob("harness-launch-*"))
+
+
+@pytest.fixture(autouse=True)
+def _what_killed_parents_left() -> None:
+    """A parent that was killed leaves its folder to the system; such ones of other tests do not count."""
+    _BEFORE.clear()
+    _BEFORE.update(_folders())
+
+
 def left_overs() -> list[Path]:
     """Folders of launches that were not removed."""
-    return list(Path(tempfile.gettempdir()).glob("harness-launch-*"))
+    return sorted(_folders() - _BEFORE)
 
 
 def test_a_good_launch_answers_with_as_many_samples_as_requests(task: Callable[..., Task]) -> None:

@@ -435,10 +435,10 @@ def test_a_leak_of_one_page_now_and_then_is_told_with_its_interval() -> None:
 
 
 def test_the_first_third_of_a_soak_is_left_out() -> None:
-    settling = [10**7 * (block + 1) for block in range(10)]
+    settling = [10**7 * (block + 1) for block in range(9)]
     summary = soaked(
-        rss_bytes=settling + [10**8] * 20,
-        handles=list(range(10)) + [12] * 20,
+        rss_bytes=settling + [10**8] * 21,
+        handles=list(range(9)) + [12] * 21,
         p50_ms=[50.0] * 10 + [2.0] * 20,
     )
     assert summary["rss_slope_bytes_per_request"] == 0.0
@@ -471,7 +471,7 @@ def test_the_last_soak_of_several_tells_of_growth_and_a_failed_one_tells_nothing
         for answer in (soak_answer(handles=list(range(30))), soak_answer())
     )
     assert summarise_run([growing, steady])["handles_gained"] == 0
-    assert summarise_run([steady, growing])["handles_gained"] == 19
+    assert summarise_run([steady, growing])["handles_gained"] == 20
     assert "handles_gained" not in summarise_run([growing | {"status": "failed"}])
 
 
