@@ -60,10 +60,44 @@ def test_a_launch_answers_with_every_figure(task: Task) -> None:
 
 
 def test_the_first_request_is_one_of_the_warm_up(task: Task) -> None:
-    script = {"infer_ms": [9.0] + [5.0] * (WARMUP - 1) + [2.0] * TIMED}
+    script = {"infer_ms": [9.0] + [5.0] * (WARMUP - 1) + [7.0] + [2.0] * TIMED}
     answer = run(replace(task, options=options(**script)))
     assert answer["first_request_ms"] == 9.0
+    assert answer["new_shape_ns"] == [9_000_000, 7_000_000]  # the timed ones have a shape of their own
     assert answer["total_ns"] == [2_000_000] * TIMED
+
+
+def test_a_paced_launch_is_timed_from_when_its_requests_were_due(task: Task) -> None:
+    due_ns = [10_000_000 * position for position in range(TIMED)]
+    answer = run(replace(task, due_ns=due_ns))
+    assert answer["scheduled_ns"] == due_ns
+    assert answer["total_ns"] == [2_000_000] * TIMED
+    assert answer["serving_s"] == pytest.approx(0.992)
+    assert run(task)["scheduled_ns"] is None
+
+
+def test_concurrent_callers_serve_every_request(task: Task) -> None:
+    answer = run(replace(task, clients=3))
+    assert len(answer["total_ns"]) == TIMED
+    assert answer["serving_s"] == pytest.approx(0.2)
+
+
+def test_a_soak_tells_block_by_block(task: Task) -> None:
+    answer = run(replace(task, kind="soak", duration_s=3.0))
+    assert answer["status"] == "complete"
+    assert answer["block_requests"] == [50] * 30
+    assert answer["block_p50_ms"] == answer["block_p95_ms"] == [2.0] * 30
+    assert min(answer["block_rss_bytes"]) > 2**20
+    assert min(answer["block_handles"]) > 0
+    assert json.loads(json.dumps(answer)) == answer
+
+
+def test_a_launch_tells_what_the_process_went_through(task: Task) -> None:
+    answer = run(task)
+    for name in ("involuntary_switches", "voluntary_switches", "minor_faults", "major_faults"):
+        assert answer[name] >= 0
+    assert answer["loop_overhead_ns"] == 0  # on the scripted clock
+    assert answer["timer_resolution_ns"] is None
 
 
 def test_a_launch_that_is_certainly_over_stops_and_says_so(task: Task) -> None:

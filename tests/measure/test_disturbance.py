@@ -5,8 +5,24 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
+from typing import Any
 
-from harness.measure.disturbance import Watch, capacity_gflops
+import pytest
+
+from harness.measure import disturbance
+from harness.measure.disturbance import (
+    CAPACITY_SHARE_MIN,
+    OTHER_CPU_SHARE_MAX,
+    STEAL_SHARE_MAX,
+    Conditions,
+    Observer,
+    Watch,
+    capacity_gflops,
+    disturbances,
+    flag,
+    reference_gflops,
+    told,
+)
 
 
 def test_the_probe_reads_a_plausible_rate() -> None:
@@ -26,3 +42,133 @@ def test_a_watch_takes_its_own_children_for_the_harness() -> None:
     assert mine.other_cpu_share is not None
     assert beside.other_cpu_share is not None
     assert beside.other_cpu_share > mine.other_cpu_share + 0.1
+
+
+# --- the rule
+
+QUIET = {
+    "capacity_before_gflops": 100.0,
+    "capacity_after_gflops": 100.0,
+    "other_cpu_share": 0.01,
+    "steal_share": 0.0,
+    "thermal_throttles": 0,
+}
+
+
+@pytest.mark.parametrize(
+    ("facts", "found"),
+    [
+        ({}, []),
+        ({"other_cpu_share": OTHER_CPU_SHARE_MAX}, []),
+        ({"other_cpu_share": OTHER_CPU_SHARE_MAX + 1e-9}, ["other processes"]),
+        ({"steal_share": STEAL_SHARE_MAX}, []),
+        ({"steal_share": STEAL_SHARE_MAX + 1e-9}, ["stolen time"]),
+        ({"capacity_before_gflops": CAPACITY_SHARE_MIN * 100}, []),
+        ({"capacity_before_gflops": CAPACITY_SHARE_MIN * 100 - 0.01}, ["low capacity"]),
+        ({"capacity_after_gflops": 30.0}, ["low capacity"]),
+        ({"thermal_throttles": 2}, ["heat"]),
+        ({"other_cpu_share": 0.5, "capacity_after_gflops": 40.0}, ["other processes", "low capacity"]),
+        ({"load_1m": 99.0, "on_battery": True, "throttled_s": 9.0}, []),
+    ],
+)
+def test_a_launch_is_flagged_by_fixed_thresholds(facts: dict[str, Any], found: list[str]) -> None:
+    assert disturbances(QUIET | facts, 100.0) == found
+
+
+@pytest.mark.parametrize("facts", [QUIET, QUIET | {"other_cpu_share": 0.5}])
+def test_the_rule_is_blind_to_latency(facts: dict[str, Any]) -> None:
+    answers = [disturbances(facts | {"p95_ms": ms, "total_ns": [ms]}, 100.0) for ms in (1.0, 1e6, None)]
+    assert answers[0] == answers[1] == answers[2]
+
+
+def test_where_nothing_is_known_nothing_is_said() -> None:
+    assert disturbances(vars(Conditions()), 100.0) is None
+    assert disturbances({}, None) is None
+    assert disturbances({"steal_share": 0.0}, 100.0) == []
+
+
+def test_without_a_reference_capacity_says_nothing() -> None:
+    assert disturbances(QUIET | {"capacity_after_gflops": 1.0}, None) == []
+
+
+def test_the_reference_is_what_the_machine_can_do_a_lucky_burst_left_out() -> None:
+    rows = [{"capacity_before_gflops": 100.0, "capacity_after_gflops": 101.0} for _ in range(10)]
+    rows.append({"capacity_before_gflops": 500.0, "capacity_after_gflops": None})
+    assert reference_gflops(rows) == 101.0
+    assert reference_gflops([{}, {"capacity_before_gflops": None}]) is None
+
+
+def test_flags_are_set_and_it_is_told_whether_one_changed() -> None:
+    rows: list[dict[str, Any]] = [dict(QUIET), QUIET | {"steal_share": 0.2}, {}]
+    assert flag(rows, 100.0)
+    assert [row["disturbed"] for row in rows] == [False, True, None]
+    assert [row["disturbance"] for row in rows] == [None, "stolen time", None]
+    assert not flag(rows, 100.0)
+    assert flag(rows, 200.0)  # the machine can do more than was known
+    assert [row["disturbance"] for row in rows] == ["low capacity", "stolen time, low capacity", None]
+
+
+def test_what_disturbed_launches_is_counted() -> None:
+    rows = [{"disturbance": "heat"}, {"disturbance": None}, {"disturbance": "heat, low capacity"}, {}]
+    assert told(rows) == "heat 2, low capacity 1"
+    assert told([{}, {"disturbance": None}]) is None
+
+
+# --- waiting for a quiet machine
+
+
+class Machine:
+    """Scripted looks at a machine, a look a call; the last one is repeated."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *other_cpu_shares: float) -> None:
+        self.shares, self.slept_s = list(other_cpu_shares), 0.0
+        machine = self
+
+        class ScriptedWatch:
+            before_gflops = 100.0
+
+            def stop(self) -> Conditions:
+                share = machine.shares.pop(0) if len(machine.shares) > 1 else machine.shares[0]
+                return Conditions(other_cpu_share=share)
+
+        monkeypatch.setattr(disturbance, "Watch", ScriptedWatch)
+        monkeypatch.setattr(disturbance.time, "sleep", self.sleep)
+        monkeypatch.setattr(disturbance.time, "monotonic", lambda: self.slept_s)
+
+    def sleep(self, seconds: float) -> None:
+        self.slept_s += seconds
+
+
+def launch(observer: Observer) -> int:
+    """Watch one launch; returns how often it was told to wait."""
+    waits: list[None] = []
+    watch = observer.watch(100.0, lambda: waits.append(None))
+    observer.conclude(watch, 100.0)
+    return len(waits)
+
+
+def test_on_a_quiet_machine_nobody_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    machine, observer = Machine(monkeypatch, 0.0), Observer(30.0)
+    assert [launch(observer) for _ in range(3)] == [0, 0, 0]
+    assert machine.slept_s == 0
+
+
+def test_after_a_noisy_launch_it_waits_until_the_machine_is_quiet(monkeypatch: pytest.MonkeyPatch) -> None:
+    machine, observer = Machine(monkeypatch, 0.9, 0.9, 0.9, 0.0), Observer(30.0)
+    assert launch(observer) == 0  # noise shows only while it runs
+    assert launch(observer) == 3
+    assert launch(observer) == 0
+    assert machine.slept_s == 1.5
+
+
+def test_it_waits_no_longer_than_it_may_in_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    machine, observer = Machine(monkeypatch, 0.9), Observer(2.0)
+    waits = [launch(observer) for _ in range(5)]
+    assert waits == [0, 4, 0, 0, 0]
+    assert machine.slept_s == 2.0
+
+
+def test_it_need_not_wait_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    machine, observer = Machine(monkeypatch, 0.9), Observer(0.0)
+    assert [launch(observer) for _ in range(3)] == [0, 0, 0]
+    assert machine.slept_s == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 import subprocess
 import sys
@@ -9,7 +10,7 @@ import sys
 import psutil
 import pytest
 
-from harness.measure.resources import peak_rss_bytes
+from harness.measure.resources import peak_rss_bytes, usage
 
 MIB = 2**20
 
@@ -44,17 +45,17 @@ def test_a_process_does_not_inherit_the_peak_of_its_parent() -> None:
 
 SPIN_BESIDE = """
 import os, subprocess, sys, time
-from harness.measure.resources import involuntary_switches
+from harness.measure.resources import usage
 
 os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
-before = involuntary_switches()
+before = usage().involuntary_switches
 rival = subprocess.Popen([sys.executable, "-c", "while True: pass"])
 until = time.monotonic() + 1.0
 while time.monotonic() < until:
     pass
 rival.kill()
 rival.wait()
-print(before, involuntary_switches())
+print(before, usage().involuntary_switches)
 """
 
 
@@ -64,3 +65,22 @@ def test_being_taken_off_a_core_by_somebody_else_is_counted() -> None:
     done = subprocess.run(words, capture_output=True, text=True, check=True)
     before, after = map(int, done.stdout.split())
     assert after - before >= 5
+
+
+def test_a_page_touched_for_the_first_time_is_a_minor_fault() -> None:
+    before = usage()
+    with mmap.mmap(-1, 64 * MIB) as block:  # of the system, and so never touched before
+        block.write(b"x" * (64 * MIB))
+    assert usage().minor_faults - before.minor_faults >= 32  # as many even where pages are of 2 MiB
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system cannot hold a process to cores")
+def test_a_process_is_held_to_the_first_of_its_cores_and_so_are_its_threads() -> None:
+    code = (
+        "import os, threading; from harness.measure.resources import hold_to_cores;"
+        "mine = sorted(os.sched_getaffinity(0)); hold_to_cores(1); held = [];"
+        "t = threading.Thread(target=lambda: held.append(os.sched_getaffinity(0))); t.start(); t.join();"
+        "print(os.sched_getaffinity(0) == held[0] == {mine[0]})"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "True"
