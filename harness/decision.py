@@ -35,6 +35,11 @@ NEXT_STEPS: dict[Verdict, str] = {
     "INCONCLUSIVE": "measure what is missing",
     "NO_GO": "investigate, make a quick MLX check, or accept the fallback",
 }
+# Where the pick holds for one caller and not under production's load.
+LOAD_STEP = (
+    "stay within the load that holds, or confirm again with fewer threads (threads=1 suits several callers), "
+    "more cores or shorter texts"
+)
 _IDENTITY = (
     "model", "model_id", "revision", "weights", "precision", "runtime", "ep", "ep_options", "threads",
     "pooling", "dim",
@@ -82,7 +87,7 @@ def decide(runs: pd.DataFrame, policy: str | PolicyConfig = "default") -> Decisi
     )
     best = candidates[0]
     chosen = best if best.verdict in ("GO", "CONDITIONAL_GO") else None
-    steps = [] if best.verdict == "GO" and _confirmed(best) else [NEXT_STEPS[best.verdict]]
+    steps = _steps(best)
     if chosen is not None and not _confirmed(chosen):
         steps.append(f"`{chosen.confirm}` (with measure.rate= and measure.cpus= as in production)")
     wanted = [c for c in candidates if c is chosen or c.verdict == best.verdict == "INCONCLUSIVE"]
@@ -184,7 +189,7 @@ def _judge(rows: list[Row], policy: PolicyConfig) -> CandidateVerdict:
     under_load = [row for row in current if row["purpose"] == "confirm" and row not in read]
     blocks, unknowns = _guards([*read, *under_load], policy)
     musts = [r for r in results if r.gate.tier == "must"]
-    targets = [r for r in results if r.gate.tier == "should" and r.gate.metric == "latency_p95_ms"]
+    targets = [r for r in results if _is_target(r)]
 
     verdict: Verdict
     if blocks or any(r.status == "FAIL" for r in musts):
@@ -277,6 +282,21 @@ def _run_for(gate: GateConfig, rows: list[Row]) -> Row | None:
         return next((row for row in rows if row["purpose"] == "soak"), None)
     place = gate_place(gate)
     return next((row for row in rows if row_place(row) == place and row["purpose"] != "soak"), None)
+
+
+def _steps(best: CandidateVerdict) -> list[str]:
+    """What to do next, in words."""
+    if best.verdict == "GO" and _confirmed(best):
+        return []
+    under_load = best.verdict == "CONDITIONAL_GO" and best.confirmation and best.confirmation.failing
+    missed = [r for r in best.gates if _is_target(r) and r.status != "PASS"]
+    steps = [LOAD_STEP] if under_load else []
+    return steps if under_load and not missed else [*steps, NEXT_STEPS[best.verdict]]
+
+
+def _is_target(result: GateResult) -> bool:
+    """Whether it is the latency target, which tells GO from CONDITIONAL_GO."""
+    return result.gate.tier == "should" and result.gate.metric == "latency_p95_ms"
 
 
 def _confirmed(candidate: CandidateVerdict) -> bool:

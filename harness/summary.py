@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import mmap
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -137,14 +138,15 @@ def _soak_columns(served: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     rss, handles = row["block_rss_bytes"][third - 1 :], row["block_handles"][third - 1 :]
     requests = row["block_requests"][third:]
     growth = stats.mean_step_interval(rss, requests)
+    page = mmap.PAGESIZE / sum(requests)  # growth of less than a page does not show
     middle, last = row["block_p50_ms"][third : 2 * third], row["block_p50_ms"][2 * third :]
     logs = [[math.log(ms) for ms in part] for part in (middle, last)]
     drift = stats.shift_interval(*logs)
     return {
         "soak_s": row["serving_s"],
         "rss_slope_bytes_per_request": float(np.mean(np.diff(rss) / requests)),
-        "rss_slope_bytes_per_request_low": growth.low,
-        "rss_slope_bytes_per_request_high": growth.high,
+        "rss_slope_bytes_per_request_low": None if growth.low is None else growth.low - page,
+        "rss_slope_bytes_per_request_high": None if growth.high is None else growth.high + page,
         "handles_gained": handles[-1] - handles[0],
         "latency_drift": float(np.median(last) / np.median(middle)),
         "latency_drift_low": None if drift.low is None else math.exp(drift.low),

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 import harness
 from harness.config import SOAK_METRICS, AtConfig, PolicyConfig, load_policy
 from harness.confirmation import Limit
-from harness.decision import NEXT_STEPS, command_for, decide
+from harness.decision import LOAD_STEP, NEXT_STEPS, command_for, decide
 from harness.errors import BadInputError, ExitCode
 from harness.gates import ask
 from harness.record import RUN_COLUMNS
@@ -1113,10 +1113,14 @@ def test_a_pick_that_breaks_under_productions_load_is_no_go(changes: dict[str, A
 
 
 def test_a_conditional_go_says_what_to_do_next_even_where_it_is_confirmed() -> None:
-    decision = decide(frame(*confirmed_rows("minilm", launch_p95_ms=[60.0] * 20)))
+    base, *load = confirmed_rows("minilm", launch_p95_ms=[60.0] * 20)
+    decision = decide(frame(base, *load))
     assert decision.evidence == "confirmed"
-    assert NEXT_STEPS["CONDITIONAL_GO"] in decision.next_steps
+    assert LOAD_STEP in decision.next_steps
+    assert NEXT_STEPS["CONDITIONAL_GO"] not in decision.next_steps  # the target itself is met
     assert not any("measure=confirm" in step for step in decision.next_steps)
+    both = decide(frame(model_row("minilm", p95_ms=25), *load)).next_steps
+    assert {LOAD_STEP, NEXT_STEPS["CONDITIONAL_GO"]} <= set(both)
 
 
 def test_confirmation_never_lifts_a_verdict() -> None:

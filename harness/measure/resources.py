@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
+import psutil
+
 
 class Usage(NamedTuple):
     """Counts of this process since it started.
@@ -42,6 +44,21 @@ def peak_rss_bytes() -> int:
         pass
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
+
+
+def rss_bytes() -> int:
+    """The resident set of this process now, in bytes, to the page.
+
+    Linux's usual figure is a sum of per-core counters that lags by up to some hundred KiB; its
+    ``smaps_rollup`` walks the pages instead (about 1 ms).
+    """
+    try:
+        for line in Path("/proc/self/smaps_rollup").read_text(encoding="ascii").splitlines():
+            if line.startswith("Rss:"):
+                return int(line.split()[1]) * 1024
+    except OSError:
+        pass
+    return int(psutil.Process().memory_info().rss)
 
 
 def hold_to_cores(cpus: int) -> None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import psutil
 
+from harness.measure.resources import rss_bytes
 from harness.stats import nearest_rank
 from harness.units import NS_PER_S, ns_to_ms
 
@@ -71,7 +72,7 @@ def soak(provider: Provider, requests: Sequence[list[str]], duration_s: float) -
             served += 1
             finite = finite and bool(np.isfinite(vectors).all())
         kept = slots[: min(served, _SLOTS)]
-        counts[block], rss[block] = served, process.memory_info().rss
+        counts[block], rss[block] = served, rss_bytes()
         handles[block] = _handles(process)
         p50[block], p95[block] = (ns_to_ms(nearest_rank(kept, share)) for share in (0.5, 0.95))
     return Soak(counts, p50, p95, rss, handles, finite)

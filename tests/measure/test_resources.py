@@ -10,7 +10,7 @@ import sys
 import psutil
 import pytest
 
-from harness.measure.resources import peak_rss_bytes, usage
+from harness.measure.resources import peak_rss_bytes, rss_bytes, usage
 
 MIB = 2**20
 
@@ -84,3 +84,11 @@ def test_a_process_is_held_to_the_first_of_its_cores_and_so_are_its_threads() ->
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "True"
+
+
+def test_memory_in_use_is_told_to_the_page() -> None:
+    before = rss_bytes()
+    with mmap.mmap(-1, MIB) as block:
+        block.write(b"x" * MIB)
+        assert MIB / 2 <= rss_bytes() - before <= 2 * MIB
+    assert rss_bytes() == pytest.approx(psutil.Process().memory_info().rss, rel=0.05)
