@@ -50,8 +50,8 @@ _SAME_EVIDENCE = ("artifact_sha256", "onnxruntime", "harness_version", "cores")
 OVERHEAD_SHARE_MAX = 0.01
 # What every row has, whatever could not be measured.
 _NEVER_NULL = (
-    "run_id", "config_hash", "machine_id", "started_at", "model", "candidate_label", "weights", "runtime",
-    "ep", "workload", "batch_size", "clients", "arrival", "launches",
+    "run_id", "config_hash", "machine_id", "started_at", "finished_at", "model", "candidate_label", "weights",
+    "runtime", "ep", "workload", "batch_size", "clients", "arrival", "launches",
 )  # fmt: skip
 # Words that say where a run is measured begin so.
 _PLACE_WORDS = ("workload", "batch_size")
@@ -268,7 +268,13 @@ def _current_evidence(rows: list[Row]) -> tuple[list[Row], list[str]]:
 
 
 def _newest_first(rows: list[Row]) -> list[Row]:
-    return sorted(rows, key=lambda row: (row["started_at"], row["run_id"]), reverse=True)
+    """By when they were last measured: a run that was added to is newer than one begun after it."""
+
+    def age(row: Row) -> tuple[Any, ...]:
+        started_at, finished_at = row["started_at"], row["finished_at"]
+        return (max(started_at, finished_at), started_at, row["run_id"])
+
+    return sorted(rows, key=age, reverse=True)
 
 
 def _standing(row: Row) -> tuple[Any, ...]:
