@@ -50,8 +50,8 @@ _SAME_EVIDENCE = ("artifact_sha256", "onnxruntime", "harness_version", "cores")
 OVERHEAD_SHARE_MAX = 0.01
 # What every row has, whatever could not be measured.
 _NEVER_NULL = (
-    "run_id", "config_hash", "machine_id", "started_at", "finished_at", "model", "candidate_label", "weights",
-    "runtime", "ep", "workload", "batch_size", "clients", "arrival", "launches",
+    "run_id", "config_hash", "machine_id", "started_at", "model", "candidate_label", "weights", "runtime",
+    "ep", "workload", "batch_size", "clients", "arrival", "launches",
 )  # fmt: skip
 # Words that say where a run is measured begin so.
 _PLACE_WORDS = ("workload", "batch_size")
@@ -186,7 +186,8 @@ def _judge(rows: list[Row], policy: PolicyConfig) -> CandidateVerdict:
     load = confirmation_of(current, policy)
     confirmation = load if load.results else None
     newest = _newest_first(current)[0]
-    under_load = [row for row in current if row["purpose"] == "confirm" and row not in read]
+    known = {row["run_id"] for row in read}
+    under_load = [row for row in current if row["purpose"] == "confirm" and row["run_id"] not in known]
     blocks, unknowns = _guards([*read, *under_load], policy)
     musts = [r for r in results if r.gate.tier == "must"]
     targets = [r for r in results if _is_target(r)]
@@ -268,13 +269,7 @@ def _current_evidence(rows: list[Row]) -> tuple[list[Row], list[str]]:
 
 
 def _newest_first(rows: list[Row]) -> list[Row]:
-    """By when they were last measured: a run that was added to is newer than one begun after it."""
-
-    def age(row: Row) -> tuple[Any, ...]:
-        started_at, finished_at = row["started_at"], row["finished_at"]
-        return (max(started_at, finished_at), started_at, row["run_id"])
-
-    return sorted(rows, key=age, reverse=True)
+    return sorted(rows, key=lambda row: (row["started_at"], row["run_id"]), reverse=True)
 
 
 def _standing(row: Row) -> tuple[Any, ...]:
@@ -415,7 +410,9 @@ def _provisional(rows: list[Row]) -> tuple[str, ...]:
     if not short:
         return ()
     span, wanted, row = min(short, key=lambda item: item[0])
-    spread = command_for(row, **{"measure.spread": "true"})
+    # A forced run cannot be added to: another one takes its place.
+    forced = {} if row["run_id"] == row["config_hash"][:16] else {"measure.force": "true"}
+    spread = command_for(row, **forced, **{"measure.spread": "true"})
     return (
         f"provisional: the launches at {row_place(row)} stand for {span:.0f} s of this machine, under "
         f"{wanted:.0f} s; spread more of them with: {spread}",

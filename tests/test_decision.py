@@ -1397,14 +1397,3 @@ def test_runs_under_load_read_from_a_store_are_decided_like_their_rows(tmp_path:
 def test_a_row_without_its_number_of_launches_is_bad_input() -> None:
     with pytest.raises(BadInputError, match="launches cannot be null"):
         decide(frame(model_row("minilm", launches=None)))
-
-
-def test_a_run_that_was_added_to_is_newer_than_one_begun_after_it() -> None:
-    """The command that spreads the evidence adds to the first run, also where a forced one was read."""
-    hour = timedelta(hours=1)
-    first = run_row("first", config_hash="c", evidence_span_s=12.0)
-    forced = first | {"run_id": "forced", "started_at": STARTED + hour, "finished_at": STARTED + hour}
-    assert decide(frame(first, forced)).candidates[0].run_ids == ("forced",)
-    spread = first | {"evidence_span_s": 120.0, "finished_at": STARTED + 2 * hour}
-    judged = decide(frame(spread, forced)).candidates[0]
-    assert (judged.run_ids, judged.provisional) == (("first",), ())

@@ -198,7 +198,10 @@ def _own_cpu_s() -> float:
 
 def on_battery() -> bool | None:
     """Whether the machine runs on its battery; None where there is none to be seen."""
-    battery = psutil.sensors_battery() if hasattr(psutil, "sensors_battery") else None
+    try:
+        battery = psutil.sensors_battery() if hasattr(psutil, "sensors_battery") else None
+    except (OSError, NotImplementedError):  # some kernels and sandboxes lack the folder it reads
+        return None
     return None if battery is None else not battery.power_plugged
 
 
