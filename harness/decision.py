@@ -45,7 +45,7 @@ _IDENTITY = (
     "pooling", "dim",
 )  # fmt: skip
 # Evidence of a candidate is read together only where all of these agree.
-_SAME_EVIDENCE = ("artifact_sha256", "onnxruntime", "harness_version", "cores")
+_SAME_EVIDENCE = ("artifact_sha256", "onnxruntime", "harness_version", "schema_version", "cores", "cpus")
 # A loop that adds more than this share to the median makes figures rough.
 OVERHEAD_SHARE_MAX = 0.01
 # What every row has, whatever could not be measured.
@@ -251,7 +251,7 @@ def _current_evidence(rows: list[Row]) -> tuple[list[Row], list[str]]:
     notes = []
     if len(measured) > len(same):
         count = len(measured) - len(same)
-        notes.append(f"{count} older run(s) of another artifact or version are not read")
+        notes.append(f"{count} older run(s) of another artifact, version or CPU limit are not read")
     current: dict[tuple[Any, ...], Row] = {}
     for row in _newest_first(same):
         current.setdefault(_standing(row), row)

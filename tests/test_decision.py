@@ -577,7 +577,9 @@ def test_evidence_of_another_artifact_or_version_is_not_read_with_the_newest(nam
     new = model_row("minilm", "r-new", started_at=STARTED + timedelta(hours=1))
     decision = decide(frame(old, new))
     assert throughput(decision)[0] == "NOT_MEASURED"
-    assert any("1 older run(s) of another artifact or version" in n for n in decision.candidates[0].notes)
+    assert any(
+        "1 older run(s) of another artifact, version or CPU limit" in n for n in decision.candidates[0].notes
+    )
 
 
 def test_runs_of_different_candidates_are_judged_apart() -> None:
@@ -883,7 +885,7 @@ def test_evidence_on_other_cores_is_not_read_together() -> None:
     ]
     (candidate,) = decide(frame(*rows)).candidates
     assert candidate.run_ids == ("two",)
-    assert any("1 older run(s) of another artifact or version" in note for note in candidate.notes)
+    assert any("1 older run(s) of another artifact, version or CPU limit" in note for note in candidate.notes)
 
 
 # --- soak runs
