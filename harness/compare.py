@@ -28,7 +28,8 @@ _USAGE = (
 _HELP = f"""{_USAGE}
 
 A and B: results directories, or sweep ids or run ids in results=DIR. Tells for each pair of runs whether
-B's latency changed by more than the threshold, did not, or cannot be told. Two single runs are compared
+B's latency changed by more than the threshold, did not, or cannot be told. A sweep is all runs that it
+measured, with all their launches. Two single runs are compared
 whatever their candidates; larger sets are paired by candidate and where they were measured. Runs that were
 interleaved in one sweep are compared round by round, which the machine's drift does not reach.
 Exit codes: 0, 13 B is slower, 2 bad input.
@@ -39,16 +40,17 @@ def _select(word: str, results: Path) -> tuple[list[dict[str, Any]], pd.DataFram
     """Rows of the runs that a word names, newest last, and the launches beside them."""
     folder = Path(word).expanduser()
     source = folder if (folder / "runs").is_dir() else results
-    runs = load_runs(source)
+    runs, launches = load_runs(source), load_launches(source)
     if source is not folder:
-        known = [*runs["run_id"], *runs["sweep_id"]]
+        known = [*runs["run_id"], *launches["sweep_id"]]
         if word not in known:
             raise BadInputError(unknown_name("run, sweep or results directory", word, sorted(set(known))))
-        runs = runs[(runs["run_id"] == word) | (runs["sweep_id"] == word)]
+        in_sweep = launches.loc[launches["sweep_id"] == word, "run_id"]
+        runs = runs[(runs["run_id"] == word) | runs["run_id"].isin(in_sweep)]
     measured = runs[runs["launches"] > 0]
     if measured.empty:
         raise BadInputError(f"{word}: no measured run in it")
-    return rows_of(measured), load_launches(source)
+    return rows_of(measured), launches
 
 
 def main(argv: list[str]) -> int:

@@ -84,11 +84,12 @@ def compare_runs(
 
 
 class Launch(NamedTuple):
-    """A launch: the sweep and round it was measured in, when, and its value in ms."""
+    """A launch: the sweep and round it was measured in, when, its value in ms; was it stopped early?"""
 
     round: tuple[str, int]
     started_at: datetime
     ms: float
+    truncated: bool
 
 
 def _compared(
@@ -97,6 +98,9 @@ def _compared(
     values_a, values_b = ([launch.ms for launch in side] for side in (a, b))
     if not a or not b or not all(map(math.isfinite, (*values_a, *values_b))):
         reason = "launches failed or are missing"
+        return Comparison(label, metric, None, None, None, None, None, "inconclusive", reason)
+    if metric == "p95_ms" and any(launch.truncated for launch in (*a, *b)):
+        reason = "launches were stopped early: their P95 is a guess"
         return Comparison(label, metric, None, None, None, None, None, "inconclusive", reason)
     a_ms, b_ms = (stats.nearest_rank(values, 0.5) for values in (values_a, values_b))
     within = [math.log(second.ms / first.ms) for first, second in _rounds(a, b)]
@@ -136,10 +140,11 @@ def _rounds(a: list[Launch], b: list[Launch]) -> list[tuple[Launch, Launch]]:
 def _launches(launches: pd.DataFrame, run: dict[str, Any], metric: str) -> list[Launch]:
     mine = launches[launches["run_id"] == run["run_id"]]
     complete = mine["status"] == "complete"
-    columns = (mine["sweep_id"], mine["round"], mine["started_at"], mine[metric], complete)
+    names = ("sweep_id", "round", "started_at", metric, "truncated")
+    columns = (complete, *(mine[name] for name in names))
     return [
-        Launch((str(sweep), int(number)), started_at, float(v) if ok else math.inf)
-        for sweep, number, started_at, v, ok in zip(*columns, strict=True)
+        Launch((str(sweep), int(number)), started_at, float(ms) if ok else math.inf, bool(truncated))
+        for ok, sweep, number, started_at, ms, truncated in zip(*columns, strict=True)
     ]
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.compose import conf_dir
 from harness.config import Config, WorkloadConfig, yaml_of
-from harness.confirmation import LENGTHS, RATES, WORKLOAD, confirmation_of
+from harness.confirmation import LENGTHS, MOST_LOAD, RATES, WORKLOAD, confirmation_of
 from harness.errors import BadInputError
 from harness.gates import gate_place, place_words, row_place
 from harness.launch import run_worker
@@ -17,6 +17,7 @@ from harness.workload import Place
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from harness.config import GateConfig
     from harness.progress import Progress
     from harness.store import Store
 
@@ -42,13 +43,15 @@ def confirm(
     longest text and the highest Poisson rate that stay within the must latency gates, by bisection.
 
     Args:
-        configs: one plan, whose candidate, batch size and policy count; its workload does not.
+        configs: one plan, whose candidate and policy count; what it confirms is the batch size that the
+            policy's must latency gate reads.
         store: where rows go.
         progress: what is told meanwhile.
         worker: runs a task in a fresh process; tests script it.
 
     Raises:
-        BadInputError: more than one plan, or a policy without a must gate on latency.
+        BadInputError: more than one plan, a workload or batch size that it would not read, or a policy
+            whose must latency gates are none, or read several batch sizes.
         UnavailableError: not possible here.
         StorageError: a row could not be written.
     """
@@ -56,12 +59,11 @@ def confirm(
         raise BadInputError(f"measure=confirm confirms one candidate, the pick: {len(configs)} were given")
     (config,) = configs
     gates = [gate for gate in config.policy.gates if gate.metric == "latency_p95_ms" and gate.tier != "nice"]
-    if not any(gate.tier == "must" for gate in gates):
-        raise BadInputError(f"policy={config.policy.name}: no must gate on latency_p95_ms to confirm")
+    batch_size = _batch_size(config, gates)
     sweep = Sweep(store, progress, worker, Observer(config.measure.quiet_wait_s))
     asked = config.measure
-    load = [Place(WORKLOAD, 1, clients) for clients in dict.fromkeys((1, *asked.clients))]
-    load += [] if asked.rate is None else [Place(WORKLOAD, 1, 1, "poisson", asked.rate)]
+    load = [Place(WORKLOAD, batch_size, clients) for clients in dict.fromkeys((1, *asked.clients))]
+    load += [] if asked.rate is None else [Place(WORKLOAD, batch_size, 1, "poisson", asked.rate)]
     read = dict.fromkeys(gate_place(gate) for gate in gates)
     plans = [_at(config, place, "confirm") for place in load]
     plans += [_at(config, place, "latency") for place in read if place not in load]
@@ -76,15 +78,40 @@ def confirm(
         return found.longest_tokens.holds is not None or found.highest_qps.holds is not None
 
     lengths = [tokens for tokens in LENGTHS if tokens <= config.model.max_length]
-    _highest([Place(f"tokens_{tokens}", 1) for tokens in lengths], probe)
+    _highest([Place(f"tokens_{tokens}", batch_size) for tokens in lengths], probe)
     alone = next(row for row in rows if row["workload"] == WORKLOAD and row["clients"] == 1)
-    # One caller at full tilt serves so many requests a second; a queue holds the budget up to some of that.
-    capacity_qps = alone["throughput_texts_per_s"] or 0.0
-    slowest_qps = max(_LEAST_LOAD * capacity_qps, 2 * asked.requests / asked.launch_timeout_s)
-    rates = [float(rate) for rate in RATES if slowest_qps <= rate < capacity_qps]
-    _highest([Place(WORKLOAD, 1, 1, "poisson", rate) for rate in rates], probe)
+    # What one caller at full tilt is served, in requests/s; a queue holds the budget up to some of that.
+    capacity_qps = (alone["throughput_texts_per_s"] or 0.0) / batch_size
+    slowest_qps = max(_LEAST_LOAD * capacity_qps, asked.requests / asked.launch_timeout_s)
+    rates = [float(rate) for rate in RATES if slowest_qps <= rate <= MOST_LOAD * capacity_qps]
+    _highest([Place(WORKLOAD, batch_size, 1, "poisson", rate) for rate in rates], probe)
     distinct = {row["run_id"]: row for row in rows}
     return list(distinct.values())
+
+
+def _batch_size(config: Config, gates: Sequence[GateConfig]) -> int:
+    """The batch size of the must latency gates, which is what is confirmed."""
+    policy = config.policy.name
+    sizes = {gate.at.batch_size for gate in gates if gate.tier == "must"}
+    if not sizes:
+        raise BadInputError(f"policy={policy}: no must gate on latency_p95_ms to confirm")
+    if len(sizes) > 1:
+        read = ", ".join(map(str, sorted(sizes)))
+        raise BadInputError(
+            f"policy={policy}: its must latency gates read batches of {read}; confirm takes one"
+        )
+    (size,) = sizes
+    if config.batch_size not in (1, size):
+        raise BadInputError(
+            f"batch_size={config.batch_size}: policy {policy} reads batches of {size}, and measure=confirm "
+            "confirms what it reads; leave batch_size out"
+        )
+    if config.workload.name != "default" or config.workload.clients != 1 or config.workload.rate is not None:
+        raise BadInputError(
+            f"workload={config.workload.name}: measure=confirm has workloads of its own; leave it out, and "
+            "say measure.clients=[2,4] and measure.rate=N as in production"
+        )
+    return size
 
 
 def _highest(levels: Sequence[Place], probe: Callable[[Place], bool]) -> None:

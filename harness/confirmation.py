@@ -7,19 +7,24 @@ of realistic lengths, of concurrent callers and of paced arrivals.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from harness.gates import GateResult, as_number, ask, row_place
+from harness.workload import Place
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from harness.config import GateConfig, PolicyConfig
-    from harness.workload import Place
+
+RowT = TypeVar("RowT", bound="Mapping[str, Any]")
 
 # What has to be measured before anything is called confirmed.
 WORKLOAD = "mixture"
-CLIENTS = (2, 4)
+CLIENTS = (1, 2, 4)
+# A paced rate over this share of what one caller can be served proves nothing: a queue so near to growing
+# without end takes longer to settle than a launch lasts (about service time / (1 - load)², Kleinrock 1975).
+MOST_LOAD = 0.9
 # Lengths in tokens and rates in requests/s that the limits are searched among.
 LENGTHS = (8, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 1024, 2048)
 RATES = (1, 2, 3, 5, 7, 10, 15, 20, 30, 50, 70, 100, 150, 200, 300, 500, 700, 1000, 2000, 5000)
@@ -42,7 +47,8 @@ class Limit:
 class Confirmation:
     """The must latency gates where production's load was measured, and how far the budget reaches.
 
-    `lacking` says what keeps it from being complete; `failing` where the budget does not hold.
+    `lacking` says what keeps it from being complete; `failing` where the budget does not hold; `cores` how
+    many were used.
     """
 
     results: tuple[tuple[Place, GateResult], ...]
@@ -50,6 +56,7 @@ class Confirmation:
     failing: tuple[str, ...]
     longest_tokens: Limit
     highest_qps: Limit
+    cores: int = 0
 
     @property
     def complete(self) -> bool:
@@ -75,22 +82,42 @@ class Confirmation:
 
 
 def confirmation_of(rows: Sequence[Mapping[str, Any]], policy: PolicyConfig) -> Confirmation:
-    """What the runs of one candidate confirm; `rows` are its current ones, one a place and purpose."""
+    """What the runs of one candidate confirm, by the newest confirmation there is.
+
+    Args:
+        rows: its current runs, one a place and purpose.
+        policy: whose must latency gates are asked, each at the batch size that it reads.
+    """
     gates = [gate for gate in policy.gates if gate.tier == "must" and gate.metric == "latency_p95_ms"]
-    load = sorted((row for row in rows if row["purpose"] == "confirm"), key=row_place)
-    results = tuple((row_place(row), ask(gate, row)) for row in load for gate in gates)
+    load = newest_confirmation(rows)
+    results = tuple(
+        (row_place(row), ask(gate, row))
+        for row in load
+        for gate in gates
+        if gate.at.batch_size == row["batch_size"]
+    )
     measured = {row_place(row) for row in load}
-    lacking = [
-        f"{WORKLOAD} texts with {clients} concurrent callers were not measured"
-        for clients in CLIENTS
-        if not any(place.workload == WORKLOAD and place.clients == clients for place in measured)
-    ]
+    lacking = []
+    for batch_size in sorted({gate.at.batch_size for gate in gates}):
+        lacking += [
+            f"{WORKLOAD} texts with {clients} concurrent callers were not measured"
+            for clients in CLIENTS
+            if Place(WORKLOAD, batch_size, clients) not in measured
+        ]
+        here = [place for place in measured if (place.workload, place.batch_size) == (WORKLOAD, batch_size)]
+        if all(place.offered_qps is None for place in here):
+            lacking.append("no rate of arrivals was declared: measure.rate=N in requests/s, as in production")
     for row in load:
         span_s, wanted_s = as_number(row["evidence_span_s"]) or 0.0, as_number(row["min_span_s"]) or 0.0
         if row["status"] == "interrupted":
             lacking.append(f"the run at {row_place(row)} was interrupted")
         elif span_s < wanted_s and row["status"] == "complete":
             lacking.append(f"the launches at {row_place(row)} span {span_s:.0f} s, under {wanted_s:.0f} s")
+        if not _steady(row, rows):
+            lacking.append(
+                f"{row_place(row)} is over {MOST_LOAD:.0%} of what one caller was served, if that is known: "
+                "whether such a queue would grow without end cannot be told"
+            )
     lacking += [
         f"{result.gate.label} at {place} is undecided: {result.reason}"
         for place, result in results
@@ -101,13 +128,43 @@ def confirmation_of(rows: Sequence[Mapping[str, Any]], policy: PolicyConfig) -> 
         for place, result in results
         if result.rests_on_noise
     ]
+    batch_sizes = {gate.at.batch_size for gate in gates}
+    held = [row for row in rows if row["batch_size"] in batch_sizes]
     return Confirmation(
         results=results,
         lacking=tuple(lacking),
         failing=tuple(_over(place, r) for place, r in results if r.status == "FAIL"),
-        longest_tokens=_limit(gates, ((level, row) for row in rows if (level := _tokens(row)) is not None)),
-        highest_qps=_limit(gates, ((level, row) for row in rows if (level := _qps(row)) is not None)),
+        longest_tokens=_limit(gates, [(level, row) for row in held if (level := _tokens(row)) is not None]),
+        highest_qps=_limit(
+            gates,
+            [(level, row) for row in held if (level := _qps(row)) is not None],
+            steady=lambda row: _steady(row, rows),
+        ),
+        cores=max((int(row["cores"]) for row in load), default=0),
     )
+
+
+def newest_confirmation(rows: Sequence[RowT]) -> list[RowT]:
+    """The runs under production's load that the newest ``measure=confirm`` asked for, in order of place."""
+    load = [row for row in rows if row["purpose"] == "confirm"]
+    when = [text for row in load if (text := _when(row))]
+    newest = max(when, default="")
+    return sorted((row for row in load if _when(row) == newest), key=row_place)
+
+
+def _when(row: Mapping[str, Any]) -> str:
+    value = row["confirmation_at"]
+    return value.isoformat() if hasattr(value, "isoformat") and str(value) != "NaT" else ""
+
+
+def _steady(row: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether a launch is long enough to show what becomes of its queue; a closed loop has none."""
+    place = row_place(row)
+    if place.offered_qps is None:
+        return True
+    alone = next((r for r in rows if row_place(r) == Place(place.workload, place.batch_size)), None)
+    served = None if alone is None else as_number(alone["throughput_texts_per_s"])
+    return served is not None and place.offered_qps <= MOST_LOAD * served / place.batch_size
 
 
 def _over(place: Place, result: GateResult) -> str:
@@ -115,13 +172,18 @@ def _over(place: Place, result: GateResult) -> str:
     return f"{result.gate.label} at {place}{value}, needed {result.gate.op} {result.gate.bound:g}"
 
 
-def _limit(gates: Sequence[GateConfig], levels: Iterable[tuple[float, Mapping[str, Any]]]) -> Limit:
+def _limit(
+    gates: Sequence[GateConfig],
+    levels: Sequence[tuple[float, Mapping[str, Any]]],
+    *,
+    steady: Callable[[Mapping[str, Any]], bool] = lambda _row: True,
+) -> Limit:
     holding, failing, undecided = [], [], []
     for level, row in levels:
-        answers = {ask(gate, row).status for gate in gates}
+        answers = {ask(gate, row).status for gate in gates if gate.at.batch_size == row["batch_size"]}
         if "FAIL" in answers:
             failing.append(level)
-        elif answers == {"PASS"}:
+        elif answers == {"PASS"} and steady(row):
             holding.append(level)
         else:
             undecided.append(level)
@@ -135,7 +197,7 @@ def _tokens(row: Mapping[str, Any]) -> float | None:
     """The length a row measures, where it is one text of a fixed length and one caller."""
     place = row_place(row)
     length = place.workload.removeprefix("tokens_")
-    plain = (place.batch_size, place.clients, place.arrival) == (1, 1, "back_to_back")
+    plain = (place.clients, place.arrival) == (1, "back_to_back")
     fixed = length != place.workload and length.isdigit()
     return float(length) if plain and fixed and row["purpose"] != "soak" else None
 
@@ -143,5 +205,5 @@ def _tokens(row: Mapping[str, Any]) -> float | None:
 def _qps(row: Mapping[str, Any]) -> float | None:
     """The rate a row measures, where it is paced arrivals of confirmation's workload, one caller."""
     place = row_place(row)
-    paced = (place.workload, place.batch_size, place.clients, place.arrival) == (WORKLOAD, 1, 1, "poisson")
+    paced = (place.workload, place.clients, place.arrival) == (WORKLOAD, 1, "poisson")
     return place.offered_qps if paced else None

@@ -11,7 +11,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from harness.config import SOAK_METRICS, PolicyConfig, load_policy
-from harness.confirmation import confirmation_of
+from harness.confirmation import confirmation_of, newest_confirmation
 from harness.errors import BadInputError
 from harness.gates import GateResult, as_number, ask, gate_place, place_words, row_place, text_of
 from harness.record import RUN_COLUMNS, STATUSES
@@ -55,6 +55,7 @@ _NEVER_NULL = (
 )  # fmt: skip
 # Words that say where a run is measured begin so.
 _PLACE_WORDS = ("workload", "batch_size")
+_WITH_INTERVAL = ("throughput_texts_per_s", "separation", "similar_mean", "dissimilar_mean", "separation_auc")
 _QUALITY_SCALE = ("separation", "similar_mean", "dissimilar_mean")
 
 
@@ -176,6 +177,10 @@ def _inconsistency(row: Row) -> str:
     listed, launches = row["launch_p95_ms"], as_number(row["launches"])
     if hasattr(listed, "__len__") and launches is not None and len(listed) != launches:
         return f"{launches:.0f} launches, but {len(listed)} of their values"
+    for name in _WITH_INTERVAL:
+        low, value, high = (as_number(row[f"{name}{part}"]) for part in ("_low", "", "_high"))
+        if low is not None and high is not None and not low <= (low if value is None else value) <= high:
+            return f"{name} {value} lies outside its interval {low} to {high}"
     return ""
 
 
@@ -187,10 +192,11 @@ def _judge(rows: list[Row], policy: PolicyConfig) -> CandidateVerdict:
     confirmation = load if load.results else None
     newest = _newest_first(current)[0]
     known = {row["run_id"] for row in read}
-    under_load = [row for row in current if row["purpose"] == "confirm" and row["run_id"] not in known]
+    under_load = [row for row in newest_confirmation(current) if row["run_id"] not in known]
     blocks, unknowns = _guards([*read, *under_load], policy)
     musts = [r for r in results if r.gate.tier == "must"]
     targets = [r for r in results if _is_target(r)]
+    relied_on = [row for row in read if any(_run_for(r.gate, [row]) is row for r in (*musts, *targets))]
 
     verdict: Verdict
     if blocks or any(r.status == "FAIL" for r in musts):
@@ -218,6 +224,14 @@ def _judge(rows: list[Row], policy: PolicyConfig) -> CandidateVerdict:
     ]
     notes += _open_shoulds(results)
     notes += _disagreement(results)
+    notes += [
+        f"{r.gate.tier} gate {r.gate.label}: passes with the launches that were disturbed; the {r.quiet} of "
+        f"{r.n} that were quiet are too few by themselves"
+        for r in results
+        if (r.status, r.undisturbed) == ("PASS", "UNDECIDED")
+        and not r.rests_on_noise
+        and r.gate.tier != "nice"
+    ]
     latency = next((gate for gate in policy.gates if gate.metric == "latency_p95_ms"), None)
     main = None if latency is None else _run_for(latency, current)
     notes += [] if main is None else _noise(main)
@@ -229,7 +243,11 @@ def _judge(rows: list[Row], policy: PolicyConfig) -> CandidateVerdict:
         notes=tuple(notes),
         missing=_missing(results, current, newest),
         confirm=command_for(newest, workload="default", batch_size=1, measure="confirm"),
-        provisional=(*_provisional(read), *_depends_on_noise(results)),
+        provisional=(
+            *_provisional(relied_on),
+            *_depends_on_noise(results),
+            *_contradicted(musts, current, rows),
+        ),
         confirmation=confirmation,
         model=str(newest["model"]),
         latency_p95_ms=None if main is None else as_number(main["latency_p95_ms"]),
@@ -249,9 +267,10 @@ def _current_evidence(rows: list[Row]) -> tuple[list[Row], list[str]]:
         if all(row[n] == newest[n] or _null(row[n], newest[n]) for n in _SAME_EVIDENCE)
     ]
     notes = []
-    if len(measured) > len(same):
-        count = len(measured) - len(same)
-        notes.append(f"{count} older run(s) of another artifact, version or CPU limit are not read")
+    if others := [row for row in measured if row not in same]:
+        differing = {n for row in others for n in _SAME_EVIDENCE if row[n] != newest[n]}
+        what = ", ".join(name for name in _SAME_EVIDENCE if name in differing)
+        notes.append(f"{len(others)} run(s) with another {what} are not read: the newest run's is")
     current: dict[tuple[Any, ...], Row] = {}
     for row in _newest_first(same):
         current.setdefault(_standing(row), row)
@@ -279,10 +298,9 @@ def _standing(row: Row) -> tuple[Any, ...]:
 
 def _run_for(gate: GateConfig, rows: list[Row]) -> Row | None:
     """The run that a gate reads, of `rows`."""
-    if gate.metric in SOAK_METRICS:
-        return next((row for row in rows if row["purpose"] == "soak"), None)
-    place = gate_place(gate)
-    return next((row for row in rows if row_place(row) == place and row["purpose"] != "soak"), None)
+    place, soaks = gate_place(gate), gate.metric in SOAK_METRICS
+    here = (row for row in rows if row_place(row) == place and (row["purpose"] == "soak") == soaks)
+    return next(here, None)
 
 
 def _steps(best: CandidateVerdict) -> list[str]:
@@ -395,7 +413,7 @@ def _missing(results: tuple[GateResult, ...], current: list[Row], newest: Row) -
             continue  # the interval of a fixed set of texts: no command narrows it
         at: dict[str, Any] = dict(place_words(gate_place(gate)))
         if gate.metric in SOAK_METRICS:
-            at = {"measure": "soak"} if row else {"workload": "default", "batch_size": 1, "measure": "soak"}
+            at |= {"measure": "soak"}
         if result.n is not None and result.over is not None and gate.launch_quantile is not None:
             more = launches_to_settle(result.over, result.n, launch_quantile=gate.launch_quantile)
             at |= {} if more is None else {"measure.launches": result.n + more}
@@ -410,13 +428,29 @@ def _provisional(rows: list[Row]) -> tuple[str, ...]:
     if not short:
         return ()
     span, wanted, row = min(short, key=lambda item: item[0])
-    # A forced run cannot be added to: another one takes its place.
-    forced = {} if row["run_id"] == row["config_hash"][:16] else {"measure.force": "true"}
-    spread = command_for(row, **forced, **{"measure.spread": "true"})
+    spread = command_for(row, **{"measure.spread": "true"})
     return (
         f"provisional: the launches at {row_place(row)} stand for {span:.0f} s of this machine, under "
         f"{wanted:.0f} s; spread more of them with: {spread}",
     )
+
+
+def _contradicted(musts: list[GateResult], current: list[Row], rows: list[Row]) -> tuple[str, ...]:
+    """Must gates that other runs of the very same thing answer the other way: nobody measures until GO."""
+    told = []
+    for result in musts:
+        row = _run_for(result.gate, current)
+        if row is None or result.status not in ("PASS", "FAIL"):
+            continue
+        other_way = "FAIL" if result.status == "PASS" else "PASS"
+        same = [other for other in rows if other["config_hash"] == row["config_hash"] and other is not row]
+        against = [other["run_id"] for other in same if ask(result.gate, other).status == other_way]
+        if against:
+            told.append(
+                f"provisional: must gate {result.gate.label}, {result.status.lower()}, is "
+                f"{other_way.lower()} in another run of the same thing: {', '.join(against)}"
+            )
+    return tuple(told)
 
 
 def _depends_on_noise(results: tuple[GateResult, ...]) -> tuple[str, ...]:
@@ -453,6 +487,8 @@ def _noise(row: Row) -> list[str]:
         flagged = f"{sum(known) or 'none'} of {len(known)} launches disturbed{f' ({what})' if what else ''}"
         helps = [remedy for name, remedy in _REMEDIES.items() if name in what]
         notes.append(f"noise: {flagged}{seen}{'; ' if helps else ''}{', '.join(helps)}")
+    if (over_ms := as_number(row["truncated_over_ms"])) is not None:
+        notes.append(f"launches were stopped early over {over_ms:g} ms: by how much they are over is a guess")
     overhead = as_number(row["loop_overhead_share"])
     if overhead is not None and overhead > OVERHEAD_SHARE_MAX:
         notes.append(f"the timed loop itself is {overhead:.1%} of the median: figures this small are rough")
@@ -489,6 +525,8 @@ def _overall_reasons(
                 reasons.append(f"alternatives not measured yet: {', '.join(untried)}")
         limits = best.confirmation.limits if best.confirmation else ()
         lacking = best.confirmation.lacking if best.confirmation else ()
+        if best.confirmation and not lacking:
+            reasons.append(f"confirmed on {best.confirmation.cores} cores; measure.cpus=N holds it to fewer")
         return (*reasons, *limits, *best.provisional, *(f"not confirmed: {line}" for line in lacking))
     return tuple(f"{c.label}: {reason}" for c in candidates for reason in c.reasons[:3])
 

@@ -84,6 +84,10 @@ def ask(gate: GateConfig, run: Mapping[str, Any] | None) -> GateResult:
         return GateResult(gate, "NOT_MEASURED", reason=where)
     if run["status"] == "unavailable":
         return GateResult(gate, "NOT_MEASURED", reason=text_of(run["error"], "unavailable"))
+    over_ms = as_number(run.get("truncated_over_ms"))
+    if gate.metric == "latency_p95_ms" and over_ms is not None and over_ms < gate.bound:
+        reason = f"launches were stopped early over {over_ms:g} ms; measure them under this policy"
+        return GateResult(gate, "NOT_MEASURED", reason=reason)
     if gate.metric in LAUNCH_METRICS:
         return ask_launches(gate, run[_LAUNCH_COLUMN[gate.metric]], disturbed=run.get("launch_disturbed"))
     value = as_number(run[gate.metric])

@@ -7,6 +7,7 @@ History of `SCHEMA_VERSION`:
 1. The first schema.
 2. Concurrent callers, open loops, confirmation, soak runs and disturbance; throughput counts the time from
    the first request to the last answer.
+3. Launches that were stopped early say over what; runs say which confirmation they are part of.
 """
 
 from __future__ import annotations
@@ -21,7 +22,15 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
+# Columns whose meaning changed, and since when: read from an older file, they are unknown.
+CHANGED_SINCE = {
+    "evidence_span_s": 2,
+    "throughput_texts_per_s": 2,
+    "throughput_texts_per_s_low": 2,
+    "throughput_texts_per_s_high": 2,
+    "launch_throughput_texts_per_s": 2,
+}
 
 # Of a run; a launch is complete, failed or timeout.
 STATUSES = ("complete", "failed", "timeout", "interrupted", "unavailable")
@@ -50,7 +59,7 @@ RUN_COLUMNS = _columns("""
 run_id string - identity of the run: candidate, workload, artifact, versions, machine (and a nonce if forced)
 sweep_id string - the command's set of runs
 started_at timestamp UTC when the first launch started
-finished_at timestamp UTC when the row was last written
+finished_at timestamp UTC when the row was written after its newest launch
 schema_version int64 - of this table
 harness_version string - of this package
 git_commit string? - of the source tree, -dirty if changed; null in an install
@@ -78,6 +87,7 @@ clients int64 callers at once
 arrival string - back_to_back or poisson
 offered_qps double? requests/s of an open loop; null for a closed one
 purpose string? - why it was measured: latency, confirm, search or soak
+confirmation_at timestamp? UTC when the newest measure=confirm began that this run is part of
 replicate int64? - 1, 2, …: the same thing measured beside itself in one sweep; null or 0 where it is not
 cpus int64? cores that a launch was held to; null is all
 tokens_mean double? tokens of a text, mean
@@ -92,14 +102,15 @@ launches_failed int64 launches that failed
 requests int64 requests timed, over all launches
 latency_p50_ms double? ms of a request: median over launches of the launch's median
 latency_p95_ms double? ms of a request: median over launches of the launch's P95; null where that failed
-latency_p99_ms double? ms of a request: over all requests; null under 1,000
+latency_p99_ms double? ms of a request: over all requests; null under 1,000 or where launches stopped early
 latency_p95_low_ms double? ms interval of latency_p95_ms
 latency_p95_high_ms double? ms interval of latency_p95_ms
 launch_p95_ms list:double ms P95 of each launch, +inf for a failed one
 throughput_texts_per_s double? texts/s median over launches
 throughput_texts_per_s_low double? texts/s interval
 throughput_texts_per_s_high double? texts/s interval
-launch_throughput_texts_per_s list:double texts/s of each launch, 0 for a failed one
+launch_throughput_texts_per_s list:double? texts/s of each launch, 0 for a failed one
+truncated_over_ms double? ms lowest bound over which a launch was stopped early: a P95 above it is a guess
 launch_disturbed list:bool? - of each launch: flagged by the rule that is blind to latency; null is unknown
 new_shape_max_ms double? ms slowest first request of a shape, median over launches; never among the timed ones
 timer_resolution_ns int64? ns largest over launches
@@ -169,7 +180,8 @@ started_at timestamp UTC when the process was created
 schema_version int64 - of this table
 status string - complete, failed or timeout
 error string? - why, if not complete
-truncated bool - stopped early: certainly over the loosest bound
+truncated bool - stopped early: certainly over truncated_over_ms
+truncated_over_ms double? ms the bound it was stopped over; null where it was not
 pid int64? - of the process
 total_ns list:int64 ns of each request
 tokenize_ns list:int64 ns of each request

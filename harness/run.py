@@ -17,10 +17,10 @@ from harness.record import SCHEMA_VERSION
 from harness.runtimes.base import SessionOptions
 from harness.stats import launches_to_settle
 from harness.summary import evidence_span_s, launch_values, summarise_run
-from harness.workload import Workload
+from harness.workload import Workload, paced_requests
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from harness.artifacts.manifest import Artifact
     from harness.config import Config, GateConfig
@@ -34,6 +34,9 @@ _IDENTITY_WORDS = (
     "measure.requests=", "measure.warmup_requests=", "measure.cpus=", "measure.replicate=",
     "measure.duration_s=",
 )  # fmt: skip
+
+# Columns of a row that tell of the command that measured last, not of one that only wrote it anew.
+_OF_THE_MEASURING = ("sweep_id", "finished_at", "git_commit", "command", "min_span_s", "environment")
 
 
 @dataclass
@@ -49,7 +52,8 @@ class Run:
     facts: dict[str, Any] = field(default_factory=dict)
     launches: list[dict[str, Any]] = field(default_factory=list)
     stored_launches: int = 0
-    stored_purpose: str | None = None
+    stored: dict[str, Any] | None = None
+    confirmation_at: datetime | None = None
     requests_file: str = ""
     spent_s: list[float] = field(default_factory=list)
     error: str | None = None
@@ -72,6 +76,11 @@ class Run:
         return self.config.measure.purpose == "soak"
 
     @property
+    def requests(self) -> int:
+        """Timed requests of a launch."""
+        return paced_requests(self.workload, self.config.measure.requests)
+
+    @property
     def scripted(self) -> bool:
         """Whether its clock is a script's, so that the machine's state says nothing about it."""
         return self.candidate.runtime == "fake"
@@ -79,7 +88,7 @@ class Run:
     @property
     def purpose(self) -> str:
         """Why it is, or was before, measured."""
-        reasons = (self.config.measure.purpose, self.stored_purpose)
+        reasons = (self.config.measure.purpose, self.stored["purpose"] if self.stored else None)
         return min((reason for reason in reasons if reason), key=_PURPOSES.index)
 
     def options(self, *, record_placement: bool = False, launch_index: int | None = None) -> SessionOptions:
@@ -109,6 +118,16 @@ class Run:
         if self.config.measure.purpose == "latency":
             return [g for g in gates if g.tier != "nice" and gate_place(g) == self.workload.place]
         return [gate for gate in gates if gate.tier == "must" and gate.metric == "latency_p95_ms"]
+
+    def loosest_bound_ms(self) -> float | None:
+        """A launch that is over this is over every bound that is asked; None where none is."""
+        return max((gate.bound for gate in self.gates() if gate.metric == "latency_p95_ms"), default=None)
+
+    def can_go_on_from(self, stored: Mapping[str, Any]) -> bool:
+        """Whether more launches can be pooled with those of a stored row of it."""
+        loosest_ms, over_ms = self.loosest_bound_ms(), stored["truncated_over_ms"]
+        cut_short = over_ms is not None and loosest_ms is not None and over_ms < loosest_ms
+        return stored["status"] not in ("failed", "timeout") and not cut_short
 
     def ask(self, gate: GateConfig) -> GateResult:
         """The answer of a per-launch gate as things stand."""
@@ -165,7 +184,7 @@ class Run:
     def identify(self) -> None:
         """Set `config_hash`, the identity of everything that matters, once the artifact is known."""
         measure, environment = self.config.measure, fingerprint()
-        extra: dict[str, Any] = {}
+        extra: dict[str, Any] = {"schema_version": SCHEMA_VERSION}
         if self.soaks:
             extra["soak_s"] = measure.duration_s
         if measure.replicate:
@@ -176,10 +195,16 @@ class Run:
             self.candidate,
             {**asdict(self.workload), "quality": texts.quality_dataset(), **extra},
             artifact_sha256=None if self.artifact is None else self.artifact.sha256,
-            requests={"timed": measure.requests, "warmup": measure.warmup_requests},
+            requests={"timed": self.requests, "warmup": measure.warmup_requests},
             libraries=environment.libraries,
             machine_id=f"{environment.machine_id}/{self.cores} cores",
         )
+
+    def attempt_id(self, attempt: int) -> str:
+        """The id of an attempt at this run, counted from 0."""
+        if attempt == 0:
+            return self.config_hash[:16]
+        return identity({"config": self.config_hash, "attempt": attempt})[:16]
 
     @property
     def cores(self) -> int:
@@ -205,7 +230,8 @@ class Run:
         columns = asdict(candidate)
         for name in ("script", "ep_options"):
             columns.pop(name)
-        return {
+        stored, confirmed_at = self.stored, self.confirmation_at
+        row = {
             **columns,
             **self.facts,
             **summarise_run(self.launches, min_span_s=measure.min_span_s),
@@ -225,6 +251,7 @@ class Run:
             "candidate_label": candidate.label,
             "command": _command(self.config.words),
             "purpose": self.purpose,
+            "confirmation_at": confirmed_at or (stored["confirmation_at"] if stored else None),
             "replicate": measure.replicate,
             "cpus": measure.cpus,
             "status": status or self._status(),
@@ -242,6 +269,9 @@ class Run:
             "onnxruntime": environment.onnxruntime,
             "environment": json.dumps(environment.to_dict(), sort_keys=True),
         }
+        if stored and len(self.launches) == stored["launches"]:  # nothing was measured since
+            row |= {name: stored[name] for name in _OF_THE_MEASURING}
+        return row
 
     def _status(self) -> str:
         failed = [row for row in self.launches if row["status"] != "complete"]

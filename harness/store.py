@@ -9,6 +9,7 @@ folders.
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import tempfile
 import warnings
@@ -16,7 +17,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import BadInputError, StorageError
-from harness.record import LAUNCH_COLUMNS, RUN_COLUMNS, SCHEMA_VERSION, arrow_schema, to_table
+from harness.record import (
+    CHANGED_SINCE,
+    LAUNCH_COLUMNS,
+    RUN_COLUMNS,
+    SCHEMA_VERSION,
+    arrow_schema,
+    to_table,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -25,6 +33,12 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from harness.record import Column
+
+
+# Columns of a launch that tell what the machine could do.
+PROBES = ("capacity_before_gflops", "capacity_after_gflops")
+# More runs than these say no more of it.
+_MOST_RUNS_PROBED = 20
 
 
 class UnreadableFileWarning(UserWarning):
@@ -92,6 +106,26 @@ class Store:
             file.replace(file.with_name(f".{run_id}.{content}.unreadable"))
         rows: list[dict[str, Any]] = [] if table is None else table.to_pylist()
         return sorted(rows, key=lambda row: int(row["launch_index"]))
+
+    def probes_of(self, machine_id: str, cores: int) -> list[dict[str, Any]]:
+        """The capacity probes around the launches of the newest runs on a machine, a mapping a launch.
+
+        A hint alone: what cannot be read is left out here, and told where it is needed.
+        """
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        found: list[dict[str, Any]] = []
+        files = sorted((self.path / "runs").glob("*.parquet"), key=_written_at, reverse=True)
+        for file in files[:_MOST_RUNS_PROBED]:
+            try:
+                (run,) = pq.read_table(file, columns=["machine_id", "environment"]).to_pylist()
+                if (run["machine_id"], json.loads(run["environment"])["cores"]) == (machine_id, cores):
+                    launches = self.path / "launches" / file.name
+                    found += pq.read_table(launches, columns=list(PROBES)).to_pylist()
+            except (OSError, ValueError, KeyError, pa.ArrowException):
+                continue
+        return found
 
     def run_of(self, run_id: str) -> dict[str, Any] | None:
         """The stored row of a run, or None."""
@@ -163,16 +197,24 @@ def _read_file(file: Path, columns: tuple[Column, ...]) -> pa.Table | None:
                 f"schema {written} is newer than this harness's {SCHEMA_VERSION}; upgrade the harness"
             )
         wanted = arrow_schema(columns)
+        table = table.drop([name for name in table.column_names if CHANGED_SINCE.get(name, 0) > written])
         missing = [field for field in wanted if field.name not in table.column_names]
         if lost := [field.name for field in missing if written == SCHEMA_VERSION or not field.nullable]:
             raise ValueError(f"columns missing: {', '.join(lost)}")
-        for field in missing:  # a column that an older schema did not have
+        for field in missing:  # a column that an older schema did not have, or had with another meaning
             table = table.append_column(field, pa.nulls(table.num_rows, field.type))
         return table.select(wanted.names).cast(wanted)
     except (OSError, ValueError, pa.ArrowException) as error:
         reason = " ".join(str(error).split())
         warnings.warn(f"skipped {file}: {reason}", UnreadableFileWarning, stacklevel=4)
         return None
+
+
+def _written_at(file: Path) -> float:
+    try:
+        return file.stat().st_mtime
+    except OSError:  # gone meanwhile
+        return 0.0
 
 
 def _replace(path: Path, content: bytes) -> None:

@@ -84,6 +84,7 @@ def summarise_run(launches: Sequence[Mapping[str, Any]], *, min_span_s: float) -
     requests = sum(int(row["requests"]) for row in served)
     flags = [row.get("disturbed") for row in launches]
     known = [flag for flag in flags if flag is not None]
+    cut_short = [ms for row in served if (ms := row.get("truncated_over_ms")) is not None]
     p50_ms = _median(row["p50_ms"] for row in served)
     overhead_ns = _median(ns for row in served if (ns := row.get("loop_overhead_ns")) is not None)
     return {
@@ -97,10 +98,11 @@ def summarise_run(launches: Sequence[Mapping[str, Any]], *, min_span_s: float) -
         "latency_p95_high_ms": p95_interval.high,
         "latency_p99_ms": (
             ns_to_ms(stats.nearest_rank(np.concatenate(pooled), 0.99))
-            if sum(samples.size for samples in pooled) >= P99_MIN_REQUESTS
+            if sum(samples.size for samples in pooled) >= P99_MIN_REQUESTS and not cut_short
             else None
         ),
         "launch_p95_ms": p95,
+        "truncated_over_ms": min(cut_short, default=None),
         "throughput_texts_per_s": _median(rates),
         "throughput_texts_per_s_low": None if rate_interval.high is None else -rate_interval.high,
         "throughput_texts_per_s_high": None if rate_interval.low is None else -rate_interval.low,

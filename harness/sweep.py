@@ -33,7 +33,7 @@ from harness.run import Run
 from harness.stats import nearest_rank
 from harness.summary import summarise_launch
 from harness.tokenizer import Tokenizer
-from harness.units import NS_PER_MS
+from harness.units import NS_PER_MS, ns_to_s
 from harness.worker import Task
 from harness.workload import draw_arrivals, draw_requests
 
@@ -69,7 +69,7 @@ class Sweep:
 
     `worker` runs a task in a fresh process; tests script it. `described` keeps quality and placement by
     what they are facts of (`Run.describes`), so that they are found once for all runs that share them;
-    `seen` holds the launches that tell what the machine can do.
+    `seen` holds the launches that tell what the machine can do, those of earlier commands included.
     """
 
     store: Store
@@ -78,6 +78,7 @@ class Sweep:
     observer: Observer = field(default_factory=lambda: Observer(0.0))
     described: dict[str, dict[str, Any]] = field(default_factory=dict)
     seen: list[dict[str, Any]] = field(default_factory=list)
+    began_at: datetime = field(default_factory=lambda: datetime.now(UTC))
 
     def reference(self) -> float | None:
         """What the machine can do, in GFLOP/s, as far as was seen."""
@@ -126,6 +127,8 @@ def measure_in(sweep: Sweep, configs: Sequence[Config], *, strict: bool) -> list
     runs = _distinct(runs)
     sweep_id = identity({"runs": sorted(run.config_hash for run in runs)})[:12]
     for run in runs:
+        if run.config.measure.purpose == "confirm":
+            run.confirmation_at = sweep.began_at
         _resume(run, store)
         if run.artifact is None:
             store.write_run(run.row(sweep_id, status="unavailable"))
@@ -134,6 +137,8 @@ def measure_in(sweep: Sweep, configs: Sequence[Config], *, strict: bool) -> list
             hold(measuring_lock_path(), lambda who: progress.tell(f"waiting: {who} is measuring")),
             tempfile.TemporaryDirectory(prefix="harness-sweep-") as folder,
         ):
+            environment = fingerprint()
+            sweep.seen = sweep.seen or store.probes_of(environment.machine_id, environment.cores)
             for run in runs:
                 if run.wanting():
                     _resume(run, store)  # again: whoever held the lock may have measured this run
@@ -183,29 +188,33 @@ def _make_ready(run: Run, progress: Progress) -> None:
 
 
 def _resume(run: Run, store: Store) -> None:
-    """Take up what is stored of this run.
+    """Take up what is stored of this run: its newest attempt.
 
-    A forced run starts under an id of its own, and so does the attempt after one that failed altogether.
+    A forced run is a new attempt, under an id of its own, and so is the one after an attempt that failed
+    altogether or was stopped early over a tighter bound than is asked now; whoever types the command without
+    force goes on with the newest.
     """
-    run.run_id, attempt = run.config_hash[:16], 0
+    run.run_id, attempt = run.attempt_id(0), 0
     if run.artifact is None:
         return
-    if run.config.measure.force:
-        run.run_id = identity({"config": run.config_hash, "forced_at_ns": time.time_ns()})[:16]
-        return
-    while (stored := store.run_of(run.run_id)) is not None and stored["status"] in ("failed", "timeout"):
-        attempt += 1
-        run.run_id = identity({"config": run.config_hash, "attempt": attempt})[:16]
+    stored = store.run_of(run.run_id)
+    while stored is not None:
+        following = store.run_of(run.attempt_id(attempt + 1))
+        if following is None and not run.config.measure.force and run.can_go_on_from(stored):
+            break
+        attempt, stored = attempt + 1, following
+        run.run_id = run.attempt_id(attempt)
+    run.stored = stored
     run.launches = store.launches_of(run.run_id)
     run.stored_launches = len(run.launches)
     if stored is not None and stored["tokens_mean"] is not None:
         run.facts = {name: stored[name] for name in _FACTS}
     if stored is not None and run.launches:
-        run.stored_purpose = stored["purpose"]
         run.stale = (
             stored["launches"] != len(run.launches)
             or stored["status"] == "interrupted"
             or stored["purpose"] != run.purpose
+            or (run.confirmation_at is not None and stored["confirmation_at"] != run.confirmation_at)
         )
 
 
@@ -214,7 +223,7 @@ def _describe(run: Run, folder: Path, sweep: Sweep) -> None:
     assert run.artifact is not None
     measure = run.config.measure
     counter = Tokenizer(run.artifact)
-    drawn = draw_requests(run.workload, measure.warmup_requests + measure.requests, counter)
+    drawn = draw_requests(run.workload, measure.warmup_requests + run.requests, counter)
     timed = drawn[measure.warmup_requests :]
     path = folder / f"{run.run_id}.json"
     path.write_text(json.dumps({"warmup": drawn[: measure.warmup_requests], "timed": timed}))
@@ -310,7 +319,8 @@ def _launch(
     """Measure one launch; returns its row."""
     assert run.artifact is not None
     measure, index = run.config.measure, len(run.launches)
-    loosest_ms = max((g.bound for g in run.gates() if g.metric == "latency_p95_ms"), default=None)
+    loosest_ms = run.loosest_bound_ms()
+    due_ns = draw_arrivals(run.workload, run.requests, index)
     watch = None if run.scripted else sweep.observer.watch(reference, on_wait)
     started, began = datetime.now(UTC), time.monotonic()
     answer = sweep.worker(
@@ -321,12 +331,12 @@ def _launch(
             options=asdict(run.options(launch_index=index)),
             requests_file=run.requests_file,
             clients=run.workload.clients,
-            due_ns=draw_arrivals(run.workload, measure.requests, index),
+            due_ns=due_ns,
             stop_over_ns=None if loosest_ms is None else round(loosest_ms * NS_PER_MS),
             duration_s=measure.duration_s,
             cpus=measure.cpus,
         ),
-        timeout_s=measure.launch_timeout_s + (measure.duration_s if run.soaks else 0.0),
+        timeout_s=measure.launch_timeout_s + _takes_s(run, due_ns),
         on_tick=sweep.progress.tick,
     )
     run.spent_s.append(time.monotonic() - began)
@@ -342,11 +352,19 @@ def _launch(
         "status": answer["status"],
         "error": answer["error"],
         "truncated": bool(answer.get("truncated", False)),
+        "truncated_over_ms": loosest_ms if answer.get("truncated") else None,
         **{name: answer.get(name) or [] for name in _SAMPLES},
         **{name: answer.get(name) for name in _LAUNCH_FACTS},
         **summarise_launch(answer, batch_size=run.workload.batch_size),
         **asdict(conditions),
     }
+
+
+def _takes_s(run: Run, due_ns: Sequence[int] | None) -> float:
+    """What a launch takes by its own design, in s."""
+    if run.soaks:
+        return run.config.measure.duration_s
+    return ns_to_s(due_ns[-1]) if due_ns else 0.0
 
 
 def _left_s(runs: Sequence[Run]) -> float:

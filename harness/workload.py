@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple, Protocol
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 MIXTURE: dict[TextKind, int] = {"short": 12, "sentence": 5, "passage": 3}
 
 
+# Arrivals of a launch go on for this long: a queue that starts empty needs time to show that it grows. At
+# 2 % over what can be served it is 0.1 s long then, several times the budget of a request.
+PACED_S = 5.0
 # Cuts that may fail one after another before a length is given up.
 _MOST_MISSES = 200
 
@@ -104,6 +108,11 @@ def draw_requests(workload: Workload, count: int, tokenizer: TokenSpans) -> list
     else:
         stream = _shuffled(corpus("short"), rng)
     return [list(islice(stream, workload.batch_size)) for _ in range(count)]
+
+
+def paced_requests(workload: Workload, requests: int) -> int:
+    """Requests of a launch: where they are paced, as many as arrive in `PACED_S` on average, if more."""
+    return max(requests, math.ceil(PACED_S * (workload.offered_qps or 0.0)))
 
 
 def draw_arrivals(workload: Workload, count: int, launch_index: int) -> list[int] | None:

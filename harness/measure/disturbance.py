@@ -120,7 +120,7 @@ class Watch:
 
     def __init__(self) -> None:
         self.before_gflops = capacity_gflops()
-        self._load_1m = os.getloadavg()[0]
+        self._load_1m = _load_1m()
         self._started_s = time.monotonic()
         self._own_s = _own_cpu_s()
         self._machine = psutil.cpu_times()
@@ -194,6 +194,13 @@ def _own_cpu_s() -> float:
     """CPU seconds of this process and of the children it has reaped."""
     usages = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     return sum(usage.ru_utime + usage.ru_stime for usage in usages)
+
+
+def _load_1m() -> float | None:
+    try:
+        return os.getloadavg()[0]
+    except OSError:  # a sandbox without /proc
+        return None
 
 
 def on_battery() -> bool | None:

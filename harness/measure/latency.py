@@ -185,7 +185,7 @@ def serve(
     gc.collect()
     gc.disable()
     try:
-        _run_together(client, clients)
+        _run_together(client, clients, barrier)
     finally:
         gc.enable()
     return Samples(
@@ -199,13 +199,18 @@ def serve(
     )
 
 
-def _run_together(client: Callable[[], None], clients: int) -> None:
+def _run_together(client: Callable[[], None], clients: int, barrier: threading.Barrier) -> None:
     if clients == 1:
         client()
         return
     with ThreadPoolExecutor(clients) as pool:
-        for future in [pool.submit(client) for _ in range(clients)]:
-            future.result()
+        try:
+            callers = [pool.submit(client) for _ in range(clients)]
+        except RuntimeError:  # no thread can be started: those that wait for it are let go
+            barrier.abort()
+            raise
+        for caller in callers:
+            caller.result()
 
 
 def loop_overhead_ns(session: Session) -> float:
