@@ -52,7 +52,7 @@ class Candidate:
             ep_options=options,
             threads=config.threads,
             pooling=model.pooling,
-            dim=model.dim,
+            dim=model.vector_dim,
             script=None if script is None else script.model_dump(),
         )
 
@@ -60,6 +60,8 @@ class Candidate:
     def label(self) -> str:
         """A short name for tables: model, precision, runtime if unusual, EP, threads if set."""
         parts = [self.model, self.precision]
+        if self.weights != "trained":
+            parts.insert(1, f"({self.weights} weights)")
         if self.runtime != "onnxruntime":
             parts.append(self.runtime)
         parts.append(self.ep)

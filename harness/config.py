@@ -47,6 +47,8 @@ LAUNCH_METRICS: tuple[Metric, ...] = ("latency_p95_ms", "throughput_texts_per_s"
 SOAK_METRICS: tuple[Metric, ...] = ("rss_slope_bytes_per_request", "handles_gained", "latency_drift")
 # Parts of a workload that have columns of their own: changing them does not change its name.
 _ARRIVAL_KEYS = {"clients", "arrival", "rate"}
+# Where a model's weights come from has columns of its own too.
+_UNNAMED_KEYS = {*_ARRIVAL_KEYS, "weights"}
 
 
 class _Schema(BaseModel):
@@ -59,7 +61,7 @@ def _check_rate(arrival: Arrival, rate: float | None, group: str) -> None:
 
 
 _SchemaT = TypeVar("_SchemaT", bound=_Schema)
-_NamedT = TypeVar("_NamedT", "ModelConfig", "WorkloadConfig", "PolicyConfig")
+_NamedT = TypeVar("_NamedT", "ModelConfig", "PrecisionConfig", "WorkloadConfig", "PolicyConfig")
 
 
 class SourceConfig(_Schema):
@@ -80,13 +82,32 @@ class PromptsConfig(_Schema):
     document: str
 
 
+class ArchitectureConfig(_Schema):
+    """What a model of random weights is built from, beyond `ModelConfig`'s own facts.
+
+    `ffn` is the inner width of a layer's feed-forward part, `positions` the longest input; `kv_heads` and
+    `head_dim` belong to qwen3.
+    """
+
+    family: Literal["bert", "qwen3"]
+    ffn: Annotated[int, Field(ge=1)]
+    positions: Annotated[int, Field(ge=1)]
+    kv_heads: Annotated[int, Field(ge=1)] | None = None
+    head_dim: Annotated[int, Field(ge=1)] | None = None
+
+
 class ModelConfig(_Schema):
-    """A model: weights, tokenizer, pooling and prompts at a pinned revision."""
+    """A model: weights, tokenizer, pooling and prompts at a pinned revision.
+
+    `weights`: trained; random is the architecture alone, for latency; auto is random where the trained ones
+    cannot be had. `matryoshka`: fewest and most dimensions that its vectors were trained to be cut to; null
+    where they were not. `truncate_dim`: what they are cut to; null is all.
+    """
 
     name: str
     id: str | None
     revision: str | None
-    weights: Literal["trained"]
+    weights: Literal["trained", "random", "auto"]
     sources: list[SourceConfig]
     path: str | None
     pooling: Literal["mean", "cls", "last"]
@@ -99,6 +120,14 @@ class ModelConfig(_Schema):
     heads: Annotated[int, Field(ge=1)] | None
     vocab_size: Annotated[int, Field(ge=1)] | None
     params: Annotated[int, Field(ge=1)] | None
+    architecture: ArchitectureConfig | None
+    matryoshka: Annotated[list[int], Field(min_length=2, max_length=2)] | None
+    truncate_dim: Annotated[int, Field(ge=1)] | None = None
+
+    @property
+    def vector_dim(self) -> int:
+        """Dimensions of a vector as it is served."""
+        return self.truncate_dim or self.dim
 
 
 class EpConfig(_Schema):
@@ -126,10 +155,34 @@ class EpConfig(_Schema):
 
 
 class PrecisionConfig(_Schema):
-    """A precision and how close it must stay to the fp32 reference."""
+    """A precision: how it is built from the fp32 artifact, and how close it must stay to the reference.
 
-    name: Literal["fp32"]
+    `bits` and `block_size` (weights that share a scale) belong to weight_only; `reduce_range` to
+    dynamic_int8, where null is by this machine's CPU. `unfit`: execution providers that it makes no sense
+    for, and why.
+    """
+
+    name: str
+    method: Literal["none", "fuse", "fp16", "dynamic_int8", "weight_only"]
     parity_cosine_min: Annotated[float, Field(ge=-1, le=1)]
+    bits: Literal[4, 8] | None
+    block_size: Literal[16, 32, 64, 128, 256] | None
+    reduce_range: bool | None
+    unfit: dict[str, str]
+
+    @model_validator(mode="after")
+    def _settings_belong_to_their_method(self) -> PrecisionConfig:
+        weight_only = self.method == "weight_only"
+        for key, value in (("bits", self.bits), ("block_size", self.block_size)):
+            if weight_only != (value is not None):
+                raise ValueError(
+                    f"precision.{key}={value}: belongs to precision.method=weight_only, and to it alone"
+                )
+        if self.reduce_range is not None and self.method != "dynamic_int8":
+            raise ValueError(
+                "precision.reduce_range belongs to precision.method=dynamic_int8, and to it alone"
+            )
+        return self
 
 
 class FakeScript(_Schema):
@@ -295,6 +348,7 @@ class Config(_Schema):
     measure: MeasureConfig
     policy: PolicyConfig
     batch_size: Annotated[int, Field(ge=1, le=4096)]
+    dim: Annotated[int, Field(ge=1)] | None
     threads: Annotated[int, Field(ge=1, le=1024)] | None
     results: str
     words: list[str] = Field(default_factory=list)
@@ -356,17 +410,33 @@ def validate(raw: Mapping[str, Any]) -> Config:
         _valid(MeasureConfig, raw, "measure"),
         _valid(PolicyConfig, raw, "policy"),
     )
+    problems += _unfit_dim(_valid(ModelConfig, raw, "model"), raw.get("dim"))
     if config is not None and not problems:
         problems += _tampered(config)
     if config is None or problems:
         raise BadInputError(*problems)
+    model = _renamed(config.model, "model")
     return config.model_copy(
         update={
-            "model": _renamed(config.model, "model"),
+            "model": model.model_copy(
+                update={"truncate_dim": None if config.dim == model.dim else config.dim}
+            ),
+            "precision": _renamed(config.precision, "precision"),
             "workload": _renamed(config.workload, "workload"),
             "policy": _renamed(config.policy, "policy"),
         }
     )
+
+
+def _unfit_dim(model: ModelConfig | None, dim: Any) -> list[str]:
+    if model is None or not isinstance(dim, int):
+        return []
+    if model.matryoshka is None:
+        return [f"dim={dim}: {model.name}'s vectors were not trained to be cut; leave dim out"]
+    least, most = model.matryoshka
+    if least <= dim <= most:
+        return []
+    return [f"dim={dim}: {model.name}'s vectors can be cut to {least} to {most} dimensions"]
 
 
 def _tampered(config: Config) -> list[str]:
@@ -396,11 +466,11 @@ def _renamed(part: _NamedT, group: str) -> _NamedT:
     So a gate meant for the shipped workload never reads another one, and no verdict carries the name of
     a policy that was changed. A workload of a fixed length is named by its length, whatever it is.
     """
-    facts = part.model_dump(exclude=_ARRIVAL_KEYS)
+    facts = part.model_dump(exclude=_UNNAMED_KEYS)
     if part.name in options_of(group):
         raw = yaml_of(conf_dir() / group / f"{part.name}.yaml")
         try:
-            shipped = type(part).model_validate(raw).model_dump(exclude=_ARRIVAL_KEYS)
+            shipped = type(part).model_validate(raw).model_dump(exclude=_UNNAMED_KEYS)
         except ValidationError:  # a shipped file that leaves facts to the user, as custom does
             shipped = {}
         if shipped == facts:
@@ -436,6 +506,15 @@ def load_model(name: str) -> ModelConfig:
         BadInputError: unknown name.
     """
     return _load(ModelConfig, _option("model", name))
+
+
+def load_precision(name: str) -> PrecisionConfig:
+    """A configured precision by name.
+
+    Raises:
+        BadInputError: unknown name.
+    """
+    return _load(PrecisionConfig, _option("precision", name))
 
 
 def load_ep(name: str) -> EpConfig:

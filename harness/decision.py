@@ -10,7 +10,7 @@ import shlex
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from harness.config import SOAK_METRICS, PolicyConfig, load_policy
+from harness.config import LAUNCH_METRICS, SOAK_METRICS, PolicyConfig, load_policy
 from harness.confirmation import confirmation_of, newest_confirmation
 from harness.errors import BadInputError
 from harness.gates import GateResult, as_number, ask, gate_place, place_words, row_place, text_of
@@ -222,7 +222,7 @@ def _judge(rows: list[Row], policy: PolicyConfig) -> CandidateVerdict:
         for row in read
         if row["status"] == "interrupted"
     ]
-    notes += _open_shoulds(results)
+    notes += _open_shoulds(tuple(r for r in results if not _means_nothing(r.gate, newest)))
     notes += _disagreement(results)
     notes += [
         f"{r.gate.tier} gate {r.gate.label}: passes with the launches that were disturbed; the {r.quiet} of "
@@ -407,7 +407,7 @@ def _missing(results: tuple[GateResult, ...], current: list[Row], newest: Row) -
         if gate.tier == "nice" or result.status not in ("NOT_MEASURED", "UNDECIDED"):
             continue
         row = _run_for(gate, current)
-        if (row or newest)["status"] == "unavailable":
+        if (row or newest)["status"] == "unavailable" or _means_nothing(gate, newest):
             continue
         if result.status == "UNDECIDED" and result.n is None:
             continue  # the interval of a fixed set of texts: no command narrows it
@@ -419,6 +419,12 @@ def _missing(results: tuple[GateResult, ...], current: list[Row], newest: Row) -
             at |= {} if more is None else {"measure.launches": result.n + more}
         commands.append(command_for(row or newest, **at))
     return tuple(dict.fromkeys(commands))
+
+
+def _means_nothing(gate: GateConfig, row: Row) -> bool:
+    """Whether a gate asks for the quality of random weights: no command can answer that."""
+    of_quality = gate.metric not in (*LAUNCH_METRICS, *SOAK_METRICS, "launches_failed")
+    return of_quality and row["weights"] != "trained"
 
 
 def _provisional(rows: list[Row]) -> tuple[str, ...]:

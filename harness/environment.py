@@ -15,6 +15,7 @@ from typing import Any
 import psutil
 
 from harness import __version__
+from harness.cpu import cpuinfo
 from harness.measure import container
 
 # Versions that change what is measured; part of a run's identity.
@@ -75,7 +76,7 @@ def fingerprint() -> Environment:
         container_cpus=container.cpu_quota(),
         container_memory_bytes=container.memory_limit_bytes(),
         physical_cores=psutil.cpu_count(logical=False),
-        virtual=None if (flags := _cpuinfo().get("flags")) is None else "hypervisor" in flags.split(),
+        virtual=None if (flags := cpuinfo().get("flags")) is None else "hypervisor" in flags.split(),
         governor=_first_line("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
         harness_version=__version__,
         git_commit=_git_commit(),
@@ -98,7 +99,7 @@ def _machine_id(cpu: str, memory_bytes: int) -> str:
 
 def _cpu_name() -> str:
     """The CPU's model with its family and stepping where they are told: clouds share brand names."""
-    fields = _cpuinfo()
+    fields = cpuinfo()
     if "model name" in fields:
         exact = "/".join(fields.get(key, "?") for key in ("cpu family", "model", "stepping"))
         return f"{fields['model name']} ({exact})"
@@ -107,20 +108,6 @@ def _cpu_name() -> str:
         if name:
             return name
     return platform.processor() or platform.machine()
-
-
-def _cpuinfo() -> dict[str, str]:
-    """What Linux tells of the first core; empty elsewhere."""
-    fields: dict[str, str] = {}
-    try:
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():
-            key, _, value = line.partition(":")
-            fields.setdefault(key.strip(), value.strip())
-            if not line.strip():
-                break
-    except OSError:
-        pass
-    return fields
 
 
 def _builds() -> dict[str, str]:

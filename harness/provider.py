@@ -14,7 +14,7 @@ import numpy as np
 
 from harness.artifacts.manifest import Artifact, problems_of, read_artifact
 from harness.artifacts.verification import PARITY_COSINE_MIN, verification_texts
-from harness.errors import ArtifactError, BadInputError, unknown_name
+from harness.errors import ArtifactError, BadInputError
 from harness.runtimes import load_session
 from harness.runtimes.base import SessionOptions
 from harness.stats import cosines
@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from harness.artifacts.cache import Recipe, Tell
+    from harness.artifacts.cache import Recipe
+    from harness.artifacts.process import Tell
     from harness.runtimes.base import Session, Tokens
 
 # Texts in one forward pass of `encode`; large enough that a bigger one is no faster on a CPU.
@@ -56,11 +57,9 @@ class EmbeddingProvider:
             BadInputError: unknown model, EP or precision.
             UnavailableError: not possible here.
         """
-        from harness.compose import options_of
-        from harness.config import load_ep, load_model
+        from harness.config import load_ep, load_model, load_precision
 
-        if precision not in options_of("precision"):
-            raise BadInputError(unknown_name("precision", precision, options_of("precision")))
+        load_precision(precision)  # refused before anything else
         provider = load_ep(ep)
         from harness.runtimes.onnxruntime import require_provider
 
@@ -75,7 +74,7 @@ class EmbeddingProvider:
         else:
             from harness.artifacts.cache import Recipe
 
-            recipe = Recipe(load_model(str(path_or_model)), precision, "onnxruntime")
+            recipe = Recipe(load_model(str(path_or_model)), load_precision(precision), "onnxruntime")
             artifact = prepare_artifact(recipe, tell=lambda _what, _left: None)
         options = {k: str(v) for k, v in provider.options.items() if v is not None}
         return cls.open(artifact, "onnxruntime", SessionOptions(provider.provider, options))
@@ -157,7 +156,7 @@ def verify(artifact: Artifact, runtime: str) -> None:
     Every text alone, and all texts in one batch padded to the longest.
 
     Raises:
-        ArtifactError: under `PARITY_COSINE_MIN`, or not a number.
+        ArtifactError: under `PARITY_COSINE_MIN`, where its precision has one, or not a number.
     """
     provider = EmbeddingProvider.open(artifact, runtime, SessionOptions())
     texts = verification_texts(artifact.manifest.max_length)
@@ -166,9 +165,10 @@ def verify(artifact: Artifact, runtime: str) -> None:
     reference = artifact.verification()
     found = np.minimum(cosines(alone, reference), cosines(together, reference))
     worst = int(np.argmin(np.nan_to_num(found, nan=-2.0)))
-    if not found[worst] >= PARITY_COSINE_MIN:
+    needed = PARITY_COSINE_MIN.get(artifact.manifest.precision, -1.0)
+    if not found[worst] >= needed:
         raise ArtifactError(
             f"the artifact built for {artifact.manifest.model} disagrees with its reference: cosine "
-            f"{found[worst]:.6f} on {texts[worst][:40]!r}, needed {PARITY_COSINE_MIN}; check model.pooling "
+            f"{found[worst]:.6f} on {texts[worst][:40]!r}, needed {needed}; check model.pooling "
             f"({artifact.manifest.pooling}), model.normalize, model.max_length and the prompts"
         )

@@ -158,6 +158,7 @@ parity_bound double? cosine that parity_cosine_min must reach at this precision
 neighbour_overlap double? - share of top-10 neighbours shared with the fp32 reference
 neighbour_overlap_low double? - interval
 neighbour_overlap_high double? - interval
+batch_cosine_min double? cosine of a text alone to itself beside a long one: the worst of some texts
 machine_id string - hash of the hardware
 cpu string - model
 cores int64 - usable

@@ -64,6 +64,12 @@ class Run:
         """The run of a plan, before anything is known of it."""
         return cls(config, Candidate.from_config(config), Workload.from_config(config))
 
+    def take_weights(self, weights: str) -> None:
+        """Settle which weights it is measured with, where that was left open."""
+        model = self.config.model.model_copy(update={"weights": weights})
+        self.config = self.config.model_copy(update={"model": model})
+        self.candidate = Candidate.from_config(self.config)
+
     @property
     def label(self) -> str:
         """The candidate and where it is measured."""

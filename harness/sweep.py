@@ -22,7 +22,7 @@ from harness import texts
 from harness.artifacts.cache import Recipe
 from harness.candidate import identity
 from harness.environment import fingerprint
-from harness.errors import BadInputError, UnavailableError
+from harness.errors import BadInputError, ModelUnavailableError, UnavailableError
 from harness.launch import run_worker
 from harness.locks import hold, measuring_lock_path
 from harness.measure.disturbance import Conditions, Observer, flag, reference_gflops
@@ -40,6 +40,7 @@ from harness.workload import draw_arrivals, draw_requests
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from harness.artifacts.manifest import Artifact
     from harness.config import Config
     from harness.progress import Progress
     from harness.store import Store
@@ -183,8 +184,23 @@ def _make_ready(run: Run, progress: Progress) -> None:
         from harness.runtimes.onnxruntime import require_provider
 
         require_provider(config.ep.provider, config.ep.name, config.ep.wheel)
-    recipe = Recipe(config.model, config.precision.name, config.runtime.name)
-    run.artifact = prepare_artifact(recipe, tell=progress.tell)
+    if reason := config.precision.unfit.get(config.ep.name):
+        raise UnavailableError(f"precision={config.precision.name} ep={config.ep.name}: {reason}")
+    if config.model.weights != "auto":
+        run.artifact = _artifact(run, progress)
+        return
+    try:
+        run.take_weights("trained")
+        run.artifact = _artifact(run, progress)
+    except ModelUnavailableError as error:
+        progress.tell(f"random weights instead: {error}")
+        run.take_weights("random")
+        run.artifact = _artifact(run, progress)
+
+
+def _artifact(run: Run, progress: Progress) -> Artifact:
+    config = run.config
+    return prepare_artifact(Recipe(config.model, config.precision, config.runtime.name), tell=progress.tell)
 
 
 def _resume(run: Run, store: Store) -> None:
@@ -253,6 +269,7 @@ def _quality(run: Run, folder: Path, sweep: Sweep) -> dict[str, Any]:
             options=asdict(run.options(record_placement=True)),
             texts=list(texts.quality_texts()),
             batch_size=run.workload.batch_size,
+            neighbour=texts.corpus("passage")[0],
             vectors_file=str(vectors_file),
             cpus=run.config.measure.cpus,
         ),
@@ -262,8 +279,14 @@ def _quality(run: Run, folder: Path, sweep: Sweep) -> dict[str, Any]:
     if answer["status"] != "complete":
         run.error = f"quality: {answer['error']}"
         return {}
-    similar = [pair.similar for pair in texts.quality_pairs()]
-    facts = quality_columns(np.load(vectors_file), run.artifact.reference(), similar)
+    vectors, reference = np.load(vectors_file), run.artifact.reference()
+    facts: dict[str, Any] = dict.fromkeys(QUALITY_COLUMNS)
+    if reference is not None:
+        similar = [pair.similar for pair in texts.quality_pairs()]
+        facts = quality_columns(vectors, reference, similar)
+        facts["batch_cosine_min"] = answer["batch_cosine_min"]
+    elif not np.isfinite(vectors).all():
+        run.error = "quality: a vector holds NaN or infinity"
     if placement := answer["placement"]:
         facts.update(placement)
         facts["ep_node_share"] = placement["ep_nodes"] / placement["nodes_total"]

@@ -149,6 +149,20 @@ def _print_gates(console: Console, candidate: CandidateVerdict) -> None:
         _bullet(console, f"note: {note}")
 
 
+def _quality_figures(row: dict[str, Any]) -> list[tuple[str, str, str]]:
+    if row["weights"] != "trained":
+        return [("quality", "none", f"{row['weights']} weights: latency, memory and placement alone")]
+    return [
+        ("L2 norm error", _number(row["l2_norm_max_error"], 7), "largest over the quality texts"),
+        ("similar / dissimilar", f"{_number(row['similar_mean'], 3)} / {_number(row['dissimilar_mean'], 3)}",
+         str(row["quality_dataset"])),
+        ("separation", _number(row["separation"], 3), f"AUC {_number(row['separation_auc'], 4)}"),
+        ("cosine to fp32", _number(row["parity_cosine_min"], 6),
+         f"worst; top-10 overlap {_number(row['neighbour_overlap'], 3)}"),
+        ("cosine in a batch", _number(row["batch_cosine_min"], 6), "of a text to itself, beside a long one"),
+    ]  # fmt: skip
+
+
 def _figures(row: dict[str, Any]) -> list[tuple[str, str, str]]:
     launches = f"{row['launches']} launches, {row['requests']} requests"
     interval = _interval(row["latency_p95_low_ms"], row["latency_p95_high_ms"])
@@ -163,12 +177,7 @@ def _figures(row: dict[str, Any]) -> list[tuple[str, str, str]]:
         ("peak memory", _bytes(row["peak_rss_bytes"]), f"artifact {_bytes(row['artifact_bytes'])}"),
         ("nodes on the EP", f"{_number(row['ep_nodes'], 0)} of {_number(row['nodes_total'], 0)}",
          row["ep_provider"]),
-        ("L2 norm error", _number(row["l2_norm_max_error"], 7), "largest over the quality texts"),
-        ("similar / dissimilar", f"{_number(row['similar_mean'], 3)} / {_number(row['dissimilar_mean'], 3)}",
-         str(row["quality_dataset"])),
-        ("separation", _number(row["separation"], 3), f"AUC {_number(row['separation_auc'], 4)}"),
-        ("cosine to fp32", _number(row["parity_cosine_min"], 6),
-         f"worst; top-10 overlap {_number(row['neighbour_overlap'], 3)}"),
+        *_quality_figures(row),
         ("evidence", format_duration(as_number(row["evidence_span_s"]) or 0.0),
          f"of this machine's time; {row['status']}"),
         ("noise", _share(row["noise"]), f"of launches disturbed {text_of(row['disturbance'], '')}".rstrip()),

@@ -8,6 +8,7 @@ killed parent leaves nothing behind that disturbs the next measurement.
 from __future__ import annotations
 
 import json
+import math
 import os
 import sys
 import threading
@@ -26,7 +27,11 @@ from harness.measure.soak import soak
 from harness.measure.timer import timer_resolution_ns
 from harness.provider import EmbeddingProvider
 from harness.runtimes.base import SessionOptions
+from harness.stats import cosines
 from harness.units import ns_to_ms, ns_to_s
+
+# Texts that are held against themselves in a batch; enough to see what a scale taken from the batch does.
+_TEXTS_BATCHED = 8
 
 
 @dataclass(frozen=True)
@@ -36,8 +41,9 @@ class Task:
     ``latency`` serves the requests of `requests_file` (JSON: ``warmup`` and ``timed``, lists of lists
     of texts) with `clients` concurrent callers, at `due_ns` if that is given, and times them; ``soak``
     serves them over and over for `duration_s`; ``vectors`` encodes `texts` in batches of `batch_size`,
-    stores the vectors in `vectors_file`, and tells where the graph's nodes went. Nothing of the last is
-    timed. `cpus` holds the process to so many cores.
+    stores the vectors in `vectors_file`, and tells where the graph's nodes went and what it does to a text's
+    vector to be encoded beside `neighbour`. Nothing of the last is timed. `cpus` holds the process to so
+    many cores.
     """
 
     kind: Literal["latency", "soak", "vectors"]
@@ -53,6 +59,7 @@ class Task:
     cpus: int | None = None
     texts: list[str] = field(default_factory=list)
     batch_size: int = 1
+    neighbour: str = ""
     vectors_file: str = ""
 
 
@@ -165,7 +172,16 @@ def _vectors(task: Task, provider: EmbeddingProvider) -> dict[str, Any]:
         "status": "complete",
         "error": None,
         "placement": None if placement is None else placement._asdict(),
+        "batch_cosine_min": _batch_cosine_min(provider, task.texts[:_TEXTS_BATCHED], task.neighbour),
     }
+
+
+def _batch_cosine_min(provider: EmbeddingProvider, texts: list[str], neighbour: str) -> float | None:
+    """The smallest cosine of a text's vector alone to its vector beside `neighbour`; None if not finite."""
+    alone = np.stack([provider.infer(provider.tokenize([text]))[0] for text in texts])
+    beside = np.stack([provider.infer(provider.tokenize([text, neighbour]))[0] for text in texts])
+    worst = float(cosines(alone, beside).min())
+    return worst if math.isfinite(worst) else None
 
 
 def _die_with_the_parent() -> None:

@@ -14,7 +14,7 @@ import pytest
 
 from harness.artifacts.cache import Recipe
 from harness.compose import conf_dir
-from harness.config import Config, load_model, validate
+from harness.config import Config, load_model, load_precision, validate
 from harness.provider import EmbeddingProvider, prepare_artifact
 from harness.record import RUN_COLUMNS, SCHEMA_VERSION
 from harness.runtimes.base import SessionOptions
@@ -43,7 +43,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 @pytest.fixture(scope="session")
 def minilm(world: Path) -> Artifact:
     """The real bundled MiniLM, built once a session in the session's own cache."""
-    recipe = Recipe(load_model("minilm"), "fp32", "onnxruntime")
+    recipe = Recipe(load_model("minilm"), load_precision("fp32"), "onnxruntime")
     return prepare_artifact(recipe, tell=lambda *_: None)
 
 
@@ -56,7 +56,9 @@ def provider(minilm: Artifact) -> EmbeddingProvider:
 @pytest.fixture(scope="session")
 def fake_artifact(world: Path) -> Artifact:
     """The fake runtime's artifact."""
-    return prepare_artifact(Recipe(load_model("minilm"), "fp32", "fake"), tell=lambda *_: None)
+    return prepare_artifact(
+        Recipe(load_model("minilm"), load_precision("fp32"), "fake"), tell=lambda *_: None
+    )
 
 
 def merged(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:

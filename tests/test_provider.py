@@ -26,7 +26,7 @@ from harness.artifacts.manifest import (
     Artifact,
     read_artifact,
 )
-from harness.config import load_model
+from harness.config import load_model, load_precision
 from harness.errors import ArtifactError, BadInputError, EpUnavailableError, RuntimeUnavailableError
 from harness.provider import EmbeddingProvider, prepare_artifact, verify
 from harness.runtimes.base import SessionOptions
@@ -287,7 +287,7 @@ def test_a_wrong_pooling_is_refused_with_the_figure_and_not_published(minilm: Ar
     model = load_model("minilm").model_copy(update={"pooling": "cls"})
     before = sorted((cache_dir() / "artifacts").iterdir())
     with pytest.raises(ArtifactError, match=r"disagrees with its reference: cosine 0\.\d{6} on ") as caught:
-        prepare_artifact(Recipe(model, "fp32", "onnxruntime"), tell=lambda *_: None)
+        prepare_artifact(Recipe(model, load_precision("fp32"), "onnxruntime"), tell=lambda *_: None)
     assert "needed 0.99999; check model.pooling (cls)" in str(caught.value)
     assert sorted((cache_dir() / "artifacts").iterdir()) == before
 

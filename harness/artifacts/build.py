@@ -9,24 +9,29 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
 import warnings
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 import numpy as np
 
+from harness.artifacts import twin
 from harness.artifacts.manifest import GRAPH, REFERENCE, TOKENIZER, VERIFICATION
 from harness.artifacts.pooling import add_pooling
+from harness.artifacts.precision import TOOLS, derive
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
 OPSET = 18
 EXPORTERS = ("torch", "transformers", "optimum", "optimum-onnx", "onnx", "sentence-transformers")
 # The steps with the share of a build's time that each was seen to take (MiniLM, 2 cores).
-STEPS = {"loading": 0.45, "exporting": 0.25, "reference": 0.3}
+STEPS = {"loading": 0.45, "exporting": 0.25, "reference": 0.3, "converting": 1.0}
 
 
 def main() -> int:
@@ -34,8 +39,9 @@ def main() -> int:
     out = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # what the libraries print goes to standard error
     request = json.load(sys.stdin)
+    warnings.filterwarnings("ignore")
     try:
-        result = build(request, out)
+        result = convert(request, out) if "base" in request else build(request, out)
     except Exception as error:
         _say(out, error=f"{type(error).__name__}: {' '.join(str(error).split())}")
         return 1
@@ -43,12 +49,36 @@ def main() -> int:
     return 0
 
 
+def convert(request: dict[str, Any], out: TextIO) -> dict[str, Any]:
+    """Write another precision of a built artifact to ``request["target"]``.
+
+    Args:
+        request: ``base`` and ``target`` (folders), ``settings`` and ``facts`` as
+            `harness.artifacts.precision.derive` takes them.
+        out: where steps are told, a JSON line each.
+
+    Returns:
+        The manifest's fields that only a build knows.
+
+    Raises:
+        ValueError: the graph has nothing that the precision changes.
+    """
+    _say(out, step="converting")
+    base, target = Path(request["base"]), Path(request["target"])
+    opset = derive(base, target, request["settings"], request["facts"])
+    for name in (TOKENIZER, REFERENCE, VERIFICATION):
+        if (base / name).exists():
+            shutil.copyfile(base / name, target / name)
+    return {"exporter": _versions(TOOLS), "opset": opset}
+
+
 def build(request: dict[str, Any], out: TextIO) -> dict[str, Any]:
     """Write graph, tokenizer and reference vectors to ``request["target"]``.
 
     Args:
-        request: ``source`` and ``target`` (folders), ``pooling``, ``normalize``, ``dim``,
-            ``max_length``, ``prompt``, ``quality_texts``, ``verification_texts``.
+        request: ``source`` (a folder; null builds a twin from ``twin``, the facts that
+            `harness.artifacts.twin.random_model` takes) and ``target``, ``pooling``, ``normalize``, ``dim``,
+            ``truncate_dim``, ``max_length``, ``prompt``, ``quality_texts``, ``verification_texts``.
         out: where steps are told, a JSON line each.
 
     Returns:
@@ -57,53 +87,74 @@ def build(request: dict[str, Any], out: TextIO) -> dict[str, Any]:
     Raises:
         ValueError: the model does not fit its declaration.
     """
-    warnings.filterwarnings("ignore")
-    source, target = Path(request["source"]), Path(request["target"])
+    target = Path(request["target"])
     _say(out, step="loading")
-    import onnx
-    from optimum.exporters.onnx import onnx_export_from_model
-    from transformers import AutoModel
+    if request["source"] is None:
+        model = twin.random_model(request["twin"])
+        twin.tokenizer(request["twin"]).save(str(target / TOKENIZER), pretty=False)
+    else:
+        from transformers import AutoModel
 
-    model = AutoModel.from_pretrained(source, use_safetensors=True, trust_remote_code=False).eval()
+        source = Path(request["source"])
+        model = AutoModel.from_pretrained(source, use_safetensors=True, trust_remote_code=False).eval()
+        shutil.copyfile(source / TOKENIZER, target / TOKENIZER)
     if (found := int(model.config.hidden_size)) != request["dim"]:
         raise ValueError(f"model.dim={request['dim']}: the model's vectors have {found} dimensions")
-    params = sum(parameter.numel() for parameter in model.parameters())
-    pad_id, pad_token = _save_tokenizer(source, target, model.config)
+    known = {
+        "params": sum(parameter.numel() for parameter in model.parameters()),
+        "architecture": str(model.config.model_type),
+        **_settle_tokenizer(target, model.config),
+    }
+    if request["source"] is None:
+        np.save(target / VERIFICATION, _twin_vectors(model, request))
+        known["reference_by"] = "transformers' own forward, pooled by hand: random weights"
 
     _say(out, step="exporting")
+    opset = _export(model, target, request)
+    del model
+
+    if request["source"] is not None:
+        _say(out, step="reference")
+        quality, verification, known["reference_by"] = _reference(request, source)
+        np.save(target / REFERENCE, quality)
+        np.save(target / VERIFICATION, verification)
+    return {"exporter": _versions(EXPORTERS), "opset": opset, **known}
+
+
+def _export(model: Any, target: Path, request: dict[str, Any]) -> int:
+    """The graph with pooling inside; returns its opset. Weights beside it are moved, never loaded."""
+    import onnx
+    from optimum.exporters.onnx import onnx_export_from_model
+
     scratch = target / "export"
     onnx_export_from_model(model, scratch, task="feature-extraction", opset=OPSET, do_validation=False)
-    graph = onnx.load(scratch / GRAPH)
-    add_pooling(graph, request["pooling"], normalize=request["normalize"], dim=request["dim"])
-    onnx.save(graph, target / GRAPH, **_external_data(graph))
+    graph = onnx.load(scratch / GRAPH, load_external_data=False)
+    dim = request["truncate_dim"] or request["dim"]
+    add_pooling(
+        graph,
+        request["pooling"],
+        normalize=request["normalize"],
+        dim=dim,
+        truncate=dim < request["dim"],
+    )
+    for data in scratch.glob(f"{GRAPH}?data"):  # its name stands in the graph
+        shutil.move(data, target / data.name)
+    onnx.save(graph, target / GRAPH)
     onnx.checker.check_model(str(target / GRAPH))
-    opset = next(i.version for i in graph.opset_import if i.domain in ("", "ai.onnx"))
-    _remove(scratch)
-    del model, graph
-
-    _say(out, step="reference")
-    quality, verification, reference_by = _reference(request, source)
-    np.save(target / REFERENCE, quality)
-    np.save(target / VERIFICATION, verification)
-    return {
-        "exporter": {name: version(name) for name in EXPORTERS},
-        "opset": opset,
-        "params": params,
-        "pad_id": pad_id,
-        "pad_token": pad_token,
-        "reference_by": reference_by,
-    }
+    shutil.rmtree(scratch)
+    return int(next(i.version for i in graph.opset_import if i.domain in ("", "ai.onnx")))
 
 
-def _save_tokenizer(source: Path, target: Path, config: Any) -> tuple[int, str]:
-    """The tokenizer with padding and truncation switched off; returns the padding token."""
+def _settle_tokenizer(target: Path, config: Any) -> dict[str, Any]:
+    """Switch the tokenizer's own padding and truncation off; returns its padding token, as the manifest's."""
     from tokenizers import Tokenizer
 
-    tokenizer = Tokenizer.from_file(str(source / "tokenizer.json"))
+    file = str(target / TOKENIZER)
+    tokenizer = Tokenizer.from_file(file)
     built_in = tokenizer.padding or {}
     tokenizer.no_padding()
     tokenizer.no_truncation()
-    tokenizer.save(str(target / TOKENIZER), pretty=False)
+    tokenizer.save(file, pretty=False)
     vocab_size = tokenizer.get_vocab_size(with_added_tokens=True)
     if vocab_size > config.vocab_size:
         raise ValueError(
@@ -111,14 +162,25 @@ def _save_tokenizer(source: Path, target: Path, config: Any) -> tuple[int, str]:
         )
     pad_id = built_in.get("pad_id", getattr(config, "pad_token_id", None))
     pad_id = 0 if pad_id is None else int(pad_id)
-    return pad_id, tokenizer.id_to_token(pad_id) or "[PAD]"
+    return {"pad_id": pad_id, "pad_token": tokenizer.id_to_token(pad_id) or "[PAD]"}
 
 
-def _external_data(graph: Any) -> dict[str, Any]:
-    """Arguments that keep a graph over protobuf's 2 GiB limit in a file beside it."""
-    if graph.ByteSize() < 2**31 - 2**20:
-        return {}
-    return {"save_as_external_data": True, "location": "model.onnx.data"}
+def _twin_vectors(model: Any, request: dict[str, Any]) -> NDArray[np.float32]:
+    """A random model's vectors of the verification texts, each alone: what the export is held against."""
+    import torch
+    from tokenizers import Tokenizer
+
+    tokenizer = Tokenizer.from_file(str(Path(request["target"]) / TOKENIZER))
+    tokenizer.enable_truncation(request["max_length"])
+    rows = []
+    with torch.no_grad():
+        for text in request["verification_texts"]:
+            ids = tokenizer.encode(request["prompt"] + text).ids or [0]
+            hidden = model(input_ids=torch.tensor([ids])).last_hidden_state[0]
+            pooled = {"mean": hidden.mean(0), "cls": hidden[0], "last": hidden[-1]}[request["pooling"]]
+            pooled = pooled[: request["truncate_dim"]]
+            rows.append(pooled / pooled.norm() if request["normalize"] else pooled)
+    return np.ascontiguousarray(torch.stack(rows).numpy(), dtype=np.float32)
 
 
 def _reference(request: dict[str, Any], source: Path) -> tuple[NDArray[np.float32], NDArray[np.float32], str]:
@@ -126,15 +188,16 @@ def _reference(request: dict[str, Any], source: Path) -> tuple[NDArray[np.float3
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.models import Normalize, Pooling, Transformer
 
+    cut = {"device": "cpu", "truncate_dim": request["truncate_dim"]}
     if (source / "modules.json").is_file():
-        model = SentenceTransformer(str(source), device="cpu", trust_remote_code=False)
+        model = SentenceTransformer(str(source), trust_remote_code=False, **cut)
         by = "sentence-transformers, by the model's own modules"
     else:
         word = Transformer(str(source), max_seq_length=request["max_length"])
         pooling = {"mean": "mean", "cls": "cls", "last": "lasttoken"}[request["pooling"]]
         modules = [word, Pooling(request["dim"], pooling_mode=pooling)]
         modules += [Normalize()] if request["normalize"] else []
-        model = SentenceTransformer(modules=modules, device="cpu")
+        model = SentenceTransformer(modules=modules, **cut)
         by = "sentence-transformers, pooling as declared: the model has no modules.json"
 
     def encode(texts: list[str]) -> NDArray[np.float32]:
@@ -146,10 +209,15 @@ def _reference(request: dict[str, Any], source: Path) -> tuple[NDArray[np.float3
     return encode(request["quality_texts"]), encode(request["verification_texts"]), by
 
 
-def _remove(folder: Path) -> None:
-    import shutil
-
-    shutil.rmtree(folder)
+def _versions(packages: Sequence[str]) -> dict[str, str]:
+    """Installed versions; a package that another wheel stands for is left out."""
+    found = {}
+    for name in packages:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
 
 
 def _say(out: TextIO, **message: object) -> None:

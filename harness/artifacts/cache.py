@@ -15,17 +15,12 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import subprocess
-import sys
 import tempfile
-import time
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.artifacts import fake
-from harness.artifacts.build import STEPS
 from harness.artifacts.manifest import (
     FORMAT_VERSION,
     MANIFEST,
@@ -35,9 +30,13 @@ from harness.artifacts.manifest import (
     problems_of,
     read_artifact,
 )
+from harness.artifacts.precision import settings_of
+from harness.artifacts.process import run_build
 from harness.artifacts.sources import ModelFiles, find_files, local_files
+from harness.artifacts.twin import SEED
 from harness.artifacts.verification import verification_texts
 from harness.candidate import identity
+from harness.config import load_precision
 from harness.errors import ArtifactError, StorageError
 from harness.locks import hold
 from harness.texts import quality_texts, texts_sha256
@@ -45,9 +44,9 @@ from harness.texts import quality_texts, texts_sha256
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from harness.config import ModelConfig
+    from harness.artifacts.process import Tell
+    from harness.config import ModelConfig, PrecisionConfig
 
-    Tell = Callable[[str, float | None], None]
     Check = Callable[[Artifact], None]
 
 
@@ -56,7 +55,7 @@ class Recipe:
     """What is asked for: a model as configured, at a precision, for a runtime."""
 
     model: ModelConfig
-    precision: str
+    precision: PrecisionConfig
     runtime: str
 
     @property
@@ -73,11 +72,15 @@ class Recipe:
                 "format": FORMAT_VERSION,
                 "model": model.model_dump(exclude={"path"}),
                 "local": local,
-                "precision": self.precision,
+                "precision": [self.precision.name, settings_of(self.precision)],
                 "runtime": self.runtime,
                 "texts": texts_sha256(quality_texts()),
             }
         )
+
+
+# Where a twin's weights come from.
+RANDOM = f"random weights, seed {SEED}"
 
 
 def cache_dir() -> Path:
@@ -100,7 +103,7 @@ def prepare(recipe: Recipe, *, check: Check, tell: Tell, root: Path | None = Non
 
     Raises:
         BadInputError: `model.path` is set and unusable.
-        ModelUnavailableError: no source has the model.
+        ModelUnavailableError: no source has the trained weights.
         ArtifactError: the build failed or was refused.
         StorageError: the cache cannot be written.
     """
@@ -109,14 +112,21 @@ def prepare(recipe: Recipe, *, check: Check, tell: Tell, root: Path | None = Non
     index = root / "recipes" / f"{key}.json"
     if artifact := _cached(root, index, tell):
         return artifact
-    files = ModelFiles(Path(), "fake", {}) if recipe.runtime == "fake" else find_files(recipe.model)
+    base = files = None
+    if recipe.runtime == "fake":
+        files = ModelFiles(Path(), "fake", {})
+    elif recipe.precision.method != "none":
+        fp32 = Recipe(recipe.model, load_precision("fp32"), recipe.runtime)
+        base = prepare(fp32, check=check, tell=tell, root=root)
+    elif recipe.model.weights == "trained":
+        files = find_files(recipe.model)
     try:
         index.parent.mkdir(parents=True, exist_ok=True)
         (root / "artifacts").mkdir(exist_ok=True)
         with hold(index.with_suffix(".lock"), lambda who: tell(f"waiting for a build by {who}", None)):
             if artifact := _cached(root, index, tell):
                 return artifact
-            return _build(recipe, files, root, index, check=check, tell=tell)
+            return _build(recipe, files, base, root, index, check=check, tell=tell)
     except OSError as error:
         raise StorageError(
             f"artifact cache {root} cannot be written: {error.strerror or error}; free space, or set "
@@ -140,7 +150,14 @@ def _cached(root: Path, index: Path, tell: Tell) -> Artifact | None:
 
 
 def _build(
-    recipe: Recipe, files: ModelFiles, root: Path, index: Path, *, check: Check, tell: Tell
+    recipe: Recipe,
+    files: ModelFiles | None,
+    base: Artifact | None,
+    root: Path,
+    index: Path,
+    *,
+    check: Check,
+    tell: Tell,
 ) -> Artifact:
     prefix = f".building-{index.stem[:12]}-"
     for left_over in (root / "artifacts").glob(f"{prefix}*"):  # of a build that was killed
@@ -148,7 +165,12 @@ def _build(
     with tempfile.TemporaryDirectory(prefix=prefix, dir=root / "artifacts") as scratch:
         target = Path(scratch) / "artifact"
         target.mkdir()
-        known = _fake(recipe, target) if recipe.runtime == "fake" else _export(recipe, files, target, tell)
+        if recipe.runtime == "fake":
+            known = _fake(recipe, target)
+        elif base is not None:
+            known = _converted(recipe, base, target, tell)
+        else:
+            known = _export(recipe, files, target, tell)
         model = recipe.model
         manifest = Manifest(
             format_version=FORMAT_VERSION,
@@ -156,13 +178,14 @@ def _build(
             model_id=model.id,
             revision=None if model.path else model.revision,
             weights=model.weights,
-            precision=recipe.precision,
-            source=files.source,
-            source_files=files.sha256,
+            precision=recipe.precision.name,
+            precision_settings=settings_of(recipe.precision),
+            base_sha256=None if base is None else base.sha256,
             pooling=model.pooling,
             pooling_in_graph=True,
             normalize=model.normalize,
-            dim=model.dim,
+            dim=model.vector_dim,
+            truncated=model.truncate_dim is not None,
             max_length=model.max_length,
             prompts=model.prompts.model_dump(),
             texts_sha256=texts_sha256(quality_texts()),
@@ -200,59 +223,40 @@ def _is_whole(folder: Path) -> bool:
 
 def _fake(recipe: Recipe, target: Path) -> dict[str, Any]:
     model = recipe.model
-    return fake.write_files(target, model.dim, model.max_length, verification_texts(model.max_length))
+    texts = verification_texts(model.max_length)
+    return fake.write_files(target, model.vector_dim, model.max_length, texts)
 
 
-def _export(recipe: Recipe, files: ModelFiles, target: Path, tell: Tell) -> dict[str, Any]:
+def _export(recipe: Recipe, files: ModelFiles | None, target: Path, tell: Tell) -> dict[str, Any]:
     model = recipe.model
     request = {
-        "source": str(files.path),
+        "source": None if files is None else str(files.path),
+        "twin": model.model_dump(),
         "target": str(target),
         "pooling": model.pooling,
         "normalize": model.normalize,
         "dim": model.dim,
+        "truncate_dim": model.truncate_dim,
         "max_length": model.max_length,
         "prompt": model.prompts.default,
         "quality_texts": quality_texts(),
         "verification_texts": verification_texts(model.max_length),
     }
-    started = time.monotonic()
-    done = 0.0
-    answer: dict[str, Any] = {}
-    with tempfile.TemporaryFile() as log:
-        builder = subprocess.Popen(
-            [sys.executable, "-m", "harness.artifacts.build"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=log,
-            text=True,
-            env={**os.environ, "TOKENIZERS_PARALLELISM": "false", "PYTHONWARNINGS": "ignore"},
-        )
-        assert builder.stdin is not None
-        assert builder.stdout is not None
-        try:
-            with suppress(BrokenPipeError):  # it died at once: its log says why
-                builder.stdin.write(json.dumps(request))
-                builder.stdin.close()
-            for line in builder.stdout:
-                answer = json.loads(line)
-                if step := answer.get("step"):
-                    elapsed = time.monotonic() - started
-                    left = elapsed / done * (1 - done) if done else None
-                    tell(f"building {model.name} {recipe.precision} (once): {step}", left)
-                    done += STEPS[step]
-            builder.wait()
-        finally:
-            if builder.poll() is None:
-                builder.kill()
-                builder.wait()
-            builder.stdout.close()
-        if "result" in answer:
-            result: dict[str, Any] = answer["result"]
-            return result
-        log.seek(0)
-        lines = log.read().decode(errors="replace").strip().splitlines()
-        reason = answer.get("error") or (lines[-1] if lines else f"exit code {builder.returncode}")
-    if "No module named" in reason:
-        reason += "; building needs pip install 'embedding-harness[build]'"
-    raise ArtifactError(f"model {model.name} could not be built from {files.source}: {reason}")
+    source = RANDOM if files is None else files.source
+    known = run_build(request, what=f"{model.name} {recipe.precision.name}", source=source, tell=tell)
+    return {**known, "source": source, "source_files": {} if files is None else files.sha256}
+
+
+def _converted(recipe: Recipe, base: Artifact, target: Path, tell: Tell) -> dict[str, Any]:
+    names = ("architecture", "pooling", "normalize", "dim", "truncated")
+    request = {
+        "base": str(base.path),
+        "target": str(target),
+        "settings": settings_of(recipe.precision),
+        "facts": {name: getattr(base.manifest, name) for name in names},
+    }
+    what = f"{recipe.model.name} {recipe.precision.name}"
+    known = run_build(request, what=what, source="its fp32 artifact", tell=tell)
+    carried = ("params", "pad_id", "pad_token", "reference_by", "architecture", "source", "source_files")
+    exporter = {**base.manifest.exporter, **known["exporter"]}
+    return {**{name: getattr(base.manifest, name) for name in carried}, **known, "exporter": exporter}

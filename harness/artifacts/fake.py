@@ -74,6 +74,9 @@ def write_files(target: Path, dim: int, max_length: int, verification_texts: Seq
     checked = [encoding.ids for encoding in tokenizer.encode_batch(list(verification_texts))]
     np.save(target / VERIFICATION, fake_vectors(checked, dim, topics))
     return {
+        "source": "fake",
+        "source_files": {},
+        "architecture": None,
         "exporter": {},
         "opset": None,
         "params": 0,

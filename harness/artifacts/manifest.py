@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 # Of the manifest's fields and of what a build writes; a new one rebuilds every artifact.
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 
 MANIFEST = "manifest.json"
 GRAPH = "model.onnx"
@@ -36,6 +36,9 @@ class Manifest:
 
     `files` maps each file's name to its sha256; `exporter` maps package names to versions; `opset` is
     None where there is no graph. `reference_by` says what computed the reference vectors.
+    `precision_settings` are the build's own; `base_sha256` names the fp32 artifact that another precision
+    was built from.
+    `truncated` vectors are the first `dim` dimensions of the model's.
     """
 
     format_version: int
@@ -43,7 +46,10 @@ class Manifest:
     model_id: str | None
     revision: str | None
     weights: str
+    architecture: str | None
     precision: str
+    precision_settings: dict[str, Any]
+    base_sha256: str | None
     source: str
     source_files: dict[str, str]
     exporter: dict[str, str]
@@ -52,6 +58,7 @@ class Manifest:
     pooling_in_graph: bool
     normalize: bool
     dim: int
+    truncated: bool
     max_length: int
     params: int
     prompts: dict[str, str]
@@ -99,9 +106,9 @@ class Artifact:
         """The tokenizer, padding and truncation switched off."""
         return self.path / TOKENIZER
 
-    def reference(self) -> NDArray[np.float32]:
-        """The fp32 reference vectors of the quality texts: float32 [n_texts, dim]."""
-        return _vectors(self.path / REFERENCE)
+    def reference(self) -> NDArray[np.float32] | None:
+        """The fp32 reference vectors of the quality texts: float32 [n_texts, dim]; None for a twin."""
+        return _vectors(self.path / REFERENCE) if REFERENCE in self.manifest.files else None
 
     def verification(self) -> NDArray[np.float32]:
         """The fp32 reference vectors of the verification texts: float32 [n_texts, dim]."""

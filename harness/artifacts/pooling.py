@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from onnx import ModelProto
 
 OUTPUT = "sentence_embedding"
+# Names of all that is added begin so.
+POOLING_PREFIX = "pool/"
 _HIDDEN = "last_hidden_state"
 _MASK = "attention_mask"
 # sentence-transformers' own floors under the token count and under the norm (torch's normalize).
@@ -21,7 +23,9 @@ _MIN_COUNT = 1e-9
 _MIN_NORM = 1e-12
 
 
-def add_pooling(model: ModelProto, pooling: str, *, normalize: bool, dim: int) -> None:
+def add_pooling(
+    model: ModelProto, pooling: str, *, normalize: bool, dim: int, truncate: bool = False
+) -> None:
     """Replace a graph's outputs by `OUTPUT`, float32 [batch_size, dim].
 
     Args:
@@ -31,6 +35,8 @@ def add_pooling(model: ModelProto, pooling: str, *, normalize: bool, dim: int) -
             token under the mask, so that either padding side works).
         normalize: divide by the L2 norm.
         dim: of the vectors.
+        truncate: keep the first `dim` of the hidden states' dimensions, before they are normalised
+            (Matryoshka).
 
     Raises:
         ValueError: the graph lacks an input or output, or the pooling is unknown.
@@ -69,8 +75,15 @@ def add_pooling(model: ModelProto, pooling: str, *, normalize: bool, dim: int) -
         pooled = add("GatherND", [_HIDDEN, last], "pool/pooled", batch_dims=1)
     else:
         raise ValueError(f"unknown pooling '{pooling}': valid: mean, cls, last")
+    if truncate:
+        ends = (constant("zero", [0], np.int64), constant("dim", [dim], np.int64), axis_1)
+        pooled = add("Slice", [pooled, *ends], "pool/cut")
     if normalize:
-        norms = add("ReduceL2", [pooled, axis_1], "pool/norms", keepdims=1)
+        # Not ReduceL2: ONNX Runtime's optimiser cannot infer its shape, and gives up fusing.
+        squares = add("Mul", [pooled, pooled], "pool/squares")
+        norms = add(
+            "Sqrt", [add("ReduceSum", [squares, axis_1], "pool/square_sums", keepdims=1)], "pool/norms"
+        )
         floor = constant("min_norm", _MIN_NORM, np.float32)
         add("Div", [pooled, add("Max", [norms, floor], "pool/norms_floored")], OUTPUT)
     else:
@@ -78,3 +91,16 @@ def add_pooling(model: ModelProto, pooling: str, *, normalize: bool, dim: int) -
     del graph.output[:]
     shape = ["batch_size", dim]
     graph.output.append(helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, shape))
+
+
+def remove_pooling(model: ModelProto) -> None:
+    """Undo `add_pooling`, in place: the hidden states are the output again."""
+    from onnx import TensorProto, helper
+
+    graph = model.graph
+    for part in (graph.node, graph.initializer):
+        kept = [item for item in part if not item.name.startswith(POOLING_PREFIX)]
+        del part[:]
+        part.extend(kept)
+    del graph.output[:]
+    graph.output.append(helper.make_tensor_value_info(_HIDDEN, TensorProto.FLOAT, None))

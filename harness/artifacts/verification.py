@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-# Every text alone, and all of them in one batch, must reach this cosine to the reference.
-PARITY_COSINE_MIN = 0.99999
+# Every text alone, and all of them in one batch, must reach this cosine to the reference, by precision. The
+# others are built to differ: by how much is measured with every run, and judged there.
+PARITY_COSINE_MIN = {"fp32": 0.99999, "fp32-fused": 0.9999}
 
 # Above this the over-long text is left out: at 32,000 tokens one forward pass takes minutes.
 _LONGEST_CHECKED = 1_024

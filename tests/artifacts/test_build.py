@@ -15,7 +15,7 @@ import pytest
 from harness.artifacts.cache import Recipe
 from harness.artifacts.manifest import GRAPH, Artifact, problems_of
 from harness.artifacts.pooling import OUTPUT
-from harness.config import ModelConfig, load_model
+from harness.config import ModelConfig, load_model, load_precision
 from harness.errors import ArtifactError
 from harness.provider import EmbeddingProvider, prepare_artifact
 from harness.runtimes.base import SessionOptions
@@ -144,7 +144,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Artifact | Artif
     }
 
     def built(model: ModelConfig) -> Artifact | ArtifactError:
-        recipe = Recipe(model, "fp32", "onnxruntime")
+        recipe = Recipe(model, load_precision("fp32"), "onnxruntime")
         try:
             return prepare_artifact(recipe, tell=lambda *_: None, root=root / "cache")
         except ArtifactError as error:

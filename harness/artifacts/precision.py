@@ -1,0 +1,160 @@
+"""Every other precision, built from the fp32 artifact by ONNX Runtime's own tools; no torch is needed.
+
+The graph's pooling stays in fp32 whatever the precision: its sums and norms are cheap, and errors there
+are not.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+from harness.artifacts.manifest import GRAPH
+from harness.artifacts.pooling import POOLING_PREFIX, add_pooling, remove_pooling
+from harness.cpu import int8_sums_overflow
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from onnx import ModelProto
+
+    from harness.config import PrecisionConfig
+
+TOOLS = ("onnx", "onnxruntime", "onnx_ir")
+# Over this a graph's weights go to a file beside it: protobuf ends at 2 GiB.
+_MOST_BYTES_INSIDE = 2**31 - 2**20
+DATA = f"{GRAPH}.data"
+# Operators that only the optimiser makes: without any of them nothing was fused.
+_FUSED = ("Attention", "MultiHeadAttention", "GroupQueryAttention", "SkipLayerNormalization",
+          "SkipSimplifiedLayerNormalization")  # fmt: skip
+_ORT_DOMAIN = "com.microsoft"
+# Activations in 8 bits too, as ONNX Runtime's kernels do it fastest (its MatMulNBits `accuracy_level`).
+_INT8_ACTIVATIONS = 4
+
+
+def settings_of(precision: PrecisionConfig) -> dict[str, Any]:
+    """What a precision's build depends on; what is left to the machine is decided here, by its CPU."""
+    settings: dict[str, Any] = {"method": precision.method}
+    if precision.method == "weight_only":
+        settings |= {"bits": precision.bits, "block_size": precision.block_size}
+    if precision.method == "dynamic_int8":
+        asked = precision.reduce_range
+        settings["reduce_range"] = int8_sums_overflow() if asked is None else asked
+    return settings
+
+
+def derive(base: Path, target: Path, settings: dict[str, Any], facts: dict[str, Any]) -> int:
+    """Write the graph of another precision.
+
+    Args:
+        base: folder of the fp32 artifact.
+        target: folder that the graph is written to.
+        settings: as `settings_of` gives them.
+        facts: of the base's manifest: ``architecture``, ``pooling``, ``normalize``, ``dim``,
+            ``truncated``.
+
+    Returns:
+        The graph's opset.
+
+    Raises:
+        ValueError: the graph has nothing that the method changes.
+    """
+    import onnx
+
+    logging.disable(logging.WARNING)  # the tools tell each node
+    graph = base / GRAPH
+    known = {node.op_type for node in onnx.load(graph, load_external_data=False).graph.node}
+    if already := known & {*_FUSED, "MatMulNBits", "MatMulInteger", "DynamicQuantizeLinear"}:
+        raise ValueError(f"the graph has {', '.join(sorted(already))} already: it is not as exported in fp32")
+    method = settings["method"]
+    if method == "fuse":
+        model = _fused(graph, facts["architecture"], attention=True)
+    elif method == "fp16":
+        model = _halved(graph, facts)
+    elif method == "dynamic_int8":
+        return _quantised(graph, target, settings, facts)
+    else:
+        model = _by_blocks(_fused(graph, facts["architecture"], attention=False), settings)
+    return save(model, target)
+
+
+def save(model: ModelProto, target: Path) -> int:
+    """Write a graph to a folder, its weights beside it where it is too large; returns its opset."""
+    import onnx
+
+    where = {}
+    if model.ByteSize() >= _MOST_BYTES_INSIDE:
+        where = {"save_as_external_data": True, "location": DATA}
+    onnx.save(model, target / GRAPH, **where)
+    return int(next(i.version for i in model.opset_import if i.domain in ("", "ai.onnx")))
+
+
+def _fused(graph: Path, architecture: str | None, *, attention: bool) -> ModelProto:
+    """The graph after ONNX Runtime's transformer optimiser, without its hardware-specific passes."""
+    from onnx import helper
+    from onnxruntime.transformers.fusion_options import FusionOptions
+    from onnxruntime.transformers.optimizer import optimize_model
+
+    model_type = "qwen3" if architecture == "qwen3" else "bert"
+    options = FusionOptions(model_type)
+    options.enable_attention = attention  # it packs weights where no other tool finds them
+    optimised = optimize_model(str(graph), model_type, opt_level=0, optimization_options=options)
+    model: ModelProto = optimised.model
+    if all(known.domain != _ORT_DOMAIN for known in model.opset_import):
+        model.opset_import.append(helper.make_opsetid(_ORT_DOMAIN, 1))
+    if attention and not any(node.op_type in _FUSED for node in model.graph.node):
+        raise ValueError("ONNX Runtime's optimiser found nothing to fuse in this graph")
+    return model
+
+
+def _halved(graph: Path, facts: dict[str, Any]) -> ModelProto:
+    import onnx
+    from onnxruntime.transformers.float16 import convert_float_to_float16
+
+    model = onnx.load(graph)
+    remove_pooling(model)
+    halved: ModelProto = convert_float_to_float16(model, keep_io_types=True)
+    add_pooling(
+        halved,
+        facts["pooling"],
+        normalize=facts["normalize"],
+        dim=facts["dim"],
+        truncate=facts["truncated"],
+    )
+    return halved
+
+
+def _quantised(graph: Path, target: Path, settings: dict[str, Any], facts: dict[str, Any]) -> int:
+    import onnx
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    fused = _fused(graph, facts["architecture"], attention=True)
+    large = fused.ByteSize() >= _MOST_BYTES_INSIDE
+    quantize_dynamic(
+        fused,
+        target / GRAPH,
+        weight_type=QuantType.QInt8,
+        per_channel=True,
+        reduce_range=settings["reduce_range"],
+        use_external_data_format=large,
+        nodes_to_exclude=[n.name for n in fused.graph.node if n.name.startswith(POOLING_PREFIX)],
+        extra_options={"DefaultTensorType": onnx.TensorProto.FLOAT},  # the fused operators tell no types
+    )
+    return save(onnx.load(target / GRAPH), target)
+
+
+def _by_blocks(model: ModelProto, settings: dict[str, Any]) -> ModelProto:
+    from onnxruntime.quantization.matmul_nbits_quantizer import MatMulNBitsQuantizer
+
+    quantiser = MatMulNBitsQuantizer(
+        model,
+        bits=settings["bits"],
+        block_size=settings["block_size"],
+        is_symmetric=True,
+        accuracy_level=_INT8_ACTIVATIONS,
+    )
+    quantiser.process()
+    result: ModelProto = quantiser.model.model
+    if not any(node.op_type == "MatMulNBits" for node in result.graph.node):
+        raise ValueError("the graph has no weights that can be quantised by blocks")
+    return result
