@@ -562,7 +562,9 @@ def test_two_candidates_are_not_confirmed_at_once(plan: Plan) -> None:
 def test_must_gates_on_several_batch_sizes_are_not_confirmed_at_once(plan: Plan) -> None:
     latency, worker = SOON["gates"][0], Production()
     gates = [latency, latency | {"bound": 100.0, "at": {"batch_size": 32}}]
-    with pytest.raises(BadInputError, match="its must latency gates read batches of 1, 32; confirm takes one"):
+    with pytest.raises(
+        BadInputError, match="its must latency gates read batches of 1, 32; confirm takes one"
+    ):
         confirmed([plan(policy={"gates": gates})], worker)
     gates[1] |= {"tier": "should"}
     confirmed([plan(policy={"gates": gates}, measure={"launches": 1})], worker)
