@@ -430,7 +430,7 @@ def test_a_settled_run_that_spans_too_little_of_what_was_to_be_spread_is_interru
 
 # Of the command that measured, whatever wrote the row since.
 OF_THE_MEASURING = {
-    "sweep_id": "earlier", "finished_at": STARTED, "git_commit": "abc", "command": "python -m harness model=e5",
+    "sweep_id": "earlier", "finished_at": STARTED, "git_commit": "abc", "command": "python -m harness x=1",
     "min_span_s": 90.0, "evidence_span_s": 23.0, "environment": "{}",
 }  # fmt: skip
 
