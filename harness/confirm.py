@@ -68,18 +68,18 @@ def confirm(
     plans = [_at(config, place, "confirm") for place in load]
     plans += [_at(config, place, "latency") for place in read if place not in load]
     rows = measure_in(sweep, plans, strict=True)
+    alone = next(row for row in rows if row_place(row) == load[0])
 
     def probe(place: Place) -> bool:
         row = next((row for row in rows if row_place(row) == place), None)
         if row is None:
             (row,) = measure_in(sweep, [_at(config, place, "search")], strict=True)
             rows.append(row)
-        found = confirmation_of([row], config.policy)
+        found = confirmation_of([row, alone], config.policy)  # how a rate stands to what one caller is served
         return found.longest_tokens.holds is not None or found.highest_qps.holds is not None
 
     lengths = [tokens for tokens in LENGTHS if tokens <= config.model.max_length]
     _highest([Place(f"tokens_{tokens}", batch_size) for tokens in lengths], probe)
-    alone = next(row for row in rows if row["workload"] == WORKLOAD and row["clients"] == 1)
     # What one caller at full tilt is served, in requests/s; a queue holds the budget up to some of that.
     capacity_qps = (alone["throughput_texts_per_s"] or 0.0) / batch_size
     slowest_qps = max(_LEAST_LOAD * capacity_qps, asked.requests / asked.launch_timeout_s)

@@ -162,7 +162,8 @@ def _steady(row: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> bool:
     place = row_place(row)
     if place.offered_qps is None:
         return True
-    alone = next((r for r in rows if row_place(r) == Place(place.workload, place.batch_size)), None)
+    one = Place(place.workload, place.batch_size)
+    alone = next((r for r in rows if row_place(r) == one and r["purpose"] != "soak"), None)
     served = None if alone is None else as_number(alone["throughput_texts_per_s"])
     return served is not None and place.offered_qps <= MOST_LOAD * served / place.batch_size
 

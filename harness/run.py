@@ -36,7 +36,9 @@ _IDENTITY_WORDS = (
 )  # fmt: skip
 
 # Columns of a row that tell of the command that measured last, not of one that only wrote it anew.
-_OF_THE_MEASURING = ("sweep_id", "finished_at", "git_commit", "command", "min_span_s", "environment")
+_OF_THE_MEASURING = (
+    "sweep_id", "finished_at", "git_commit", "command", "min_span_s", "evidence_span_s", "environment",
+)  # fmt: skip
 
 
 @dataclass

@@ -123,7 +123,7 @@ class Store:
                 if (run["machine_id"], json.loads(run["environment"])["cores"]) == (machine_id, cores):
                     launches = self.path / "launches" / file.name
                     found += pq.read_table(launches, columns=list(PROBES)).to_pylist()
-            except (OSError, ValueError, KeyError, pa.ArrowException):
+            except (OSError, ValueError, KeyError, TypeError, pa.ArrowException):
                 continue
         return found
 

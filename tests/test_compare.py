@@ -93,6 +93,38 @@ def test_a_sweep_is_all_its_runs(results: Path, capsys: Capture) -> None:
     }
 
 
+def test_a_sweep_is_found_by_its_launches_though_a_later_one_rewrote_the_rows(
+    results: Path, capsys: Capture
+) -> None:
+    """A run that a later command went on with names that command; its launches name both."""
+    store = Store(results)
+    for run_id in ("aaaa1111", "bbbb2222"):
+        row = store.run_of(run_id)
+        assert row is not None
+        more = launch_row(20, run_id=run_id, p95_ms=row["latency_p95_ms"], sweep_id="later", round=20)
+        store.write_launches(run_id, [*store.launches_of(run_id), more])
+        listed = [*row["launch_p95_ms"], row["latency_p95_ms"]]
+        store.write_run(row | {"sweep_id": "later", "launches": 21, "launch_p95_ms": listed})
+    store_run(results, "aaaa9999", 10.0, sweep_id="third")
+    store_run(results, "cccc9999", 10.1, sweep_id="third", threads=2, candidate_label="minilm 2 threads")
+    _, comparisons = found(capsys, "first", "third")
+    assert {c["label"] for c in comparisons} == {
+        "minilm fp32 cpu, default, batch 1",
+        "minilm 2 threads, default, batch 1",
+    }
+    _, comparisons = found(capsys, "later", "third")
+    assert {c["label"] for c in comparisons} == {"minilm fp32 cpu, default, batch 1"}, "and no run of others"
+
+
+def test_a_sweep_is_not_named_by_a_row_that_no_launch_of_it_stands_behind(results: Path) -> None:
+    store = Store(results)
+    row = store.run_of("dddd4444")
+    assert row is not None
+    store.write_run(row | {"sweep_id": "rewritten"})
+    with pytest.raises(BadInputError, match="rewritten"):
+        main(["first", "rewritten"])
+
+
 def test_two_directories_are_compared_though_the_runs_have_the_same_ids(
     results: Path, tmp_path: Path, capsys: Capture
 ) -> None:

@@ -400,3 +400,21 @@ def test_machines_are_not_compared_silently() -> None:
 def test_nothing_in_common_is_told() -> None:
     with pytest.raises(BadInputError, match="no run of the same candidate"):
         sides([run_row("a1"), run_row("a8", batch_size=8)], [run_row("b", batch_size=2)])
+
+
+# --- launches that were stopped early
+
+
+@pytest.mark.parametrize("side", ["a", "b"])
+@pytest.mark.parametrize("paired", [True, False])
+def test_a_p95_of_launches_that_were_stopped_early_is_inconclusive_and_a_p50_is_not(
+    side: str, paired: bool
+) -> None:
+    a = launches("a", [12.0] * 20)
+    b = launches("b", [24.0] * 20, **({} if paired else {"sweep_id": "s2"}))
+    (a if side == "a" else b)[7]["truncated"] = True
+    p50, p95 = compared(a, b)
+    assert (p95.change, p95.slower, p95.ratio, p95.low) == ("inconclusive", False, None, None)
+    assert p95.reason == "launches were stopped early: their P95 is a guess"
+    assert (p50.change, p50.slower, p50.paired) == ("changed", True, paired)
+    assert p50.ratio == pytest.approx(2.0)

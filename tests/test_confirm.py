@@ -159,6 +159,9 @@ class Memory(Store):
     def run_of(self, run_id: str) -> dict[str, Any] | None:
         return self.runs.get(run_id)
 
+    def probes_of(self, machine_id: str, cores: int) -> Rows:
+        return []
+
 
 @pytest.fixture(autouse=True)
 def _disk_at_ease(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -237,12 +240,30 @@ def test_places_of_nice_gates_are_not_measured_and_those_of_shoulds_are(plan: Pl
     assert places(rows, "latency") == {Place("default", 1), Place("tokens_32", 4)}
 
 
-def test_the_plans_own_workload_and_batch_size_do_not_count(plan: Plan) -> None:
-    look = {"launches": 1}
-    rows = confirmed([plan(measure=look)], Production())
-    load = {"clients": 7, "arrival": "poisson", "rate": 5.0}
-    others = confirmed([plan(workload=load, batch_size=16, measure=look)], Production())
-    assert {row["config_hash"] for row in others} == {row["config_hash"] for row in rows}
+def test_the_batch_size_that_is_confirmed_is_the_one_the_must_gate_reads(plan: Plan) -> None:
+    policy = {"gates": [SOON["gates"][0] | {"at": {"batch_size": 4}}]}
+    look = {"launches": 1, "rate": 20.0}
+    for batch_size in (1, 4):
+        worker = Production()
+        rows = confirmed([plan(policy=policy, batch_size=batch_size, measure=look)], worker)
+        assert {row["batch_size"] for row in rows} == {4}, "limits included"
+        assert places(rows, "confirm") == {
+            Place("mixture", 4),
+            Place("mixture", 4, 2),
+            Place("mixture", 4, 4),
+            Place("mixture", 4, 1, "poisson", 20.0),
+        }
+
+
+def test_rates_of_batches_are_searched_under_what_is_served_in_requests(plan: Plan) -> None:
+    """Batches of four at 40 requests/s are 160 texts/s: no rate over 36 is tried."""
+    policy = {"gates": [SOON["gates"][0] | {"at": {"batch_size": 4}}]}
+    config, worker = plan(policy=policy), Production(capacity_qps=40.0)
+    rows = confirmed([config], worker)
+    (alone,) = [row for row in rows if row_place(row) == Place("mixture", 4)]
+    assert alone["throughput_texts_per_s"] == pytest.approx(160.0)
+    assert max(rate for _, _, rate in worker.measured if rate is not None) == 30.0
+    assert limits(rows, config)[1] == Limit(holds=30.0)
 
 
 def test_every_launch_has_productions_limit_on_cores(plan: Plan) -> None:
@@ -313,8 +334,28 @@ def test_rates_are_searched_under_what_one_caller_can_be_served(plan: Plan, capa
     worker = Production(capacity_qps=capacity_qps, fastest=0)
     confirmed([plan()], worker)
     rates = {rate for _, _, rate in worker.measured if rate is not None}
-    assert all(rate < capacity_qps for rate in rates)
-    assert bool(rates) == any(0.1 * capacity_qps <= rate < capacity_qps for rate in RATES)
+    assert all(rate <= 0.9 * capacity_qps for rate in rates)
+    assert bool(rates) == any(0.1 * capacity_qps <= rate <= 0.9 * capacity_qps for rate in RATES)
+
+
+@pytest.mark.parametrize(("capacity_qps", "highest"), [(56.0, 50.0), (55.0, 30.0)])
+def test_no_rate_over_nine_tenths_of_what_one_caller_is_served_is_searched(
+    plan: Plan, capacity_qps: float, highest: float
+) -> None:
+    config, worker = plan(), Production(capacity_qps=capacity_qps)
+    found = limits(confirmed([config], worker), config)[1]
+    assert found == Limit(holds=highest), "a higher one might hold for as long as a launch lasts"
+    assert max(rate for _, _, rate in worker.measured if rate is not None) == highest
+
+
+def test_a_declared_rate_too_near_what_can_be_served_is_measured_and_holds_nothing(plan: Plan) -> None:
+    config = plan(measure={"rate": 95.0})
+    rows = confirmed([config], Production())
+    (paced,) = [row for row in rows if row["offered_qps"] == 95.0]
+    assert set(paced["launch_p95_ms"]) == {FAST}
+    assert limits(rows, config)[1] == Limit(holds=70.0, undecided=95.0)
+    (line,) = confirmation_of(rows, config.policy).lacking
+    assert "mixture, batch 1, poisson 95/s is over 90% of what one caller was served" in line
 
 
 def test_lengths_are_searched_up_to_what_the_model_reads(plan: Plan) -> None:
@@ -395,12 +436,85 @@ def test_a_candidate_that_fails_altogether_has_no_limit(plan: Plan) -> None:
 # --- taken up again
 
 
-def test_typed_again_it_measures_nothing_and_tells_the_same(plan: Plan) -> None:
+# What tells of the command that measured a run, not of one that found it measured.
+OF_THE_MEASURING = ("finished_at", "sweep_id", "git_commit", "command", "min_span_s", "environment")
+
+
+def test_typed_again_it_measures_nothing_and_tells_the_same_as_another_confirmation(plan: Plan) -> None:
     config, store = plan(measure={"rate": 20.0}), Memory()
     first = confirmed([config], Production(longest=32, fastest=30), store)
     again = Production(longest=32, fastest=30)
-    assert confirmed([config], again, store) == first
+    second = confirmed([config], again, store)
     assert again.tasks == []
+    assert [row | {"confirmation_at": None} for row in second] == [
+        row | {"confirmation_at": None} for row in first
+    ]
+    load = [(old["confirmation_at"], new["confirmation_at"]) for old, new in zip(first, second, strict=True)
+            if new["purpose"] == "confirm"]  # fmt: skip
+    assert len(load) == 4
+    assert len(set(load)) == 1, "one confirmation, one time"
+    assert all(old < new for old, new in load)
+
+
+def test_what_was_not_asked_for_production_belongs_to_no_confirmation(plan: Plan) -> None:
+    rows = confirmed([plan(measure={"rate": 20.0, "launches": 1})], Production())
+    assert {row["purpose"] for row in rows if row["confirmation_at"] is None} == {"latency", "search"}
+    assert {row["purpose"] for row in rows if row["confirmation_at"] is not None} == {"confirm"}
+
+
+def test_a_run_that_a_confirmation_takes_up_still_tells_of_the_command_that_measured_it(
+    plan: Plan, config: Plan
+) -> None:
+    store, look = Memory(), {"launches": 2}
+    mixture = {"name": "mixture", "lengths": "mixture"}
+    words = ["runtime=fake", "workload=mixture"]
+    plain = config(policy=SOON, workload=mixture, words=words, measure=look | {"min_span_s": 7.0})
+    with Progress(Console(file=io.StringIO())) as progress:
+        (before,) = measure([plain], store, progress, strict=True, worker=Production())
+    assert before["confirmation_at"] is None
+    store.runs[before["run_id"]] |= {"git_commit": "abc", "environment": json.dumps({"cores": 0})}
+    worker = Production()
+    rows = confirmed([plan(words=["runtime=fake"], measure=look)], worker, store)
+    (after,) = [row for row in rows if row["run_id"] == before["run_id"]]
+    assert ("mixed", 1, None) not in worker.loads
+    assert (after["purpose"], after["launches"]) == ("confirm", 2)
+    assert after["confirmation_at"] is not None
+    told = before | {"git_commit": "abc", "environment": json.dumps({"cores": 0})}
+    assert {name: after[name] for name in OF_THE_MEASURING} == {name: told[name] for name in OF_THE_MEASURING}
+    assert after["evidence_span_s"] == before["evidence_span_s"]
+
+
+def test_a_run_with_new_launches_tells_of_the_command_that_measured_them(plan: Plan) -> None:
+    store = Memory()
+    (first, *_) = confirmed([plan(measure={"launches": 1})], Production(), store)
+    store.runs[first["run_id"]] |= {"git_commit": "abc"}
+    (second, *_) = confirmed([plan(measure={"launches": 2, "min_span_s": 3.0})], Production(), store)
+    assert (second["run_id"], second["min_span_s"]) == (first["run_id"], 3.0)
+    assert second["git_commit"] != "abc"
+    assert second["finished_at"] > first["finished_at"]
+
+
+def test_a_mistyped_rate_is_withdrawn_by_confirming_again(plan: Plan, tmp_path: Path) -> None:
+    store = Store(tmp_path / "results")
+    policy = PolicyConfig.model_validate({**load_policy().model_dump(), "gates": SOON["gates"]})
+    small = {"max_length": 8}
+    worker = Production(fastest=30)
+    confirmed([plan(model=small, measure={"rate": 60.0})], worker, store)
+    mistyped = decide(load_runs(store.path), policy)
+    assert mistyped.verdict == "CONDITIONAL_GO"
+    confirmed([plan(model=small, measure={"rate": 6.0})], worker, store)
+    decision = decide(load_runs(store.path), policy)
+    assert (decision.verdict, decision.evidence) == ("GO", "confirmed")
+    assert worker.loads.count(("mixed", 4, None)) == 6, "the rest is not measured again"
+
+
+def test_confirming_without_the_rate_withdraws_it_too(plan: Plan) -> None:
+    store = Memory()
+    confirmed([plan(measure={"rate": 20.0, "launches": 6})], Production(), store)
+    config = plan(measure={"launches": 6})
+    confirmed([config], Production(), store)
+    (line,) = confirmation_of(list(store.runs.values()), config.policy).lacking
+    assert "no rate of arrivals was declared" in line
 
 
 @pytest.mark.parametrize("stop_at", [0, 2, 13, 30, 55])
@@ -445,6 +559,47 @@ def test_two_candidates_are_not_confirmed_at_once(plan: Plan) -> None:
     assert worker.tasks == []
 
 
+def test_must_gates_on_several_batch_sizes_are_not_confirmed_at_once(plan: Plan) -> None:
+    latency, worker = SOON["gates"][0], Production()
+    gates = [latency, latency | {"bound": 100.0, "at": {"batch_size": 32}}]
+    with pytest.raises(
+        BadInputError, match="its must latency gates read batches of 1, 32; confirm takes one"
+    ):
+        confirmed([plan(policy={"gates": gates})], worker)
+    gates[1] |= {"tier": "should"}
+    confirmed([plan(policy={"gates": gates}, measure={"launches": 1})], worker)
+    assert worker.tasks != [], "a should gate may read another one"
+
+
+@pytest.mark.parametrize(("read", "typed"), [(1, 2), (1, 16), (4, 2)])
+def test_a_batch_size_that_no_must_gate_reads_is_refused(plan: Plan, read: int, typed: int) -> None:
+    policy = {"gates": [SOON["gates"][0] | {"at": {"batch_size": read}}]}
+    worker = Production()
+    with pytest.raises(BadInputError, match=rf"batch_size={typed}: .* reads batches of {read}, .*leave"):
+        confirmed([plan(policy=policy, batch_size=typed)], worker)
+    assert worker.tasks == []
+
+
+@pytest.mark.parametrize(
+    "workload",
+    [
+        "mixture",
+        "tokens_8",
+        {"clients": 4},
+        {"arrival": "poisson", "rate": 20.0},
+        {"seed": 7},
+    ],
+    ids=str,
+)
+def test_a_workload_that_was_typed_is_refused_rather_than_left_out_of_account(
+    plan: Plan, workload: Any
+) -> None:
+    worker = Production()
+    with pytest.raises(BadInputError, match=r"workload=.*measure\.clients=\[2,4\] and measure\.rate=N"):
+        confirmed([plan(workload=workload)], worker)
+    assert worker.tasks == []
+
+
 @pytest.mark.parametrize("tier", ["should", "nice"])
 def test_a_policy_without_a_must_latency_gate_has_nothing_to_confirm(plan: Plan, tier: str) -> None:
     latency, finite = SOON["gates"]
@@ -471,12 +626,25 @@ def test_a_declared_rate_at_which_a_launch_would_run_into_its_time_limit_is_refu
 
 def test_the_pick_is_confirmed_where_the_budget_holds_under_load(plan: Plan, tmp_path: Path) -> None:
     store = Store(tmp_path / "results")
-    rows = confirmed([plan(policy="default", model={"max_length": 16})], Production(), store)
+    config = plan(policy="default", model={"max_length": 16}, measure={"rate": 20.0})
+    rows = confirmed([config], Production(), store)
     assert {row["launches"] for row in rows} == {17}
     decision = decide(load_runs(store.path))
     assert (decision.verdict, decision.evidence) == ("GO", "confirmed")
     assert any("texts of up to 16 tokens" in reason for reason in decision.reasons)
     assert any("up to 70 requests/s" in reason for reason in decision.reasons)
+    cores = rows[0]["cores"]
+    assert f"confirmed on {cores} cores; measure.cpus=N holds it to fewer" in decision.reasons
+
+
+def test_the_pick_without_a_declared_rate_is_provisional(plan: Plan, tmp_path: Path) -> None:
+    store = Store(tmp_path / "results")
+    policy = {**load_policy().model_dump(), "gates": SOON["gates"]}
+    confirmed([plan(model={"max_length": 8})], Production(), store)
+    decision = decide(load_runs(store.path), PolicyConfig.model_validate(policy))
+    assert (decision.verdict, decision.evidence) == ("GO", "provisional")
+    assert any("not confirmed: no rate of arrivals was declared" in reason for reason in decision.reasons)
+    assert not any("confirmed on" in reason for reason in decision.reasons)
 
 
 def test_the_pick_is_conditional_where_the_budget_does_not_hold_under_load(

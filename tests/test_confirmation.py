@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import random
+from datetime import timedelta
 from typing import Any
 
+import pandas as pd
 import pytest
 
 from harness.config import PolicyConfig, load_policy
 from harness.confirmation import LENGTHS, RATES, Confirmation, Limit, confirmation_of
 from harness.workload import Place
-from tests.conftest import run_row
+from tests.conftest import STARTED, run_row
 
 INF = float("inf")
 PASSES, FAILS = 12.0, 60.0
@@ -24,9 +26,14 @@ def load_row(**changes: Any) -> dict[str, Any]:
     return run_row(f"load-{place}"[:60], **({"workload": "mixture", "purpose": "confirm"} | changes))
 
 
+def paced_row(rate: float = 20.0, **changes: Any) -> dict[str, Any]:
+    """The run at the declared rate."""
+    return load_row(arrival="poisson", offered_qps=rate, **changes)
+
+
 def full(**changes: Any) -> list[dict[str, Any]]:
     """All that confirmation takes; `changes` are those of the run with four callers."""
-    return [load_row(), load_row(clients=2), load_row(clients=4, **changes)]
+    return [load_row(), load_row(clients=2), load_row(clients=4, **changes), paced_row()]
 
 
 def tokens_row(tokens: int, **changes: Any) -> dict[str, Any]:
@@ -39,6 +46,12 @@ def rate_row(rate: float, **changes: Any) -> dict[str, Any]:
     return run_row(f"rate-{rate}", **(named | changes))
 
 
+def alone_row(served_per_s: float | None = 300.0, **changes: Any) -> dict[str, Any]:
+    """One caller at full tilt, without which no rate is known to be one that can be served."""
+    named = {"workload": "mixture", "throughput_texts_per_s": served_per_s}
+    return run_row("alone", **(named | changes))
+
+
 def confirmed(rows: list[dict[str, Any]]) -> Confirmation:
     return confirmation_of(rows, load_policy())
 
@@ -46,51 +59,179 @@ def confirmed(rows: list[dict[str, Any]]) -> Confirmation:
 # --- what it takes
 
 
-def test_realistic_texts_with_two_and_four_callers_are_all_it_takes() -> None:
+def test_realistic_texts_with_one_two_and_four_callers_and_at_a_declared_rate_are_all_it_takes() -> None:
     found = confirmed(full())
     assert (found.complete, found.lacking, found.failing) == (True, (), ())
     assert [(str(place), result.status) for place, result in found.results] == [
         ("mixture, batch 1", "PASS"),
+        ("mixture, batch 1, poisson 20/s", "PASS"),
         ("mixture, batch 1, 2 clients", "PASS"),
         ("mixture, batch 1, 4 clients", "PASS"),
     ]
+    assert found.cores == 2
 
 
 def test_the_declared_rate_is_asked_too() -> None:
-    paced = load_row(arrival="poisson", offered_qps=20.0, p95_ms=FAILS)
-    found = confirmed([*full(), paced])
+    found = confirmed([*full()[:3], paced_row(p95_ms=FAILS)])
     assert found.complete
     assert found.failing == ("P95 latency ms at mixture, batch 1, poisson 20/s is 60, needed < 30",)
 
 
-@pytest.mark.parametrize("clients", [2, 4])
+@pytest.mark.parametrize("clients", [1, 2, 4])
 def test_callers_that_were_not_measured_are_lacking(clients: int) -> None:
-    rows = [row for row in full() if row["clients"] != clients]
-    assert confirmed(rows).lacking == (f"mixture texts with {clients} concurrent callers were not measured",)
-    assert not confirmed(rows).complete
+    rows = [row for row in full()[:3] if row["clients"] != clients]
+    found = confirmed([*rows, *([] if clients == 1 else [paced_row()])])
+    said = f"mixture texts with {clients} concurrent callers were not measured"
+    assert said in found.lacking
+    assert len(found.lacking) == (2 if clients == 1 else 1), (
+        "without one caller no rate is known to be served"
+    )
+    assert not found.complete
+
+
+def test_paced_arrivals_are_no_caller_that_waits_for_its_answer() -> None:
+    (line, _) = confirmed(full()[1:]).lacking
+    assert line == "mixture texts with 1 concurrent callers were not measured"
+
+
+def test_a_rate_that_was_not_declared_is_lacking_and_says_how_to_declare_it() -> None:
+    lacking = ("no rate of arrivals was declared: measure.rate=N in requests/s, as in production",)
+    assert confirmed(full()[:3]).lacking == lacking
+    assert confirmed([*full()[:3], rate_row(20.0)]).lacking == lacking, "a probe declares nothing"
 
 
 def test_nothing_measured_confirms_nothing() -> None:
     found = confirmed([])
-    assert (found.complete, len(found.lacking), found.results, found.limits) == (False, 2, (), ())
+    assert (found.complete, len(found.lacking), found.results, found.limits) == (False, 4, (), ())
 
 
 @pytest.mark.parametrize("purpose", ["latency", "search", "soak", None])
 def test_runs_for_another_reason_confirm_nothing(purpose: str | None) -> None:
     found = confirmed([row | {"purpose": purpose} for row in full()])
-    assert (len(found.lacking), found.results) == (2, ())
+    assert (len(found.lacking), found.results) == (4, ())
 
 
 def test_other_texts_with_that_many_callers_do_not_count() -> None:
     found = confirmed([row | {"workload": "default"} for row in full()])
-    assert len(found.lacking) == 2
+    lacking = [line for line in found.lacking if "not measured" in line or "declared" in line]
+    assert len(lacking) == 4
 
 
-def test_one_caller_is_not_required_but_asked_where_it_was_measured() -> None:
-    assert confirmed(full()[1:]).complete
-    (_, *rest) = full()
-    found = confirmed([load_row(p95_ms=FAILS), *rest])
-    assert found.failing == ("P95 latency ms at mixture, batch 1 is 60, needed < 30",)
+# --- at which batch size
+
+
+def policy_at(*batch_sizes: int) -> PolicyConfig:
+    """The shipped policy with a must latency gate at each batch size."""
+    raw = load_policy().model_dump()
+    latency, *others = raw["gates"]
+    gates = [latency | {"at": latency["at"] | {"batch_size": size}} for size in batch_sizes]
+    return PolicyConfig.model_validate(raw | {"gates": [*gates, *others]})
+
+
+def test_what_confirms_is_the_batch_size_that_the_must_gate_reads() -> None:
+    batched = [row | {"batch_size": 8} for row in full(p95_ms=FAILS)]
+    found = confirmation_of(batched, policy_at(8))
+    assert found.failing == ("P95 latency ms at mixture, batch 8, 4 clients is 60, needed < 30",)
+    assert found.complete
+    other = confirmed(batched)
+    assert (other.failing, other.results) == ((), ()), "no gate of the shipped policy reads batches of eight"
+    assert len(other.lacking) == 4
+
+
+def test_each_batch_size_that_a_must_gate_reads_is_to_be_confirmed() -> None:
+    batched = [row | {"batch_size": 8, "run_id": f"{row['run_id']}-8"} for row in full()]
+    assert confirmation_of([*full(), *batched], policy_at(1, 8)).complete
+    assert len(confirmation_of([*full(), *batched], policy_at(1, 8)).results) == 8
+    assert len(confirmation_of(full(), policy_at(1, 8)).lacking) == 4
+
+
+def test_limits_are_those_of_the_batch_size_that_the_must_gate_reads() -> None:
+    rows = [
+        alone_row(batch_size=8), tokens_row(32, batch_size=8), tokens_row(64),
+        rate_row(10.0, batch_size=8), rate_row(20.0),
+    ]  # fmt: skip
+    found = confirmation_of(rows, policy_at(8))
+    assert (found.longest_tokens, found.highest_qps) == (Limit(holds=32), Limit(holds=10))
+
+
+# --- of which confirmation
+
+EARLIER, LATER = STARTED + timedelta(hours=1), STARTED + timedelta(hours=2)
+
+
+def test_only_runs_of_the_newest_confirmation_count() -> None:
+    mistyped = paced_row(200.0, p95_ms=FAILS, confirmation_at=EARLIER)
+    newest = [row | {"confirmation_at": LATER} for row in full()]
+    found = confirmed([mistyped, *newest])
+    assert (found.complete, found.failing, len(found.results)) == (True, (), 4)
+    again = confirmed([mistyped | {"confirmation_at": LATER}, *newest])
+    assert again.failing == ("P95 latency ms at mixture, batch 1, poisson 200/s is 60, needed < 30",)
+
+
+def test_a_newer_confirmation_that_measured_less_is_not_filled_up_from_an_older_one() -> None:
+    rows = [row | {"confirmation_at": EARLIER} for row in full()]
+    rows[2]["confirmation_at"] = LATER
+    found = confirmed(rows)
+    assert len(found.results) == 1
+    assert len(found.lacking) == 3
+
+
+@pytest.mark.parametrize("unknown", [None, pd.NaT])
+def test_a_run_that_says_no_time_is_of_no_newer_confirmation(unknown: Any) -> None:
+    """As a version wrote it that did not know when: all of those together are one."""
+    old = [row | {"confirmation_at": unknown} for row in full()]
+    assert confirmed(old).complete
+    newest = [row | {"confirmation_at": pd.Timestamp(LATER)} for row in full()[:3]]
+    (line,) = confirmed([old[-1], *newest]).lacking
+    assert "no rate of arrivals was declared" in line
+
+
+# --- how near a rate may be to what can be served
+
+
+@pytest.mark.parametrize(("rate", "steady"), [(90.0, True), (90.1, False), (100.0, False), (200.0, False)])
+def test_a_rate_over_nine_tenths_of_what_one_caller_was_served_confirms_nothing(
+    rate: float, steady: bool
+) -> None:
+    alone, two, four, _ = full()
+    found = confirmed([alone | {"throughput_texts_per_s": 100.0}, two, four, paced_row(rate)])
+    assert found.complete == steady
+    assert found.highest_qps == (Limit(holds=rate) if steady else Limit(undecided=rate))
+    if not steady:
+        (line,) = found.lacking
+        assert line.startswith(
+            f"mixture, batch 1, poisson {rate:g}/s is over 90% of what one caller was served"
+        )
+
+
+def test_what_one_caller_was_served_counts_in_requests_not_in_texts() -> None:
+    served = {"throughput_texts_per_s": 100.0, "batch_size": 4}
+    rows = [row | served for row in full()[:3]]
+    assert confirmation_of([*rows, paced_row(22.5, batch_size=4)], policy_at(4)).complete
+    assert not confirmation_of([*rows, paced_row(22.6, batch_size=4)], policy_at(4)).complete
+
+
+@pytest.mark.parametrize("unknown", [None, float("nan")])
+def test_a_rate_confirms_nothing_where_it_is_unknown_what_can_be_served(unknown: float | None) -> None:
+    alone, *rest = full()
+    found = confirmed([alone | {"throughput_texts_per_s": unknown}, *rest])
+    assert found.highest_qps == Limit(undecided=20)
+    (line,) = found.lacking
+    assert "if that is known" in line
+    assert confirmed([rate_row(10.0)]).highest_qps == Limit(undecided=10)
+
+
+@pytest.mark.parametrize(
+    "other", [{"clients": 2}, {"batch_size": 8}, {"workload": "default"}, {"purpose": "soak"}], ids=str
+)
+def test_what_was_served_at_another_load_says_nothing_of_it(other: dict[str, Any]) -> None:
+    assert confirmed([rate_row(10.0), alone_row(**other)]).highest_qps == Limit(undecided=10)
+    assert confirmed([rate_row(10.0), alone_row(1.0, **other), alone_row()]).highest_qps == Limit(holds=10)
+
+
+def test_a_rate_that_is_too_near_what_can_be_served_still_fails() -> None:
+    found = confirmed([alone_row(100.0), rate_row(50.0), rate_row(95.0, p95_ms=FAILS)])
+    assert found.highest_qps == Limit(holds=50, fails=95)
 
 
 # --- what it lacks
@@ -128,7 +269,7 @@ def test_failed_launches_count_as_infinitely_slow() -> None:
     found = confirmed(full(**dead))
     assert found.failing == ("P95 latency ms at mixture, batch 1, 4 clients, needed < 30",)
     some = confirmed(full(launch_p95_ms=[12.0] * 39 + [INF], launches=40, launches_failed=1))
-    assert [(result.status, result.over) for _, result in some.results] == [("PASS", 0)] * 2 + [("PASS", 1)]
+    assert [(result.status, result.over) for _, result in some.results] == [("PASS", 0)] * 3 + [("PASS", 1)]
 
 
 def test_a_budget_that_does_not_hold_is_settled_all_the_same() -> None:
@@ -144,24 +285,27 @@ def test_a_failure_with_no_figure_is_told_without_one() -> None:
 
 def test_only_must_latency_gates_are_asked() -> None:
     """The target at 20 ms fails here, the must gate at 30 ms passes."""
-    found = confirmed([load_row(clients=n, p95_ms=25.0) for n in (1, 2, 4)])
+    found = confirmed([row | {"launch_p95_ms": [25.0] * 20} for row in full()])
     assert (found.failing, {result.gate.tier for _, result in found.results}) == ((), {"must"})
 
 
 def test_a_gate_on_another_place_is_asked_of_this_load_too() -> None:
     raw = load_policy().model_dump()
-    raw["gates"][0]["at"] = {"workload": "tokens_128", "batch_size": 8}
+    raw["gates"][0]["at"] = {"workload": "tokens_128", "clients": 3}
     found = confirmation_of(full(p95_ms=FAILS), PolicyConfig.model_validate(raw))
-    assert [result.status for _, result in found.results] == ["PASS", "PASS", "FAIL"]
+    assert [result.status for _, result in found.results] == ["PASS", "PASS", "PASS", "FAIL"]
 
 
 def test_the_answer_does_not_depend_on_the_order_of_rows() -> None:
     rows = [
-        *full(p95_ms=FAILS), load_row(arrival="poisson", offered_qps=5.0),
-        load_row(arrival="poisson", offered_qps=20.0), tokens_row(64), tokens_row(128, p95_ms=FAILS),
+        *full(p95_ms=FAILS), paced_row(5.0), alone_row(9.0, purpose="soak"),
+        paced_row(7.0), tokens_row(64), tokens_row(128, p95_ms=FAILS),
         rate_row(10.0), rate_row(50.0, p95_ms=FAILS),
     ]  # fmt: skip
+    for row in rows:
+        row["confirmation_at"] = EARLIER if row["offered_qps"] == 7.0 else LATER
     expected = confirmed(rows)
+    assert len(expected.results) == 5
     for seed in range(5):
         shuffled = list(rows)
         random.Random(seed).shuffle(shuffled)
@@ -199,7 +343,7 @@ def test_a_limit_is_the_highest_that_holds_below_the_lowest_that_does_not(
 ) -> None:
     make = tokens_row if kind == "tokens" else rate_row
     rows = [make(n, **(UNDECIDED if ms is None else {"p95_ms": ms})) for n, ms in levels.items()]
-    found = confirmed(rows)
+    found = confirmed([*rows, alone_row()])
     mine, other = found.longest_tokens, found.highest_qps
     if kind == "rate":
         mine, other = other, mine
@@ -222,13 +366,13 @@ def test_lengths_are_those_of_one_text_one_caller_back_to_back(changes: dict[str
     ids=str,
 )
 def test_rates_are_those_of_realistic_texts_and_one_caller(changes: dict[str, Any]) -> None:
-    found = confirmed([rate_row(10.0), rate_row(50.0, **changes)])
+    found = confirmed([alone_row(), rate_row(10.0), rate_row(50.0, **changes)])
     assert found.highest_qps == Limit(holds=10.0)
 
 
 @pytest.mark.parametrize("purpose", ["latency", "confirm", "search"])
 def test_a_level_counts_whatever_it_was_measured_for(purpose: str) -> None:
-    found = confirmed([tokens_row(32, purpose=purpose), rate_row(10.0, purpose=purpose)])
+    found = confirmed([alone_row(), tokens_row(32, purpose=purpose), rate_row(10.0, purpose=purpose)])
     assert (found.longest_tokens, found.highest_qps) == (Limit(holds=32), Limit(holds=10.0))
 
 
@@ -252,14 +396,14 @@ def test_of_two_must_gates_the_stricter_limits() -> None:
 
 def test_limits_are_told_in_words() -> None:
     rows = [tokens_row(64), tokens_row(96, **UNDECIDED), tokens_row(128, p95_ms=FAILS), rate_row(50.0)]
-    assert confirmed(rows).limits == (
+    assert confirmed([*rows, alone_row()]).limits == (
         "within the budget: texts of up to 64 tokens, one caller (96 is undecided, 128 is too much)",
         "within the budget: mixture texts arriving at random, up to 50 requests/s",
     )
     (line,) = confirmed([tokens_row(8, p95_ms=FAILS)]).limits
     assert line.startswith("not shown to be within the budget at any length measured")
     assert line.endswith("(8 is too much)")
-    assert confirmed(full()).limits == ()
+    assert confirmed(full()[:3]).limits == ()
 
 
 def test_the_levels_rise() -> None:

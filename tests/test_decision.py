@@ -19,7 +19,7 @@ from harness.confirmation import Limit
 from harness.decision import LOAD_STEP, NEXT_STEPS, command_for, decide
 from harness.errors import BadInputError, ExitCode
 from harness.gates import ask
-from harness.record import RUN_COLUMNS
+from harness.record import CHANGED_SINCE, RUN_COLUMNS
 from harness.store import Store, load_runs
 from harness.verdict import VERDICTS, Decision, gate_cells
 from tests.conftest import STARTED, run_row
@@ -90,6 +90,7 @@ def confirmed_rows(model: str, **changes: Any) -> list[dict[str, Any]]:
     """A candidate with everything that confirmation takes; `changes` are of its run with 4 callers."""
     return [
         model_row(model),
+        confirm_row(model, arrival="poisson", offered_qps=3.0),
         confirm_row(model, clients=1),
         confirm_row(model, clients=2),
         confirm_row(model, clients=4) | changes,
@@ -577,9 +578,26 @@ def test_evidence_of_another_artifact_or_version_is_not_read_with_the_newest(nam
     new = model_row("minilm", "r-new", started_at=STARTED + timedelta(hours=1))
     decision = decide(frame(old, new))
     assert throughput(decision)[0] == "NOT_MEASURED"
-    assert any(
-        "1 older run(s) of another artifact, version or CPU limit" in n for n in decision.candidates[0].notes
+    note = f"1 run(s) with another {name} are not read: the newest run's is"
+    assert note in decision.candidates[0].notes
+
+
+def test_runs_that_are_not_read_are_told_with_the_columns_that_differ_and_no_others() -> None:
+    rows = [
+        model_row("minilm", "new", started_at=STARTED + timedelta(hours=1)),
+        model_row("minilm", "a", batch_size=32, onnxruntime="1.0"),
+        model_row("minilm", "b", batch_size=8, cores=8, schema_version=1),
+        model_row("minilm", "c", batch_size=16, cpus=2),
+    ]
+    notes = decide(frame(*rows)).candidates[0].notes
+    assert (
+        "3 run(s) with another onnxruntime, schema_version, cores, cpus are not read: the newest run's is"
+        in notes
     )
+    older = [row | {"started_at": STARTED + timedelta(hours=2)} for row in rows[1:2]]
+    assert "1 run(s) with another onnxruntime are not read: the newest run's is" in (
+        decide(frame(rows[0], *older)).candidates[0].notes
+    ), "the newest, though it is of an older version"
 
 
 def test_runs_of_different_candidates_are_judged_apart() -> None:
@@ -607,6 +625,139 @@ def test_evidence_of_a_short_time_is_provisional_and_says_how_to_spread_it() -> 
     assert "stand for 20 s of this machine, under 90 s" in said
     assert said.endswith("with: python -m harness model=minilm ep=cpu measure.spread=true")
     assert said in decision.to_markdown()
+
+
+def test_only_what_must_gates_and_the_latency_target_read_can_make_evidence_provisional() -> None:
+    """Throughput at batch 32 is a should; a burst of it says nothing of the verdict."""
+    burst = model_row("minilm", "r32", batch_size=32, evidence_span_s=5.0)
+    elsewhere = model_row("minilm", "r512", workload="tokens_512", evidence_span_s=5.0)
+    rows = [model_row("minilm"), burst, elsewhere]
+    assert decide(frame(*rows)).candidates[0].provisional == ()
+    throughput_must = load_policy("default")
+    gates = [g.model_copy(update={"tier": "must"} if g.metric == "throughput_texts_per_s" else {})
+             for g in throughput_must.gates]  # fmt: skip
+    policy = throughput_must.model_copy(update={"gates": gates})
+    (said,) = decide(frame(*rows), policy).candidates[0].provisional
+    assert "default, batch 32 stand for 5 s" in said
+
+
+def test_the_target_read_elsewhere_makes_evidence_provisional_too() -> None:
+    policy = load_policy("default")
+    gates = [
+        g.model_copy(update={"at": AtConfig(clients=2)})
+        if (g.tier, g.metric) == ("should", "latency_p95_ms")
+        else g
+        for g in policy.gates
+    ]
+    policy = policy.model_copy(update={"gates": gates})
+    rows = [model_row("minilm"), model_row("minilm", "two", clients=2, evidence_span_s=5.0)]
+    (said,) = decide(frame(*rows), policy).candidates[0].provisional
+    assert "default, batch 1, 2 clients stand for 5 s" in said
+
+
+def test_a_forced_run_is_spread_with_the_command_that_everybody_types() -> None:
+    """It is the newest attempt, which the command without force goes on with."""
+    row = model_row("minilm", "forced", config_hash="h" * 64, evidence_span_s=20.0)
+    (said,) = decide(frame(row)).candidates[0].provisional
+    assert said.endswith("with: python -m harness model=minilm ep=cpu measure.spread=true")
+
+
+# --- other runs of the same thing
+
+
+def attempts(*p95s: float | list[float], **changes: Any) -> list[dict[str, Any]]:
+    """Runs of one thing, newest last, each with this P95 in ms in all launches, or these."""
+    lists = [[p95] * 20 if isinstance(p95, float) else p95 for p95 in p95s]
+    return [
+        launches_row("minilm", p95s, config_hash="h", run_id=f"try-{number}",
+                     started_at=STARTED + timedelta(hours=number), **changes)
+        for number, p95s in enumerate(lists)
+    ]  # fmt: skip
+
+
+def test_a_pass_that_another_run_of_the_same_thing_contradicts_is_provisional_and_names_it() -> None:
+    decision = decide(frame(*attempts(45.0, 50.0, 12.0)))
+    assert (decision.verdict, decision.evidence) == ("GO", "provisional"), "the newest run is read"
+    (said,) = decision.candidates[0].provisional
+    assert "must gate P95 latency ms, pass, is fail in another run of the same thing" in said
+    assert said.endswith(": try-0, try-1")
+    assert said in decision.reasons
+
+
+def test_a_failure_that_another_run_passed_is_provisional_too() -> None:
+    decision = decide(frame(*attempts(12.0, 45.0)))
+    assert decision.verdict == "NO_GO"
+    (said,) = decision.candidates[0].provisional
+    assert "fail, is pass in another run of the same thing: try-0" in said
+
+
+def test_a_contradicted_verdict_is_never_confirmed() -> None:
+    base, *load = confirmed_rows("minilm")
+    slow = base | {"run_id": "slow", "launch_p95_ms": [45.0] * 20, "started_at": STARTED - timedelta(hours=1)}
+    assert decide(frame(base, *load)).evidence == "confirmed"
+    decision = decide(frame(base, slow, *load))
+    assert (decision.verdict, decision.evidence) == ("GO", "provisional")
+    assert any("measure=confirm" in step for step in decision.next_steps)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"launch_p95_ms": [13.0] * 20},
+        {"launch_p95_ms": [12.0] * 9 + [60.0], "launches": 10},
+        {"launch_p95_ms": [25.0] * 20},
+        {"launch_p95_ms": [60.0] * 20, "config_hash": "another"},
+        {"status": "unavailable", "launch_p95_ms": [60.0] * 20, "error": "gone"},
+    ],
+    ids=["agrees", "undecided", "misses the target alone", "another thing", "not possible"],
+)
+def test_a_run_that_does_not_answer_a_must_gate_the_other_way_contradicts_nothing(
+    other: dict[str, Any],
+) -> None:
+    old, new = attempts(12.0, 12.0)
+    assert decide(frame(old | other, new)).candidates[0].provisional == ()
+
+
+def test_a_must_gate_on_quality_can_be_contradicted_as_well() -> None:
+    old, new = attempts(12.0, 12.0)
+    (said,) = decide(frame(old | {"l2_norm_max_error": 0.5}, new)).candidates[0].provisional
+    assert "another run of the same thing: try-0" in said
+
+
+# --- launches that were stopped early, runs of older schemas
+
+
+def test_a_run_that_was_stopped_early_over_less_than_is_asked_is_to_be_measured_anew() -> None:
+    """Measured for a policy with its bound at 10 ms: by how much it is over is not known."""
+    row = model_row("minilm", launch_p95_ms=[11.0] * 20, truncated_over_ms=10.0)
+    decision = decide(frame(row))
+    assert (decision.verdict, decision.chosen) == ("INCONCLUSIVE", None)
+    assert set(answers(decision, "latency_p95_ms")) == {"NOT_MEASURED"}
+    assert any("stopped early over 10 ms" in reason for reason in decision.reasons)
+    assert "python -m harness model=minilm ep=cpu" in decision.candidates[0].missing
+
+
+def test_a_run_that_was_stopped_early_over_its_own_bound_is_a_no_go_that_says_what_is_a_guess() -> None:
+    row = model_row("minilm", p95_ms=45, truncated_over_ms=30.0)
+    decision = decide(frame(row))
+    assert decision.verdict == "NO_GO"
+    said = "launches were stopped early over 30 ms: by how much they are over is a guess"
+    assert said in decision.candidates[0].notes
+    assert said not in decide(frame(model_row("minilm", p95_ms=45))).candidates[0].notes
+
+
+# What a run of the first schema does not know in the meaning of today.
+OF_THE_FIRST_SCHEMA = dict.fromkeys(CHANGED_SINCE) | {"schema_version": 1}
+
+
+def test_columns_whose_meaning_changed_leave_a_verdict_of_an_older_schema_provisional() -> None:
+    known = {column.name for column in RUN_COLUMNS}
+    unknown = {name: value for name, value in OF_THE_FIRST_SCHEMA.items() if name in known}
+    rows = [model_row("minilm", **unknown), model_row("minilm", "r32", batch_size=32, **unknown)]
+    decision = decide(frame(*rows))
+    assert (decision.verdict, decision.evidence) == ("GO", "provisional")
+    assert any("stand for 0 s of this machine" in reason for reason in decision.reasons)
+    assert throughput(decision) == ("NOT_MEASURED", None)
 
 
 @pytest.mark.parametrize("span", [90.0, 400.0])
@@ -866,11 +1017,27 @@ def test_scripted_figures_are_never_picked_before_measured_ones() -> None:
         ({"machine_id": None}, "machine_id cannot be null"),
         ({"batch_size": None}, "batch_size cannot be null"),
         ({"launches": 1}, "1 launches, but 20 of their values"),
+        (
+            {"throughput_texts_per_s": 400.0},
+            "throughput_texts_per_s 400.0 lies outside its interval 300.0 to",
+        ),
+        ({"separation": 0.64}, "separation 0.64 lies outside its interval 0.65 to 0.75"),
+        ({"similar_mean": 0.9}, "similar_mean 0.9 lies outside its interval 0.78 to 0.82"),
+        ({"dissimilar_mean": 0.0}, "dissimilar_mean 0.0 lies outside its interval 0.08 to 0.12"),
+        ({"separation_auc": 0.97}, "separation_auc 0.97 lies outside its interval 0.98 to 0.999"),
+        ({"separation_auc": None, "separation_auc_low": 0.9995}, "separation_auc None lies outside"),
     ],
 )
 def test_a_row_that_no_measurement_writes_is_bad_input(changes: dict[str, Any], said: str) -> None:
     with pytest.raises(BadInputError, match=f"run run-minilm: {said}"):
         decide(frame(model_row("minilm", **changes)))
+
+
+@pytest.mark.parametrize("end", ["low", "high"])
+@pytest.mark.parametrize("unknown", [None, math.nan, pd.NA], ids=["None", "nan", "pd.NA"])
+def test_an_interval_with_an_unknown_end_contradicts_no_value(end: str, unknown: Any) -> None:
+    row = model_row("minilm", separation=0.9 if end == "low" else 0.1, **{f"separation_{end}": unknown})
+    assert decide(frame(row)).verdict == "GO"
 
 
 def test_evidence_of_unknown_span_is_provisional() -> None:
@@ -885,7 +1052,7 @@ def test_evidence_on_other_cores_is_not_read_together() -> None:
     ]
     (candidate,) = decide(frame(*rows)).candidates
     assert candidate.run_ids == ("two",)
-    assert any("1 older run(s) of another artifact, version or CPU limit" in note for note in candidate.notes)
+    assert "1 run(s) with another cores are not read: the newest run's is" in candidate.notes
 
 
 # --- soak runs
@@ -934,9 +1101,32 @@ def test_a_soak_run_is_read_by_no_other_gate(policy: str) -> None:
     assert "python -m harness model=minilm ep=cpu" in only.candidates[0].missing
 
 
-def test_a_soak_run_wherever_it_was_measured_is_the_candidates() -> None:
-    soak = soak_row("minilm", workload="mixture", batch_size=8)
-    assert answers(decide(frame(model_row("minilm"), soak)), "handles_gained") == ["PASS"]
+@pytest.mark.parametrize(
+    "elsewhere", [{"workload": "mixture"}, {"batch_size": 8}, {"clients": 4}, {"arrival": "poisson"}], ids=str
+)
+def test_a_soak_gate_reads_soak_runs_at_its_own_place_only(elsewhere: dict[str, Any]) -> None:
+    """Whether a soak elsewhere is good or bad, and measured before or after the one that counts."""
+    for gained, own in ((0, 500), (500, 0)):
+        here = soak_row("minilm", handles_gained=own)
+        for later in (-1, 1):
+            started = {"started_at": STARTED + timedelta(hours=later), "run_id": "soak-elsewhere"}
+            there = soak_row("minilm", handles_gained=gained, **elsewhere) | started
+            found = decide(frame(model_row("minilm"), here, there))
+            assert answers(found, "handles_gained") == ["FAIL" if own else "PASS"]
+            alone = decide(frame(model_row("minilm"), there))
+            assert answers(alone, "handles_gained") == ["NOT_MEASURED"]
+            assert "python -m harness model=minilm ep=cpu measure=soak" in alone.candidates[0].missing
+
+
+def test_a_soak_gate_may_read_another_place_and_its_command_measures_there() -> None:
+    policy = load_policy("default")
+    at = AtConfig(workload="mixture", batch_size=8)
+    gates = [g.model_copy(update={"at": at}) if g.metric == "handles_gained" else g for g in policy.gates]
+    policy = policy.model_copy(update={"gates": gates})
+    there = soak_row("minilm", workload="mixture", batch_size=8)
+    assert answers(decide(frame(model_row("minilm"), there), policy), "handles_gained") == ["PASS"]
+    missing = decide(frame(model_row("minilm")), policy).candidates[0].missing
+    assert "python -m harness model=minilm ep=cpu workload=mixture batch_size=8 measure=soak" in missing
 
 
 def test_a_soak_run_is_one_launch_by_design_and_does_not_make_evidence_provisional() -> None:
@@ -1083,6 +1273,52 @@ def test_a_pick_that_holds_under_productions_load_is_confirmed(policy: str) -> N
     assert not any("measure=confirm" in step for step in decision.next_steps)
     assert not any("not confirmed" in reason for reason in decision.reasons)
     assert "- Evidence: confirmed." in decision.to_markdown()
+    assert "confirmed on 2 cores; measure.cpus=N holds it to fewer" in decision.reasons
+
+
+def test_on_how_many_cores_it_was_confirmed_is_told_where_it_is_confirmed_alone() -> None:
+    held = [row | {"cores": 1, "cpus": 1} for row in confirmed_rows("minilm")]
+    assert "confirmed on 1 cores; measure.cpus=N holds it to fewer" in decide(frame(*held)).reasons
+    for rows in ([model_row("minilm")], confirmed_rows("minilm")[:-1]):
+        assert not any("confirmed on" in reason for reason in decide(frame(*rows)).reasons)
+
+
+def test_a_rate_that_was_not_declared_is_told_as_not_confirmed() -> None:
+    (base, _, *callers) = confirmed_rows("minilm")
+    decision = decide(frame(base, *callers))
+    assert (decision.verdict, decision.evidence) == ("GO", "provisional")
+    assert any(r.startswith("not confirmed: no rate of arrivals was declared") for r in decision.reasons)
+
+
+def test_a_run_of_an_older_confirmation_is_held_against_nobody() -> None:
+    """A rate that was mistyped, failed and even broke; then the right one."""
+    newest = [row | {"confirmation_at": STARTED + timedelta(hours=2)} for row in confirmed_rows("minilm")]
+    mistyped = confirm_row("minilm", arrival="poisson", offered_qps=250.0) | {
+        "confirmation_at": STARTED + timedelta(hours=1), "launch_p95_ms": [60.0] * 20,
+        "launches_failed": 1, "finite": False,
+    }  # fmt: skip
+    decision = decide(frame(*newest, mistyped))
+    assert (decision.verdict, decision.evidence) == ("GO", "confirmed")
+    again = decide(frame(*newest, mistyped | {"confirmation_at": STARTED + timedelta(hours=2)}))
+    assert again.verdict == "NO_GO"
+
+
+def test_a_rate_near_what_can_be_served_keeps_the_evidence_provisional_though_it_passes() -> None:
+    base, _, *callers = confirmed_rows("minilm")
+    near = confirm_row("minilm", arrival="poisson", offered_qps=271.0)
+    decision = decide(frame(base, near, *callers))
+    assert (decision.verdict, decision.evidence) == ("GO", "provisional")
+    assert any("poisson 271/s is over 90% of what one caller was served" in r for r in decision.reasons)
+    assert not any(reason.startswith("within the budget") for reason in decision.reasons)
+
+
+def test_a_policy_that_reads_batches_is_confirmed_by_batches() -> None:
+    policy = with_must_at(batch_size=8)
+    rows = [row | {"batch_size": 8, "launch_throughput_texts_per_s": [300.0] * 20}
+            for row in confirmed_rows("minilm")]  # fmt: skip
+    single = [model_row("minilm", "single"), *rows]
+    assert decide(frame(*single), policy).evidence == "confirmed"
+    assert decide(frame(*single)).evidence == "provisional"
 
 
 def test_a_pick_that_does_not_hold_under_productions_load_is_conditional() -> None:
@@ -1132,9 +1368,11 @@ def test_confirmation_never_lifts_a_verdict() -> None:
     assert decide(frame(*confirmed_rows("minilm")[1:])).verdict == "INCONCLUSIVE"
 
 
-@pytest.mark.parametrize("clients", [2, 4])
+@pytest.mark.parametrize("clients", [1, 2, 4])
 def test_a_part_of_confirmation_that_was_not_measured_is_named(clients: int) -> None:
-    rows = [row for row in confirmed_rows("minilm") if row["clients"] != clients]
+    missing = f"confirm-minilm-{clients}"
+    rows = [row for row in confirmed_rows("minilm") if row["run_id"] != missing]
+    assert len(rows) == 4
     decision = decide(frame(*rows))
     assert (decision.verdict, decision.evidence) == ("GO", "provisional")
     said = f"not confirmed: mixture texts with {clients} concurrent callers were not measured"
@@ -1249,7 +1487,7 @@ def test_a_busier_run_is_no_limit() -> None:
     ]
     confirmation = decide(frame(*confirmed_rows("minilm"), *rows)).candidates[0].confirmation
     assert confirmation is not None
-    assert confirmation.limits == ()
+    assert (confirmation.longest_tokens, confirmation.highest_qps) == (Limit(), Limit(holds=3))
 
 
 def test_the_record_holds_the_confirmation_whole() -> None:
@@ -1260,12 +1498,15 @@ def test_the_record_holds_the_confirmation_whole() -> None:
     found = record(*confirmed_rows("minilm", launch_p95_ms=[60.0] * 20))["confirmation"]
     assert found["complete"] is True
     assert (found["lacking"], len(found["failing"])) == ([], 1)
-    assert [gate["status"] for gate in found["gates"]] == ["PASS", "PASS", "FAIL"]
-    assert [gate["at"]["clients"] for gate in found["gates"]] == [1, 2, 4]
+    assert [gate["status"] for gate in found["gates"]] == ["PASS", "PASS", "PASS", "FAIL"]
+    assert [(gate["at"]["clients"], gate["at"]["rate"]) for gate in found["gates"]] == [
+        (1, None), (1, 3.0), (2, None), (4, None),
+    ]  # fmt: skip
     assert all(gate["at"]["workload"] == "mixture" for gate in found["gates"])
     assert {gate["metric"] for gate in found["gates"]} == {"latency_p95_ms"}
     assert set(found["longest_tokens"].values()) == {None}
-    short = record(*confirmed_rows("minilm")[:3])["confirmation"]
+    assert found["highest_qps"]["holds"] == 3.0
+    short = record(*confirmed_rows("minilm")[:-1])["confirmation"]
     assert short["complete"] is False
     assert len(short["lacking"]) == 1
 
@@ -1304,6 +1545,30 @@ def test_a_pass_that_rests_on_disturbed_launches_is_never_confirmed() -> None:
 def test_disturbed_launches_that_change_no_answer_leave_it_as_it_is(flags: Any) -> None:
     row = launches_row("minilm", [12.0] * 20, launch_disturbed=flags)
     assert decide(frame(row)).candidates[0].provisional == ()
+
+
+def test_a_pass_that_has_too_few_quiet_launches_by_themselves_is_noted_and_stands() -> None:
+    row = noisy_row([12.0] * 20, [True] * 8 + [False] * 12)
+    decision = decide(frame(row))
+    (candidate,) = decision.candidates
+    must = candidate.gates[0]
+    assert (must.status, must.undisturbed, must.quiet) == ("PASS", "UNDECIDED", 12)
+    assert candidate.provisional == (), "most launches were quiet, and disturbance makes slow"
+    said = (
+        "must gate P95 latency ms: passes with the launches that were disturbed; the 12 of 20 that were "
+        "quiet are too few by themselves"
+    )
+    assert said in candidate.notes
+    assert not any(note.startswith("nice gate") for note in candidate.notes)
+
+
+@pytest.mark.parametrize(
+    "flags", [[False] * 20, [True] * 2 + [False] * 18, [True] * 12 + [False] * 8, None], ids=str
+)
+def test_nothing_is_noted_of_quiet_launches_that_are_enough_or_told_as_provisional(flags: Any) -> None:
+    row = launches_row("minilm", [12.0] * 20, launch_disturbed=flags)
+    (candidate,) = decide(frame(row)).candidates
+    assert not any("must gate P95" in note and "by themselves" in note for note in candidate.notes)
 
 
 def test_a_nice_gate_makes_nothing_provisional() -> None:

@@ -513,3 +513,45 @@ def test_a_place_that_cannot_be_is_refused(at: dict[str, Any]) -> None:
 def test_a_text_that_is_unknown_is_the_other(kind: str) -> None:
     assert text_of("" if kind == "empty" else UNKNOWN[kind], "none") == "none"
     assert text_of("killed", "none") == "killed"
+
+
+# --- launches that were stopped early
+
+
+@pytest.mark.parametrize(
+    ("over_ms", "bound", "asked"),
+    [
+        (10.0, 30.0, False),
+        (29.9, 30.0, False),
+        (30.0, 30.0, True),
+        (30.0, 20.0, True),
+        (100.0, 30.0, True),
+        (None, 30.0, True),
+        (math.nan, 30.0, True),
+    ],
+)
+@pytest.mark.parametrize(("p95_ms", "status"), [(12.0, "PASS"), (45.0, "FAIL")])
+def test_a_latency_gate_looser_than_what_launches_were_stopped_over_is_not_measured(
+    over_ms: float | None, bound: float, asked: bool, p95_ms: float, status: str
+) -> None:
+    """A launch that was stopped over 10 ms may have had its P95 under 30 ms, had it gone on."""
+    result = ask(gate("latency_p95_ms", "<", bound), run_row(p95_ms=p95_ms, truncated_over_ms=over_ms))
+    assert result.status == (status if asked else "NOT_MEASURED")
+    if not asked:
+        assert result.reason == (
+            f"launches were stopped early over {over_ms:g} ms; measure them under this policy"
+        )
+        assert (result.value, result.n) == (None, None)
+
+
+def test_launches_that_were_stopped_early_answer_every_other_gate() -> None:
+    row = run_row(truncated_over_ms=1.0)
+    for g in ALL_GATES:
+        expected = "NOT_MEASURED" if g.metric == "latency_p95_ms" else ask(g, run_row()).status
+        assert ask(g, row).status == expected
+
+
+def test_a_run_of_before_it_was_stored_what_stopped_launches_is_asked_all_the_same() -> None:
+    row = run_row()
+    del row["truncated_over_ms"]
+    assert ask(gate("latency_p95_ms", "<", 30), row).status == "PASS"

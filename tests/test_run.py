@@ -10,7 +10,7 @@ import pytest
 
 from harness.config import load_policy
 from harness.environment import usable_cores
-from harness.record import RUN_COLUMNS, to_table
+from harness.record import RUN_COLUMNS, SCHEMA_VERSION, to_table
 from harness.run import Run
 from tests.conftest import STARTED, launch_row
 
@@ -107,9 +107,63 @@ def test_a_soak_answers_no_gate_of_launches(config: Plan) -> None:
 @pytest.mark.parametrize("now", ["search", "latency", "confirm"])
 def test_the_weightiest_reason_is_carried(config: Plan, now: str, stored: str | None) -> None:
     run = planned(config(measure={"purpose": now}))
-    run.stored_purpose = stored
+    run.stored = None if stored is None else {"purpose": stored}
     order = ["soak", "confirm", "latency", "search"]
     assert run.purpose == min((now, stored or now), key=order.index)
+
+
+# --- how many requests, what it may be pooled with
+
+
+@pytest.mark.parametrize(
+    ("rate", "requests", "served"),
+    [
+        (None, 100, 100),
+        (5.0, 100, 100),
+        (20.0, 100, 100),
+        (20.1, 100, 101),
+        (50.0, 100, 250),
+        (50.0, 300, 300),
+    ],
+)
+def test_a_paced_launch_serves_what_arrives_in_five_seconds_if_that_is_more(
+    config: Plan, rate: float | None, requests: int, served: int
+) -> None:
+    paced = {} if rate is None else {"arrival": "poisson", "rate": rate}
+    assert planned(config(workload=paced, measure={"requests": requests})).requests == served
+
+
+def stored(**changes: Any) -> dict[str, Any]:
+    """What matters here of a stored row."""
+    return {"status": "complete", "truncated_over_ms": None} | changes
+
+
+@pytest.mark.parametrize(
+    ("row", "can"),
+    [
+        (stored(), True),
+        (stored(status="interrupted"), True),
+        (stored(status="failed"), False),
+        (stored(status="timeout"), False),
+        (stored(truncated_over_ms=29.0), False),
+        (stored(truncated_over_ms=30.0), True),
+        (stored(truncated_over_ms=31.0), True),
+        (stored(status="failed", truncated_over_ms=31.0), False),
+    ],
+    ids=str,
+)
+def test_more_launches_are_pooled_with_those_that_did_not_all_fail_nor_stopped_too_early(
+    config: Plan, row: dict[str, Any], can: bool
+) -> None:
+    """The loosest bound asked here is 30 ms, the target's 20 ms is none."""
+    assert planned(config()).can_go_on_from(row) == can
+
+
+def test_where_no_latency_gate_is_asked_it_does_not_matter_over_what_launches_were_stopped(
+    config: Plan,
+) -> None:
+    assert planned(config(batch_size=8)).loosest_bound_ms() is None
+    assert planned(config(batch_size=8)).can_go_on_from(stored(truncated_over_ms=1.0))
 
 
 # --- when it is done
@@ -255,6 +309,7 @@ def hash_of(config: Config, artifact: Artifact | None = None) -> str:
         {"workload": {"arrival": "poisson", "rate": 5.0}},
         {"workload": {"arrival": "poisson", "rate": 6.0}},
         {"measure": {"requests": 200}},
+        {"workload": {"arrival": "poisson", "rate": 5.0}, "measure": {"requests": 200}},
     ],
     ids=str,
 )
@@ -279,6 +334,35 @@ def test_what_matters_is_in_its_identity(config: Plan, changes: dict[str, Any]) 
 )
 def test_why_and_how_long_it_is_measured_is_not(config: Plan, measure: dict[str, Any]) -> None:
     assert hash_of(config(measure=measure)) == hash_of(config())
+
+
+def test_the_requests_that_a_paced_launch_serves_are_in_its_identity_not_those_typed(
+    config: Plan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fast = {"arrival": "poisson", "rate": 50.0}
+    typed = [config(workload=fast, measure={"requests": n}) for n in (100, 250, 251)]
+    hashes = [hash_of(plan) for plan in typed]
+    assert hashes[0] == hashes[1] != hashes[2], "250 arrive in five seconds"
+    monkeypatch.setattr("harness.workload.PACED_S", 6.0)
+    assert hash_of(typed[0]) != hashes[0]
+
+
+def test_the_schema_is_in_its_identity(config: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows of another schema hold columns of another meaning: nothing is pooled with them."""
+    before = hash_of(config())
+    monkeypatch.setattr("harness.run.SCHEMA_VERSION", SCHEMA_VERSION + 1)
+    assert hash_of(config()) != before
+
+
+def test_attempts_at_one_run_have_ids_of_their_own_that_follow_from_it(config: Plan) -> None:
+    run, same, other = (planned(config(threads=n)) for n in (1, 1, 2))
+    for one in (run, same, other):
+        one.identify()
+    ids = [run.attempt_id(n) for n in range(4)]
+    assert ids == [same.attempt_id(n) for n in range(4)]
+    assert ids[0] == run.config_hash[:16]
+    assert len({*ids, *(other.attempt_id(n) for n in range(4))}) == 8
+    assert {len(attempt) for attempt in ids} == {16}
 
 
 def test_runs_share_what_was_found_out_where_candidate_artifact_batch_size_and_cores_agree(
@@ -342,6 +426,49 @@ def test_a_settled_run_that_spans_too_little_of_what_was_to_be_spread_is_interru
 ) -> None:
     row = row_of(planned(config(measure={"spread": True}), *[2.0] * 17), fake_artifact)
     assert (row["status"], row["settled"], row["evidence_span_s"]) == ("interrupted", True, 16.0)
+
+
+# Of the command that measured, whatever wrote the row since.
+OF_THE_MEASURING = {
+    "sweep_id": "earlier", "finished_at": STARTED, "git_commit": "abc", "command": "python -m harness x=1",
+    "min_span_s": 90.0, "evidence_span_s": 23.0, "environment": "{}",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("new_launches", [0, 1])
+def test_a_row_written_without_a_new_launch_tells_of_the_command_that_measured(
+    config: Plan, fake_artifact: Artifact, new_launches: int
+) -> None:
+    run = planned(config(measure={"launches": 2, "min_span_s": 0.0}), *[2.0] * (2 + new_launches))
+    run.stored = {"purpose": "latency", "launches": 2, "confirmation_at": None} | OF_THE_MEASURING
+    row = row_of(run, fake_artifact)
+    kept = {name: row[name] == value for name, value in OF_THE_MEASURING.items()}
+    assert kept == dict.fromkeys(OF_THE_MEASURING, new_launches == 0)
+
+
+def test_a_span_is_never_told_by_another_rule_than_it_was_counted_by(
+    config: Plan, fake_artifact: Artifact
+) -> None:
+    """Two bursts a day apart; the command that finds them measured wants no span and counts the day."""
+    run = planned(config(measure={"launches": 2, "min_span_s": 90.0}), 2.0, 2.0, every_s=DAY_S)
+    run.stored = row_of(run, fake_artifact)
+    assert (run.stored["evidence_span_s"], run.stored["min_span_s"]) == (18.0, 90.0)
+    again = planned(config(measure={"launches": 2, "min_span_s": 0.0}), 2.0, 2.0, every_s=DAY_S)
+    again.stored = run.stored
+    row = row_of(again, fake_artifact)
+    assert (row["evidence_span_s"], row["min_span_s"]) == (18.0, 90.0)
+
+
+def test_a_row_keeps_the_confirmation_it_is_part_of_until_a_newer_one_takes_it_up(
+    config: Plan, fake_artifact: Artifact
+) -> None:
+    run = planned(config(measure={"launches": 2}), 2.0, 2.0)
+    assert row_of(run, fake_artifact)["confirmation_at"] is None
+    run.stored = row_of(run, fake_artifact) | {"purpose": "confirm", "confirmation_at": STARTED}
+    row = row_of(run, fake_artifact)
+    assert (row["purpose"], row["confirmation_at"]) == ("confirm", STARTED)
+    run.confirmation_at = STARTED + timedelta(hours=1)
+    assert row_of(run, fake_artifact)["confirmation_at"] == STARTED + timedelta(hours=1)
 
 
 def test_the_label_tells_soak_runs_apart(config: Plan) -> None:

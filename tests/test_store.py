@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import shutil
 import subprocess
@@ -18,7 +19,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from harness.errors import BadInputError, ExitCode, StorageError
-from harness.record import LAUNCH_COLUMNS, RUN_COLUMNS, SCHEMA_VERSION
+from harness.measure.disturbance import reference_gflops
+from harness.record import CHANGED_SINCE, LAUNCH_COLUMNS, RUN_COLUMNS, SCHEMA_VERSION
 from harness.store import Store, UnreadableFileWarning, load_launches, load_runs
 from tests.conftest import STARTED, launch_row, run_row
 
@@ -260,6 +262,48 @@ def test_a_file_of_the_first_schema_is_read_with_nulls_for_what_it_did_not_know(
     assert old[NEW_IN_2[folder]].isna().all(axis=None)
     assert old["started_at"].notna().all()
     assert old["status"].tolist() == ["complete"] * len(old)
+
+
+@pytest.mark.parametrize(("folder", "load"), [("runs", load_runs), ("launches", load_launches)])
+@pytest.mark.filterwarnings("error")
+def test_what_meant_another_thing_in_the_first_schema_is_unknown(
+    store: Store, folder: str, load: Callable[[Path], pd.DataFrame]
+) -> None:
+    """The values stand in the file; read as what they mean today they would be wrong."""
+    filled(store)
+    file = store.path / folder / "r1.parquet"
+    of_schema(1, file, without=NEW_IN_2[folder])
+    changed = [name for name in CHANGED_SINCE if name in pq.read_schema(file).names]
+    assert changed == (list(CHANGED_SINCE) if folder == "runs" else ["throughput_texts_per_s"])
+    stored = pq.read_table(file, partitioning=None)
+    assert all(stored[name].null_count == 0 for name in changed)
+    frame = load(store.path)
+    assert frame.loc[frame["run_id"] == "r1", changed].isna().all(axis=None)
+    assert frame.loc[frame["run_id"] == "r2", changed].notna().all(axis=None), "of this schema, it is known"
+    read = [store.run_of("r1")] if folder == "runs" else store.launches_of("r1")
+    assert all(row is not None and [row[name] for name in changed] == [None] * len(changed) for row in read)
+
+
+@pytest.mark.parametrize("version", [2, SCHEMA_VERSION])
+def test_what_has_meant_the_same_since_a_schema_is_read_from_its_files(store: Store, version: int) -> None:
+    filled(store)
+    of_schema(version, store.path / "runs" / "r1.parquet", without=[])
+    row = store.run_of("r1")
+    assert row is not None
+    assert {name: row[name] for name in CHANGED_SINCE} == {name: run_row()[name] for name in CHANGED_SINCE}
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_file_of_the_second_schema_does_not_know_what_the_third_does(store: Store) -> None:
+    filled(store)
+    new = {"runs": ["confirmation_at", "truncated_over_ms"], "launches": ["truncated_over_ms"]}
+    for folder, names in new.items():
+        of_schema(2, store.path / folder / "r1.parquet", without=names)
+    row = store.run_of("r1")
+    assert row is not None
+    assert [row[name] for name in new["runs"]] == [None, None]
+    assert [launch["truncated_over_ms"] for launch in store.launches_of("r1")] == [None] * 3
+    assert str(load_runs(store.path)["confirmation_at"].dtype) == "datetime64[us, UTC]"
 
 
 @pytest.mark.filterwarnings("error")
@@ -508,3 +552,76 @@ def test_readers_meet_whole_files_only_while_a_writer_works(
         writer.join()
     assert seen <= {4, 5, 6}
     assert len(seen) > 1
+
+
+# --- what the machine could do
+
+
+def probed(store: Store, run_id: str, gflops: float, *, cores: Any = 2, **changes: Any) -> Path:
+    """A run of one launch with these probes around it, the newest so far; returns its row's file."""
+    environment = {"environment": json.dumps({"cores": cores})}
+    store.write_run(run_row(run_id, launches=1, **(environment | changes)))
+    probes = {"capacity_before_gflops": gflops, "capacity_after_gflops": gflops + 0.5}
+    store.write_launches(run_id, [launch_row(0, run_id=run_id, **probes)])
+    file = store.path / "runs" / f"{run_id}.parquet"
+    number = len(list(file.parent.glob("*.parquet")))
+    os.utime(file, (number, number))
+    return file
+
+
+def before(store: Store) -> list[float]:
+    return [row["capacity_before_gflops"] for row in store.probes_of("m1", 2)]
+
+
+def test_probes_are_those_around_launches_on_this_machine_with_as_many_cores(store: Store) -> None:
+    probed(store, "mine", 50.0)
+    probed(store, "another machine", 60.0, machine_id="m2")
+    probed(store, "more cores", 70.0, cores=4)
+    assert store.probes_of("m1", 2) == [{"capacity_before_gflops": 50.0, "capacity_after_gflops": 50.5}]
+    assert store.probes_of("m3", 2) == []
+
+
+def test_every_launch_of_a_run_tells_its_probes_unknown_ones_too(store: Store) -> None:
+    probed(store, "r1", 50.0)
+    rows = [launch_row(0, capacity_before_gflops=50.0), launch_row(1)]
+    store.write_launches("r1", rows)
+    assert before(store) == [50.0, None]
+    assert reference_gflops(store.probes_of("m1", 2)) == 50.0
+
+
+def test_the_newest_twenty_runs_are_enough(store: Store) -> None:
+    for number in range(25):
+        probed(store, f"r{number:02}", float(number + 1))
+    assert sorted(before(store)) == [float(number + 1) for number in range(5, 25)]
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("folder", ["runs", "launches"])
+@pytest.mark.parametrize("breakage", [truncated, emptied, scribbled, Path.unlink], ids=lambda b: b.__name__)
+def test_a_run_that_cannot_be_read_tells_no_probes_and_hides_no_others(
+    store: Store, breakage: Callable[[Path], None], folder: str
+) -> None:
+    """Without a warning: whoever needs the file is told then."""
+    probed(store, "good", 50.0)
+    broken = probed(store, "broken", 60.0)
+    breakage(store.path / folder / broken.name)
+    assert before(store) == [50.0]
+
+
+@pytest.mark.parametrize("environment", ["", "{", "{}", "[]", "null", "3"])
+def test_a_run_that_does_not_tell_its_cores_tells_no_probes(store: Store, environment: str) -> None:
+    probed(store, "good", 50.0)
+    probed(store, "odd", 60.0, environment=environment)
+    assert before(store) == [50.0]
+
+
+def test_launches_of_before_probes_were_stored_tell_nothing(store: Store) -> None:
+    probed(store, "good", 50.0)
+    probed(store, "old", 60.0)
+    file = store.path / "launches" / "old.parquet"
+    of_schema(1, file, without=["capacity_before_gflops", "capacity_after_gflops"])
+    assert reference_gflops(store.probes_of("m1", 2)) == 50.5
+
+
+def test_an_empty_results_folder_tells_nothing_of_the_machine(store: Store) -> None:
+    assert store.probes_of("m1", 2) == []

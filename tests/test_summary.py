@@ -212,6 +212,33 @@ def test_a_p99_is_told_from_1000_requests_on(last: int, expected: float | None) 
     assert summary["latency_p99_ms"] == expected
 
 
+def cut_short(index: int, over_ms: float) -> dict[str, Any]:
+    """A launch that was stopped early."""
+    return launch_row(index, p95_ms=45.0, truncated=True, truncated_over_ms=over_ms)
+
+
+def test_a_p99_is_unknown_where_launches_were_stopped_early() -> None:
+    """They lack the requests that would have come: slow launches would count for less."""
+    whole = launches(*[12.0] * 20)
+    assert summarise_run(whole)["latency_p99_ms"] == 12.0
+    summary = summarise_run([*whole, cut_short(20, 30.0)])
+    assert (summary["latency_p99_ms"], summary["latency_p95_ms"]) == (None, 12.0)
+
+
+def test_a_run_tells_the_lowest_bound_over_which_a_launch_was_stopped() -> None:
+    rows = [*launches(12.0, 45.0), cut_short(2, 30.0), cut_short(3, 20.0), cut_short(4, 100.0)]
+    assert summarise_run(rows)["truncated_over_ms"] == 20.0
+    assert summarise_run(rows[:3])["truncated_over_ms"] == 30.0
+    assert summarise_run(rows[:2])["truncated_over_ms"] is None
+
+
+def test_a_launch_that_failed_was_not_stopped_early() -> None:
+    """It is infinitely slow by every bound."""
+    rows = [*launches(*[12.0] * 20), failed_row(20, truncated_over_ms=10.0)]
+    summary = summarise_run(rows)
+    assert (summary["truncated_over_ms"], summary["latency_p99_ms"]) == (None, 12.0)
+
+
 def test_the_evidence_spans_from_the_first_start_to_the_last_in_any_order() -> None:
     rows = [launch_row(i, started_at=STARTED + timedelta(seconds=s)) for i, s in enumerate((30, 0, 95.5, 60))]
     assert summarise_run(rows)["evidence_span_s"] == 95.5

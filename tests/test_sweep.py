@@ -6,6 +6,7 @@ import io
 import json
 import threading
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,9 +16,10 @@ import pytest
 from rich.console import Console
 
 from harness.artifacts.manifest import read_artifact
+from harness.candidate import identity
 from harness.config import load_ep
 from harness.decision import decide
-from harness.environment import usable_cores
+from harness.environment import fingerprint, usable_cores
 from harness.errors import BadInputError, EpUnavailableError, StorageError, UnavailableError
 from harness.locks import hold, measuring_lock_path
 from harness.measure.disturbance import Conditions
@@ -370,6 +372,123 @@ def test_a_forced_run_has_another_id_and_the_same_identity(config: Plan, run: Ru
     assert store.run_of(first["run_id"]) == first
 
 
+def test_the_command_without_force_goes_on_with_the_forced_run(config: Plan, run: Run, store: Store) -> None:
+    (first,) = run([config(measure={"launches": 3})], Scripted())
+    (forced,) = run([config(measure={"launches": 3, "force": True})], Scripted([9.0]))
+    worker = Scripted([9.0])
+    (row,) = run([config(measure={"launches": 5})], worker)
+    assert (row["run_id"], row["launches"], len(worker.launched)) == (forced["run_id"], 5, 2)
+    assert store.run_of(first["run_id"]) == first, "its elder is left as it was"
+
+
+def test_a_forced_run_is_the_next_attempt_each_time(config: Plan, run: Run, store: Store) -> None:
+    (first,) = run([config(measure={"launches": 1})], Scripted())
+    ids = [first["run_id"]]
+    for _ in range(3):
+        (row,) = run([config(measure={"launches": 1, "force": True})], Scripted())
+        ids.append(row["run_id"])
+    attempts = [identity({"config": first["config_hash"], "attempt": n})[:16] for n in (1, 2, 3)]
+    assert ids == [first["config_hash"][:16], *attempts]
+    assert set(load_runs(store.path)["run_id"]) == set(ids)
+
+
+def test_a_forced_run_of_something_new_is_its_first_attempt(config: Plan, run: Run) -> None:
+    (forced,) = run([config(measure={"launches": 3, "force": True})], Scripted())
+    assert forced["run_id"] == forced["config_hash"][:16]
+    worker = Scripted()
+    assert run([config(measure={"launches": 3})], worker) == [forced]
+    assert worker.tasks == []
+
+
+def test_a_forced_run_that_was_cut_short_is_taken_up_again_by_the_command_without_force(
+    config: Plan, run: Run, store: Store
+) -> None:
+    (first,) = run([config(measure={"launches": 6})], Scripted())
+    with pytest.raises(KeyboardInterrupt):
+        run([config(measure={"launches": 6, "force": True})], Scripted([9.0, 9.0, KeyboardInterrupt]))
+    worker = Scripted([9.0])
+    (row,) = run([config(measure={"launches": 6})], worker)
+    assert (row["launches"], len(worker.launched), row["status"]) == (6, 4, "complete")
+    assert row["run_id"] != first["run_id"]
+    assert row["launch_p95_ms"] == pytest.approx([9.0] * 6)
+    assert set(load_runs(store.path)["run_id"]) == {first["run_id"], row["run_id"]}
+
+
+def test_of_several_runs_of_a_sweep_each_has_its_own_newest_attempt(config: Plan, run: Run) -> None:
+    look = {"launches": 2}
+    one, two = run([config(threads=n, measure=look) for n in (1, 2)], Scripted())
+    (forced,) = run([config(threads=2, measure=look | {"force": True})], Scripted())
+    worker = Scripted()
+    rows = run([config(threads=n, measure={"launches": 3}) for n in (1, 2)], worker)
+    assert [row["run_id"] for row in rows] == [one["run_id"], forced["run_id"]]
+    assert sorted(worker.launched) == [1, 2]
+    assert two["run_id"] not in {row["run_id"] for row in rows}
+
+
+# --- launches that are stopped early
+
+
+class Cut(Scripted):
+    """Stops where it is told to, as a worker does."""
+
+    def __call__(self, task: Task, **how: Any) -> Answer:
+        answer = super().__call__(task, **how)
+        stop = task.stop_over_ns
+        over = stop is not None and bool(answer.get("total_ns")) and max(answer["total_ns"]) >= stop
+        return answer | ({"truncated": True} if over else {})
+
+
+def latency_policy(bound: float) -> dict[str, Any]:
+    return {
+        "gates": [
+            {
+                "tier": "must",
+                "metric": "latency_p95_ms",
+                "op": "<",
+                "bound": bound,
+                "label": "P95",
+                "launch_quantile": 0.8,
+            }
+        ]
+    }
+
+
+def test_launches_and_runs_tell_over_what_they_were_stopped(config: Plan, run: Run, store: Store) -> None:
+    (row,) = run([config(measure={"launches": 3})], Cut([2.0, 45.0, 2.0]))
+    launches = store.launches_of(row["run_id"])
+    assert [launch["truncated_over_ms"] for launch in launches] == [None, 30.0, None]
+    assert [launch["truncated"] for launch in launches] == [False, True, False]
+    assert row["truncated_over_ms"] == 30.0
+    (quick,) = run([config(threads=1, measure={"launches": 3})], Cut())
+    assert quick["truncated_over_ms"] is None
+
+
+def test_a_run_that_was_stopped_over_a_tighter_bound_than_is_asked_now_is_measured_anew(
+    config: Plan, run: Run, store: Store
+) -> None:
+    (tight,) = run([config(policy=latency_policy(10.0))], Cut([25.0]))
+    assert (tight["truncated_over_ms"], tight["settled"]) == (10.0, True)
+    worker = Cut([25.0])
+    (loose,) = run([config(policy=latency_policy(30.0))], worker)
+    assert (loose["truncated_over_ms"], loose["launches"], len(worker.launched)) == (None, 17, 17)
+    assert loose["config_hash"] == tight["config_hash"]
+    assert loose["run_id"] != tight["run_id"]
+    assert store.run_of(tight["run_id"]) == tight
+    again = Cut([25.0])
+    (back,) = run([config(policy=latency_policy(10.0))], again)
+    assert (back["run_id"], again.tasks) == (loose["run_id"], []), "the newest attempt answers it as well"
+
+
+@pytest.mark.parametrize("bound", [30.0, 20.0])
+def test_a_run_that_was_stopped_over_no_tighter_bound_is_gone_on_with(
+    config: Plan, run: Run, bound: float
+) -> None:
+    (first,) = run([config(policy=latency_policy(30.0), measure={"launches": 3})], Cut([45.0]))
+    worker = Cut([45.0])
+    (row,) = run([config(policy=latency_policy(bound), measure={"launches": 4})], worker)
+    assert (row["run_id"], len(worker.launched), row["truncated_over_ms"]) == (first["run_id"], 1, bound)
+
+
 def test_every_column_of_a_row_is_declared_and_valid(config: Plan, run: Run) -> None:
     look = {"launches": 3}
     plans = [config(measure=look), config(batch_size=8), config(ep=absent_ep(), runtime="onnxruntime")]
@@ -495,7 +614,7 @@ def test_every_paced_launch_has_arrivals_of_its_own_and_candidates_share_them(co
         for task in worker.tasks
         if task.kind == "latency"
     }
-    assert [len(arrivals) for arrivals in due.values()] == [100] * 6
+    assert [len(arrivals) for arrivals in due.values()] == [250] * 6, "five seconds of them"
     assert all(due[1, index] == due[2, index] for index in range(3))
     assert len({tuple(due[1, index]) for index in range(3)}) == 3
 
@@ -507,8 +626,25 @@ def test_when_paced_requests_were_due_is_kept(config: Plan, run: Run, store: Sto
 
     (row,) = run([config(workload={"arrival": "poisson", "rate": 50.0}, measure={"launches": 1})], Paced())
     (launch,) = store.launches_of(row["run_id"])
-    assert len(launch["scheduled_ns"]) == 100
+    assert len(launch["scheduled_ns"]) == 250
     assert launch["scheduled_ns"] == sorted(launch["scheduled_ns"])
+
+
+@pytest.mark.parametrize(("rate", "requests"), [(None, 100), (10.0, 100), (50.0, 250), (50.1, 251)])
+def test_a_paced_launch_is_given_the_requests_of_five_seconds(
+    config: Plan, run: Run, rate: float | None, requests: int
+) -> None:
+    drawn: list[int] = []
+
+    class Reads(Scripted):
+        def __call__(self, task: Task, **how: Any) -> Answer:
+            if task.kind == "latency":
+                drawn.append(len(json.loads(Path(task.requests_file).read_text())["timed"]))
+            return super().__call__(task, **how)
+
+    paced = {} if rate is None else {"arrival": "poisson", "rate": rate}
+    run([config(workload=paced, measure={"launches": 1})], Reads())
+    assert drawn == [requests]
 
 
 def test_what_a_launch_tells_of_itself_is_kept(config: Plan, run: Run, store: Store) -> None:
@@ -594,6 +730,23 @@ def test_a_soak_run_is_one_launch_that_may_take_its_duration_longer(
     (launch,) = store.launches_of(row["run_id"])
     assert (launch["block_requests"], launch["total_ns"]) == ([100] * 30, [])
     assert (launch["p50_ms"], launch["p95_ms"], launch["requests"]) == (2.0, 4.0, 3000)
+
+
+def test_a_paced_launch_may_take_as_long_as_its_arrivals_and_the_time_limit_besides(
+    config: Plan, run: Run
+) -> None:
+    worker = Timed()
+    paced = {"arrival": "poisson", "rate": 2.0}
+    run([config(workload=paced, measure={"launches": 2, "launch_timeout_s": 100.0}), config()], worker)
+    limits = {
+        (task.due_ns or [0])[-1]: timeout_s
+        for task, timeout_s in zip(worker.tasks, worker.timeouts, strict=True)
+    }
+    assert len(limits) == 3, "two paced launches with arrivals of their own, and those that have none"
+    plain_s = limits.pop(0)
+    assert limits == {ns: pytest.approx(100.0 + ns / 1e9) for ns in limits}
+    assert all(timeout_s > 120 for timeout_s in limits.values())
+    assert plain_s == config().measure.launch_timeout_s
 
 
 def test_a_soak_run_stands_beside_the_latency_run_of_its_place(config: Plan, run: Run, store: Store) -> None:
@@ -1164,6 +1317,30 @@ def test_launches_of_an_earlier_command_are_flagged_by_what_a_later_one_finds_ou
     (second,) = watched([real(measure={"launches": 6})], Scripted(), observer)
     assert second["launch_disturbed"] == [True] * 3 + [False] * 3
     assert observer.references[0] == 40.0, "what is stored is known before the first launch"
+
+
+def test_what_the_machine_could_do_for_other_runs_is_known_before_the_first_launch(
+    real: Plan, watched: Run
+) -> None:
+    """A slow hour would be its own reference otherwise."""
+    watched([real(threads=1, measure={"launches": 3})], Scripted(), ScriptedObserver([100.0]))
+    observer = ScriptedObserver([40.0])
+    (row,) = watched([real(threads=2, measure={"launches": 3})], Scripted(), observer)
+    assert observer.references == [100.0] * 3
+    assert (row["launch_disturbed"], row["disturbance"]) == ([True] * 3, "low capacity 3")
+
+
+@pytest.mark.parametrize("another", [{"machine_id": "another"}, {"cores": 99}], ids=str)
+def test_what_another_machine_or_another_limit_on_cores_could_do_is_no_reference(
+    real: Plan, watched: Run, monkeypatch: pytest.MonkeyPatch, another: dict[str, Any]
+) -> None:
+    watched([real(threads=1, measure={"launches": 3})], Scripted(), ScriptedObserver([100.0]))
+    here = fingerprint()
+    monkeypatch.setattr("harness.sweep.fingerprint", lambda: replace(here, **another))
+    observer = ScriptedObserver([40.0])
+    (row,) = watched([real(threads=2, measure={"launches": 3})], Scripted(), observer)
+    assert observer.references == [None, 40.0, 40.0]
+    assert row["launch_disturbed"] == [False] * 3
 
 
 def test_disturbed_launches_count_in_every_figure_all_the_same(real: Plan, watched: Run) -> None:

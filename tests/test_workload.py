@@ -17,7 +17,7 @@ from harness.artifacts.manifest import Artifact
 from harness.compose import options_of
 from harness.texts import corpus
 from harness.tokenizer import Tokenizer
-from harness.workload import MIXTURE, Workload, draw_requests
+from harness.workload import MIXTURE, PACED_S, Workload, draw_arrivals, draw_requests, paced_requests
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -207,3 +207,39 @@ def test_a_length_beyond_the_whole_corpus_is_a_value_error_and_no_endless_search
     except subprocess.TimeoutExpired:
         pytest.fail("still searching after 5 s")
     assert "ValueError: no text of exactly 30000 tokens" in done.stderr
+
+
+# --- paced arrivals
+
+
+def paced(rate: float | None) -> Workload:
+    return Workload("default", "short", None, 1, 1, offered_qps=rate)
+
+
+@pytest.mark.parametrize(
+    ("rate", "requests", "served"),
+    [
+        (None, 100, 100),
+        (1.0, 100, 100),
+        (20.0, 100, 100),
+        (20.01, 100, 101),
+        (0.3, 1, 2),
+        (500.0, 100, 2500),
+        (500.0, 3000, 3000),
+    ],
+)
+def test_a_paced_launch_has_the_requests_that_arrive_in_five_seconds_if_those_are_more(
+    rate: float | None, requests: int, served: int
+) -> None:
+    assert PACED_S == 5.0
+    assert paced_requests(paced(rate), requests) == served
+
+
+@pytest.mark.parametrize("rate", [100.0, 1000.0])
+def test_arrivals_of_a_paced_launch_go_on_for_about_five_seconds(rate: float) -> None:
+    ends_s = []
+    for index in range(20):
+        due_ns = draw_arrivals(paced(rate), paced_requests(paced(rate), 100), index)
+        assert due_ns is not None
+        ends_s.append(due_ns[-1] / 1e9)
+    assert np.mean(ends_s) == pytest.approx(PACED_S, rel=0.05)

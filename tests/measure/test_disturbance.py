@@ -172,3 +172,13 @@ def test_it_need_not_wait_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
     machine, observer = Machine(monkeypatch, 0.9), Observer(0.0)
     assert [launch(observer) for _ in range(3)] == [0, 0, 0]
     assert machine.slept_s == 0
+
+
+def test_a_machine_without_a_load_average_has_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unobtainable() -> tuple[float, float, float]:
+        raise OSError("Load averages are unobtainable")
+
+    monkeypatch.setattr("os.getloadavg", unobtainable)
+    assert Watch().stop().load_1m is None
+    monkeypatch.setattr("os.getloadavg", lambda: (0.25, 1.0, 2.0))
+    assert Watch().stop().load_1m == 0.25

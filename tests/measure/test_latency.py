@@ -379,6 +379,35 @@ def test_a_failure_of_one_caller_fails_the_launch(served: Callable[..., Samples]
     assert gc.isenabled()
 
 
+@pytest.mark.parametrize("startable", [0, 1, 2])
+def test_where_no_thread_can_be_started_for_a_caller_the_launch_fails_and_does_not_hang(
+    served: Callable[..., Samples], monkeypatch: pytest.MonkeyPatch, startable: int
+) -> None:
+    """Those that were started wait for the others, who never come."""
+    start, started, told = threading.Thread.start, [], []
+
+    def limited(thread: threading.Thread) -> None:
+        if thread.name.startswith("ThreadPoolExecutor"):
+            if len(started) == startable:
+                raise RuntimeError("can't start new thread")
+            started.append(thread)
+        start(thread)
+
+    def launch() -> None:
+        with pytest.raises(RuntimeError, match="can't start new thread") as caught:
+            served([FAST], clients=3)
+        told.append(caught.value)
+
+    monkeypatch.setattr(threading.Thread, "start", limited)
+    command = threading.Thread(target=launch, daemon=True)
+    command.start()
+    command.join(20)
+    assert len(told) == 1
+    assert len(started) == startable
+    assert not any(thread.is_alive() for thread in started)
+    assert gc.isenabled()
+
+
 def test_several_callers_stop_early_once_it_is_certain(served: Callable[..., Samples]) -> None:
     samples = served([SLOW], clients=3, stop_over_ns=BOUND_NS)
     assert samples.truncated
