@@ -20,11 +20,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from harness.artifacts.shapes import bound_inputs, dims_of, infer_shapes, name_of
+from harness.artifacts.shapes import attribute, bound_inputs, dims_of, infer_shapes, name_of
 from harness.errors import BadInputError, RuntimeUnavailableError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from onnx import ModelProto, NodeProto
 
@@ -59,8 +59,9 @@ class Estimate:
     `shapes`: ``dynamic``, the graph as it is, dynamic inputs allowed; ``fixed parts``, the same with
     ``RequireStaticInputShapes=1``, where an operator with a dynamic input is refused; ``static``, batch
     size and length fixed. `stopped_by`: operators not taken, by reason, with counts.
-    `integer_nodes`: of those taken, the ones that work on integers or booleans (shape and mask arithmetic),
-    which CoreML supports for some operators only.
+    `float_nodes_taken` and `float_partitions`: the same if every operator on integers or booleans (shape and
+    mask arithmetic) were refused. The provider asks float of the first input (``base_op_builder.cc``) unless
+    an operator's own check allows more, which no list tells: the truth lies between the two.
     """
 
     model_format: Format
@@ -69,8 +70,9 @@ class Estimate:
     nodes: int
     nodes_taken: int
     partitions: int
+    float_nodes_taken: int
+    float_partitions: int
     stopped_by: dict[str, dict[str, int]]
-    integer_nodes: int
 
     @property
     def share(self) -> float:
@@ -136,9 +138,13 @@ def estimate_coreml(path: Path, *, batch_size: int, tokens: int) -> CoreMlEstima
             for name, found in results.items():
                 found.append(partition(graphs[graph], known[graph], model_format, shapes, name, listed))
         present = {_listed_name(node) for node in graphs["static"].graph.node}
-        caveats[model_format] = {op: text for op, text in sorted(listed.items()) if text and op in present}
+        caveats[model_format] = {
+            op: text
+            for op, text in sorted(listed.items())
+            if text and op in present and not any(phrase in text for phrase in _CAVEATS)
+        }
     large = _large(graphs["static"], known["static"])
-    notes = ["an upper bound: caveats and data types are not checked; a run on a Mac tells what was taken"]
+    notes = ["an upper bound: not every caveat and data type is checked; a run on a Mac tells what was taken"]
     if left := [n for n, t in bound_inputs(graphs["static"].graph, batch_size=1, tokens=8).items()
                 if not _is_static(graphs["static"], n)]:  # fmt: skip
         notes.append(f"static shapes could not be given to {', '.join(left)}: axes without a known name")
@@ -247,16 +253,18 @@ def partition(
         rule: which nodes the dimension rule is asked of.
         listed: operators that are supported, as `supported` gives them.
     """
-    support = _Support(listed, known, rule)
-    found = _checker().check_partitioning(model.graph, support, shapes == "fixed parts", _MAX_RANK)
+    constants = {w.name for w in model.graph.initializer}
+    support = _Support(listed, known, rule, constants)
+    fixed = shapes == "fixed parts"
+    found = _checker().check_partitioning(model.graph, support, fixed, _MAX_RANK)
+    floats = _Support(listed, known, rule, constants, floats_only=True)
+    found_floats = _checker().check_partitioning(model.graph, floats, fixed, _MAX_RANK)
     taken = {output for group in found.supported_groups for node in group for output in node.output}
     stopped: dict[str, Counter[str]] = {}
     for node in model.graph.node:
         if not taken.intersection(node.output):
-            reason = support.refusal(node) or (
-                "an input is dynamic" if shapes == "fixed parts" else f"over {_MAX_RANK} axes"
-            )
-            stopped.setdefault(reason, Counter())[name_of(node)] += 1
+            elsewise = "an input is dynamic" if fixed else f"over {_MAX_RANK} axes"
+            stopped.setdefault(support.refusal(node) or elsewise, Counter())[name_of(node)] += 1
     return Estimate(
         model_format=model_format,
         shapes=shapes,
@@ -264,20 +272,29 @@ def partition(
         nodes=len(model.graph.node),
         nodes_taken=int(found.num_supported_nodes),
         partitions=int(found.num_partitions),
+        float_nodes_taken=int(found_floats.num_supported_nodes),
+        float_partitions=int(found_floats.num_partitions),
         stopped_by={reason: dict(counts.most_common()) for reason, counts in stopped.items()},
-        integer_nodes=sum(
-            bool(taken.intersection(node.output)) and not _is_float(node, known) for node in model.graph.node
-        ),
     )
 
 
 class _Support:
     """What the usability checker asks of a list of operators, with the dimension rule besides."""
 
-    def __init__(self, listed: Mapping[str, str], known: Mapping[str, Tensor], rule: DimRule) -> None:
+    def __init__(
+        self,
+        listed: Mapping[str, str],
+        known: Mapping[str, Tensor],
+        rule: DimRule,
+        constants: set[str],
+        *,
+        floats_only: bool = False,
+    ) -> None:
         self._listed = listed
         self._known = known
         self._rule = rule
+        self._constants = constants
+        self._floats_only = floats_only
 
     def is_op_supported(self, node: NodeProto) -> bool:
         """Whether it is taken, its shapes' dynamic parts apart."""
@@ -287,16 +304,56 @@ class _Support:
         """Why it is not taken, or None."""
         if _listed_name(node) not in self._listed:
             return "not in the list"
+        caveat = self._listed[_listed_name(node)]
+        for phrase, holds in _CAVEATS.items():
+            if phrase in caveat and not holds(node, self._known, self._constants):
+                return f"the list says: {caveat.rstrip('. ')}"
+        if self._floats_only and not _is_float(node, self._known):
+            return "not floating-point"
         asked = self._rule == "every node" or node.op_type == "Conv"
         return f"a dimension over {DIM_LIMIT:,}" if asked and _large_inputs(node, self._known) else None
 
 
 def _is_float(node: NodeProto, known: Mapping[str, Tensor]) -> bool:
-    """Whether the first input is floating-point, which is all that the provider asks by default."""
+    """Whether the first input is floating-point, which is what the provider asks by default."""
     from onnx import TensorProto
 
     first = known.get(node.input[0]) if node.input else None
     return first is not None and first.dtype in (TensorProto.FLOAT, TensorProto.FLOAT16)
+
+
+def _has_constant(node: NodeProto, positions: slice, constants: set[str]) -> bool:
+    """Whether inputs are constants, where they are given."""
+    return all(name in constants for name in node.input[positions] if name)
+
+
+def _are(node: NodeProto, positions: slice, known: Mapping[str, Tensor], *dtypes: str) -> bool:
+    """Whether inputs have one of the dtypes, by ONNX's names."""
+    from onnx import TensorProto
+
+    allowed = {TensorProto.DataType.Value(dtype) for dtype in dtypes}
+    return all(known[name].dtype in allowed for name in node.input[positions] if name in known)
+
+
+# The caveats that a graph shows: a phrase of the lists, and whether a node keeps to it.
+_CAVEATS: dict[str, Callable[[NodeProto, Mapping[str, Tensor], set[str]], bool]] = {
+    "Input B must be constant": lambda node, _, constants: _has_constant(node, slice(1, 2), constants),
+    "Input B should be constant": lambda node, _, constants: _has_constant(node, slice(1, 2), constants),
+    "should be constant. Empty slice": lambda node, _, constants: _has_constant(
+        node, slice(1, None), constants
+    ),
+    "must be constant initializers": lambda node, _, constants: _has_constant(
+        node, slice(1, None), constants
+    ),
+    "`indices` with scalar value": lambda node, known, _: known[node.input[1]].shape != (),
+    "branches must be float or float16": lambda node, known, _: _are(
+        node, slice(1, 3), known, "FLOAT", "FLOAT16"
+    ),
+    "Both inputs must be bool": lambda node, known, _: _are(node, slice(0, 2), known, "BOOL"),
+    "both inputs are fp32": lambda node, known, _: _are(node, slice(0, 2), known, "FLOAT"),
+    "batch_dims must be 0": lambda node, *_: attribute(node, "batch_dims", 0) == 0,
+    "transA == 0, alpha == 1.0": lambda node, *_: attribute(node, "transA", 0) == 0,
+}
 
 
 def _listed_name(node: NodeProto) -> str:
