@@ -221,14 +221,15 @@ def _lines(found: Mapping[str, Any]) -> Iterator[str]:
 def _coreml_lines(coreml: Mapping[str, Any]) -> Iterator[str]:
     yield ""
     yield f"CoreML, an estimate from the operator lists of ONNX Runtime {coreml['onnxruntime']}"
-    yield f"  {'format':<14} {'shapes':<13} {'at most':>10} {'partitions':>11} {'floats only':>12} {'partitions':>11}"
+    heads = f"{'at most':>10} {'partitions':>11} {'floats only':>12} {'partitions':>11}"
+    yield f"  {'format':<14} {'shapes':<13} {heads}"
     for e in coreml["estimates"]:
         yield (
             f"  {e['model_format']:<14} {e['shapes']:<13} {e['nodes_taken']:>4}/{e['nodes']:<5} "
             f"{e['partitions']:>11} {e['float_nodes_taken']:>12} {e['float_partitions']:>11}"
         )
     yield f"  static: {coreml['batch_size']} × {coreml['tokens']}; fixed parts: RequireStaticInputShapes=1"
-    yield "  floats only: if all shape and mask arithmetic on integers were refused; the truth lies between"
+    yield "  floats only: if what works on integers were refused; the truth probably lies between"
     for e in coreml["estimates"]:
         for reason, operators in e["stopped_by"].items() if e["shapes"] != "fixed parts" else ():
             ops = [f"{op} {n}" for op, n in operators.items()]

@@ -248,7 +248,7 @@ def _token_table(graph: GraphProto, known: Mapping[str, Tensor], weights: set[st
     sources = {output: node for node in graph.node for output in node.output}
     for node in graph.node:
         name = name_of(node)
-        if name == f"{MICROSOFT}:EmbedLayerNormalization":
+        if name.endswith("EmbedLayerNormalization"):
             shape = known[node.input[2]].shape
             return shape if shape is not None and len(shape) == 2 else None
         if name not in ("Gather", f"{MICROSOFT}:GatherBlockQuantized"):

@@ -61,7 +61,7 @@ class Estimate:
     size and length fixed. `stopped_by`: operators not taken, by reason, with counts.
     `float_nodes_taken` and `float_partitions`: the same if every operator on integers or booleans (shape and
     mask arithmetic) were refused. The provider asks float of the first input (``base_op_builder.cc``) unless
-    an operator's own check allows more, which no list tells: the truth lies between the two.
+    an operator's own check allows more, which no list tells: the truth probably lies between the two.
     """
 
     model_format: Format

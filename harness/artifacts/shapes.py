@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from numpy.typing import NDArray
     from onnx import GraphProto, ModelProto, NodeProto, TensorProto, TypeProto
@@ -126,7 +126,7 @@ def infer_shapes(model: ModelProto, *, batch_size: int, tokens: int) -> dict[str
     """What is known of every tensor of the main graph, by name, at a batch size and length.
 
     Args:
-        model: nodes in topological order, as ONNX demands; weights need not be loaded.
+        model: its weights need not be loaded.
         batch_size: of the inputs.
         tokens: length of each text, padding included.
     """
@@ -134,12 +134,29 @@ def infer_shapes(model: ModelProto, *, batch_size: int, tokens: int) -> dict[str
     known |= bound_inputs(model.graph, batch_size=batch_size, tokens=tokens)
     opsets = {i.domain or "": int(i.version) for i in model.opset_import}
     opsets.setdefault("", opsets.get("ai.onnx", 1))
-    for node in model.graph.node:
+    for node in in_order(model.graph):
         found = _outputs(node, known, opsets)
         for name, tensor in zip(node.output, found, strict=False):
             if name:
                 known[name] = tensor
     return known
+
+
+def in_order(graph: GraphProto) -> Iterator[NodeProto]:
+    """Nodes after what they read. ONNX demands that order, but converters append where they please."""
+    waiting = list(graph.node)
+    missing = {output for node in waiting for output in node.output if output}
+    while waiting:
+        late = []
+        for node in waiting:
+            if missing.isdisjoint(node.input):
+                missing.difference_update(node.output)
+                yield node
+            else:
+                late.append(node)
+        if len(late) == len(waiting):  # a circle: no graph that runs
+            return
+        waiting = late
 
 
 def _of_weight(weight: TensorProto) -> Tensor:
@@ -262,11 +279,14 @@ def _skip_norm(node: NodeProto, inputs: list[Tensor | None]) -> list[Tensor]:
 
 
 def _embed_norm(node: NodeProto, inputs: list[Tensor | None]) -> list[Tensor]:
-    """EmbedLayerNormalization: ids [batch, tokens] and a table [vocabulary, hidden]."""
+    """EmbedLayerNormalization and its quantised kin: ids [batch, tokens], a table [vocabulary, hidden]."""
+    from onnx import TensorProto
+
     ids, table = inputs[0], inputs[2]
     if ids is None or table is None or ids.shape is None or table.shape is None:
         return [Tensor(None, None) for _ in node.output]
-    summed = Tensor(table.dtype, (*ids.shape, table.shape[-1]))
+    dtype = TensorProto.FLOAT if node.op_type.startswith("Q") else table.dtype
+    summed = Tensor(dtype, (*ids.shape, table.shape[-1]))
     return [summed, Tensor(ids.dtype, ids.shape[:1]), summed][: len(node.output)]
 
 
@@ -356,6 +376,7 @@ _FUSED: dict[str, Callable[[NodeProto, list[Tensor | None]], list[Tensor]]] = {
     "DynamicQuantizeMatMul": _matmul,
     "GatherBlockQuantized": _gather_quantized,
     "EmbedLayerNormalization": _embed_norm,
+    "QEmbedLayerNormalization": _embed_norm,
     "SkipLayerNormalization": _skip_norm,
     "SkipSimplifiedLayerNormalization": _skip_norm,
     "SimplifiedLayerNormalization": _like_first,

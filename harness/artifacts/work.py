@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING
 from harness.artifacts.shapes import MICROSOFT, Tensor, attribute, infer_shapes, name_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Mapping
 
     from onnx import ModelProto, NodeProto
 
@@ -39,7 +39,8 @@ _WITHOUT_PRODUCTS = frozenset(
     f"{MICROSOFT}:{op}"
     for op in (
         "BiasAdd", "BiasGelu", "BiasSoftmax", "BiasSplitGelu", "DequantizeLinear", "EmbedLayerNormalization",
-        "FastGelu", "GatherBlockQuantized", "GatherND", "Gelu", "QLinearAdd", "QLinearConcat", "QLinearMul",
+        "FastGelu", "GatherBlockQuantized", "Gelu", "QEmbedLayerNormalization", "QLinearAdd",
+        "QLinearConcat", "QLinearMul",
         "QLinearSigmoid", "QLinearSoftmax", "QuantizeLinear", "QuickGelu", "RemovePadding", "RestorePadding",
         "RotaryEmbedding", "SimplifiedLayerNormalization", "SkipLayerNormalization",
         "SkipSimplifiedLayerNormalization",
@@ -50,8 +51,13 @@ _STANDARD = ("", "ai.onnx", "ai.onnx.ml")
 _FREE = frozenset(
     {"Constant", "Flatten", "Identity", "Reshape", "Shape", "Size", "Squeeze", "Unsqueeze", "Dropout"}
 )
-# They read only the rows that the indices name: (table, indices) by position.
-_LOOKUPS = frozenset({"Gather", f"{MICROSOFT}:GatherBlockQuantized"})
+# They read only the rows of a table that the indices name: pairs of (table, indices) by position.
+_LOOKUPS = {
+    "Gather": ((0, 1),),
+    f"{MICROSOFT}:GatherBlockQuantized": ((0, 1),),
+    f"{MICROSOFT}:EmbedLayerNormalization": ((2, 0), (3, 0), (4, 0)),
+    f"{MICROSOFT}:QEmbedLayerNormalization": ((2, 0), (3, 0), (4, 0)),
+}
 
 
 @dataclass(frozen=True)
@@ -274,27 +280,20 @@ def _bytes(model: ModelProto, known: Mapping[str, Tensor]) -> tuple[int, int | N
         if name in _FREE:
             continue
         inputs = [i for i in node.input if i]
-        if name in _LOOKUPS and node.input[0] in weights:
-            looked_up += _rows_bytes(known[node.input[0]], known.get(node.input[1]))
-            inputs = inputs[1:]
+        for table, indices in _LOOKUPS.get(name, ()):
+            if node.input[table] in weights:
+                looked_up += _rows_bytes(known[node.input[table]], known.get(node.input[indices]))
+                inputs.remove(node.input[table])
         for weight in weights.intersection(inputs):
             read[weight] = known[weight].bytes or 0
-        flowing = [i for i in inputs if i not in weights] + [o for o in node.output if o]
-        first = known.get(node.output[0]) if node.output else None
-        if first is not None and first.value is not None:
+        first, *others = node.output
+        if first in known and known[first].value is not None:
             continue  # shape arithmetic: a few numbers
-        activations += _sizes(flowing, known, sure=len(inputs))
+        activations += [known[i].bytes if i in known else None for i in (*inputs, first) if i not in weights]
+        # A further output that nobody inferred is a mask or a statistic, of no size.
+        activations += [known[o].bytes or 0 for o in others if o in known]
     flowed = [size for size in activations if size is not None]
     return sum(read.values()) + looked_up, sum(flowed) if len(flowed) == len(activations) else None
-
-
-def _sizes(names: Sequence[str], known: Mapping[str, Tensor], *, sure: int) -> list[int | None]:
-    """Bytes of tensors; an output beyond the first that nobody inferred (a mask, a statistic) counts 0."""
-    sizes: list[int | None] = []
-    for position, name in enumerate(names):
-        size = known[name].bytes if name in known else None
-        sizes.append(0 if size is None and position > sure else size)
-    return sizes
 
 
 def _rows_bytes(table: Tensor, indices: Tensor | None) -> int:
