@@ -16,7 +16,7 @@ from harness.command import run_command
 from harness.compose import options_of
 from harness.config import load_ep, parse_words
 from harness.environment import fingerprint
-from harness.errors import BadInputError, UnavailableError
+from harness.errors import BadInputError, UnavailableError, unknown_name
 from harness.measure import container
 from harness.measure.disturbance import (
     CAPACITY_SHARE_MIN,
@@ -26,16 +26,18 @@ from harness.measure.disturbance import (
     capacity_gflops,
     on_battery,
 )
+from harness.measure.limits import machine_peaks, saw_gflops
 from harness.measure.timer import timer_cost_ns, timer_resolution_ns
 from harness.units import format_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_HELP = """python -m harness.doctor [seconds=3]
+_HELP = """python -m harness.doctor [seconds=3] [force=false]
 
 Tells in a line each what can run here, how well time can be measured, how quiet the machine is over a few
-seconds, and what to change. Exit code 0.
+seconds, and what to change. The peaks are measured once and kept; force=true measures them again, and the
+higher figure stays. Exit code 0.
 """
 
 
@@ -57,21 +59,23 @@ def main(argv: list[str]) -> int:
     if any(word in ("--help", "-h") for word in argv):
         sys.stdout.write(_HELP)
         return 0
-    words = parse_words(argv, defaults={"seconds": "3"})
+    words = parse_words(argv, defaults={"seconds": "3", "force": "false"})
+    if words["force"] not in ("true", "false"):
+        raise BadInputError(unknown_name("force", words["force"], ("true", "false")))
     try:
         seconds = float(words["seconds"])
     except ValueError:
         seconds = -1.0
     if not 0.5 <= seconds <= 600:
         raise BadInputError(f"seconds={words['seconds']}: must lie between 0.5 and 600")
-    for finding in findings(seconds):
+    for finding in findings(seconds, force=words["force"] == "true"):
         remedy = f"  → {finding.remedy}" if finding.remedy else ""
         sys.stdout.write(f"{'!' if remedy else ' '} {finding.what:<18} {finding.found}{remedy}\n")
         sys.stdout.flush()
     return 0
 
 
-def findings(seconds: float) -> Iterator[Finding]:
+def findings(seconds: float, *, force: bool = False) -> Iterator[Finding]:
     """Everything looked at, the quick things first; noise is watched for `seconds`."""
     environment = fingerprint()
     yield Finding("machine", f"{environment.cpu}, {environment.os} (id {environment.machine_id})")
@@ -81,6 +85,7 @@ def findings(seconds: float) -> Iterator[Finding]:
     yield _cache()
     yield _power()
     yield _timer()
+    yield _peaks(environment.cores, force=force)
     yield from noise(seconds)
 
 
@@ -94,6 +99,7 @@ def noise(seconds: float) -> Iterator[Finding]:
         time.sleep(0.1)
     conditions = watch.stop()
     low, high = min(rates), max(rates)
+    saw_gflops(fingerprint().cores, high)
     unsteady = low < CAPACITY_SHARE_MIN * high
     yield Finding(
         "capacity",
@@ -159,6 +165,15 @@ def _power() -> Finding:
         remedy = "sudo cpupower frequency-set -g performance" if slow else ""
         return Finding("power", f"governor {setting}", remedy)
     return Finding("power", "no battery and no frequency governor to be seen")
+
+
+def _peaks(threads: int, *, force: bool) -> Finding:
+    """The highest that was seen of this machine, which runs are held against."""
+    peaks = machine_peaks(threads, force=force)
+    if peaks is None:
+        return Finding("peaks", "could not be measured")
+    rates = f"{peaks.gflops:.0f} GFLOP/s in float32, {peaks.bandwidth_gb_per_s:.0f} GB/s of memory"
+    return Finding("peaks", f"{rates}, with {threads} threads, the highest seen")
 
 
 def _timer() -> Finding:

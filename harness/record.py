@@ -121,6 +121,11 @@ first_request_ms double? ms of the first request after loading: median over laun
 tokenize_p50_ms double? ms median over launches of the launch's median
 infer_p50_ms double? ms median over launches of the launch's median
 pool_p50_ms double? ms null where pooling is in the graph
+flops_per_request double? FLOP/request of the median request, padding included; onnxruntime on the CPU alone
+bytes_per_request int64? bytes/request the least that a request must move: each weight once
+limit_gflops double? GFLOP/s the most this machine can do of it: fp32 peak, or bandwidth, the lower one
+achieved_gflops double? GFLOP/s flops_per_request / infer_p50_ms; null with several callers
+share_of_peak double? - achieved_gflops / limit_gflops; under fp32 it can go over 1
 peak_rss_bytes int64? bytes largest over launches
 soak_s double? s of a soak run
 rss_slope_bytes_per_request double? bytes/request growth of memory in a soak run, its first third left out

@@ -13,6 +13,7 @@ from harness.candidate import Candidate, identity, run_identity
 from harness.config import LAUNCH_METRICS
 from harness.environment import fingerprint
 from harness.gates import GateResult, ask_launches, gate_place
+from harness.measure.limits import limit_columns
 from harness.record import SCHEMA_VERSION
 from harness.runtimes.base import SessionOptions
 from harness.stats import launches_to_settle
@@ -219,6 +220,11 @@ class Run:
         """Cores that a launch may use."""
         return self.config.measure.cpus or fingerprint().cores
 
+    @property
+    def threads(self) -> int:
+        """Threads that one inference may use."""
+        return self.options().threads or self.cores
+
     def describes(self) -> str:
         """The identity of what its quality and placement are facts of."""
         return identity(
@@ -239,10 +245,13 @@ class Run:
         for name in ("script", "ep_options"):
             columns.pop(name)
         stored, confirmed_at = self.stored, self.confirmation_at
+        figures = summarise_run(self.launches, min_span_s=measure.min_span_s)
+        infer_p50_ms, clients = figures["infer_p50_ms"], self.workload.clients
         row = {
             **columns,
             **self.facts,
-            **summarise_run(self.launches, min_span_s=measure.min_span_s),
+            **figures,
+            **limit_columns(self.facts, infer_p50_ms, threads=self.threads, clients=clients),
             **self.workload.place._asdict(),
             "run_id": self.run_id,
             "sweep_id": sweep_id,

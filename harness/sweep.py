@@ -26,6 +26,7 @@ from harness.errors import BadInputError, ModelUnavailableError, UnavailableErro
 from harness.launch import run_worker
 from harness.locks import hold, measuring_lock_path
 from harness.measure.disturbance import Conditions, Observer, flag, reference_gflops
+from harness.measure.limits import machine_peaks, request_columns, saw_gflops
 from harness.measure.quality import QUALITY_COLUMNS, quality_columns
 from harness.provider import prepare_artifact
 from harness.record import SCHEMA_VERSION
@@ -50,7 +51,7 @@ _FIRST_GUESS_S = 1.0
 # Spread launches start apart by the wanted span over this: 17 launches, which settle a must gate, fill it.
 _SPREAD_GAPS = 16
 # What a run's row holds besides its launches' figures; measured once, kept when the run is resumed.
-_TEXT_FACTS = ("tokens_mean", "tokens_p95")
+_TEXT_FACTS = ("tokens_mean", "tokens_p95", "flops_per_request", "bytes_per_request")
 _FACTS = (
     *_TEXT_FACTS, "nodes_total", "ep_nodes", "ep_node_share", "ep_partitions", *QUALITY_COLUMNS,
 )  # fmt: skip
@@ -247,8 +248,13 @@ def _describe(run: Run, folder: Path, sweep: Sweep) -> None:
     if run.facts:
         return
     longest = run.config.model.max_length
-    lengths = [min(counter.count(text), longest) for request in timed for text in request]
+    counts = [[min(counter.count(text), longest) for text in request] for request in timed]
+    lengths = [count for request in counts for count in request]
     mine = {"tokens_mean": float(np.mean(lengths)), "tokens_p95": nearest_rank(lengths, 0.95)}
+    if (run.candidate.runtime, run.candidate.ep) == ("onnxruntime", "cpu"):
+        sweep.progress.tell(f"{run.label}: what this machine can do at most")
+        machine_peaks(run.threads)
+        mine |= request_columns(run.artifact, counts)
     shared = sweep.described.get(run.describes())
     if shared is None:
         sweep.progress.tell(f"{run.label}: texts and quality")
@@ -364,6 +370,8 @@ def _launch(
     )
     run.spent_s.append(time.monotonic() - began)
     conditions = Conditions() if watch is None else sweep.observer.conclude(watch, reference)
+    if conditions.capacity_after_gflops is not None:
+        saw_gflops(fingerprint().cores, conditions.capacity_after_gflops)
     return {
         "launch_id": f"{run.run_id}-{index:04d}",
         "run_id": run.run_id,

@@ -75,6 +75,13 @@ def print_runs(console: Console, rows: Sequence[dict[str, Any]]) -> None:
             Text(failed if row["status"] == "complete" else row["status"], style="yellow"),
         )
     console.print(table)
+    near = [
+        f"{_share(row['share_of_peak'])} {row['candidate_label']}, {row_place(row)}"
+        for row in rows
+        if as_number(row["share_of_peak"]) is not None
+    ]
+    if near:
+        _bullet(console, f"of this machine's limit: {'; '.join(near)}")
     for row in rows:
         if row["error"]:
             console.print(Text(f"{row['candidate_label']}, {row_place(row)}: {row['error']}", "yellow"))
@@ -172,7 +179,7 @@ def _figures(row: dict[str, Any]) -> list[tuple[str, str, str]]:
         ("P99 latency", _unit(row["latency_p99_ms"], "ms"), "over all requests"),
         ("throughput", _unit(row["throughput_texts_per_s"], "texts/s", digits=0), ""),
         ("tokenise P50", _unit(row["tokenize_p50_ms"], "ms", digits=3), ""),
-        ("infer P50", _unit(row["infer_p50_ms"], "ms", digits=3), ""),
+        ("infer P50", _unit(row["infer_p50_ms"], "ms", digits=3), _limit(row)),
         ("cold start", _unit(row["cold_start_s"], "s"), "process to first vector"),
         ("peak memory", _bytes(row["peak_rss_bytes"]), f"artifact {_bytes(row['artifact_bytes'])}"),
         ("nodes on the EP", f"{_number(row['ep_nodes'], 0)} of {_number(row['nodes_total'], 0)}",
@@ -202,6 +209,14 @@ def _soak_figures(row: dict[str, Any]) -> list[tuple[str, str, str]]:
         ("peak memory", _bytes(row["peak_rss_bytes"]), f"artifact {_bytes(row['artifact_bytes'])}"),
         ("noise", _share(row["noise"]), f"of launches disturbed {text_of(row['disturbance'], '')}".rstrip()),
     ]  # fmt: skip
+
+
+def _limit(row: dict[str, Any]) -> str:
+    """How near the machine's limit it came; nothing where that is unknown."""
+    if as_number(row["share_of_peak"]) is None:
+        return ""
+    achieved, limit = _number(row["achieved_gflops"], 0), _number(row["limit_gflops"], 0)
+    return f"{achieved} GFLOP/s, {_share(row['share_of_peak'])} of the machine's {limit}"
 
 
 def _load(row: dict[str, Any]) -> str:

@@ -90,7 +90,7 @@ def raw_config(**changes: Any) -> dict[str, Any]:
     }
     chosen |= {k: v for k, v in changes.items() if k in chosen and isinstance(v, str)}
     raw: dict[str, Any] = {group: option(group, name) for group, name in chosen.items()}
-    raw |= {"batch_size": 1, "threads": None, "results": "results"}
+    raw |= {"batch_size": 1, "dim": None, "threads": None, "results": "results"}
     return merged(raw, {k: v for k, v in changes.items() if not (k in chosen and isinstance(v, str))})
 
 

@@ -51,6 +51,7 @@ launch_disturbed disturbance new_shape_max_ms timer_resolution_ns loop_overhead_
 throughput_texts_per_s_low throughput_texts_per_s_high launch_throughput_texts_per_s parity_bound
 soak_s rss_slope_bytes_per_request_low rss_slope_bytes_per_request_high handles_gained
 latency_drift latency_drift_low latency_drift_high
+flops_per_request bytes_per_request limit_gflops achieved_gflops share_of_peak
 """)
 LAUNCH_ADDED = names("""
 schema_version serving_s throughput_texts_per_s new_shape_ns timer_resolution_ns loop_overhead_ns
@@ -104,6 +105,7 @@ def test_a_column_is_declared_once_and_says_what_it_means(columns: tuple[Column,
 def unit_by_name(name: str) -> str | None:
     """The unit that a column's name carries; None where it carries none."""
     ends = {
+        "flops_per_request": "FLOP/request",
         "_per_request": "bytes/request",
         "_texts_per_s": "texts/s",
         "_texts_per_s_low": "texts/s",

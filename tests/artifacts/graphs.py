@@ -1,0 +1,117 @@
+"""Small ONNX graphs made by hand, whose shapes and operations are known."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from onnx import TensorProto, helper, numpy_helper
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from onnx import ModelProto, NodeProto, ValueInfoProto
+
+FLOAT, INT64, INT8, UINT8 = TensorProto.FLOAT, TensorProto.INT64, TensorProto.INT8, TensorProto.UINT8
+IDS = ["batch_size", "sequence_length"]
+
+
+def port(name: str, dims: Sequence[int | str | None], dtype: int = FLOAT) -> ValueInfoProto:
+    return helper.make_tensor_value_info(name, dtype, dims)
+
+
+def weight(name: str, *shape: int, dtype: type[np.generic] = np.float32) -> TensorProto:
+    return numpy_helper.from_array(np.zeros(shape, dtype=dtype), name)
+
+
+def hollow(name: str, *shape: int, dtype: int = FLOAT, location: str = "weights.bin") -> TensorProto:
+    """A weight that says its shape and where its data would lie, and holds none."""
+    tensor = TensorProto(name=name, data_type=dtype, dims=shape, data_location=TensorProto.EXTERNAL)
+    tensor.external_data.add(key="location", value=location)
+    return tensor
+
+
+def numbers(name: str, *values: int) -> TensorProto:
+    return numpy_helper.from_array(np.array(values, dtype=np.int64), name)
+
+
+def node(op: str, inputs: str, output: str, domain: str = "", **attributes: Any) -> NodeProto:
+    """A node; inputs and outputs are names with spaces between, ``-`` for one left out."""
+    sides = [[name.strip("-") for name in side.split()] for side in (inputs, output)]
+    return helper.make_node(op, *sides, domain=domain, **attributes)
+
+
+def model(
+    nodes: Sequence[NodeProto],
+    inputs: Sequence[ValueInfoProto],
+    outputs: Sequence[ValueInfoProto],
+    weights: Sequence[TensorProto] = (),
+    *,
+    opset: int = 18,
+) -> ModelProto:
+    graph = helper.make_graph(nodes, "graph", inputs, outputs, initializer=weights)
+    opsets = [helper.make_opsetid("", opset), helper.make_opsetid("com.microsoft", 1)]
+    return helper.make_model(graph, opset_imports=opsets, ir_version=10)
+
+
+def saved(made: ModelProto, folder: Path, name: str = "model.onnx") -> Path:
+    path = folder / name
+    path.write_bytes(made.SerializeToString())
+    return path
+
+
+def embedder(vocab: int = 50, hidden: int = 8, *, normalise: bool = True, mask: bool = True) -> ModelProto:
+    """Token table, one product, mean over the tokens, norm: text in, vector out."""
+    nodes = [
+        node("Gather", "table input_ids", "embedded"),
+        node("MatMul", "embedded dense", "states"),
+        node("ReduceMean", "states axis", "pooled", keepdims=0),
+    ]
+    if normalise:
+        nodes += [node("ReduceL2", "pooled axis", "norm", keepdims=1), node("Div", "pooled norm", "vector")]
+    else:
+        nodes += [node("Identity", "pooled", "vector")]
+    inputs = [port("input_ids", IDS, INT64)] + ([port("attention_mask", IDS, INT64)] if mask else [])
+    weights = [weight("table", vocab, hidden), weight("dense", hidden, hidden), numbers("axis", 1)]
+    return model(nodes, inputs, [port("vector", ["batch_size", hidden])], weights)
+
+
+def decoder_layers(
+    layers: int, hidden: int, heads: int, kv_heads: int, head_dim: int, ffn: int, vocab: int
+) -> ModelProto:
+    """Qwen3's products layer by layer, at their real sizes; no weight holds data."""
+    nodes, weights = [node("Gather", "table input_ids", "x0")], [hollow("table", vocab, hidden)]
+
+    def product(x: str, name: str, rows: int, columns: int) -> str:
+        weights.append(hollow(f"{name}.weight", rows, columns))
+        nodes.append(node("MatMul", f"{x} {name}.weight", name))
+        return name
+
+    def split(x: str, count: int, order: list[int]) -> str:
+        weights.append(numbers(f"{x}.shape", 0, 0, count, head_dim))
+        nodes.append(node("Reshape", f"{x} {x}.shape", f"{x}.heads"))
+        nodes.append(node("Transpose", f"{x}.heads", f"{x}.t", perm=order))
+        return f"{x}.t"
+
+    for i in range(layers):
+        q = split(product(f"x{i}", f"q{i}", hidden, heads * head_dim), heads, [0, 2, 1, 3])
+        k = split(product(f"x{i}", f"k{i}", hidden, kv_heads * head_dim), kv_heads, [0, 2, 3, 1])
+        v = split(product(f"x{i}", f"v{i}", hidden, kv_heads * head_dim), kv_heads, [0, 2, 1, 3])
+        nodes += [
+            # each key and value head serves heads / kv_heads query heads
+            node("Concat", " ".join([k] * (heads // kv_heads)), f"{k}.all", axis=1),
+            node("Concat", " ".join([v] * (heads // kv_heads)), f"{v}.all", axis=1),
+            node("MatMul", f"{q} {k}.all", f"scores{i}"),
+            node("Softmax", f"scores{i}", f"shares{i}", axis=-1),
+            node("MatMul", f"shares{i} {v}.all", f"mixed{i}.t"),
+            node("Transpose", f"mixed{i}.t", f"mixed{i}.heads", perm=[0, 2, 1, 3]),
+            node("Reshape", f"mixed{i}.heads flat{i}", f"mixed{i}"),
+        ]
+        weights.append(numbers(f"flat{i}", 0, 0, heads * head_dim))
+        attended = product(f"mixed{i}", f"o{i}", heads * head_dim, hidden)
+        gate, up = product(attended, f"gate{i}", hidden, ffn), product(attended, f"up{i}", hidden, ffn)
+        nodes.append(node("Mul", f"{gate} {up}", f"wide{i}"))
+        nodes.append(node("Identity", product(f"wide{i}", f"down{i}", ffn, hidden), f"x{i + 1}"))
+    outputs = [port(f"x{layers}", [*IDS, hidden])]
+    return model(nodes, [port("input_ids", IDS, INT64), port("attention_mask", IDS, INT64)], outputs, weights)

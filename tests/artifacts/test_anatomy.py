@@ -1,0 +1,199 @@
+"""What is read from a graph, and what is refused."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from onnx import helper
+
+from harness.artifacts.anatomy import Architecture, load_graph, read_anatomy
+from harness.errors import BadInputError, ExitCode
+from tests.artifacts.graphs import (
+    IDS,
+    INT64,
+    decoder_layers,
+    embedder,
+    hollow,
+    model,
+    node,
+    numbers,
+    port,
+    saved,
+    weight,
+)
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from onnx import ModelProto
+
+    from harness.artifacts.anatomy import Anatomy
+    from harness.artifacts.manifest import Artifact
+
+
+def read(made: ModelProto, **changes: Any) -> Anatomy:
+    return read_anatomy(made, **{"batch_size": 1, "tokens": 4} | changes)
+
+
+def test_minilm_is_what_it_is(minilm: Artifact) -> None:
+    found = read(load_graph(minilm.graph), tokens=128, tokenizer_vocab=30_522)
+    assert found.architecture == Architecture(layers=6, hidden=384, heads=12, ffn=1536, vocab_size=30_522)
+    assert found.opsets == {"ai.onnx": 18}
+    # All parameters of the model but its pooler (384 × 384 + 384), and pooling's own two floors.
+    assert found.parameters == minilm.manifest.params - (384 * 384 + 384) + 2
+    assert found.embedding_parameters == 30_522 * 384
+    assert found.embedding_share == pytest.approx(0.52, abs=0.005)
+    assert found.operators["LayerNormalization"] == 13
+    assert list(found.operators.values()) == sorted(found.operators.values(), reverse=True)
+    assert sum(found.operators.values()) == found.nodes
+    assert {(p.name, p.dtype, p.dims) for p in found.inputs} == {
+        (name, "int64", ("batch_size", "sequence_length"))
+        for name in ("input_ids", "attention_mask", "token_type_ids")
+    }
+    assert [(p.name, p.dtype, p.dims) for p in found.outputs] == [
+        ("sentence_embedding", "float", ("batch_size", 384))
+    ]
+    assert found.dynamic_axes == ("batch_size", "sequence_length")
+    assert found.initializer_bytes["float"] == 4 * found.parameters
+    assert found.largest_dim == 30_522
+    assert (found.external_files, found.external_bytes) == ((), 0)
+    assert found.warnings == ()
+
+
+def test_a_grouped_query_decoder_shows_its_query_heads_and_its_feed_forward() -> None:
+    found = read(decoder_layers(2, 64, 4, 2, 32, 192, 500))
+    assert found.architecture == Architecture(layers=2, hidden=64, heads=4, ffn=192, vocab_size=500)
+    assert found.external_files == ("weights.bin",)
+    assert found.external_bytes == 4 * found.parameters
+
+
+def test_what_a_graph_does_not_say_is_none_not_a_guess() -> None:
+    made = model([node("Relu", "x", "y")], [port("x", ["n", 4])], [port("y", ["n", 4])])
+    assert read(made).architecture == Architecture(None, None, None, None, None)
+    assert read(made).embedding_share is None
+
+
+def test_fused_attention_tells_layers_and_heads() -> None:
+    nodes = [
+        node("Gather", "table input_ids", "x"),
+        node("Attention", "x w b", "y", "com.microsoft", num_heads=4),
+    ]
+    weights = [weight("table", 30, 16), weight("w", 16, 48), weight("b", 48)]
+    made = model(nodes, [port("input_ids", IDS, INT64)], [port("y", [*IDS, 16])], weights)
+    assert read(made).architecture == Architecture(layers=1, hidden=16, heads=4, ffn=None, vocab_size=30)
+
+
+def test_a_block_quantised_weight_counts_the_values_it_stands_for() -> None:
+    matmul = node("MatMulNBits", "x w s", "y", "com.microsoft", K=16, N=24, bits=4, block_size=16)
+    weights = [weight("w", 24, 1, 8, dtype=np.uint8), weight("s", 24)]
+    made = model([matmul], [port("x", [*IDS, 16])], [port("y", [*IDS, 24])], weights)
+    assert read(made).parameters == 16 * 24
+    assert read(made).initializer_bytes == {"uint8": 192, "float": 96}
+
+
+def test_a_sound_graph_has_no_warning() -> None:
+    assert read(embedder(), tokenizer_vocab=50).warnings == ()
+
+
+@pytest.mark.parametrize(
+    ("made", "changes", "words"),
+    [
+        (embedder(normalise=False), {}, "not L2-normalised"),
+        (embedder(mask=False), {}, "no mask"),
+        (embedder(vocab=50), {"tokenizer_vocab": 51}, "ids up to 50, the embedding table has 50 rows"),
+        (decoder_layers(1, 8, 2, 1, 4, 16, 50), {}, "must pool"),
+        (
+            model([node("Einsum", "x x", "y", equation="ij,ij->i"), node("ReduceL2", "y axis", "n"),
+                   node("Div", "y n", "z")],
+                  [port("x", ["batch_size", 4]), port("mask", ["batch_size", 4])],
+                  [port("z", ["batch_size", 4])],
+                  [numbers("axis", 0)]),
+            {}, "FLOPs are unknown: Einsum",
+        ),
+    ],
+    ids=["norm", "mask", "vocabulary", "pooling", "flops"],
+)  # fmt: skip
+def test_what_is_wrong_with_a_graph_is_told(made: ModelProto, changes: dict[str, int], words: str) -> None:
+    (warning,) = read(made, **changes).warnings
+    assert words in warning
+
+
+def test_an_old_opset_and_a_kv_cache_are_told() -> None:
+    made = embedder()
+    del made.opset_import[:]
+    made.opset_import.extend([helper.make_opsetid("", 11)])
+    made.graph.input.append(port("past_key_values.0.key", ["batch_size", 2, "past_sequence_length", 4]))
+    warnings = " ".join(read(made).warnings)
+    assert "opset 11 is old" in warnings
+    assert "KV cache" in warnings
+
+
+@pytest.mark.parametrize("norm", ["ReduceL2", "spelled out", "LpNormalization"])
+def test_every_way_to_write_a_norm_is_known(norm: str) -> None:
+    made = embedder(normalise=False)
+    nodes = [n for n in made.graph.node if n.op_type != "Identity"]
+    if norm == "LpNormalization":
+        nodes.append(node("LpNormalization", "pooled", "vector"))
+    elif norm == "ReduceL2":
+        nodes += [
+            node("ReduceL2", "pooled axis", "n"),
+            node("Max", "n n", "f"),
+            node("Div", "pooled f", "vector"),
+        ]
+    else:
+        nodes += [node("Mul", "pooled pooled", "squares"), node("ReduceSum", "squares axis", "sum"),
+                  node("Sqrt", "sum", "n"), node("Div", "pooled n", "vector")]  # fmt: skip
+    del made.graph.node[:]
+    made.graph.node.extend(nodes)
+    assert read(made).warnings == ()
+
+
+def test_a_mean_is_no_norm() -> None:
+    made = embedder(normalise=False)
+    made.graph.node[-1].CopyFrom(node("Div", "pooled count", "vector"))
+    made.graph.node.insert(0, node("ReduceSum", "states axis", "count"))
+    assert any("not L2-normalised" in warning for warning in read(made).warnings)
+
+
+@pytest.mark.parametrize(
+    "place", ["../secret.bin", "/etc/passwd", "sub/../../secret.bin", "", "link/secret.bin"]
+)
+def test_external_data_outside_the_folder_is_refused(place: str, tmp_path: Path) -> None:
+    folder = tmp_path / "graph"
+    (folder / "sub").mkdir(parents=True)
+    (tmp_path / "secret.bin").write_bytes(b"secret")
+    (folder / "link").symlink_to(tmp_path)
+    made = model(
+        [node("MatMul", "x w", "y")],
+        [port("x", [1, 4])],
+        [port("y", None)],
+        [hollow("w", 4, 4, location=place)],
+    )
+    with pytest.raises(BadInputError, match="path traversal"):
+        load_graph(saved(made, folder))
+
+
+def test_external_data_of_an_attribute_is_held_to_the_same_rule(tmp_path: Path) -> None:
+    constant = helper.make_node("Constant", [], ["w"], value=hollow("w", 4, 4, location="../w.bin"))
+    made = model([constant, node("MatMul", "x w", "y")], [port("x", [1, 4])], [port("y", None)])
+    with pytest.raises(BadInputError, match="path traversal"):
+        load_graph(saved(made, tmp_path))
+
+
+def test_external_data_beside_the_graph_is_counted_and_missing_data_is_told(tmp_path: Path) -> None:
+    path = saved(decoder_layers(1, 8, 2, 1, 4, 16, 50), tmp_path)
+    with pytest.raises(BadInputError, match=r"'weights\.bin' is missing"):
+        load_graph(path)
+    (tmp_path / "weights.bin").write_bytes(b"")
+    assert load_graph(path).graph.node
+
+
+@pytest.mark.parametrize("content", [b"", b"hello", b'{"json": true}', b"\x00" * 100])
+def test_a_file_that_is_no_graph_is_bad_input(content: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    path.write_bytes(content)
+    with pytest.raises(BadInputError, match="no ONNX graph") as caught:
+        load_graph(path)
+    assert caught.value.exit_code == ExitCode.BAD_INPUT
