@@ -75,7 +75,7 @@ def confirm(
         found = confirmation_of([row], config.policy)
         return found.longest_tokens.holds is not None or found.highest_qps.holds is not None
 
-    lengths = [tokens for tokens in LENGTHS if tokens <= config.model.max_length]
+    lengths = [tokens for tokens in LENGTHS if tokens <= config.longest_tokens]
     _highest([Place(f"tokens_{tokens}", 1) for tokens in lengths], probe)
     alone = next(row for row in rows if row["workload"] == WORKLOAD and row["clients"] == 1)
     # One caller at full tilt serves so many requests a second; a queue holds the budget up to some of that.

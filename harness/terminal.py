@@ -162,7 +162,7 @@ def _figures(row: dict[str, Any]) -> list[tuple[str, str, str]]:
         ("cold start", _unit(row["cold_start_s"], "s"), "process to first vector"),
         ("peak memory", _bytes(row["peak_rss_bytes"]), f"artifact {_bytes(row['artifact_bytes'])}"),
         ("nodes on the EP", f"{_number(row['ep_nodes'], 0)} of {_number(row['nodes_total'], 0)}",
-         row["ep_provider"]),
+         f"{row['ep_provider']}; {_share(row['ep_time_share'])} of their time"),
         ("L2 norm error", _number(row["l2_norm_max_error"], 7), "largest over the quality texts"),
         ("similar / dissimilar", f"{_number(row['similar_mean'], 3)} / {_number(row['dissimilar_mean'], 3)}",
          str(row["quality_dataset"])),

@@ -10,16 +10,17 @@ from __future__ import annotations
 import json
 import os
 import sys
+import tempfile
 import threading
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, NoReturn
 
 import numpy as np
 
 from harness.artifacts.manifest import read_artifact
-from harness.errors import HarnessError
+from harness.errors import EpUnavailableError, HarnessError, ProbeError
 from harness.measure.latency import loop_overhead_ns, serve, warm_up
 from harness.measure.resources import Usage, hold_to_cores, peak_rss_bytes, usage
 from harness.measure.soak import soak
@@ -27,6 +28,9 @@ from harness.measure.timer import timer_resolution_ns
 from harness.provider import EmbeddingProvider
 from harness.runtimes.base import SessionOptions
 from harness.units import ns_to_ms, ns_to_s
+
+# Times that a probe's requests are served under the profiler, after one to warm up.
+PROFILED_ROUNDS = 2
 
 
 @dataclass(frozen=True)
@@ -36,8 +40,9 @@ class Task:
     ``latency`` serves the requests of `requests_file` (JSON: ``warmup`` and ``timed``, lists of lists
     of texts) with `clients` concurrent callers, at `due_ns` if that is given, and times them; ``soak``
     serves them over and over for `duration_s`; ``vectors`` encodes `texts` in batches of `batch_size`,
-    stores the vectors in `vectors_file`, and tells where the graph's nodes went. Nothing of the last is
-    timed. `cpus` holds the process to so many cores.
+    stores the vectors in `vectors_file`, and tells where the graph's nodes went. Before that it serves the
+    requests of `probe` under the runtime's profiler and stops at the first that fails. Nothing of the last
+    kind is timed, and without texts it probes alone. `cpus` holds the process to so many cores.
     """
 
     kind: Literal["latency", "soak", "vectors"]
@@ -54,6 +59,7 @@ class Task:
     texts: list[str] = field(default_factory=list)
     batch_size: int = 1
     vectors_file: str = ""
+    probe: list[list[str]] = field(default_factory=list)
 
 
 def main() -> NoReturn:
@@ -86,12 +92,11 @@ def run(task: Task) -> dict[str, Any]:
     """
     if task.cpus is not None:
         hold_to_cores(task.cpus)
-    started_ns = time.perf_counter_ns()
-    options = SessionOptions(**task.options)
-    provider = EmbeddingProvider.open(read_artifact(Path(task.artifact)), task.runtime, options)
-    session_load_s = ns_to_s(time.perf_counter_ns() - started_ns)
     if task.kind == "vectors":
-        return _vectors(task, provider)
+        return _vectors(task)
+    started_ns = time.perf_counter_ns()
+    provider = _open(task, SessionOptions(**task.options))
+    session_load_s = ns_to_s(time.perf_counter_ns() - started_ns)
     requests = json.loads(Path(task.requests_file).read_text(encoding="utf-8"))
     warm = warm_up(provider, requests["warmup"], requests["timed"])
     facts = {
@@ -156,16 +161,59 @@ def _soak(
     return served, blocks.finite
 
 
-def _vectors(task: Task, provider: EmbeddingProvider) -> dict[str, Any]:
-    batches = range(0, len(task.texts), task.batch_size)
-    rows = [provider.infer(provider.tokenize(task.texts[i : i + task.batch_size])) for i in batches]
-    np.save(task.vectors_file, np.concatenate(rows))
-    placement = provider.session.placement()
+def _open(task: Task, options: SessionOptions) -> EmbeddingProvider:
+    return EmbeddingProvider.open(read_artifact(Path(task.artifact)), task.runtime, options)
+
+
+def _vectors(task: Task) -> dict[str, Any]:
+    """Probe, then the vectors of the texts by the same session, whose profiler is off by then.
+
+    Raises:
+        EpUnavailableError: no node went to the execution provider.
+        ProbeError: a request of the probe failed.
+    """
+    with tempfile.TemporaryDirectory(dir=Path(task.vectors_file).parent, prefix="profile-") as folder:
+        options = SessionOptions(**task.options)
+        if task.probe:
+            options = replace(options, profile_prefix=str(Path(folder) / "profile"))
+        provider = _open(task, options)
+        placement = provider.session.placement()
+        if placement is not None and placement.ep_nodes == 0:
+            raise EpUnavailableError(
+                f"{options.ep_provider} took none of the graph's {placement.nodes_total} nodes: all would "
+                "run elsewhere"
+            )
+        for _ in range(1 + PROFILED_ROUNDS):
+            for texts in task.probe:
+                _probe(provider, texts)
+        profile = provider.session.end_profiling(skip_runs=len(task.probe))
+    if task.texts:
+        batches = range(0, len(task.texts), task.batch_size)
+        rows = [provider.infer(provider.tokenize(task.texts[i : i + task.batch_size])) for i in batches]
+        np.save(task.vectors_file, np.concatenate(rows))
+    effective = provider.session.effective_options()
+    if effective is not None and profile is not None and profile.threads is not None:
+        effective["intra_op_threads"] = profile.threads  # what it took, where it chose by itself
     return {
         "status": "complete",
         "error": None,
         "placement": None if placement is None else placement._asdict(),
+        "ep_time_share": None if profile is None else profile.time_share(options.ep_provider),
+        "ran_on": None if profile is None else sorted(profile.node_us),
+        "effective_options": effective,
     }
+
+
+def _probe(provider: EmbeddingProvider, texts: list[str]) -> None:
+    tokens = provider.tokenize(texts)
+    shape = "{}×{} (texts × tokens)".format(*tokens.input_ids.shape)
+    try:
+        vectors = provider.infer(tokens)
+    except Exception as error:
+        reason = " ".join(str(error).split())
+        raise ProbeError(f"a request of shape {shape} fails: {type(error).__name__}: {reason}") from None
+    if not np.isfinite(vectors).all():
+        raise ProbeError(f"a request of shape {shape} gives a vector that holds NaN or infinity")
 
 
 def _die_with_the_parent() -> None:

@@ -35,6 +35,7 @@ ORDER = (
     "harness.artifacts.build",
     "harness.artifacts.fake",
     "harness.artifacts.cache",
+    "harness.runtimes.profile",
     "harness.runtimes.base",
     "harness.runtimes",
     "harness.runtimes.onnxruntime",
