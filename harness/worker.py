@@ -15,7 +15,7 @@ import threading
 import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, NoReturn
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 import numpy as np
 
@@ -28,6 +28,9 @@ from harness.measure.timer import timer_resolution_ns
 from harness.provider import EmbeddingProvider
 from harness.runtimes.base import SessionOptions
 from harness.units import ns_to_ms, ns_to_s
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 # Times that a probe's requests are served under the profiler, after one to warm up.
 PROFILED_ROUNDS = 2
@@ -68,20 +71,23 @@ def main() -> NoReturn:
     task = json.loads(line)
     answer_file = Path(task.pop("answer_file"))
     threading.Thread(target=_die_with_the_parent, daemon=True).start()
-    try:
-        answer = run(Task(**task))
-    except HarnessError as error:
-        answer = {"status": "failed", "error": str(error)}
-    except Exception as error:
-        answer = {
-            "status": "failed",
-            "error": f"{type(error).__name__}: {' '.join(str(error).split())}",
-        }
+    answer = attempt(task)
     scratch = answer_file.with_suffix(".tmp")
     scratch.write_text(json.dumps(answer), encoding="utf-8")
     scratch.replace(answer_file)
     # Nothing is left to do, and taking a loaded runtime apart would only delay the next launch.
     os._exit(0)
+
+
+def attempt(task: Mapping[str, Any]) -> dict[str, Any]:
+    """Do a task given as plain values; whatever goes wrong is an answer too."""
+    try:
+        return run(Task(**task))
+    except HarnessError as error:
+        return {"status": "failed", "error": str(error)}
+    except Exception as error:
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        return {"status": "failed", "error": reason}
 
 
 def run(task: Task) -> dict[str, Any]:

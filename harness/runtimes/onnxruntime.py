@@ -112,6 +112,7 @@ class OnnxRuntimeSession:
         if options.static_shapes:
             _require_axes(self._session, options.static_shapes)
         self._provider = options.ep_provider
+        self._ep_options = options.ep_options
         # Before 1.24 ONNX Runtime has no way to ask.
         asked = hasattr(self._session, "get_provider_graph_assignment_info")
         self._recorded = options.record_placement and asked
@@ -142,8 +143,8 @@ class OnnxRuntimeSession:
         """The session's own options, its graph's input shapes, and its provider's options.
 
         ``intra_op_threads`` and ``inter_op_threads`` are None where ONNX Runtime chooses by itself: only a
-        profile tells then. ``spinning`` is None where it was not chosen, ``ep_options`` where the provider
-        does not tell them.
+        profile tells then. ``spinning`` is None where it was not chosen. ``ep_options`` are those it was
+        given, a wrong one being refused, and over them those that the provider reports.
         """
         settings = self._session.get_session_options()
         modes = {name: mode for mode, name in _EXECUTION_MODES.items()}
@@ -161,7 +162,7 @@ class OnnxRuntimeSession:
             "arena": settings.enable_cpu_mem_arena,
             "mem_pattern": settings.enable_mem_pattern,
             "input_shapes": {entry.name: entry.shape for entry in self._session.get_inputs()},
-            "ep_options": self._session.get_provider_options().get(self._provider) or None,
+            "ep_options": self._ep_options | self._session.get_provider_options().get(self._provider, {}),
         }
 
     def end_profiling(self, *, skip_runs: int) -> Profile | None:
