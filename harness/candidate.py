@@ -1,7 +1,7 @@
 """What one would deploy, and the identity of measuring it.
 
-A candidate is model × precision × runtime × execution provider × its options × threads. A run is a
-candidate under a workload; two runs are the same only if everything that matters is the same.
+A candidate is model × precision × runtime × execution provider × its options × threads × session options.
+A run is a candidate under a workload; two runs are the same only if everything that matters is the same.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Candidate:
-    """What one would deploy; `threads` None leaves the runtime's default."""
+    """What one would deploy; `threads` None and a session option left out are the runtime's default."""
 
     model: str
     model_id: str | None
@@ -34,6 +34,7 @@ class Candidate:
     pooling: str
     dim: int
     script: dict[str, Any] | None = field(default=None)
+    session_options: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
     def from_config(cls, config: Config) -> Candidate:
@@ -54,11 +55,12 @@ class Candidate:
             pooling=model.pooling,
             dim=model.vector_dim,
             script=None if script is None else script.model_dump(),
+            session_options=config.session.chosen,
         )
 
     @property
     def label(self) -> str:
-        """A short name for tables: model, precision, runtime if unusual, EP, threads if set."""
+        """A short name for tables: model, precision, runtime if unusual, EP; threads and options if set."""
         parts = [self.model, self.precision]
         if self.weights != "trained":
             parts.insert(1, f"({self.weights} weights)")
@@ -67,7 +69,19 @@ class Candidate:
         parts.append(self.ep)
         if self.threads is not None:
             parts.append(f"{self.threads} threads")
+        for name, value in self.session_options.items():
+            parts.append(_static(value) if name == "static_shapes" else f"{name}={_word(value)}")
         return " ".join(parts)
+
+
+def _static(shapes: Mapping[str, int]) -> str:
+    """Texts × tokens that the graph is fixed to, ``?`` where an axis is dynamic."""
+    return f"static {shapes.get('batch_size', '?')}×{shapes.get('sequence_length', '?')}"
+
+
+def _word(value: object) -> str:
+    """A value as it is typed."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def identity(parts: Mapping[str, Any]) -> str:

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 PATH_KEYS = ("results", "model.path")
 
 
+_EP_OPTIONS = "ep.options."
+
+
 def conf_dir() -> Path:
     """The folder with the configuration: inside an installed package, else beside it."""
     return _packaged_or_beside("conf")
@@ -152,10 +155,21 @@ def _explained(error: Exception, words: Sequence[str]) -> BadInputError:
         r"not in struct full_key: (\S+)", text
     )
     if key is not None:
-        return BadInputError(unknown_name("key", key.group(1), _valid_keys(words)))
+        name, valid = key.group(1), _valid_keys(words)
+        if name.startswith(_EP_OPTIONS):
+            options = [other.removeprefix(_EP_OPTIONS) for other in valid if other.startswith(_EP_OPTIONS)]
+            return BadInputError(unknown_ep_option(name.removeprefix(_EP_OPTIONS), options))
+        return BadInputError(unknown_name("key", name, valid))
     if error.__cause__ is not None:
         text = f"{text} {' '.join(str(error.__cause__).split())}"
     return BadInputError(text)
+
+
+def unknown_ep_option(name: str, valid: Sequence[str]) -> str:
+    """One line on an option that an execution provider does not have: the nearest that it has."""
+    if not valid:
+        return f"unknown key '{_EP_OPTIONS}{name}': this execution provider takes no options"
+    return unknown_name("key", f"{_EP_OPTIONS}{name}", [f"{_EP_OPTIONS}{option}" for option in valid])
 
 
 def _valid_keys(words: Sequence[str]) -> list[str]:

@@ -10,9 +10,9 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from harness.compose import conf_dir, options_of
+from harness.compose import conf_dir, options_of, unknown_ep_option
 from harness.errors import BadInputError, unknown_name
 from harness.stats import launches_to_pass
 
@@ -131,13 +131,18 @@ class ModelConfig(_Schema):
 
 
 class EpConfig(_Schema):
-    """An ONNX Runtime execution provider, its options, and the wheel that has it."""
+    """An ONNX Runtime execution provider, its options, and the wheel that has it.
+
+    `threads_option` names the option that takes the candidate's threads, where the provider has a thread
+    pool of its own beside ONNX Runtime's.
+    """
 
     name: str
     provider: str
     wheel: str
     options: dict[str, Any]
     choices: dict[str, list[str]]
+    threads_option: str | None = None
 
     @model_validator(mode="after")
     def _options_are_known(self) -> EpConfig:
@@ -145,6 +150,8 @@ class EpConfig(_Schema):
         for key, value in self.options.items():
             if value is None:
                 continue
+            if isinstance(value, bool) and str(value) in self.choices.get(key, ()):
+                continue  # Hydra reads True as a boolean
             if isinstance(value, bool) or not isinstance(value, str | int):
                 wrong.append(f"ep.options.{key}={value}: neither a text nor a whole number")
             elif key in self.choices and str(value) not in self.choices[key]:
@@ -152,6 +159,47 @@ class EpConfig(_Schema):
         if wrong:
             raise ValueError("\n".join(wrong))
         return self
+
+
+class StaticShapesConfig(_Schema):
+    """Sizes that the graph's dynamic axes are fixed to; None leaves an axis dynamic."""
+
+    batch_size: Annotated[int, Field(ge=1, le=4096)] | None = None
+    sequence_length: Annotated[int, Field(ge=3)] | None = None
+
+
+class SessionConfig(_Schema):
+    """ONNX Runtime's session options; None leaves its own default."""
+
+    inter_op_threads: Annotated[int, Field(ge=1, le=1024)] | None = None
+    execution_mode: Literal["sequential", "parallel"] | None = None
+    spinning: bool | None = None
+    graph_level: Literal["disable", "basic", "extended", "all"] | None = None
+    arena: bool | None = None
+    mem_pattern: bool | None = None
+    static_shapes: StaticShapesConfig = StaticShapesConfig()
+
+    @field_validator("static_shapes", mode="before")
+    @classmethod
+    def _null_is_dynamic(cls, value: object) -> object:
+        if value is not None and not isinstance(value, dict | StaticShapesConfig):
+            raise ValueError(f"session.static_shapes={value}: takes batch_size and sequence_length")
+        return {} if value is None else value
+
+    @model_validator(mode="after")
+    def _threads_between_nodes_need_parallel_nodes(self) -> SessionConfig:
+        if self.inter_op_threads is not None and self.execution_mode != "parallel":
+            raise ValueError(
+                f"session.inter_op_threads={self.inter_op_threads}: belongs to "
+                "session.execution_mode=parallel, and to it alone"
+            )
+        return self
+
+    @property
+    def chosen(self) -> dict[str, Any]:
+        """The options that are set, as plain values."""
+        options = self.model_dump(exclude_none=True)
+        return {name: value for name, value in options.items() if value != {}}
 
 
 class PrecisionConfig(_Schema):
@@ -350,8 +398,15 @@ class Config(_Schema):
     batch_size: Annotated[int, Field(ge=1, le=4096)]
     dim: Annotated[int, Field(ge=1)] | None
     threads: Annotated[int, Field(ge=1, le=1024)] | None
+    session: SessionConfig = SessionConfig()
     results: str
     words: list[str] = Field(default_factory=list)
+
+    @property
+    def longest_tokens(self) -> int:
+        """Tokens that a text may have: the model's maximum, or the length the graph is fixed to."""
+        fixed = self.session.static_shapes.sequence_length
+        return self.model.max_length if fixed is None else fixed
 
 
 def _misfits(
@@ -392,6 +447,41 @@ def _misfits(
     return problems
 
 
+def _ep_misfits(ep: EpConfig) -> list[str]:
+    """What an EP's options and choices have that its shipped file has not."""
+    if ep.name not in options_of("ep"):
+        return []  # told as an unknown name
+    shipped = _load(EpConfig, conf_dir() / "ep" / f"{ep.name}.yaml")
+    unknown = sorted(set(ep.options) - set(shipped.options))
+    problems = [f"ep={ep.name}: {unknown_ep_option(key, list(shipped.options))}" for key in unknown]
+    if (ep.choices, ep.threads_option) != (shipped.choices, shipped.threads_option):
+        problems.append(f"ep.choices: ep={ep.name} stands for its own; change conf/ep/{ep.name}.yaml instead")
+    return problems
+
+
+def _shape_misfits(
+    session: SessionConfig, model: ModelConfig | None, workload: WorkloadConfig | None, batch_size: object
+) -> list[str]:
+    """Where static shapes hold less than is asked of them, or more than the model reads."""
+    shapes, problems = session.static_shapes, []
+    texts, length = shapes.batch_size, shapes.sequence_length
+    if texts is not None and isinstance(batch_size, int) and batch_size > texts:
+        problems.append(
+            f"batch_size={batch_size}: session.static_shapes.batch_size={texts} takes at most that"
+        )
+    if length is not None and model and length > model.max_length:
+        problems.append(
+            f"session.static_shapes.sequence_length={length}: {model.name} reads {model.max_length} tokens "
+            "at most; give at most that"
+        )
+    if length is not None and workload and workload.tokens is not None and workload.tokens > length:
+        problems.append(
+            f"workload.tokens={workload.tokens}: session.static_shapes.sequence_length={length} takes at "
+            "most that; nothing is cut off"
+        )
+    return problems
+
+
 def validate(raw: Mapping[str, Any]) -> Config:
     """A composed configuration as a frozen plan.
 
@@ -411,6 +501,11 @@ def validate(raw: Mapping[str, Any]) -> Config:
         _valid(PolicyConfig, raw, "policy"),
     )
     problems += _unfit_dim(_valid(ModelConfig, raw, "model"), raw.get("dim"))
+    if ep := _valid(EpConfig, raw, "ep"):
+        problems += _ep_misfits(ep)
+    if session := _valid(SessionConfig, raw, "session"):
+        model, workload = _valid(ModelConfig, raw, "model"), _valid(WorkloadConfig, raw, "workload")
+        problems += _shape_misfits(session, model, workload, raw.get("batch_size"))
     if config is not None and not problems:
         problems += _tampered(config)
     if config is None or problems:

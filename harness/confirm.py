@@ -78,7 +78,7 @@ def confirm(
         found = confirmation_of([row, alone], config.policy)  # how a rate stands to what one caller is served
         return found.longest_tokens.holds is not None or found.highest_qps.holds is not None
 
-    lengths = [tokens for tokens in LENGTHS if tokens <= config.model.max_length]
+    lengths = [tokens for tokens in LENGTHS if tokens <= config.longest_tokens]
     _highest([Place(f"tokens_{tokens}", batch_size) for tokens in lengths], probe)
     # What one caller at full tilt is served, in requests/s; a queue holds the budget up to some of that.
     capacity_qps = (alone["throughput_texts_per_s"] or 0.0) / batch_size

@@ -42,12 +42,15 @@ LOAD_STEP = (
 )
 _IDENTITY = (
     "model", "model_id", "revision", "weights", "precision", "runtime", "ep", "ep_options", "threads",
+    "session_options",
     "pooling", "dim",
 )  # fmt: skip
 # Evidence of a candidate is read together only where all of these agree.
 _SAME_EVIDENCE = ("artifact_sha256", "onnxruntime", "harness_version", "schema_version", "cores", "cpus")
 # A loop that adds more than this share to the median makes figures rough.
 OVERHEAD_SHARE_MAX = 0.01
+# Shares of nodes and of their time on the execution provider that differ by more are both told.
+TIME_SHARE_GAP_MAX = 0.1
 # What every row has, whatever could not be measured.
 _NEVER_NULL = (
     "run_id", "config_hash", "machine_id", "started_at", "model", "candidate_label", "weights", "runtime",
@@ -222,6 +225,7 @@ def _judge(rows: list[Row], policy: PolicyConfig) -> CandidateVerdict:
         for row in read
         if row["status"] == "interrupted"
     ]
+    notes += _time_elsewhere(read)
     notes += _open_shoulds(tuple(r for r in results if not _means_nothing(r.gate, newest)))
     notes += _disagreement(results)
     notes += [
@@ -366,6 +370,19 @@ def _guards(rows: list[Row], policy: PolicyConfig) -> tuple[list[str], list[str]
                 f"needed {bound:g}"
             )
     return list(dict.fromkeys(blocks)), list(dict.fromkeys(unknowns))
+
+
+def _time_elsewhere(rows: list[Row]) -> list[str]:
+    """Where the share of the nodes on the execution provider says little about their time."""
+    told = []
+    for row in rows:
+        nodes, time = as_number(row["ep_node_share"]), as_number(row["ep_time_share"])
+        if nodes is not None and time is not None and abs(nodes - time) > TIME_SHARE_GAP_MAX:
+            told.append(
+                f"{nodes:.0%} of the nodes but {time:.0%} of their time are on {row['ep']} at "
+                f"{row_place(row)}"
+            )
+    return told
 
 
 def _sentence(result: GateResult) -> str:

@@ -22,7 +22,7 @@ from harness.measure import container
 _MEASURING = ("onnxruntime", "tokenizers", "numpy")
 # Wheels that all install the module onnxruntime; one environment holds one of them.
 _ONNXRUNTIMES = ("onnxruntime", "onnxruntime-gpu", "onnxruntime-openvino", "onnxruntime-directml",
-                 "onnxruntime-qnn")  # fmt: skip
+                 "onnxruntime-qnn", "onnxruntime-webgpu")  # fmt: skip
 
 
 @dataclass(frozen=True)

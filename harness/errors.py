@@ -8,7 +8,8 @@
     │   ├── ModelUnavailableError           no source of the model could be reached
     │   ├── EpUnavailableError              the execution provider is not in this build
     │   ├── RuntimeUnavailableError         the runtime's package is not installed
-    │   └── ArtifactError                   the artifact cannot be built, or is not what it must be
+    │   ├── ArtifactError                   the artifact cannot be built, or is not what it must be
+    │   └── ProbeError                      it loads here, and does not run as it must
     └── StorageError                    5   what was measured could not be written
     InterruptedRunError               130   SIGINT or SIGTERM; a KeyboardInterrupt, so that nobody who
                                             catches every Exception swallows it
@@ -78,6 +79,10 @@ class RuntimeUnavailableError(UnavailableError):
 
 class ArtifactError(UnavailableError):
     """An artifact cannot be built here, or is not what its manifest says."""
+
+
+class ProbeError(UnavailableError):
+    """A run's own requests, tried before anything is timed, fail or give no numbers."""
 
 
 class StorageError(HarnessError):

@@ -16,18 +16,18 @@ from harness.artifacts.manifest import Artifact, problems_of, read_artifact
 from harness.artifacts.verification import PARITY_COSINE_MIN, verification_texts
 from harness.errors import ArtifactError, BadInputError
 from harness.runtimes import load_session
-from harness.runtimes.base import SessionOptions
+from harness.runtimes.base import SessionOptions, Tokens
 from harness.stats import cosines
 from harness.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
     from harness.artifacts.cache import Recipe
     from harness.artifacts.process import Tell
-    from harness.runtimes.base import Session, Tokens
+    from harness.runtimes.base import Session
 
 # Texts in one forward pass of `encode`; large enough that a bigger one is no faster on a CPU.
 BATCH_SIZE = 32
@@ -36,11 +36,15 @@ BATCH_SIZE = 32
 class EmbeddingProvider:
     """Texts in, L2-normalised vectors out."""
 
-    def __init__(self, artifact: Artifact, session: Session) -> None:
+    def __init__(
+        self, artifact: Artifact, session: Session, static_shapes: Mapping[str, int] | None = None
+    ) -> None:
         """Use `load` or `open`."""
+        shapes = static_shapes or {}
         self.artifact = artifact
         self.session = session
-        self._tokenizer = Tokenizer(artifact)
+        self._tokenizer = Tokenizer(artifact, shapes.get("sequence_length"))
+        self._static_texts = shapes.get("batch_size")
 
     @classmethod
     def load(
@@ -86,7 +90,7 @@ class EmbeddingProvider:
         Raises:
             UnavailableError: the runtime or the execution provider is not available.
         """
-        return cls(artifact, load_session(runtime, artifact, options))
+        return cls(artifact, load_session(runtime, artifact, options), options.static_shapes)
 
     @property
     def dim(self) -> int:
@@ -118,6 +122,7 @@ class EmbeddingProvider:
             raise ValueError(f"batch_size={batch_size}: must be at least 1")
         self._tokenizer.prefix(prompt)  # refused also where there is no text
         texts = list(texts)
+        batch_size = min(batch_size, self._static_texts or batch_size)
         vectors = np.empty((len(texts), self.dim), dtype=np.float32)
         order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
         for start in range(0, len(order), batch_size):
@@ -135,8 +140,20 @@ class EmbeddingProvider:
         return self._tokenizer.tokenize(texts, prompt=prompt)
 
     def infer(self, tokens: Tokens) -> NDArray[np.float32]:
-        """Vectors of one padded batch, float32 [n_texts, dim]: the second stage of `encode`."""
-        return self.session.infer(tokens)
+        """Vectors of one padded batch, float32 [n_texts, dim]: the second stage of `encode`.
+
+        A graph of a fixed batch size is fed that many rows, the last one repeated.
+
+        Raises:
+            ValueError: more texts than the graph's fixed batch size.
+        """
+        texts = len(tokens.input_ids)
+        if self._static_texts is None or texts in (0, self._static_texts):
+            return self.session.infer(tokens)
+        if texts > self._static_texts:
+            raise ValueError(f"{texts} texts: the graph is fixed to {self._static_texts}; send fewer at once")
+        rows = np.minimum(np.arange(self._static_texts), texts - 1)
+        return self.session.infer(Tokens(tokens.input_ids[rows], tokens.attention_mask[rows]))[:texts]
 
 
 def prepare_artifact(recipe: Recipe, *, tell: Tell, root: Path | None = None) -> Artifact:

@@ -74,6 +74,8 @@ ep string - execution provider, short name
 ep_provider string - execution provider, ONNX Runtime's name
 ep_options string - JSON
 threads int64? threads one inference may use; null is the runtime's default
+session_options string? - JSON: the runtime's session options that were chosen; the rest are its defaults
+effective_options string? - JSON: what the loaded session says it uses; null in it where it cannot tell
 pooling string - mean, cls or last
 dim int64 - dimensions of a vector
 params int64? - parameters of the model
@@ -138,7 +140,7 @@ latency_drift_high double? - interval
 nodes_total int64? nodes of the graph as partitioned
 ep_nodes int64? nodes on the requested execution provider
 ep_node_share double? - ep_nodes / nodes_total
-ep_time_share double? - share of node time on the requested execution provider
+ep_time_share double? - share of node time on the requested execution provider, profiled apart, never timed
 ep_partitions int64? - subgraphs on the requested execution provider
 finite bool? - whether every vector is
 l2_norm_mean double? - of the quality texts

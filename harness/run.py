@@ -106,14 +106,18 @@ class Run:
         Where cores are limited and the threads are the runtime's own to choose, it is told to take as many
         as there are cores: left alone, ONNX Runtime takes one for each core of the machine and pins them.
         """
-        candidate = self.candidate
+        candidate, pool = self.candidate, self.config.ep.threads_option
+        threads = candidate.threads if candidate.threads is not None else self.config.measure.cpus
+        # A provider with a thread pool of its own would not hear of it.
+        own = {} if pool is None or threads is None else {pool: str(threads)}
         return SessionOptions(
             ep_provider=candidate.ep_provider,
-            ep_options=candidate.ep_options,
-            threads=candidate.threads if candidate.threads is not None else self.config.measure.cpus,
+            ep_options={**own, **candidate.ep_options},
+            threads=threads,
             record_placement=record_placement,
             script=candidate.script,
             launch_index=launch_index,
+            **candidate.session_options,
         )
 
     def gates(self) -> list[GateConfig]:
@@ -242,7 +246,7 @@ class Run:
         candidate, artifact, now = self.candidate, self.artifact, datetime.now(UTC)
         errors = [str(row["error"]) for row in self.launches if row["error"]]
         columns = asdict(candidate)
-        for name in ("script", "ep_options"):
+        for name in ("script", "ep_options", "session_options"):
             columns.pop(name)
         stored, confirmed_at = self.stored, self.confirmation_at
         figures = summarise_run(self.launches, min_span_s=measure.min_span_s)
@@ -262,6 +266,7 @@ class Run:
             "git_commit": environment.git_commit,
             "config_hash": self.config_hash,
             "ep_options": json.dumps(candidate.ep_options, sort_keys=True),
+            "session_options": json.dumps(candidate.session_options, sort_keys=True),
             "params": artifact.manifest.params if artifact else self.config.model.params,
             "artifact_sha256": artifact.sha256 if artifact else None,
             "artifact_bytes": artifact.bytes if artifact else None,

@@ -46,6 +46,8 @@ if TYPE_CHECKING:
     from harness.progress import Progress
     from harness.store import Store
 
+# The one execution provider that takes every shape.
+CPU = "CPUExecutionProvider"
 # What one launch is taken to last until one has been seen.
 _FIRST_GUESS_S = 1.0
 # Spread launches start apart by the wanted span over this: 17 launches, which settle a must gate, fill it.
@@ -53,7 +55,8 @@ _SPREAD_GAPS = 16
 # What a run's row holds besides its launches' figures; measured once, kept when the run is resumed.
 _TEXT_FACTS = ("tokens_mean", "tokens_p95", "flops_per_request", "bytes_per_request")
 _FACTS = (
-    *_TEXT_FACTS, "nodes_total", "ep_nodes", "ep_node_share", "ep_partitions", *QUALITY_COLUMNS,
+    *_TEXT_FACTS, "nodes_total", "ep_nodes", "ep_node_share", "ep_partitions", "ep_time_share",
+    "effective_options", *QUALITY_COLUMNS,
 )  # fmt: skip
 _SAMPLES = ("total_ns", "tokenize_ns", "infer_ns")
 # What a launch's row takes from the worker's answer as it is.
@@ -187,21 +190,46 @@ def _make_ready(run: Run, progress: Progress) -> None:
         require_provider(config.ep.provider, config.ep.name, config.ep.wheel)
     if reason := config.precision.unfit.get(config.ep.name):
         raise UnavailableError(f"precision={config.precision.name} ep={config.ep.name}: {reason}")
-    if config.model.weights != "auto":
-        run.artifact = _artifact(run, progress)
-        return
-    try:
-        run.take_weights("trained")
-        run.artifact = _artifact(run, progress)
-    except ModelUnavailableError as error:
-        progress.tell(f"random weights instead: {error}")
-        run.take_weights("random")
-        run.artifact = _artifact(run, progress)
+    run.artifact = _artifact(run, progress)
+    _require_room(run)
 
 
 def _artifact(run: Run, progress: Progress) -> Artifact:
+    """The run's artifact; of random weights where that is allowed and the trained ones cannot be had."""
+    if run.config.model.weights == "auto":
+        try:
+            run.take_weights("trained")
+            return _artifact(run, progress)
+        except ModelUnavailableError as error:
+            progress.tell(f"random weights instead: {error}")
+            run.take_weights("random")
     config = run.config
     return prepare_artifact(Recipe(config.model, config.precision, config.runtime.name), tell=progress.tell)
+
+
+def _require_room(run: Run) -> None:
+    """Refuse texts that do not fit a graph of a fixed length: nothing is ever cut off for that.
+
+    Raises:
+        BadInputError: with the longest text's length.
+    """
+    assert run.artifact is not None
+    room = run.config.session.static_shapes.sequence_length
+    if room is None or room >= run.config.model.max_length:
+        return
+    counter = Tokenizer(run.artifact)
+    measure = run.config.measure
+    requests = draw_requests(run.workload, measure.warmup_requests + measure.requests, counter)
+    for what, served in (
+        (f"workload={run.workload.name}", [text for request in requests for text in request]),
+        ("the quality texts", texts.quality_texts()),
+    ):
+        longest = max(counter.count(text) for text in dict.fromkeys(served))
+        if longest > room:
+            raise BadInputError(
+                f"session.static_shapes.sequence_length={room}: {what} has a text of {longest} tokens, and "
+                f"nothing is cut off; give at least {min(longest, run.config.model.max_length)}"
+            )
 
 
 def _resume(run: Run, store: Store) -> None:
@@ -225,7 +253,7 @@ def _resume(run: Run, store: Store) -> None:
     run.launches = store.launches_of(run.run_id)
     run.stored_launches = len(run.launches)
     if stored is not None and stored["tokens_mean"] is not None:
-        run.facts = {name: stored[name] for name in _FACTS}
+        run.facts = {name: stored.get(name) for name in _FACTS}
     if stored is not None and run.launches:
         run.stale = (
             stored["launches"] != len(run.launches)
@@ -258,26 +286,73 @@ def _describe(run: Run, folder: Path, sweep: Sweep) -> None:
     shared = sweep.described.get(run.describes())
     if shared is None:
         sweep.progress.tell(f"{run.label}: texts and quality")
-        shared = _quality(run, folder, sweep)
+        shared = _quality(run, _extremes(timed, counter), folder, sweep)
+    elif run.candidate.ep_provider != CPU:  # others have been seen to fail at some lengths only
+        shared = shared | _probed(run, _extremes(timed, counter), folder, sweep)
     if run.error is None:
         sweep.described[run.describes()] = shared
         run.facts = mine | shared
+        run.error = _hopeless(run)
 
 
-def _quality(run: Run, folder: Path, sweep: Sweep) -> dict[str, Any]:
+def _extremes(requests: list[list[str]], counter: Tokenizer) -> list[list[str]]:
+    """The shortest, the middle and the longest of the requests, by their longest text."""
+    by_length = sorted(requests, key=lambda request: max(counter.count(text) for text in request))
+    picks = (by_length[0], by_length[len(by_length) // 2], by_length[-1])
+    return [list(request) for request in dict.fromkeys(tuple(pick) for pick in picks)]
+
+
+def _hopeless(run: Run) -> str | None:
+    """Why a run that was described need not be timed: nothing could make it GO; None where it may be.
+
+    A number of launches that was asked for is measured all the same, unless vectors are not finite.
+    """
+    if run.facts["finite"] is False:
+        return "quality: a vector holds NaN or infinity"
+    parity, bound = run.facts["parity_cosine_min"], run.config.precision.parity_cosine_min
+    if parity is None or parity >= bound or run.config.measure.launches is not None:
+        return None
+    return (
+        f"quality: parity with the fp32 reference failed: worst cosine {parity:.6f}, needed {bound:g}; "
+        "measure.launches=N times it all the same"
+    )
+
+
+def _quality(run: Run, probe: list[list[str]], folder: Path, sweep: Sweep) -> dict[str, Any]:
+    """What `_probed` tells, and the quality of the vectors."""
     assert run.artifact is not None
-    vectors_file = folder / f"{run.run_id}.npy"
+    facts = _probed(run, probe, folder, sweep, list(texts.quality_texts()))
+    if run.error is not None:
+        return {}
+    vectors, reference = np.load(_vectors_file(run, folder)), run.artifact.reference()
+    if reference is None:  # random weights: a cosine would mean nothing
+        if not np.isfinite(vectors).all():
+            run.error = "quality: a vector holds NaN or infinity"
+        return dict.fromkeys(QUALITY_COLUMNS) | facts | {"batch_cosine_min": None}
+    similar = [pair.similar for pair in texts.quality_pairs()]
+    return quality_columns(vectors, reference, similar) | facts
+
+
+def _probed(
+    run: Run, probe: list[list[str]], folder: Path, sweep: Sweep, quality_texts: Sequence[str] = ()
+) -> dict[str, Any]:
+    """Where nodes and their time go, and what the session uses, found by serving `probe`, untimed.
+
+    The vectors of `quality_texts` are left in `_vectors_file`. Sets `run.error` where anything fails.
+    """
+    assert run.artifact is not None
     answer = sweep.worker(
         Task(
             kind="vectors",
             artifact=str(run.artifact.path),
             runtime=run.candidate.runtime,
             options=asdict(run.options(record_placement=True)),
-            texts=list(texts.quality_texts()),
+            texts=list(quality_texts),
             batch_size=run.workload.batch_size,
-            neighbour=texts.corpus("passage")[0],
-            vectors_file=str(vectors_file),
+            neighbour="" if "static_shapes" in run.config.session.chosen else texts.corpus("passage")[0],
+            vectors_file=str(_vectors_file(run, folder)),
             cpus=run.config.measure.cpus,
+            probe=probe,
         ),
         timeout_s=run.config.measure.launch_timeout_s,
         on_tick=sweep.progress.tick,
@@ -285,18 +360,23 @@ def _quality(run: Run, folder: Path, sweep: Sweep) -> dict[str, Any]:
     if answer["status"] != "complete":
         run.error = f"quality: {answer['error']}"
         return {}
-    vectors, reference = np.load(vectors_file), run.artifact.reference()
-    facts: dict[str, Any] = dict.fromkeys(QUALITY_COLUMNS)
-    if reference is not None:
-        similar = [pair.similar for pair in texts.quality_pairs()]
-        facts = quality_columns(vectors, reference, similar)
+    effective = answer["effective_options"]
+    facts: dict[str, Any] = {
+        "ep_time_share": answer["ep_time_share"],
+        "effective_options": None if effective is None else json.dumps(effective, sort_keys=True),
+    }
+    if quality_texts:
         facts["batch_cosine_min"] = answer["batch_cosine_min"]
-    elif not np.isfinite(vectors).all():
-        run.error = "quality: a vector holds NaN or infinity"
     if placement := answer["placement"]:
         facts.update(placement)
         facts["ep_node_share"] = placement["ep_nodes"] / placement["nodes_total"]
+    elif answer.get("ran_on") == [run.candidate.ep_provider]:
+        facts["ep_node_share"] = 1.0  # this ONNX Runtime cannot count, but nothing ran elsewhere
     return facts
+
+
+def _vectors_file(run: Run, folder: Path) -> Path:
+    return folder / f"{run.run_id}.npy"
 
 
 def _rounds(runs: Sequence[Run], sweep_id: str, sweep: Sweep) -> None:

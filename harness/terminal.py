@@ -183,7 +183,7 @@ def _figures(row: dict[str, Any]) -> list[tuple[str, str, str]]:
         ("cold start", _unit(row["cold_start_s"], "s"), "process to first vector"),
         ("peak memory", _bytes(row["peak_rss_bytes"]), f"artifact {_bytes(row['artifact_bytes'])}"),
         ("nodes on the EP", f"{_number(row['ep_nodes'], 0)} of {_number(row['nodes_total'], 0)}",
-         row["ep_provider"]),
+         f"{row['ep_provider']}; {_share(row['ep_time_share'])} of their time"),
         *_quality_figures(row),
         ("evidence", format_duration(as_number(row["evidence_span_s"]) or 0.0),
          f"of this machine's time; {row['status']}"),

@@ -18,22 +18,26 @@ if TYPE_CHECKING:
 
 
 class Tokenizer:
-    """Truncates to the model's maximum, pads to the batch's longest, puts the model's prompts before."""
+    """Truncates to the model's maximum, pads to the batch's longest, puts the model's prompts before.
 
-    def __init__(self, artifact: Artifact) -> None:
+    With `length`, every batch is padded to that many tokens, and a longer text is refused.
+    """
+
+    def __init__(self, artifact: Artifact, length: int | None = None) -> None:
+        self._length = length
         manifest = artifact.manifest
         self._prompts = manifest.prompts
         self._file = str(artifact.tokenizer)
         self._padded = tokenizers.Tokenizer.from_file(self._file)
         self._padded.enable_truncation(manifest.max_length)
-        self._padded.enable_padding(pad_id=manifest.pad_id, pad_token=manifest.pad_token)
+        self._padded.enable_padding(length=length, pad_id=manifest.pad_id, pad_token=manifest.pad_token)
 
     def tokenize(self, texts: Sequence[str], *, prompt: str = "default") -> Tokens:
         """One padded batch; an unpaired surrogate is read as U+FFFD.
 
         Raises:
             TypeError: a text is no string.
-            ValueError: unknown prompt.
+            ValueError: unknown prompt, or a text longer than the length that batches are padded to.
         """
         prefix = self.prefix(prompt)
         if len(texts) == 0:
@@ -46,6 +50,10 @@ class Tokenizer:
             encodings = self._padded.encode_batch_fast(batch)
         except TypeError:  # it refuses unpaired surrogates
             encodings = self._padded.encode_batch_fast([_well_formed(text) for text in batch])
+        if self._length is not None and (longest := max(len(e.ids) for e in encodings)) > self._length:
+            raise ValueError(
+                f"a text of {longest} tokens: the graph is fixed to {self._length}; cut it before"
+            )
         return Tokens(
             np.array([e.ids for e in encodings], dtype=np.int64),
             np.array([e.attention_mask for e in encodings], dtype=np.int64),

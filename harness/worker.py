@@ -11,16 +11,17 @@ import json
 import math
 import os
 import sys
+import tempfile
 import threading
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, NoReturn
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 import numpy as np
 
 from harness.artifacts.manifest import read_artifact
-from harness.errors import HarnessError
+from harness.errors import EpUnavailableError, HarnessError, ProbeError
 from harness.measure.latency import loop_overhead_ns, serve, warm_up
 from harness.measure.resources import Usage, hold_to_cores, peak_rss_bytes, usage
 from harness.measure.soak import soak
@@ -32,6 +33,11 @@ from harness.units import ns_to_ms, ns_to_s
 
 # Texts that are held against themselves in a batch; enough to see what a scale taken from the batch does.
 _TEXTS_BATCHED = 8
+# Times that a probe's requests are served under the profiler, after one to warm up.
+PROFILED_ROUNDS = 2
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
 @dataclass(frozen=True)
@@ -42,8 +48,9 @@ class Task:
     of texts) with `clients` concurrent callers, at `due_ns` if that is given, and times them; ``soak``
     serves them over and over for `duration_s`; ``vectors`` encodes `texts` in batches of `batch_size`,
     stores the vectors in `vectors_file`, and tells where the graph's nodes went and what it does to a text's
-    vector to be encoded beside `neighbour`. Nothing of the last is timed. `cpus` holds the process to so
-    many cores.
+    vector to be encoded beside `neighbour` (where one is given). Before that it serves the requests of
+    `probe` under the runtime's profiler and stops at the first that fails. Nothing of the last kind is timed,
+    and without texts it probes alone. `cpus` holds the process to so many cores.
     """
 
     kind: Literal["latency", "soak", "vectors"]
@@ -61,6 +68,7 @@ class Task:
     batch_size: int = 1
     neighbour: str = ""
     vectors_file: str = ""
+    probe: list[list[str]] = field(default_factory=list)
 
 
 def main() -> NoReturn:
@@ -69,20 +77,23 @@ def main() -> NoReturn:
     task = json.loads(line)
     answer_file = Path(task.pop("answer_file"))
     threading.Thread(target=_die_with_the_parent, daemon=True).start()
-    try:
-        answer = run(Task(**task))
-    except HarnessError as error:
-        answer = {"status": "failed", "error": str(error)}
-    except Exception as error:
-        answer = {
-            "status": "failed",
-            "error": f"{type(error).__name__}: {' '.join(str(error).split())}",
-        }
+    answer = attempt(task)
     scratch = answer_file.with_suffix(".tmp")
     scratch.write_text(json.dumps(answer), encoding="utf-8")
     scratch.replace(answer_file)
     # Nothing is left to do, and taking a loaded runtime apart would only delay the next launch.
     os._exit(0)
+
+
+def attempt(task: Mapping[str, Any]) -> dict[str, Any]:
+    """Do a task given as plain values; whatever goes wrong is an answer too."""
+    try:
+        return run(Task(**task))
+    except HarnessError as error:
+        return {"status": "failed", "error": str(error)}
+    except Exception as error:
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        return {"status": "failed", "error": reason}
 
 
 def run(task: Task) -> dict[str, Any]:
@@ -93,12 +104,11 @@ def run(task: Task) -> dict[str, Any]:
     """
     if task.cpus is not None:
         hold_to_cores(task.cpus)
-    started_ns = time.perf_counter_ns()
-    options = SessionOptions(**task.options)
-    provider = EmbeddingProvider.open(read_artifact(Path(task.artifact)), task.runtime, options)
-    session_load_s = ns_to_s(time.perf_counter_ns() - started_ns)
     if task.kind == "vectors":
-        return _vectors(task, provider)
+        return _vectors(task)
+    started_ns = time.perf_counter_ns()
+    provider = _open(task, SessionOptions(**task.options))
+    session_load_s = ns_to_s(time.perf_counter_ns() - started_ns)
     requests = json.loads(Path(task.requests_file).read_text(encoding="utf-8"))
     warm = warm_up(provider, requests["warmup"], requests["timed"])
     facts = {
@@ -163,25 +173,73 @@ def _soak(
     return served, blocks.finite
 
 
-def _vectors(task: Task, provider: EmbeddingProvider) -> dict[str, Any]:
-    batches = range(0, len(task.texts), task.batch_size)
-    rows = [provider.infer(provider.tokenize(task.texts[i : i + task.batch_size])) for i in batches]
-    np.save(task.vectors_file, np.concatenate(rows))
-    placement = provider.session.placement()
+def _open(task: Task, options: SessionOptions) -> EmbeddingProvider:
+    return EmbeddingProvider.open(read_artifact(Path(task.artifact)), task.runtime, options)
+
+
+def _vectors(task: Task) -> dict[str, Any]:
+    """Probe, then the vectors of the texts by the same session, whose profiler is off by then.
+
+    Raises:
+        EpUnavailableError: no node went to the execution provider.
+        ProbeError: a request of the probe failed.
+    """
+    with tempfile.TemporaryDirectory(dir=Path(task.vectors_file).parent, prefix="profile-") as folder:
+        options = SessionOptions(**task.options)
+        if task.probe:
+            options = replace(options, profile_prefix=str(Path(folder) / "profile"))
+        provider = _open(task, options)
+        placement = provider.session.placement()
+        if placement is not None and placement.ep_nodes == 0:
+            raise EpUnavailableError(
+                f"{options.ep_provider} took none of the graph's {placement.nodes_total} nodes: all would "
+                "run elsewhere"
+            )
+        for _ in range(1 + PROFILED_ROUNDS):
+            for texts in task.probe:
+                _probe(provider, texts)
+        profile = provider.session.end_profiling(skip_runs=len(task.probe))
+    if task.texts:
+        batches = range(0, len(task.texts), task.batch_size)
+        rows = [provider.infer(provider.tokenize(task.texts[i : i + task.batch_size])) for i in batches]
+        np.save(task.vectors_file, np.concatenate(rows))
+    effective = provider.session.effective_options()
+    if effective is not None and profile is not None and profile.threads is not None:
+        effective["intra_op_threads"] = profile.threads  # what it took, where it chose by itself
     return {
         "status": "complete",
         "error": None,
         "placement": None if placement is None else placement._asdict(),
+        "ep_time_share": None if profile is None else profile.time_share(options.ep_provider),
+        "ran_on": None if profile is None else sorted(profile.node_us),
+        "effective_options": effective,
         "batch_cosine_min": _batch_cosine_min(provider, task.texts[:_TEXTS_BATCHED], task.neighbour),
     }
 
 
 def _batch_cosine_min(provider: EmbeddingProvider, texts: list[str], neighbour: str) -> float | None:
-    """The smallest cosine of a text's vector alone to its vector beside `neighbour`; None if not finite."""
+    """The smallest cosine of a text's vector alone to its vector beside `neighbour`.
+
+    None where there is neither text nor neighbour, or a vector is not finite.
+    """
+    if not (texts and neighbour):
+        return None
     alone = np.stack([provider.infer(provider.tokenize([text]))[0] for text in texts])
     beside = np.stack([provider.infer(provider.tokenize([text, neighbour]))[0] for text in texts])
     worst = float(cosines(alone, beside).min())
     return worst if math.isfinite(worst) else None
+
+
+def _probe(provider: EmbeddingProvider, texts: list[str]) -> None:
+    tokens = provider.tokenize(texts)
+    shape = "{}×{} (texts × tokens)".format(*tokens.input_ids.shape)
+    try:
+        vectors = provider.infer(tokens)
+    except Exception as error:
+        reason = " ".join(str(error).split())
+        raise ProbeError(f"a request of shape {shape} fails: {type(error).__name__}: {reason}") from None
+    if not np.isfinite(vectors).all():
+        raise ProbeError(f"a request of shape {shape} gives a vector that holds NaN or infinity")
 
 
 def _die_with_the_parent() -> None:

@@ -12,6 +12,7 @@ from harness.errors import (
     HarnessError,
     InterruptedRunError,
     ModelUnavailableError,
+    ProbeError,
     RuntimeUnavailableError,
     StorageError,
     UnavailableError,
@@ -30,6 +31,7 @@ from harness.errors import (
         (EpUnavailableError, 3),
         (RuntimeUnavailableError, 3),
         (ArtifactError, 3),
+        (ProbeError, 3),
         (StorageError, 5),
         (InterruptedRunError, 130),
     ],
@@ -54,6 +56,7 @@ def test_every_error_class_is_covered_above() -> None:
         "EpUnavailableError",
         "RuntimeUnavailableError",
         "ArtifactError",
+        "ProbeError",
         "StorageError",
     }
 

@@ -43,6 +43,7 @@ ORDER = (
     "harness.artifacts.process",
     "harness.artifacts.fake",
     "harness.artifacts.cache",
+    "harness.runtimes.profile",
     "harness.runtimes.base",
     "harness.runtimes",
     "harness.runtimes.onnxruntime",

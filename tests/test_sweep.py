@@ -76,8 +76,14 @@ class Scripted:
             if threads in self.quality:
                 return {"status": "failed", "error": self.quality[threads]}
             np.save(task.vectors_file, read_artifact(Path(task.artifact)).reference())
-            placement = {"nodes_total": 4, "ep_nodes": 3, "ep_partitions": 2}
-            return {"status": "complete", "error": None, "placement": placement, "batch_cosine_min": 0.9999}
+            return {
+                "status": "complete",
+                "error": None,
+                "placement": {"nodes_total": 4, "ep_nodes": 3, "ep_partitions": 2},
+                "ep_time_share": 0.9,
+                "effective_options": {"intra_op_threads": 2},
+                "batch_cosine_min": 0.9999,
+            }
         self.during(len(self.launched))
         plays = self.plays if isinstance(self.plays, list) else self.plays[threads]
         play = plays[min(task.options["launch_index"], len(plays) - 1)]

@@ -129,8 +129,15 @@ def test_vectors_come_in_the_order_of_their_texts(
         task, kind="vectors", texts=texts, batch_size=batch_size, vectors_file=str(file), requests_file=""
     )
     answer = run(vectors)
-    placed = {"nodes_total": 1, "ep_nodes": 1, "ep_partitions": 1}
-    assert answer == {"status": "complete", "error": None, "placement": placed}
+    assert answer == {
+        "status": "complete",
+        "error": None,
+        "placement": {"nodes_total": 1, "ep_nodes": 1, "ep_partitions": 1},
+        "ep_time_share": None,
+        "ran_on": None,
+        "effective_options": None,
+        "batch_cosine_min": None,
+    }
     expected = EmbeddingProvider.open(fake_artifact, "fake", SessionOptions()).encode(texts)
     np.testing.assert_array_equal(np.load(file), expected)
 

@@ -18,6 +18,7 @@ import numpy as np
 
 from harness.artifacts.fake import fake_vectors, read_topics
 from harness.runtimes.base import Placement
+from harness.runtimes.profile import Profile
 from harness.units import NS_PER_MS
 
 if TYPE_CHECKING:
@@ -35,7 +36,12 @@ class FakeSession:
     """Plays a script; vectors are a pure function of the tokens."""
 
     def __init__(
-        self, dim: int, topics: dict[str, int], script: dict[str, Any], launch_index: int | None
+        self,
+        dim: int,
+        topics: dict[str, int],
+        script: dict[str, Any],
+        launch_index: int | None,
+        provider: str,
     ) -> None:
         infer_ms = script["infer_ms"]
         if infer_ms and isinstance(infer_ms[0], list):
@@ -44,6 +50,7 @@ class FakeSession:
         self._tokenize_ns = round(script["tokenize_ms"] * NS_PER_MS)
         behaviours = script["launches"]
         self._behaviour = "ok" if launch_index is None else behaviours[min(launch_index, len(behaviours) - 1)]
+        self._provider = provider
         self._dim = dim
         self._topics = topics
         self._now_ns = 0
@@ -67,6 +74,16 @@ class FakeSession:
     def placement(self) -> Placement | None:
         """One node, where it should be."""
         return Placement(nodes_total=1, ep_nodes=1, ep_partitions=1)
+
+    def effective_options(self) -> dict[str, Any] | None:
+        """None: it has no options."""
+        return None
+
+    def end_profiling(self, *, skip_runs: int) -> Profile | None:
+        """All time where it should be, if anything ran after the first `skip_runs` requests."""
+        if self._requests <= skip_runs:
+            return None
+        return Profile({self._provider: 1.0}, threads=None)
 
     def clock_ns(self) -> int:
         """The scripted clock."""
@@ -95,4 +112,4 @@ def load(artifact: Artifact, options: SessionOptions) -> FakeSession:
     """A scripted session."""
     script = {**DEFAULT_SCRIPT, **(options.script or {})}
     topics = read_topics(artifact.path)
-    return FakeSession(artifact.manifest.dim, topics, script, options.launch_index)
+    return FakeSession(artifact.manifest.dim, topics, script, options.launch_index, options.ep_provider)
