@@ -17,8 +17,15 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import numpy as np
 
-from harness.artifacts.manifest import GRAPH, REFERENCE, TOKENIZER, VERIFICATION
-from harness.artifacts.pooling import add_pooling
+from harness.artifacts.adopt import adopt
+from harness.artifacts.assemble import (
+    dense_layers,
+    require_dim,
+    save_graph,
+    save_references,
+    save_tokenizer,
+)
+from harness.artifacts.manifest import GRAPH
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -47,8 +54,9 @@ def build(request: dict[str, Any], out: TextIO) -> dict[str, Any]:
     """Write graph, tokenizer and reference vectors to ``request["target"]``.
 
     Args:
-        request: ``source`` and ``target`` (folders), ``pooling``, ``normalize``, ``dim``,
-            ``max_length``, ``prompt``, ``quality_texts``, ``verification_texts``.
+        request: ``source`` and ``target`` (folders), ``graph`` (the ONNX graph in the source to take, None
+            to export the weights), ``dense`` (folders of Dense modules), ``lower_case``, ``pooling``,
+            ``normalize``, ``dim``, ``max_length``, ``prompt``, ``quality_texts``, ``verification_texts``.
         out: where steps are told, a JSON line each.
 
     Returns:
@@ -61,30 +69,31 @@ def build(request: dict[str, Any], out: TextIO) -> dict[str, Any]:
     source, target = Path(request["source"]), Path(request["target"])
     _say(out, step="loading")
     import onnx
+
+    if request["graph"] is not None:
+        return adopt(request, lambda step: _say(out, step=step))
     from optimum.exporters.onnx import onnx_export_from_model
     from transformers import AutoModel
 
     model = AutoModel.from_pretrained(source, use_safetensors=True, trust_remote_code=False).eval()
-    if (found := int(model.config.hidden_size)) != request["dim"]:
-        raise ValueError(f"model.dim={request['dim']}: the model's vectors have {found} dimensions")
+    dense = dense_layers(request)
+    found = dense[-1].weight.shape[0] if dense else int(model.config.hidden_size)
+    require_dim(request, found)
     params = sum(parameter.numel() for parameter in model.parameters())
-    pad_id, pad_token = _save_tokenizer(source, target, model.config)
+    params += sum(w.size + (0 if b is None else b.size) for w, b, _ in dense)
+    pad_id, pad_token = save_tokenizer(request, model.config.vocab_size, model.config.pad_token_id)
 
     _say(out, step="exporting")
     scratch = target / "export"
     onnx_export_from_model(model, scratch, task="feature-extraction", opset=OPSET, do_validation=False)
     graph = onnx.load(scratch / GRAPH)
-    add_pooling(graph, request["pooling"], normalize=request["normalize"], dim=request["dim"])
-    onnx.save(graph, target / GRAPH, **_external_data(graph))
-    onnx.checker.check_model(str(target / GRAPH))
-    opset = next(i.version for i in graph.opset_import if i.domain in ("", "ai.onnx"))
+    opset = save_graph(graph, request, dense)
     _remove(scratch)
     del model, graph
 
     _say(out, step="reference")
     quality, verification, reference_by = _reference(request, source)
-    np.save(target / REFERENCE, quality)
-    np.save(target / VERIFICATION, verification)
+    save_references(target, quality, verification)
     return {
         "exporter": {name: version(name) for name in EXPORTERS},
         "opset": opset,
@@ -93,32 +102,6 @@ def build(request: dict[str, Any], out: TextIO) -> dict[str, Any]:
         "pad_token": pad_token,
         "reference_by": reference_by,
     }
-
-
-def _save_tokenizer(source: Path, target: Path, config: Any) -> tuple[int, str]:
-    """The tokenizer with padding and truncation switched off; returns the padding token."""
-    from tokenizers import Tokenizer
-
-    tokenizer = Tokenizer.from_file(str(source / "tokenizer.json"))
-    built_in = tokenizer.padding or {}
-    tokenizer.no_padding()
-    tokenizer.no_truncation()
-    tokenizer.save(str(target / TOKENIZER), pretty=False)
-    vocab_size = tokenizer.get_vocab_size(with_added_tokens=True)
-    if vocab_size > config.vocab_size:
-        raise ValueError(
-            f"the tokenizer knows {vocab_size} tokens, the embedding table has {config.vocab_size} rows"
-        )
-    pad_id = built_in.get("pad_id", getattr(config, "pad_token_id", None))
-    pad_id = 0 if pad_id is None else int(pad_id)
-    return pad_id, tokenizer.id_to_token(pad_id) or "[PAD]"
-
-
-def _external_data(graph: Any) -> dict[str, Any]:
-    """Arguments that keep a graph over protobuf's 2 GiB limit in a file beside it."""
-    if graph.ByteSize() < 2**31 - 2**20:
-        return {}
-    return {"save_as_external_data": True, "location": "model.onnx.data"}
 
 
 def _reference(request: dict[str, Any], source: Path) -> tuple[NDArray[np.float32], NDArray[np.float32], str]:
@@ -136,6 +119,8 @@ def _reference(request: dict[str, Any], source: Path) -> tuple[NDArray[np.float3
         modules += [Normalize()] if request["normalize"] else []
         model = SentenceTransformer(modules=modules, device="cpu")
         by = "sentence-transformers, pooling as declared: the model has no modules.json"
+
+    model.max_seq_length = request["max_length"]
 
     def encode(texts: list[str]) -> NDArray[np.float32]:
         vectors = model.encode(

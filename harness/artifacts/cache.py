@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.artifacts import fake
 from harness.artifacts.build import STEPS
+from harness.artifacts.hub import cache_dir
 from harness.artifacts.manifest import (
     FORMAT_VERSION,
     MANIFEST,
@@ -80,13 +81,6 @@ class Recipe:
         )
 
 
-def cache_dir() -> Path:
-    """The user's cache directory for artifacts (platformdirs; ``XDG_CACHE_HOME`` moves it on Linux)."""
-    from platformdirs import user_cache_path
-
-    return user_cache_path("embedding-harness", appauthor=False)
-
-
 def prepare(recipe: Recipe, *, check: Check, tell: Tell, root: Path | None = None) -> Artifact:
     """The artifact of a recipe: the cached one if every hash holds, else built anew.
 
@@ -109,7 +103,7 @@ def prepare(recipe: Recipe, *, check: Check, tell: Tell, root: Path | None = Non
     index = root / "recipes" / f"{key}.json"
     if artifact := _cached(root, index, tell):
         return artifact
-    files = ModelFiles(Path(), "fake", {}) if recipe.runtime == "fake" else find_files(recipe.model)
+    files = _fake_files(recipe.model) if recipe.runtime == "fake" else find_files(recipe.model, tell=tell)
     try:
         index.parent.mkdir(parents=True, exist_ok=True)
         (root / "artifacts").mkdir(exist_ok=True)
@@ -154,7 +148,8 @@ def _build(
             format_version=FORMAT_VERSION,
             model=model.name,
             model_id=model.id,
-            revision=None if model.path else model.revision,
+            revision=files.revision,
+            revision_pinned=files.pinned,
             weights=model.weights,
             precision=recipe.precision,
             source=files.source,
@@ -198,6 +193,10 @@ def _is_whole(folder: Path) -> bool:
     return not problems_of(artifact)
 
 
+def _fake_files(model: ModelConfig) -> ModelFiles:
+    return ModelFiles(Path(), "fake", {}, revision=None if model.path else model.revision)
+
+
 def _fake(recipe: Recipe, target: Path) -> dict[str, Any]:
     model = recipe.model
     return fake.write_files(target, model.dim, model.max_length, verification_texts(model.max_length))
@@ -207,6 +206,9 @@ def _export(recipe: Recipe, files: ModelFiles, target: Path, tell: Tell) -> dict
     model = recipe.model
     request = {
         "source": str(files.path),
+        "graph": files.graph,
+        "dense": files.facts.dense,
+        "lower_case": files.facts.lower_case,
         "target": str(target),
         "pooling": model.pooling,
         "normalize": model.normalize,

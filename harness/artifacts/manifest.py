@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 # Of the manifest's fields and of what a build writes; a new one rebuilds every artifact.
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 
 MANIFEST = "manifest.json"
 GRAPH = "model.onnx"
@@ -35,13 +35,16 @@ class Manifest:
     """What an artifact is and where it came from.
 
     `files` maps each file's name to its sha256; `exporter` maps package names to versions; `opset` is
-    None where there is no graph. `reference_by` says what computed the reference vectors.
+    None where there is no graph. `revision` is the commit that the files are of, `revision_pinned` whether it
+    was fixed in advance and not merely what the repository held; both None for a local folder.
+    `reference_by` says what computed the reference vectors.
     """
 
     format_version: int
     model: str
     model_id: str | None
     revision: str | None
+    revision_pinned: bool | None
     weights: str
     precision: str
     source: str

@@ -37,6 +37,7 @@ def manifest(**changes: Any) -> Manifest:
         "model": "minilm",
         "model_id": "org/minilm",
         "revision": "abc",
+        "revision_pinned": True,
         "weights": "trained",
         "precision": "fp32",
         "source": "hub org/minilm at abc",
