@@ -12,6 +12,15 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from harness.artifacts.modules import (
+    NEEDED_FACTS,
+    Facts,
+    completed,
+    contradictions,
+    graph_in,
+    hub_facts,
+    read_facts,
+)
 from harness.compose import conf_dir, options_of, unknown_ep_option
 from harness.errors import BadInputError, unknown_name
 from harness.stats import launches_to_pass
@@ -65,13 +74,31 @@ _NamedT = TypeVar("_NamedT", "ModelConfig", "PrecisionConfig", "WorkloadConfig",
 
 
 class SourceConfig(_Schema):
-    """One place a model can come from."""
+    """One place a model can come from.
 
-    kind: Literal["bundled", "hub"]
+    ``bundled``: `folder` of an installed `package`. ``hub``: safetensors weights of the repository `repo`
+    (by default the model's own), exported here. ``hub_onnx``: a graph in `repo` that somebody exported,
+    `files` by precision. `revision` fixes the commit of a repository that is not the model's own; `sha256`
+    fixes files.
+    """
+
+    kind: Literal["bundled", "hub", "hub_onnx"]
     package: str | None = None
     folder: str | None = None
     repo: str | None = None
+    revision: str | None = None
+    files: dict[str, str] = Field(default_factory=dict)
     sha256: dict[str, str] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _a_kind_has_what_it_needs(self) -> SourceConfig:
+        if (self.kind == "bundled") != (self.package is not None):
+            raise ValueError(
+                f"a source of kind {self.kind}: package belongs to kind bundled, and to it alone"
+            )
+        if (self.kind == "hub_onnx") != bool(self.files):
+            raise ValueError(f"a source of kind {self.kind}: files belong to kind hub_onnx, and to it alone")
+        return self
 
 
 class PromptsConfig(_Schema):
@@ -485,15 +512,21 @@ def _shape_misfits(
 def validate(raw: Mapping[str, Any]) -> Config:
     """A composed configuration as a frozen plan.
 
+    A model of the user's own is completed from what its files say; for one on a hub they are downloaded.
+
     Raises:
         BadInputError: with every problem there is, a line each.
+        ModelUnavailableError: the hub has to be asked what the model is, and cannot be.
     """
-    problems: list[str] = []
+    raw, problems = _completed(raw)
+    undescribed = bool(problems)
     config = None
     try:
         config = Config.model_validate({k: v for k, v in raw.items() if k != "experiments"})
     except ValidationError as error:
-        problems = _problems(error, Config)
+        found = _problems(error, Config)
+        # What its files would have said is not asked for beside the reason why they could not be read.
+        problems += [p for p in found if not (undescribed and p.startswith("model.") and ": missing" in p)]
     problems += _misfits(
         _valid(ModelConfig, raw, "model"),
         _valid(WorkloadConfig, raw, "workload"),
@@ -532,6 +565,42 @@ def _unfit_dim(model: ModelConfig | None, dim: Any) -> list[str]:
     if least <= dim <= most:
         return []
     return [f"dim={dim}: {model.name}'s vectors can be cut to {least} to {most} dimensions"]
+
+
+def _completed(raw: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """A composed configuration with what its model's own files say, and what is wrong with those."""
+    plain, model = dict(raw), raw.get("model")
+    if not isinstance(model, dict):
+        return plain, []
+    path, repo = model.get("path"), model.get("id")
+    open_facts = any(key in model and model[key] is None for key in NEEDED_FACTS)
+    facts, problems = None, []
+    try:
+        if isinstance(path, str):
+            facts = _local_facts(path, needed=open_facts)
+        elif isinstance(repo, str) and open_facts:
+            facts = hub_facts(repo, model.get("revision"), tell=lambda _what, _left_s: None)
+    except BadInputError as error:
+        problems = list(error.problems)
+    if facts is not None:
+        problems += contradictions(model, facts)
+    plain["model"] = completed(model, facts)
+    if isinstance(repo, str) and not path and model.get("sources") == []:
+        plain["model"]["sources"] = [{"kind": "hub"}]
+    return plain, problems
+
+
+def _local_facts(path: str, *, needed: bool) -> Facts | None:
+    """What the files of a user's folder say; None where there is no folder and nothing open."""
+    folder = Path(path).expanduser()
+    if not folder.is_dir():
+        if needed:
+            raise BadInputError(f"model.path={path}: no such directory")
+        return None
+    try:
+        return read_facts(folder, graph=graph_in(folder))
+    except BadInputError as error:
+        raise BadInputError(*(f"model.path={path}: {line}" for line in error.problems)) from None
 
 
 def _tampered(config: Config) -> list[str]:

@@ -226,6 +226,7 @@ def _judge(rows: list[Row], policy: PolicyConfig) -> CandidateVerdict:
         if row["status"] == "interrupted"
     ]
     notes += _time_elsewhere(read)
+    notes += _unpinned(newest)
     notes += _open_shoulds(tuple(r for r in results if not _means_nothing(r.gate, newest)))
     notes += _disagreement(results)
     notes += [
@@ -393,6 +394,13 @@ def _sentence(result: GateResult) -> str:
     return (
         f"{gate.tier} gate {state[result.status]}: {gate.label}{value}, needed {gate.op} {gate.bound:g}{why}"
     )
+
+
+def _unpinned(row: Row) -> list[str]:
+    """That nobody fixed the revision: another machine may get another model under the same name."""
+    if row.get("revision_pinned") is not False:
+        return []
+    return [f"revision not pinned: {text_of(row['source'], '')}; another machine may find another one there"]
 
 
 def _open_shoulds(results: tuple[GateResult, ...]) -> list[str]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import psutil
 
-from harness.artifacts.cache import cache_dir
+from harness.artifacts.hub import cache_dir
 from harness.command import run_command
 from harness.compose import options_of
 from harness.config import load_ep, parse_words

@@ -66,7 +66,9 @@ git_commit string? - of the source tree, -dirty if changed; null in an install
 config_hash string - identity without the nonce: equal for runs of the same thing
 model string - short name
 model_id string? - name on the hub
-revision string? - pinned revision; null where a local folder has none
+revision string? - commit that the files are of; null where a local folder has none
+revision_pinned bool? - whether that commit was fixed in advance; null where there is none
+source string? - where the files came from
 weights string - trained or random
 precision string - of the artifact
 runtime string - what executes

@@ -182,6 +182,7 @@ def _figures(row: dict[str, Any]) -> list[tuple[str, str, str]]:
         ("infer P50", _unit(row["infer_p50_ms"], "ms", digits=3), _limit(row)),
         ("cold start", _unit(row["cold_start_s"], "s"), "process to first vector"),
         ("peak memory", _bytes(row["peak_rss_bytes"]), f"artifact {_bytes(row['artifact_bytes'])}"),
+        ("model files", "unpinned" if row["revision_pinned"] is False else "", text_of(row["source"], "")),
         ("nodes on the EP", f"{_number(row['ep_nodes'], 0)} of {_number(row['nodes_total'], 0)}",
          f"{row['ep_provider']}; {_share(row['ep_time_share'])} of their time"),
         *_quality_figures(row),

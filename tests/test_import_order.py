@@ -13,8 +13,9 @@ import harness
 
 PACKAGE = Path(harness.__file__).parent
 
-# config → candidate, workload → artifact → runtime, provider → measurement → environment, record →
-# store → decision → report, each module after all that it imports.
+# What a model's own files say comes first, for a configuration is completed by it: config → candidate,
+# workload → artifact → runtime, provider → measurement → environment, record → store → decision → report,
+# each module after all that it imports.
 ORDER = (
     "harness",
     "harness.errors",
@@ -25,14 +26,19 @@ ORDER = (
     "harness.progress",
     "harness.texts",
     "harness.compose",
-    "harness.config",
-    "harness.candidate",
-    "harness.workload",
     "harness.artifacts",
     "harness.artifacts.manifest",
     "harness.artifacts.pooling",
+    "harness.artifacts.graphs",
+    "harness.artifacts.hub",
+    "harness.artifacts.modules",
+    "harness.config",
+    "harness.candidate",
+    "harness.workload",
     "harness.artifacts.verification",
     "harness.artifacts.sources",
+    "harness.artifacts.assemble",
+    "harness.artifacts.adopt",
     "harness.artifacts.precision",
     "harness.artifacts.twin",
     "harness.artifacts.shapes",

@@ -19,14 +19,25 @@ from typing import TYPE_CHECKING, Any, TextIO
 import numpy as np
 
 from harness.artifacts import twin
+from harness.artifacts.adopt import adopt
+from harness.artifacts.assemble import (
+    count_dense,
+    dense_layers,
+    require_dim,
+    save_graph,
+    save_references,
+    save_tokenizer,
+)
 from harness.artifacts.manifest import GRAPH, REFERENCE, TOKENIZER, VERIFICATION
-from harness.artifacts.pooling import add_pooling
+from harness.artifacts.pooling import pool
 from harness.artifacts.precision import TOOLS, derive
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
+
+    from harness.artifacts.pooling import Dense
 
 OPSET = 18
 EXPORTERS = ("torch", "transformers", "optimum", "optimum-onnx", "onnx", "sentence-transformers")
@@ -53,7 +64,7 @@ def convert(request: dict[str, Any], out: TextIO) -> dict[str, Any]:
     """Write another precision of a built artifact to ``request["target"]``.
 
     Args:
-        request: ``base`` and ``target`` (folders), ``settings`` and ``facts`` as
+        request: ``base`` and ``target`` (folders), ``settings`` and ``architecture`` as
             `harness.artifacts.precision.derive` takes them.
         out: where steps are told, a JSON line each.
 
@@ -65,7 +76,7 @@ def convert(request: dict[str, Any], out: TextIO) -> dict[str, Any]:
     """
     _say(out, step="converting")
     base, target = Path(request["base"]), Path(request["target"])
-    opset = derive(base, target, request["settings"], request["facts"])
+    opset = derive(base, target, request["settings"], request["architecture"])
     for name in (TOKENIZER, REFERENCE, VERIFICATION):
         if (base / name).exists():
             shutil.copyfile(base / name, target / name)
@@ -77,8 +88,10 @@ def build(request: dict[str, Any], out: TextIO) -> dict[str, Any]:
 
     Args:
         request: ``source`` (a folder; null builds a twin from ``twin``, the facts that
-            `harness.artifacts.twin.random_model` takes) and ``target``, ``pooling``, ``normalize``, ``dim``,
-            ``truncate_dim``, ``max_length``, ``prompt``, ``quality_texts``, ``verification_texts``.
+            `harness.artifacts.twin.random_model` takes) and ``target``, ``graph`` (the ONNX graph in the
+            source to take, None to export the weights), ``dense`` (folders of Dense modules),
+            ``lower_case``, ``pooling``, ``normalize``, ``dim``, ``truncate_dim``, ``max_length``,
+            ``prompt``, ``quality_texts``, ``verification_texts``.
         out: where steps are told, a JSON line each.
 
     Returns:
@@ -89,39 +102,44 @@ def build(request: dict[str, Any], out: TextIO) -> dict[str, Any]:
     """
     target = Path(request["target"])
     _say(out, step="loading")
+    if request["graph"] is not None:
+        return adopt(request, lambda step: _say(out, step=step))
     if request["source"] is None:
-        model = twin.random_model(request["twin"])
-        twin.tokenizer(request["twin"]).save(str(target / TOKENIZER), pretty=False)
+        model, tokenizer = twin.random_model(request["twin"]), twin.tokenizer(request["twin"])
     else:
+        from tokenizers import Tokenizer
         from transformers import AutoModel
 
         source = Path(request["source"])
         model = AutoModel.from_pretrained(source, use_safetensors=True, trust_remote_code=False).eval()
-        shutil.copyfile(source / TOKENIZER, target / TOKENIZER)
-    if (found := int(model.config.hidden_size)) != request["dim"]:
-        raise ValueError(f"model.dim={request['dim']}: the model's vectors have {found} dimensions")
+        tokenizer = Tokenizer.from_file(str(source / TOKENIZER))
+    dense = dense_layers(request)
+    require_dim(request, dense[-1].weight.shape[0] if dense else int(model.config.hidden_size))
+    pad_id, pad_token = save_tokenizer(
+        request, tokenizer, model.config.vocab_size, getattr(model.config, "pad_token_id", None)
+    )
     known = {
-        "params": sum(parameter.numel() for parameter in model.parameters()),
+        "params": sum(parameter.numel() for parameter in model.parameters()) + count_dense(dense),
         "architecture": str(model.config.model_type),
-        **_settle_tokenizer(target, model.config),
+        "pad_id": pad_id,
+        "pad_token": pad_token,
     }
     if request["source"] is None:
         np.save(target / VERIFICATION, _twin_vectors(model, request))
-        known["reference_by"] = "transformers' own forward, pooled by hand: random weights"
+        known["reference_by"] = "transformers' own forward, pooled in NumPy: random weights"
 
     _say(out, step="exporting")
-    opset = _export(model, target, request)
+    opset = _export(model, target, request, dense)
     del model
 
     if request["source"] is not None:
         _say(out, step="reference")
         quality, verification, known["reference_by"] = _reference(request, source)
-        np.save(target / REFERENCE, quality)
-        np.save(target / VERIFICATION, verification)
+        save_references(target, quality, verification)
     return {"exporter": _versions(EXPORTERS), "opset": opset, **known}
 
 
-def _export(model: Any, target: Path, request: dict[str, Any]) -> int:
+def _export(model: Any, target: Path, request: dict[str, Any], dense: Sequence[Dense]) -> int:
     """The graph with pooling inside; returns its opset. Weights beside it are moved, never loaded."""
     import onnx
     from optimum.exporters.onnx import onnx_export_from_model
@@ -129,40 +147,10 @@ def _export(model: Any, target: Path, request: dict[str, Any]) -> int:
     scratch = target / "export"
     onnx_export_from_model(model, scratch, task="feature-extraction", opset=OPSET, do_validation=False)
     graph = onnx.load(scratch / GRAPH, load_external_data=False)
-    dim = request["truncate_dim"] or request["dim"]
-    add_pooling(
-        graph,
-        request["pooling"],
-        normalize=request["normalize"],
-        dim=dim,
-        truncate=dim < request["dim"],
-    )
     for data in scratch.glob(f"{GRAPH}?data"):  # its name stands in the graph
         shutil.move(data, target / data.name)
-    onnx.save(graph, target / GRAPH)
-    onnx.checker.check_model(str(target / GRAPH))
     shutil.rmtree(scratch)
-    return int(next(i.version for i in graph.opset_import if i.domain in ("", "ai.onnx")))
-
-
-def _settle_tokenizer(target: Path, config: Any) -> dict[str, Any]:
-    """Switch the tokenizer's own padding and truncation off; returns its padding token, as the manifest's."""
-    from tokenizers import Tokenizer
-
-    file = str(target / TOKENIZER)
-    tokenizer = Tokenizer.from_file(file)
-    built_in = tokenizer.padding or {}
-    tokenizer.no_padding()
-    tokenizer.no_truncation()
-    tokenizer.save(file, pretty=False)
-    vocab_size = tokenizer.get_vocab_size(with_added_tokens=True)
-    if vocab_size > config.vocab_size:
-        raise ValueError(
-            f"the tokenizer knows {vocab_size} tokens, the embedding table has {config.vocab_size} rows"
-        )
-    pad_id = built_in.get("pad_id", getattr(config, "pad_token_id", None))
-    pad_id = 0 if pad_id is None else int(pad_id)
-    return {"pad_id": pad_id, "pad_token": tokenizer.id_to_token(pad_id) or "[PAD]"}
+    return save_graph(graph, request, dense)
 
 
 def _twin_vectors(model: Any, request: dict[str, Any]) -> NDArray[np.float32]:
@@ -176,11 +164,10 @@ def _twin_vectors(model: Any, request: dict[str, Any]) -> NDArray[np.float32]:
     with torch.no_grad():
         for text in request["verification_texts"]:
             ids = tokenizer.encode(request["prompt"] + text).ids or [0]
-            hidden = model(input_ids=torch.tensor([ids])).last_hidden_state[0]
-            pooled = {"mean": hidden.mean(0), "cls": hidden[0], "last": hidden[-1]}[request["pooling"]]
-            pooled = pooled[: request["truncate_dim"]]
-            rows.append(pooled / pooled.norm() if request["normalize"] else pooled)
-    return np.ascontiguousarray(torch.stack(rows).numpy(), dtype=np.float32)
+            states = model(input_ids=torch.tensor([ids])).last_hidden_state[0].numpy()
+            cut = request["truncate_dim"]
+            rows.append(pool(states, request["pooling"], normalize=request["normalize"], dim=cut))
+    return np.stack(rows)
 
 
 def _reference(request: dict[str, Any], source: Path) -> tuple[NDArray[np.float32], NDArray[np.float32], str]:
@@ -199,6 +186,8 @@ def _reference(request: dict[str, Any], source: Path) -> tuple[NDArray[np.float3
         modules += [Normalize()] if request["normalize"] else []
         model = SentenceTransformer(modules=modules, **cut)
         by = "sentence-transformers, pooling as declared: the model has no modules.json"
+
+    model.max_seq_length = request["max_length"]
 
     def encode(texts: list[str]) -> NDArray[np.float32]:
         vectors = model.encode(

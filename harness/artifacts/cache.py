@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.artifacts import fake
+from harness.artifacts.hub import cache_dir
 from harness.artifacts.manifest import (
     FORMAT_VERSION,
     MANIFEST,
@@ -83,13 +84,6 @@ class Recipe:
 RANDOM = f"random weights, seed {SEED}"
 
 
-def cache_dir() -> Path:
-    """The user's cache directory for artifacts (platformdirs; ``XDG_CACHE_HOME`` moves it on Linux)."""
-    from platformdirs import user_cache_path
-
-    return user_cache_path("embedding-harness", appauthor=False)
-
-
 def prepare(recipe: Recipe, *, check: Check, tell: Tell, root: Path | None = None) -> Artifact:
     """The artifact of a recipe: the cached one if every hash holds, else built anew.
 
@@ -113,13 +107,11 @@ def prepare(recipe: Recipe, *, check: Check, tell: Tell, root: Path | None = Non
     if artifact := _cached(root, index, tell):
         return artifact
     base = files = None
-    if recipe.runtime == "fake":
-        files = ModelFiles(Path(), "fake", {})
-    elif recipe.precision.method != "none":
+    if recipe.precision.method != "none" and recipe.runtime != "fake":
         fp32 = Recipe(recipe.model, load_precision("fp32"), recipe.runtime)
         base = prepare(fp32, check=check, tell=tell, root=root)
-    elif recipe.model.weights == "trained":
-        files = find_files(recipe.model)
+    elif recipe.model.weights == "trained" and recipe.runtime != "fake":
+        files = find_files(recipe.model, tell=tell)
     try:
         index.parent.mkdir(parents=True, exist_ok=True)
         (root / "artifacts").mkdir(exist_ok=True)
@@ -176,7 +168,6 @@ def _build(
             format_version=FORMAT_VERSION,
             model=model.name,
             model_id=model.id,
-            revision=None if model.path else model.revision,
             weights=model.weights,
             precision=recipe.precision.name,
             precision_settings=settings_of(recipe.precision),
@@ -224,13 +215,17 @@ def _is_whole(folder: Path) -> bool:
 def _fake(recipe: Recipe, target: Path) -> dict[str, Any]:
     model = recipe.model
     texts = verification_texts(model.max_length)
-    return fake.write_files(target, model.vector_dim, model.max_length, texts)
+    known = fake.write_files(target, model.vector_dim, model.max_length, texts)
+    return known | {"revision": None if model.path else model.revision, "revision_pinned": None}
 
 
 def _export(recipe: Recipe, files: ModelFiles | None, target: Path, tell: Tell) -> dict[str, Any]:
     model = recipe.model
     request = {
         "source": None if files is None else str(files.path),
+        "graph": None if files is None else files.graph,
+        "dense": [] if files is None else files.facts.dense,
+        "lower_case": files is not None and files.facts.lower_case,
         "twin": model.model_dump(),
         "target": str(target),
         "pooling": model.pooling,
@@ -244,19 +239,27 @@ def _export(recipe: Recipe, files: ModelFiles | None, target: Path, tell: Tell) 
     }
     source = RANDOM if files is None else files.source
     known = run_build(request, what=f"{model.name} {recipe.precision.name}", source=source, tell=tell)
-    return {**known, "source": source, "source_files": {} if files is None else files.sha256}
+    files = files or ModelFiles(Path(), source, {})
+    return known | {
+        "source": source,
+        "source_files": files.sha256,
+        "revision": files.revision,
+        "revision_pinned": files.pinned,
+    }
 
 
 def _converted(recipe: Recipe, base: Artifact, target: Path, tell: Tell) -> dict[str, Any]:
-    names = ("architecture", "pooling", "normalize", "dim", "truncated")
     request = {
         "base": str(base.path),
         "target": str(target),
         "settings": settings_of(recipe.precision),
-        "facts": {name: getattr(base.manifest, name) for name in names},
+        "architecture": base.manifest.architecture,
     }
     what = f"{recipe.model.name} {recipe.precision.name}"
     known = run_build(request, what=what, source="its fp32 artifact", tell=tell)
-    carried = ("params", "pad_id", "pad_token", "reference_by", "architecture", "source", "source_files")
+    carried = (
+        "params", "pad_id", "pad_token", "reference_by", "architecture", "source", "source_files", "revision",
+        "revision_pinned",
+    )  # fmt: skip
     exporter = {**base.manifest.exporter, **known["exporter"]}
     return {**{name: getattr(base.manifest, name) for name in carried}, **known, "exporter": exporter}

@@ -35,16 +35,18 @@ class Manifest:
     """What an artifact is and where it came from.
 
     `files` maps each file's name to its sha256; `exporter` maps package names to versions; `opset` is
-    None where there is no graph. `reference_by` says what computed the reference vectors.
-    `precision_settings` are the build's own; `base_sha256` names the fp32 artifact that another precision
-    was built from.
-    `truncated` vectors are the first `dim` dimensions of the model's.
+    None where there is no graph. `revision` is the commit that the files are of, `revision_pinned` whether it
+    was fixed in advance and not merely what the repository held; both None for a local folder.
+    `reference_by` says what computed the reference vectors. `precision_settings` are the build's own;
+    `base_sha256` names the fp32 artifact that another precision was built from. `truncated` vectors are the
+    first `dim` dimensions of the model's.
     """
 
     format_version: int
     model: str
     model_id: str | None
     revision: str | None
+    revision_pinned: bool | None
     weights: str
     architecture: str | None
     precision: str

@@ -9,8 +9,9 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any
 
+from harness.artifacts.assemble import external_data
 from harness.artifacts.manifest import GRAPH
-from harness.artifacts.pooling import POOLING_PREFIX, add_pooling, remove_pooling
+from harness.artifacts.pooling import POOLING_PREFIX, attach_pooling, detach_pooling
 from harness.cpu import int8_sums_overflow
 
 if TYPE_CHECKING:
@@ -21,9 +22,6 @@ if TYPE_CHECKING:
     from harness.config import PrecisionConfig
 
 TOOLS = ("onnx", "onnxruntime", "onnx_ir")
-# Over this a graph's weights go to a file beside it: protobuf ends at 2 GiB.
-_MOST_BYTES_INSIDE = 2**31 - 2**20
-DATA = f"{GRAPH}.data"
 # Operators that only the optimiser makes: without any of them nothing was fused.
 _FUSED = ("Attention", "MultiHeadAttention", "GroupQueryAttention", "SkipLayerNormalization",
           "SkipSimplifiedLayerNormalization")  # fmt: skip
@@ -43,15 +41,14 @@ def settings_of(precision: PrecisionConfig) -> dict[str, Any]:
     return settings
 
 
-def derive(base: Path, target: Path, settings: dict[str, Any], facts: dict[str, Any]) -> int:
+def derive(base: Path, target: Path, settings: dict[str, Any], architecture: str | None) -> int:
     """Write the graph of another precision.
 
     Args:
         base: folder of the fp32 artifact.
         target: folder that the graph is written to.
         settings: as `settings_of` gives them.
-        facts: of the base's manifest: ``architecture``, ``pooling``, ``normalize``, ``dim``,
-            ``truncated``.
+        architecture: of the base's manifest: transformers' name for it.
 
     Returns:
         The graph's opset.
@@ -68,13 +65,13 @@ def derive(base: Path, target: Path, settings: dict[str, Any], facts: dict[str, 
         raise ValueError(f"the graph has {', '.join(sorted(already))} already: it is not as exported in fp32")
     method = settings["method"]
     if method == "fuse":
-        model = _fused(graph, facts["architecture"], attention=True)
+        model = _fused(graph, architecture, attention=True)
     elif method == "fp16":
-        model = _halved(graph, facts)
+        model = _halved(graph)
     elif method == "dynamic_int8":
-        return _quantised(graph, target, settings, facts)
+        return _quantised(graph, target, settings, architecture)
     else:
-        model = _by_blocks(_fused(graph, facts["architecture"], attention=False), settings)
+        model = _by_blocks(_fused(graph, architecture, attention=False), settings)
     return save(model, target)
 
 
@@ -82,10 +79,7 @@ def save(model: ModelProto, target: Path) -> int:
     """Write a graph to a folder, its weights beside it where it is too large; returns its opset."""
     import onnx
 
-    where = {}
-    if model.ByteSize() >= _MOST_BYTES_INSIDE:
-        where = {"save_as_external_data": True, "location": DATA}
-    onnx.save(model, target / GRAPH, **where)
+    onnx.save(model, target / GRAPH, **external_data(model))
     return int(next(i.version for i in model.opset_import if i.domain in ("", "ai.onnx")))
 
 
@@ -107,36 +101,29 @@ def _fused(graph: Path, architecture: str | None, *, attention: bool) -> ModelPr
     return model
 
 
-def _halved(graph: Path, facts: dict[str, Any]) -> ModelProto:
+def _halved(graph: Path) -> ModelProto:
     import onnx
     from onnxruntime.transformers.float16 import convert_float_to_float16
 
     model = onnx.load(graph)
-    remove_pooling(model)
+    pooling = detach_pooling(model)
     halved: ModelProto = convert_float_to_float16(model, keep_io_types=True)
-    add_pooling(
-        halved,
-        facts["pooling"],
-        normalize=facts["normalize"],
-        dim=facts["dim"],
-        truncate=facts["truncated"],
-    )
+    attach_pooling(halved, pooling)
     return halved
 
 
-def _quantised(graph: Path, target: Path, settings: dict[str, Any], facts: dict[str, Any]) -> int:
+def _quantised(graph: Path, target: Path, settings: dict[str, Any], architecture: str | None) -> int:
     import onnx
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
-    fused = _fused(graph, facts["architecture"], attention=True)
-    large = fused.ByteSize() >= _MOST_BYTES_INSIDE
+    fused = _fused(graph, architecture, attention=True)
     quantize_dynamic(
         fused,
         target / GRAPH,
         weight_type=QuantType.QInt8,
         per_channel=True,
         reduce_range=settings["reduce_range"],
-        use_external_data_format=large,
+        use_external_data_format=bool(external_data(fused)),
         nodes_to_exclude=[n.name for n in fused.graph.node if n.name.startswith(POOLING_PREFIX)],
         extra_options={"DefaultTensorType": onnx.TensorProto.FLOAT},  # the fused operators tell no types
     )

@@ -1,77 +1,124 @@
-"""Where a model's files come from: a local folder, a bundled package, a model hub, in this order."""
+"""Where a model's files come from: a local folder, then the sources that its configuration lists, in order.
+
+Safetensors or ONNX only: pickled weights run code when they are loaded. No code of a repository is run.
+"""
 
 from __future__ import annotations
 
 import importlib.util
-from dataclasses import dataclass
-from pathlib import Path
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
+from harness.artifacts.hub import Repository, fetch, find_repository
 from harness.artifacts.manifest import file_sha256
+from harness.artifacts.modules import (
+    CONFIG,
+    Facts,
+    contradictions,
+    described_in,
+    fetch_described,
+    graph_in,
+    module_folders,
+    read_facts,
+)
 from harness.errors import ArtifactError, BadInputError, ModelUnavailableError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from harness.artifacts.hub import Tell
     from harness.config import ModelConfig, SourceConfig
 
 WEIGHTS = "model.safetensors"
-# What a build reads. Safetensors only: pickled weights run code when they are loaded.
-NEEDED = ("config.json", "tokenizer.json")
-HUB_PATTERNS = ["*.json", "*.safetensors", "*.txt", "*/config.json"]
+TOKENIZER = "tokenizer.json"
+# What a build from safetensors reads at least; from a graph, only the tokenizer beside it.
+NEEDED = (CONFIG, TOKENIZER)
+_PICKLED = "pytorch_model.bin"
+# The precision whose graph an artifact starts from.
+_GRAPH_PRECISION = "fp32"
 
 
 @dataclass(frozen=True)
 class ModelFiles:
-    """A folder with a model's files, where it came from, and their hashes."""
+    """A folder with a model's files, where it came from, and their hashes.
+
+    `graph` is the ONNX graph in it that is taken, None where the weights are exported. `pinned` tells
+    whether the revision was fixed by its hash; None where there is none to fix. `facts` are what the files
+    state, empty until they were read.
+    """
 
     path: Path
     source: str
     sha256: dict[str, str]
+    graph: str | None = None
+    revision: str | None = None
+    pinned: bool | None = None
+    facts: Facts = field(default_factory=lambda: Facts({}))
 
 
 def local_files(folder: str | Path) -> ModelFiles:
-    """The user's own folder.
+    """The user's own folder: safetensors weights, or an ONNX graph and its tokenizer.
 
     Raises:
-        BadInputError: no such folder, or a needed file is missing.
+        BadInputError: no such folder, a needed file is missing, or the graph's data lies elsewhere.
     """
     path = Path(folder).expanduser().resolve()
     if not path.is_dir():
         raise BadInputError(f"model.path={folder}: no such directory")
-    missing = [name for name in NEEDED if not (path / name).is_file()]
-    if not _weights(path):
+    weights = _weights(path)
+    graph = graph_in(path)
+    missing = [name for name in (NEEDED if graph is None else (TOKENIZER,)) if not (path / name).is_file()]
+    if not weights and graph is None:
         missing.append("*.safetensors")
     if missing:
+        pickled = " (pytorch_model.bin is pickled and never loaded)" if (path / _PICKLED).is_file() else ""
         raise BadInputError(
             f"model.path={folder}: has no {', no '.join(missing)}; save the model there with "
-            "SentenceTransformer.save_pretrained, its tokenizer included"
+            f"SentenceTransformer.save_pretrained, its tokenizer included{pickled}"
         )
-    return ModelFiles(path, f"local {path.name}", _hashes(path))
+    names = [*_described(path), *weights]
+    if graph is not None:
+        try:
+            names += [graph, *_external_files(path, graph)]
+        except ValueError as error:
+            raise BadInputError(f"model.path={folder}: {error}") from None
+    return ModelFiles(path, f"local {path.name}", _hashes(path, names), graph)
 
 
-def find_files(model: ModelConfig) -> ModelFiles:
-    """The first source of a model that has it.
+def find_files(model: ModelConfig, *, tell: Tell = lambda _what, _left_s: None) -> ModelFiles:
+    """The first source of a model that has it, and has it fit for use.
 
     Raises:
-        BadInputError: `model.path` is set and unusable.
-        ArtifactError: a source has the model with another hash than the configured one.
+        BadInputError: `model.path` is set and unusable, or the files contradict the configuration.
+        ArtifactError: a source has the model with another hash than the configured or the told one.
         ModelUnavailableError: no source has it; each is told with its reason.
+        StorageError: there is not enough space for a download.
     """
     if model.path is not None:
-        return local_files(model.path)
+        files = local_files(model.path)
+        try:
+            return _read(files)
+        except BadInputError as error:
+            raise BadInputError(*(f"model.path={model.path}: {line}" for line in error.problems)) from None
     reasons = []
     for source in model.sources:
         try:
-            return _bundled(source) if source.kind == "bundled" else _hub(model, source)
+            if source.kind == "bundled":
+                return _bundled(model, source)
+            return (_hub if source.kind == "hub" else _hub_graph)(model, source, tell)
         except ModelUnavailableError as error:
             reasons.append(str(error))
-    tried = "; ".join(reasons) if reasons else "it names no source"
+            tell(f"next source: {error}", None)
+    tried = "; ".join(dict.fromkeys(reasons)) if reasons else "it names no source"
     raise ModelUnavailableError(
         f"model {model.name} ({model.id}) cannot be had: {tried}. Connect to the hub once, or download "
         f"the model elsewhere and give model.path=DIR"
     )
 
 
-def _bundled(source: SourceConfig) -> ModelFiles:
+def _bundled(model: ModelConfig, source: SourceConfig) -> ModelFiles:
     try:
         spec = importlib.util.find_spec(source.package or "")
     except (ImportError, ValueError):  # the package's parent is missing, or it is no name
@@ -81,46 +128,149 @@ def _bundled(source: SourceConfig) -> ModelFiles:
     path = Path(spec.origin).parent / (source.folder or "")
     if missing := [name for name in (*NEEDED, WEIGHTS) if not (path / name).is_file()]:
         raise ModelUnavailableError(f"bundled package {source.package} has no {', '.join(missing)}")
-    hashes = _hashes(path)
-    for name, expected in source.sha256.items():
-        if hashes.get(name) != expected:
-            raise ArtifactError(
-                f"{name} of package {source.package} has sha256 {hashes.get(name)}, expected {expected}: "
-                "it is not the model it claims to be; reinstall the package"
-            )
-    return ModelFiles(path, f"bundled {source.package}", hashes)
+    hashes = _hashes(path, [*_described(path), *_weights(path)])
+    _check_hashes(source, hashes, f"package {source.package}", "reinstall the package")
+    label = f"bundled {source.package}"
+    pinned = None if model.revision is None else True
+    return _read(ModelFiles(path, label, hashes, None, model.revision, pinned))
 
 
-def _hub(model: ModelConfig, source: SourceConfig) -> ModelFiles:
+def _hub(model: ModelConfig, source: SourceConfig, tell: Tell) -> ModelFiles:
+    """The original weights."""
+    repository = _repository(model, source, tell)
+    weights = [WEIGHTS] if WEIGHTS in repository.files else _shards(repository.files)
+    if not weights or any(name not in repository.files for name in NEEDED):
+        pickled = f"; {_PICKLED} is pickled and never loaded" if _PICKLED in repository.files else ""
+        raise ModelUnavailableError(
+            f"{repository.label}: has no safetensors weights, {CONFIG} or {TOKENIZER}{pickled}"
+        )
+    folder = fetch_described(repository, tell)
+    facts = _facts(repository, folder)
+    if problems := contradictions(model.model_dump(), facts):
+        raise BadInputError(*(f"{line} ({repository.label})" for line in problems))
+    weights += [f"{path}/{WEIGHTS}" for path in facts.dense]
+    return _taken(source, repository, [*described_in(repository, folder), *weights], facts, tell)
+
+
+def _hub_graph(model: ModelConfig, source: SourceConfig, tell: Tell) -> ModelFiles:
+    """A graph that somebody exported."""
+    repository = _repository(model, source, tell)
+    graph = source.files.get(_GRAPH_PRECISION)
+    if graph is None:
+        raise ModelUnavailableError(f"{repository.label}: the source names no {_GRAPH_PRECISION} file")
+    if missing := [name for name in (graph, TOKENIZER) if name not in repository.files]:
+        raise ModelUnavailableError(f"{repository.label}: has no {', no '.join(missing)}")
+    folder = fetch_described(repository, tell)
+    facts = _facts(repository, folder)
+    if problems := contradictions(model.model_dump(), facts):
+        raise ModelUnavailableError(f"{repository.label}: {'; '.join(problems)}")
+    fetch(repository, [graph], tell=tell)
+    try:
+        _check_graph(folder / graph)
+        external = _external_files(folder, graph)  # fetched only for a graph that can be used
+    except ValueError as error:
+        raise ModelUnavailableError(f"{repository.label}: {graph}: {error}") from None
+    names = [*described_in(repository, folder), graph, *external, *(f"{p}/{WEIGHTS}" for p in facts.dense)]
+    return _taken(source, repository, names, facts, tell, graph=graph)
+
+
+def _taken(
+    source: SourceConfig,
+    repository: Repository,
+    names: list[str],
+    facts: Facts,
+    tell: Tell,
+    *,
+    graph: str | None = None,
+) -> ModelFiles:
+    folder = fetch(repository, names, tell=tell)
+    hashes = _hashes(folder, names)
+    _check_hashes(source, hashes, repository.label, "do not use it")
+    label = repository.label if graph is None else f"{repository.label}, {graph}"
+    return ModelFiles(folder, label, hashes, graph, repository.commit, repository.pinned, facts)
+
+
+def _repository(model: ModelConfig, source: SourceConfig, tell: Tell) -> Repository:
     repo = source.repo or model.id
     if repo is None:
         raise ModelUnavailableError("hub: the model has no id")
+    # The model's own revision says nothing of another repository, but a copy of its own is meant to have it.
+    own = repo == model.id or source.kind == "hub"
+    return find_repository(repo, source.revision or (model.revision if own else None), tell=tell)
+
+
+def _facts(repository: Repository, folder: Path) -> Facts:
     try:
-        from huggingface_hub import constants, snapshot_download
-        from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
-    except ImportError:
-        raise ModelUnavailableError(
-            f"hub {repo}: huggingface_hub is not installed (pip install 'embedding-harness[build]')"
-        ) from None
-    where = f"hub {repo} at {(model.revision or 'main')[:12]}"
-    try:
-        folder = snapshot_download(repo, revision=model.revision, allow_patterns=HUB_PATTERNS, etag_timeout=5)
-    except LocalEntryNotFoundError:
-        why = "HF_HUB_OFFLINE is set" if constants.HF_HUB_OFFLINE else "the hub cannot be reached"
-        raise ModelUnavailableError(f"{where}: not in the local cache, and {why}") from None
-    except (HfHubHTTPError, OSError, ValueError) as error:  # ValueError: no name of a repository
-        raise ModelUnavailableError(f"{where}: {' '.join(str(error).split())[:200]}") from None
-    path = Path(folder)
-    if not _weights(path) or any(not (path / name).is_file() for name in NEEDED):
-        raise ModelUnavailableError(f"{where}: has no safetensors weights, config.json or tokenizer.json")
-    return ModelFiles(path, where, _hashes(path))
+        return read_facts(folder)
+    except BadInputError as error:
+        raise ModelUnavailableError(f"{repository.label}: {'; '.join(error.problems)}") from None
 
 
-def _weights(path: Path) -> list[Path]:
-    return sorted(path.glob("*.safetensors"))
+def _read(files: ModelFiles) -> ModelFiles:
+    """The same with what the files state.
+
+    Raises:
+        BadInputError: something of the model cannot be applied, a line each.
+    """
+    facts = read_facts(files.path, graph=files.graph)
+    if files.graph is not None:
+        try:
+            _check_graph(files.path / files.graph)
+        except ValueError as error:
+            raise BadInputError(f"{files.graph}: {error}") from None
+    if missing := [path for path in facts.dense if not (files.path / path / WEIGHTS).is_file()]:
+        raise BadInputError(f"{missing[0]} has no {WEIGHTS}; pickled weights are never loaded")
+    return replace(files, facts=facts)
 
 
-def _hashes(path: Path) -> dict[str, str]:
-    """The hashes of every file that a build may read, by path within the folder."""
-    files = [*path.glob("*.json"), *path.glob("*/config.json"), *_weights(path)]
-    return {file.relative_to(path).as_posix(): file_sha256(file) for file in sorted(files)}
+def _check_graph(path: Path) -> None:
+    """Raises ValueError where the graph cannot be used."""
+    from harness.artifacts.graphs import check_graph, read_graph
+
+    check_graph(read_graph(path))
+
+
+def _external_files(folder: Path, graph: str) -> list[str]:
+    """The files with a graph's data, by their names in `folder`; ValueError where one lies elsewhere."""
+    from harness.artifacts.graphs import external_files, read_graph
+
+    path = folder / graph
+    beside = PurePosixPath(graph).parent
+    return [(beside / name).as_posix() for name in external_files(read_graph(path), path)]
+
+
+def _shards(names: Iterable[str]) -> list[str]:
+    return sorted(n for n in names if n.startswith("model-") and n.endswith(".safetensors") and "/" not in n)
+
+
+def _check_hashes(source: SourceConfig, hashes: dict[str, str], where: str, remedy: str) -> None:
+    """Hold files against the configured hashes.
+
+    Raises:
+        ArtifactError: one differs.
+    """
+    for name, expected in source.sha256.items():
+        if hashes.get(name) != expected:
+            raise ArtifactError(
+                f"{name} of {where} has sha256 {hashes.get(name)}, expected {expected}: "
+                f"it is not the model it claims to be; {remedy}"
+            )
+
+
+def _weights(path: Path) -> list[str]:
+    return sorted(file.name for file in path.glob("*.safetensors"))
+
+
+def _described(path: Path) -> list[str]:
+    """The small files of a folder that a build may read, and the weights of its modules."""
+    names = [
+        file.relative_to(path).as_posix() for file in (*path.glob("*.json"), *path.glob("*/config.json"))
+    ]
+    with suppress(BadInputError):  # told where the facts are read
+        names += [f"{folder}/{WEIGHTS}" for folder in module_folders(path)]
+    return [name for name in names if (path / name).is_file()]
+
+
+def _hashes(path: Path, names: Iterable[str]) -> dict[str, str]:
+    """The hashes of files, by path within the folder."""
+    return {name: file_sha256(path / name) for name in sorted(set(names))}

@@ -29,7 +29,7 @@ import numpy as np
 import psutil
 
 from harness.artifacts.anatomy import load_graph
-from harness.artifacts.cache import cache_dir
+from harness.artifacts.hub import cache_dir
 from harness.artifacts.work import Polynomial, flops_of_a_text, work
 from harness.environment import fingerprint
 from harness.errors import HarnessError

@@ -37,6 +37,7 @@ def manifest(**changes: Any) -> Manifest:
         "model": "minilm",
         "model_id": "org/minilm",
         "revision": "abc",
+        "revision_pinned": True,
         "weights": "trained",
         "architecture": "bert",
         "precision": "int8",

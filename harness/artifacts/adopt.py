@@ -1,0 +1,120 @@
+"""An artifact from a graph that somebody else exported: checked, pooled, and its own reference.
+
+There are no weights to compare with. So the reference is the graph as it came, run by ONNX Runtime a text
+at a time and pooled in NumPy: parity then vouches for padding, batches, pooling and everything done to
+the graph here, and says nothing on whether it was exported well.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from harness.artifacts.assemble import (
+    count_dense,
+    dense_layers,
+    external_data,
+    require_dim,
+    save_graph,
+    save_references,
+    save_tokenizer,
+)
+from harness.artifacts.graphs import check_graph, count_parameters, embedding_rows, load_data, read_graph
+from harness.artifacts.manifest import GRAPH, TOKENIZER
+from harness.artifacts.pooling import HIDDEN, pool
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+REFERENCE_BY = (
+    "the fp32 graph itself through ONNX Runtime, a text at a time, pooled in NumPy: parity says nothing "
+    "about how it was exported"
+)
+
+
+def adopt(request: dict[str, Any], step: Callable[[str], None]) -> dict[str, Any]:
+    """As `harness.artifacts.build.build`, where ``request["graph"]`` names the graph in the source.
+
+    Raises:
+        ValueError: the graph is not fit for it, or does not fit its declaration.
+    """
+    from tokenizers import Tokenizer
+
+    source, target = Path(request["source"]), Path(request["target"])
+    graph = read_graph(source / request["graph"])
+    check_graph(graph)
+    load_data(graph, source / request["graph"])
+    config = _config(source)
+    tokenizer = Tokenizer.from_file(str(source / TOKENIZER))
+    rows = embedding_rows(graph) or config.get("vocab_size")
+    pad_id, pad_token = save_tokenizer(request, tokenizer, rows, config.get("pad_token_id"))
+    dense = dense_layers(request)
+    params = count_parameters(graph) + count_dense(dense)
+
+    step("reference")
+    scratch = target / "as it came"
+    scratch.mkdir()
+    encode = _encoder(graph, scratch, request)
+
+    def vector(text: str) -> NDArray[np.float32]:
+        states = encode(text)
+        require_dim(request, dense[-1].weight.shape[0] if dense else states.shape[1])
+        cut = request["truncate_dim"]
+        return pool(states, request["pooling"], normalize=request["normalize"], dense=dense, dim=cut)
+
+    quality, verification = (
+        np.stack([vector(text) for text in request[texts]])
+        for texts in ("quality_texts", "verification_texts")
+    )
+    shutil.rmtree(scratch)
+    save_references(target, quality, verification)
+
+    step("exporting")
+    opset = save_graph(graph, request, dense)
+    return {
+        "exporter": {name: version(name) for name in ("onnx", "onnxruntime")},
+        "opset": opset,
+        "params": params,
+        "architecture": config.get("model_type"),
+        "pad_id": pad_id,
+        "pad_token": pad_token,
+        "reference_by": REFERENCE_BY,
+    }
+
+
+def _encoder(graph: Any, scratch: Path, request: dict[str, Any]) -> Callable[[str], NDArray[np.float32]]:
+    """From a text to its tokens' vectors, float32 [length, hidden], by the graph as it came."""
+    import onnx
+    import onnxruntime as ort
+    from tokenizers import Tokenizer
+
+    onnx.save(graph, scratch / GRAPH, **external_data(graph))
+    settings = ort.SessionOptions()
+    settings.log_severity_level = 3
+    session = ort.InferenceSession(str(scratch / GRAPH), settings, providers=["CPUExecutionProvider"])
+    tokenizer = Tokenizer.from_file(str(Path(request["target"]) / TOKENIZER))
+    tokenizer.enable_truncation(request["max_length"])
+    names = {value.name for value in session.get_inputs()}
+    output = next(name for name in HIDDEN if name in {value.name for value in session.get_outputs()})
+
+    def encode(text: str) -> NDArray[np.float32]:
+        encoding = tokenizer.encode(request["prompt"] + text)
+        ids = np.array([encoding.ids], dtype=np.int64)
+        feeds = {"input_ids": ids, "attention_mask": np.ones_like(ids), "token_type_ids": np.zeros_like(ids)}
+        states: NDArray[np.float32] = session.run([output], {n: feeds[n] for n in names})[0][0]
+        return states
+
+    return encode
+
+
+def _config(source: Path) -> dict[str, Any]:
+    path = source / "config.json"
+    content = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    return content if isinstance(content, dict) else {}

@@ -1,0 +1,131 @@
+"""What every build does, however its graph was had: tokenizer, pooling, the graph's file, references."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from harness.artifacts.manifest import GRAPH, REFERENCE, TOKENIZER, VERIFICATION
+from harness.artifacts.modules import ACTIVATIONS
+from harness.artifacts.pooling import Dense, add_pooling
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+    from tokenizers import Tokenizer
+
+
+def require_dim(request: dict[str, Any], found: int) -> None:
+    """Hold the vectors' dimensions against the declared ones.
+
+    Raises:
+        ValueError: they differ.
+    """
+    if found != request["dim"]:
+        raise ValueError(f"model.dim={request['dim']}: the model's vectors have {found} dimensions")
+
+
+def dense_layers(request: dict[str, Any]) -> list[Dense]:
+    """The Dense modules of the source, in order.
+
+    Raises:
+        ValueError: one has no weights as safetensors.
+    """
+    from safetensors.numpy import load_file
+
+    layers = []
+    for name in request["dense"]:
+        folder = Path(request["source"]) / name
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        if not (folder / "model.safetensors").is_file():
+            raise ValueError(f"{name} has no model.safetensors; pickled weights are never loaded")
+        weights = load_file(folder / "model.safetensors")
+        activation = str(config.get("activation_function", "Tanh")).rpartition(".")[2]
+        bias = weights.get("linear.bias")
+        layers.append(
+            Dense(
+                weights["linear.weight"].astype(np.float32),
+                None if bias is None else bias.astype(np.float32),
+                ACTIVATIONS[activation],
+            )
+        )
+    return layers
+
+
+def count_dense(dense: Sequence[Dense]) -> int:
+    """Parameters of Dense layers."""
+    return sum(layer.weight.size + (0 if layer.bias is None else layer.bias.size) for layer in dense)
+
+
+def save_tokenizer(
+    request: dict[str, Any], tokenizer: Tokenizer, rows: int | None, pad_id: int | None
+) -> tuple[int, str]:
+    """Save a tokenizer with padding and truncation switched off; returns the padding token.
+
+    Args:
+        request: of the build.
+        tokenizer: changed in place.
+        rows: of the model's embedding table; None where that is not known.
+        pad_id: that the model's config names, if the tokenizer itself names none.
+
+    Raises:
+        ValueError: the tokenizer knows more tokens than there are rows.
+    """
+    from tokenizers import normalizers
+
+    built_in = tokenizer.padding or {}
+    tokenizer.no_padding()
+    tokenizer.no_truncation()
+    normalizer = tokenizer.normalizer
+    if request["lower_case"] and (normalizer is None or normalizer.normalize_str("A") != "a"):
+        lower: Any = normalizers.Lowercase()
+        tokenizer.normalizer = lower if normalizer is None else normalizers.Sequence([lower, normalizer])
+    tokenizer.save(str(Path(request["target"]) / TOKENIZER), pretty=False)
+    vocab_size = tokenizer.get_vocab_size(with_added_tokens=True)
+    if rows is not None and vocab_size > rows:
+        raise ValueError(f"the tokenizer knows {vocab_size} tokens, the embedding table has {rows} rows")
+    pad_id = built_in.get("pad_id", pad_id)
+    pad_id = 0 if pad_id is None else int(pad_id)
+    return pad_id, tokenizer.id_to_token(pad_id) or "[PAD]"
+
+
+def save_graph(graph: Any, request: dict[str, Any], dense: Sequence[Dense]) -> int:
+    """Put pooling and normalisation into a graph and save it as the artifact's; returns its opset."""
+    import onnx
+
+    path = Path(request["target"]) / GRAPH
+    dim = request["truncate_dim"] or request["dim"]
+    add_pooling(
+        graph,
+        request["pooling"],
+        normalize=request["normalize"],
+        dim=dim,
+        dense=dense,
+        truncate=dim < request["dim"],
+    )
+    onnx.save(graph, path, **external_data(graph))
+    onnx.checker.check_model(str(path))
+    return int(next(i.version for i in graph.opset_import if i.domain in ("", "ai.onnx")))
+
+
+def save_references(target: Path, quality: NDArray[np.float32], verification: NDArray[np.float32]) -> None:
+    """Keep the reference vectors, float32 [n_texts, dim] each, with the artifact.
+
+    Raises:
+        ValueError: one of them is not finite.
+    """
+    if not (np.isfinite(quality).all() and np.isfinite(verification).all()):
+        raise ValueError("the model's own vectors hold NaN or infinity: its weights are of no use")
+    np.save(target / REFERENCE, quality)
+    np.save(target / VERIFICATION, verification)
+
+
+def external_data(graph: Any) -> dict[str, Any]:
+    """Arguments that keep a graph over protobuf's 2 GiB limit in a file beside it."""
+    if graph.ByteSize() < 2**31 - 2**20:
+        return {}
+    return {"save_as_external_data": True, "location": "model.onnx.data"}

@@ -1,0 +1,210 @@
+"""ONNX graphs that somebody else exported: read without leaving their folder, and refused where unfit.
+
+Only the build and the search for sources read graphs; ``onnx`` is imported inside the functions.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from harness.artifacts.pooling import HIDDEN
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from onnx import GraphProto, ModelProto, NodeProto, TensorProto
+
+# What a text can be turned into; a graph that needs anything else cannot be fed.
+INPUTS = ("input_ids", "attention_mask", "token_type_ids")
+# Operators and weights of a graph whose precision is lower than fp32.
+_QUANTISED = {
+    "DequantizeLinear", "DynamicQuantizeLinear", "MatMulInteger", "ConvInteger", "QLinearMatMul",
+    "MatMulNBits", "QAttention", "DynamicQuantizeMatMul", "MatMulIntegerToFloat", "GatherBlockQuantized",
+    "QEmbedLayerNormalization",
+}  # fmt: skip
+
+
+def read_graph(path: Path) -> ModelProto:
+    """The graph in a file, without the data that it keeps in others.
+
+    Raises:
+        ValueError: no ONNX graph.
+    """
+    import onnx
+    from google.protobuf.message import DecodeError
+
+    try:
+        model = onnx.load(str(path), load_external_data=False)
+    except DecodeError:
+        raise ValueError(f"{path.name} is no ONNX graph") from None
+    if not model.HasField("graph") or not model.opset_import:
+        raise ValueError(f"{path.name} is no ONNX graph")
+    return model
+
+
+def external_files(model: ModelProto, path: Path) -> list[str]:
+    """The files beside `path` that hold the graph's data, each once, by their names relative to its folder.
+
+    Raises:
+        ValueError: one lies outside the model's folder: by an absolute path, by ``..``, or through a link.
+    """
+    root = _root(path.parent)
+    names = []
+    for tensor in _tensors(model):
+        if tensor.data_location != tensor.EXTERNAL:
+            continue
+        name = next((entry.value for entry in tensor.external_data if entry.key == "location"), "")
+        outside = Path(name).is_absolute() or ".." in Path(name).parts or "\\" in name or not name
+        if outside or not (path.parent / name).resolve().is_relative_to(root):
+            raise ValueError(f"{path.name} keeps data in '{name}', outside the model's folder: refused")
+        names.append(name)
+    return list(dict.fromkeys(names))
+
+
+def load_data(model: ModelProto, path: Path) -> None:
+    """Read the graph's external data into it.
+
+    Raises:
+        ValueError: a file lies outside the model's folder, is missing or too short.
+    """
+    external_files(model, path)
+    for tensor in _tensors(model):
+        if tensor.data_location != tensor.EXTERNAL:
+            continue
+        where = {entry.key: entry.value for entry in tensor.external_data}
+        try:
+            with (path.parent / where["location"]).open("rb") as file:
+                file.seek(int(where.get("offset", 0)))
+                tensor.raw_data = file.read(int(where["length"]) if "length" in where else -1)
+        except OSError as error:
+            raise ValueError(f"{path.name} needs {where['location']}: {error.strerror}") from None
+        if "length" in where and len(tensor.raw_data) != int(where["length"]):
+            raise ValueError(f"{where['location']} ends before the data of {tensor.name}: it is cut short")
+        del tensor.external_data[:]
+        tensor.data_location = tensor.DEFAULT
+
+
+def check_graph(model: ModelProto) -> None:
+    """Refuse a graph that cannot give fp32 embeddings of texts.
+
+    Raises:
+        ValueError: with the reason.
+    """
+    from onnx import TensorProto
+
+    graph = model.graph
+    weights = {tensor.name for tensor in graph.initializer}  # old exports list them among the inputs too
+    inputs = {value.name: value.type.tensor_type for value in graph.input if value.name not in weights}
+    outputs = {value.name: value.type.tensor_type for value in graph.output}
+    generative = [
+        name for name in inputs if "past_key" in name or name in ("position_ids", "use_cache_branch")
+    ]
+    if generative:
+        shown = ", ".join(generative[:2]) + (", …" if len(generative) > 2 else "")
+        raise ValueError(
+            f"a causal-LM export: it wants {shown} ({len(generative)} inputs that a text does not have); "
+            "export it for feature-extraction, without past key values"
+        )
+    if unknown := [name for name in inputs if name not in INPUTS]:
+        raise ValueError(f"it has inputs that a text does not have: {', '.join(unknown)}")
+    if missing := [name for name in INPUTS[:2] if name not in inputs]:
+        raise ValueError(f"it has no input {' and no '.join(missing)}")
+    hidden = next((name for name in HIDDEN if name in outputs), None)
+    if hidden is None and "logits" in outputs:
+        raise ValueError("a language model's export: it gives logits, not a vector for each token")
+    if hidden is None:
+        raise ValueError(f"it gives {', '.join(outputs)}, not {' or '.join(HIDDEN)}: a vector for each token")
+    for name, kind in inputs.items():
+        if kind.elem_type != TensorProto.INT64:
+            raise ValueError(f"its input {name} is not int64")
+        if fixed := [d.dim_value for d in kind.shape.dim if d.dim_value > 0]:
+            raise ValueError(f"its input {name} has a fixed shape ({fixed[0]}): export it with dynamic axes")
+    if outputs[hidden].elem_type not in (TensorProto.FLOAT, TensorProto.UNDEFINED):
+        raise ValueError(
+            f"it is no fp32 graph: {hidden} is {TensorProto.DataType.Name(outputs[hidden].elem_type)}"
+        )
+    quantised = sorted({node.op_type for node in _nodes(graph)} & _QUANTISED)
+    half = {TensorProto.FLOAT16, TensorProto.BFLOAT16}
+    if quantised:
+        raise ValueError(f"it is no fp32 graph but a quantised one: it has {', '.join(quantised)}")
+    if any(tensor.data_type in half for tensor in graph.initializer):
+        raise ValueError("it is no fp32 graph: it has 16-bit weights")
+
+
+def hidden_size(path: Path) -> int | None:
+    """Dimensions of the tokens' vectors, where the graph states them.
+
+    None also where it cannot be read, which is told by whoever needs the graph itself.
+    """
+    try:
+        model = read_graph(path)
+    except (ImportError, OSError, ValueError):
+        return None
+    for value in model.graph.output:
+        dims = value.type.tensor_type.shape.dim
+        if value.name in HIDDEN and len(dims) == 3 and dims[-1].dim_value > 0:
+            return int(dims[-1].dim_value)
+    return None
+
+
+def embedding_rows(model: ModelProto) -> int | None:
+    """Rows of the table that token ids are looked up in; None where it is not a plain look-up."""
+    shapes = {tensor.name: list(tensor.dims) for tensor in model.graph.initializer}
+    for node in model.graph.node:
+        if node.op_type == "Gather" and node.input[1] == INPUTS[0] and node.input[0] in shapes:
+            return int(shapes[node.input[0]][0])
+    return None
+
+
+def count_parameters(model: ModelProto) -> int:
+    """Numbers in the graph's floating-point weights, scalars left out."""
+    from onnx import TensorProto
+
+    weights = [t for t in model.graph.initializer if t.data_type == TensorProto.FLOAT and t.dims]
+    return sum(math.prod(tensor.dims) for tensor in weights)
+
+
+def _root(folder: Path) -> Path:
+    """What a graph's data must lie in: its folder, or the whole repository in the hub's cache.
+
+    There a snapshot's files are links into the repository's ``blobs``.
+    """
+    folder = folder.resolve()
+    for parent in (folder, *folder.parents):
+        if parent.parent.name == "snapshots" and parent.parent.parent.name.startswith("models--"):
+            return parent.parent.parent
+    return folder
+
+
+def _graphs(graph: GraphProto) -> Iterator[GraphProto]:
+    yield graph
+    for node in graph.node:
+        for attribute in node.attribute:
+            if attribute.HasField("g"):
+                yield from _graphs(attribute.g)
+            for inner in attribute.graphs:
+                yield from _graphs(inner)
+
+
+def _nodes(graph: GraphProto) -> Iterator[NodeProto]:
+    for inner in _graphs(graph):
+        yield from inner.node
+
+
+def _tensors(model: ModelProto) -> Iterator[TensorProto]:
+    """Every tensor that a graph holds, wherever it may hide."""
+    nodes: list[Any] = [node for function in model.functions for node in function.node]
+    for graph in _graphs(model.graph):
+        yield from graph.initializer
+        for sparse in graph.sparse_initializer:
+            yield from (sparse.values, sparse.indices)
+        nodes += graph.node
+    for node in nodes:
+        for attribute in node.attribute:
+            if attribute.HasField("t"):
+                yield attribute.t
+            if attribute.HasField("sparse_tensor"):
+                yield from (attribute.sparse_tensor.values, attribute.sparse_tensor.indices)
+            yield from attribute.tensors

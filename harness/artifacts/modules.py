@@ -1,0 +1,385 @@
+"""What a model's own files say about it: sentence-transformers' modules, and the transformer's config.
+
+Facts that the files state fill what a configuration leaves open; what a configuration states otherwise is
+refused with both values. A module that cannot be applied is refused by its name, never dropped.
+"""
+
+from __future__ import annotations
+
+import json
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from harness.artifacts.hub import fetch, find_repository
+from harness.errors import BadInputError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from harness.artifacts.hub import Repository, Tell
+
+CONFIG = "config.json"
+MODULES = "modules.json"
+TOKENIZER_CONFIG = "tokenizer_config.json"
+PROMPTS = "config_sentence_transformers.json"
+# Where a folder's ONNX graph is looked for.
+GRAPHS = ("model.onnx", "onnx/model.onnx")
+# Facts without which a model cannot be run.
+NEEDED_FACTS = ("pooling", "dim", "max_length")
+
+# Module classes by their last name, as every release of sentence-transformers spells them.
+_OWN = "sentence_transformers."
+_ORDER = ("Transformer", "Pooling", "Dense", "Normalize")
+_LEGACY_POOLING = {
+    "pooling_mode_cls_token": "cls",
+    "pooling_mode_max_tokens": "max",
+    "pooling_mode_mean_tokens": "mean",
+    "pooling_mode_mean_sqrt_len_tokens": "mean_sqrt_len_tokens",
+    "pooling_mode_weightedmean_tokens": "weightedmean",
+    "pooling_mode_lasttoken": "lasttoken",
+}
+_POOLING = {"mean": "mean", "cls": "cls", "lasttoken": "last"}
+ACTIVATIONS = {"Identity": None, "Tanh": "Tanh", "ReLU": "Relu", "Sigmoid": "Sigmoid"}
+# The same fact under the names that architectures give it.
+_CONFIG_KEYS = {
+    "hidden": ("hidden_size", "d_model", "dim", "n_embd"),
+    "layers": ("num_hidden_layers", "n_layers", "num_layers", "n_layer"),
+    "heads": ("num_attention_heads", "n_heads", "num_heads", "n_head"),
+    "vocab_size": ("vocab_size",),
+}
+# Architectures whose first two positions are never a token's.
+_OFFSET_POSITIONS = ("roberta", "xlm-roberta", "camembert", "mpnet", "longformer", "xlm-roberta-xl")
+# transformers writes a number near 1e30 where a tokenizer knows no limit.
+_NO_LIMIT = 10**9
+
+
+class Fact(NamedTuple):
+    """A value and the file that states it."""
+
+    value: Any
+    file: str
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a folder's files state; `stated` holds facts by the configuration's own keys.
+
+    `dense` names the folders of Dense modules, in order; `lower_case`: texts are lower-cased first.
+    """
+
+    stated: dict[str, Fact]
+    dense: tuple[str, ...] = ()
+    lower_case: bool = False
+
+
+def read_facts(folder: Path, *, graph: str | None = None) -> Facts:
+    """What the files in `folder` state.
+
+    Args:
+        folder: as sentence-transformers or transformers save a model.
+        graph: an ONNX graph in it, read for the vectors' dimensions where no file states them.
+
+    Raises:
+        BadInputError: a file that cannot be read, remote code, a module or pooling that cannot be applied;
+            a line each, without a word on where the folder came from.
+    """
+    problems: list[str] = []
+    files = _Files(folder, problems)
+    stated: dict[str, Fact] = {}
+    config = files.mapping(CONFIG)
+    problems += [
+        f"{name} has an auto_map: it wants code from its repository to run, which is refused"
+        for name in (CONFIG, TOKENIZER_CONFIG)
+        if files.mapping(name).get("auto_map")
+    ]
+    if (folder / "adapter_config.json").is_file():
+        problems.append("adapter_config.json: an adapter on another model; merge it into that one first")
+    for fact, names in _CONFIG_KEYS.items():
+        if value := next((config[name] for name in names if isinstance(config.get(name), int)), None):
+            stated[fact] = Fact(value, CONFIG)
+    if "hidden" in stated:
+        stated["dim"] = stated["hidden"]
+    dense = _modules(files, stated, problems)
+    lower_case = _transformer(files, stated, problems)
+    _prompts(files, stated, problems)
+    if graph is not None and "dim" not in stated:
+        from harness.artifacts.graphs import hidden_size
+
+        if (size := hidden_size(folder / graph)) is not None:
+            stated["dim"] = Fact(size, graph)
+    if problems:
+        raise BadInputError(*problems)
+    return Facts(stated, dense, lower_case)
+
+
+def graph_in(folder: Path) -> str | None:
+    """The ONNX graph that a folder without safetensors weights is used by, relative to it."""
+    if next(folder.glob("*.safetensors"), None) is not None:
+        return None
+    return next((name for name in GRAPHS if (folder / name).is_file()), None)
+
+
+def module_folders(folder: Path) -> list[str]:
+    """The folders that ``modules.json`` names, each with files of its own.
+
+    Raises:
+        BadInputError: the file cannot be read, or names a place outside the folder.
+    """
+    problems: list[str] = []
+    modules = _Files(folder, problems).modules()
+    if problems:
+        raise BadInputError(*problems)
+    return [path for _, path in modules if path]
+
+
+def hub_facts(repo: str, revision: str | None, *, tell: Tell) -> Facts:
+    """What a repository's own files state, its weights left where they are.
+
+    Raises:
+        BadInputError: a module or file that cannot be applied, a line each.
+        ModelUnavailableError: the files cannot be had.
+        ArtifactError: a file is not what the hub said it is.
+    """
+    repository = find_repository(repo, revision, tell=tell)
+    folder = fetch_described(repository, tell)
+    try:
+        return read_facts(folder)
+    except BadInputError as error:
+        raise BadInputError(*(f"model.id={repo}: {line}" for line in error.problems)) from None
+
+
+def fetch_described(repository: Repository, tell: Tell) -> Path:
+    """Have the small files that describe a model in the hub's cache, those of its modules included.
+
+    Returns:
+        The repository's folder there.
+
+    Raises:
+        HarnessError: as `harness.artifacts.hub.fetch`.
+    """
+    names = [name for name in repository.files if _describes(name)]
+    folder = fetch(repository, names, tell=tell)
+    if MODULES in names:
+        fetch(repository, described_in(repository, folder), tell=tell)
+    return folder
+
+
+def described_in(repository: Repository, folder: Path) -> list[str]:
+    """The files that describe a model, by a repository's list and the modules in its folder."""
+    modules: list[str] = []
+    with suppress(BadInputError):  # told where the facts are read
+        modules += [f"{path}/config.json" for path in module_folders(folder)]
+    return [name for name in repository.files if _describes(name) or name in modules]
+
+
+def _describes(name: str) -> bool:
+    return "/" not in name and name.endswith((".json", ".txt"))
+
+
+def contradictions(model: Mapping[str, Any], facts: Facts) -> list[str]:
+    """Where a configuration states otherwise than the files, a line each with both values.
+
+    A shorter `max_length` is a choice, and so is `normalize` where the model has no module for it.
+    """
+    problems = []
+    for key, (value, file) in facts.stated.items():
+        typed = _value(model, key)
+        if typed is None or typed == value:
+            continue
+        if key == "max_length" and isinstance(typed, int) and typed < value:
+            continue
+        shown = json.dumps(value, ensure_ascii=False) if isinstance(value, str) else value
+        told = json.dumps(typed, ensure_ascii=False) if isinstance(typed, str) else typed
+        problems.append(f"model.{key}={told}: {file} says {shown}; leave it out, or choose another model")
+    return problems
+
+
+def completed(model: Mapping[str, Any], facts: Facts | None) -> dict[str, Any]:
+    """A model's configuration with what it left open filled from the files; no prompt where none is named."""
+    filled = dict(model)
+    prompts = dict(model.get("prompts") or {})
+    for key, fact in (facts.stated if facts else {}).items():
+        if key.startswith("prompts."):
+            name = key.removeprefix("prompts.")
+            prompts[name] = fact.value if prompts.get(name) is None else prompts[name]
+        elif filled.get(key) is None:
+            filled[key] = fact.value
+    blank = dict.fromkeys(("default", "query", "document"), "")
+    filled["prompts"] = blank | {name: text for name, text in prompts.items() if text is not None}
+    return filled
+
+
+def _value(model: Mapping[str, Any], key: str) -> Any:
+    value: Any = model
+    for part in key.split("."):
+        value = value.get(part) if hasattr(value, "get") else None
+    return value
+
+
+class _Files:
+    """JSON files of a folder, each read once; what is wrong with them goes to `problems`."""
+
+    def __init__(self, folder: Path, problems: list[str]) -> None:
+        self._folder = folder
+        self._problems = problems
+        self._read: dict[str, Any] = {}
+
+    def first(self, pattern: str) -> str:
+        """The first file that matches, empty where none does."""
+        return next(iter(sorted(path.name for path in self._folder.glob(pattern))), "")
+
+    def json(self, name: str) -> Any:
+        """The content of a file, None where it is not there or cannot be read."""
+        if name not in self._read:
+            self._read[name] = None
+            path = self._folder / name
+            if path.is_file():
+                try:
+                    self._read[name] = json.loads(path.read_text(encoding="utf-8"))
+                except (OSError, ValueError) as error:
+                    self._problems.append(f"{name} cannot be read: {' '.join(str(error).split())}")
+        return self._read[name]
+
+    def mapping(self, name: str) -> dict[str, Any]:
+        """The content of a file that holds a mapping, empty where it is not there."""
+        content = self.json(name)
+        if content is not None and not isinstance(content, dict):
+            self._problems.append(f"{name} holds no mapping of keys to values")
+            self._read[name] = content = None
+        return content or {}
+
+    def modules(self) -> list[tuple[str, str]]:
+        """Type and folder of each module in ``modules.json``."""
+        content = self.json(MODULES) or []
+        found = []
+        for entry in content if isinstance(content, list) else [{}]:
+            entry = entry if isinstance(entry, dict) else {}  # noqa: PLW2901
+            path, kind = entry.get("path", ""), entry.get("type")
+            if not isinstance(path, str) or not isinstance(kind, str):
+                self._problems.append(f"{MODULES} is no list of modules, each with its type and path")
+                return []
+            if PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts or "\\" in path:
+                self._problems.append(f"{MODULES} names {path}, a place outside the model's folder")
+                return []
+            found.append((kind, path))
+        return found
+
+
+def _modules(files: _Files, stated: dict[str, Fact], problems: list[str]) -> tuple[str, ...]:
+    """Pooling, normalisation and dimensions as ``modules.json`` has them; returns the Dense folders."""
+    modules = files.modules()
+    names = []
+    for kind, path in modules:
+        name = kind.rpartition(".")[2]
+        if not kind.startswith(_OWN):
+            problems.append(f"{MODULES} names {kind}: code from its repository is never run")
+        elif name not in _ORDER:
+            problems.append(
+                f"{MODULES} has a module {name}, which cannot be applied here: valid: {', '.join(_ORDER)}"
+            )
+        elif name == "Transformer" and path:
+            problems.append(
+                f"{MODULES} has its Transformer in {path}: load and save the model with a current "
+                "sentence-transformers, which puts it beside modules.json"
+            )
+        names.append(name)
+    if not modules or problems:
+        return ()
+    places = [_ORDER.index(name) for name in names]
+    if places != sorted(places) or [names.count(n) for n in ("Transformer", "Pooling")] != [1, 1]:
+        problems.append(f"{MODULES} has {', '.join(names)}: valid is {', '.join(_ORDER)}, in this order")
+        return ()
+    if names.count("Normalize"):
+        stated["normalize"] = Fact(True, MODULES)
+    _pooling(files, modules[1][1], stated, problems)
+    folders = tuple(path for (_, path), name in zip(modules, names, strict=True) if name == "Dense")
+    for path in folders:
+        _dense(files, path, stated, problems)
+    return folders
+
+
+def _pooling(files: _Files, path: str, stated: dict[str, Fact], problems: list[str]) -> None:
+    name = f"{path}/config.json" if path else "pooling's config.json"
+    config = files.mapping(name)
+    if not config:
+        problems.append(f"{MODULES} names {path}, but there is no {name}: how it pools is not known")
+        return
+    modes = config.get("pooling_mode")
+    if modes is None:
+        modes = [mode for key, mode in _LEGACY_POOLING.items() if config.get(key)] or ["mean"]
+    modes = [modes] if isinstance(modes, str) else list(modes)
+    if len(modes) != 1 or modes[0] not in _POOLING:
+        problems.append(
+            f"{name} pools by {' and '.join(map(str, modes))}, which cannot be applied here: valid: one of "
+            f"{', '.join(_POOLING)}"
+        )
+    else:
+        stated["pooling"] = Fact(_POOLING[modes[0]], name)
+    if config.get("include_prompt") is False:
+        problems.append(f"{name} leaves the prompt's tokens out of the pooling, which cannot be applied here")
+    size = config.get("embedding_dimension", config.get("word_embedding_dimension"))
+    if isinstance(size, int):
+        stated["dim"] = Fact(size, name)
+
+
+def _dense(files: _Files, path: str, stated: dict[str, Fact], problems: list[str]) -> None:
+    name = f"{path}/config.json"
+    config = files.mapping(name)
+    activation = str(config.get("activation_function", "Tanh"))
+    trusted = activation.startswith("torch.") or activation == "Tanh"
+    names = {config.get(key) or "sentence_embedding" for key in ("module_input_name", "module_output_name")}
+    if not isinstance(size := config.get("out_features"), int):
+        problems.append(f"{name} says no out_features: the Dense module cannot be applied")
+    elif not trusted or activation.rpartition(".")[2] not in ACTIVATIONS:
+        problems.append(
+            f"{name} has the activation {activation}, which cannot be applied here: valid: "
+            f"{', '.join(ACTIVATIONS)}"
+        )
+    elif names != {"sentence_embedding"}:
+        problems.append(f"{name}: a Dense module on {' and '.join(sorted(names))} cannot be applied here")
+    else:
+        stated["dim"] = Fact(size, name)
+
+
+def _transformer(files: _Files, stated: dict[str, Fact], problems: list[str]) -> bool:
+    """How long a text may be; returns whether texts are lower-cased."""
+    name = files.first("sentence_*_config.json")
+    config = files.mapping(name) if name else {}
+    if (task := config.get("transformer_task", "feature-extraction")) != "feature-extraction":
+        problems.append(f"{name} has the task {task}: only feature-extraction gives embeddings")
+    if isinstance(length := config.get("max_seq_length"), int):
+        stated["max_length"] = Fact(length, name)
+    else:
+        limits = []
+        model, tokenizer = files.mapping(CONFIG), files.mapping(TOKENIZER_CONFIG)
+        positions = next((n for k in ("max_position_embeddings", "n_positions") if (n := model.get(k))), None)
+        if isinstance(positions, int) and positions > 0:
+            offset = 2 if model.get("model_type") in _OFFSET_POSITIONS else 0
+            limits.append(Fact(positions - offset, CONFIG))
+        length = tokenizer.get("model_max_length")
+        if isinstance(length, int | float) and 0 < length < _NO_LIMIT:
+            limits.append(Fact(int(length), TOKENIZER_CONFIG))
+        if limits:
+            stated["max_length"] = min(limits)
+    return bool(config.get("do_lower_case"))
+
+
+def _prompts(files: _Files, stated: dict[str, Fact], problems: list[str]) -> None:
+    config = files.mapping(PROMPTS)
+    prompts = config.get("prompts") or {}
+    if not isinstance(prompts, dict) or not all(isinstance(text, str) for text in prompts.values()):
+        problems.append(f"{PROMPTS}: its prompts are no texts by name")
+        return
+    default = config.get("default_prompt_name")
+    if default is not None and default not in prompts:
+        problems.append(f"{PROMPTS}: default_prompt_name is {default}, which is none of its prompts")
+        return
+    # The names that sentence-transformers' encode_query and encode_document look for, in their order.
+    for key, names in (("query", ("query",)), ("document", ("document", "passage", "corpus"))):
+        # An empty one says nothing: sentence-transformers writes it for every model.
+        if text := next((prompts[name] for name in names if name in prompts), ""):
+            stated[f"prompts.{key}"] = Fact(text, PROMPTS)
+    if default is not None:
+        stated["prompts.default"] = Fact(prompts[default], PROMPTS)

@@ -1,0 +1,90 @@
+"""Fixtures: a hub on this machine for this process's client, and a small real graph."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.artifacts.test_build import tiny_bert
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+EXPORT = """
+import sys
+from optimum.exporters.onnx import onnx_export_from_model
+from transformers import AutoModel
+
+model = AutoModel.from_pretrained(sys.argv[1], use_safetensors=True).eval()
+onnx_export_from_model(model, sys.argv[2], task="feature-extraction", opset=18, do_validation=False)
+"""
+
+
+@pytest.fixture(scope="session")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A real export of a tiny BERT: a folder with ``model.onnx``, its tokenizer and its config."""
+    root = tmp_path_factory.mktemp("exported")
+    folder = tiny_bert(root / "weights")
+    subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", EXPORT, str(folder), str(root / "graph")],
+        check=True,
+        capture_output=True,
+    )
+    for name in ("config.json", "tokenizer.json", "tokenizer_config.json"):
+        (root / "graph" / name).write_bytes((folder / name).read_bytes())
+    return root / "graph"
+
+
+@pytest.fixture
+def client(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., None]:
+    """Point this process's hub client at an address, with a cache of its own.
+
+    The client reads its environment when it is imported, so that its constants are what is set.
+    """
+    import huggingface_hub
+    from huggingface_hub import constants
+    from huggingface_hub.utils import reset_sessions
+
+    huggingface_hub.utils.disable_progress_bars()
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "own"))
+
+    def point(url: str, *, offline: bool = False) -> None:
+        template = url + "/{repo_id}/resolve/{revision}/{filename}"
+        monkeypatch.setattr(constants, "ENDPOINT", url)
+        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub cache"))
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", offline)
+        reset_sessions()
+
+    return point
+
+
+def as_sentence_transformer(folder: Path, *modules: str, **files: Any) -> Path:
+    """Write the files of sentence-transformers into a model's folder.
+
+    Args:
+        folder: of the model.
+        modules: class names after Transformer; each has the folder ``<place>_<name>``.
+        files: contents by file name, without ``.json``, ``__`` for the slash.
+    """
+    listed = [{"type": "sentence_transformers.models.Transformer", "path": ""}]
+    for place, name in enumerate(modules, start=1):
+        kind = name if "." in name else f"sentence_transformers.models.{name}"
+        listed.append({"type": kind, "path": f"{place}_{name.rpartition('.')[2]}"})
+    entries = [{"idx": i, "name": str(i), **entry} for i, entry in enumerate(listed)]
+    write(folder / "modules.json", entries)
+    for name, content in files.items():
+        write(folder / f"{name.replace('__', '/')}.json", content)
+    return folder
+
+
+def write(path: Path, content: Any) -> None:
+    """Write JSON, its folder created."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(content), encoding="utf-8")
