@@ -56,7 +56,7 @@ _SPREAD_GAPS = 16
 _TEXT_FACTS = ("tokens_mean", "tokens_p95", "flops_per_request", "bytes_per_request")
 _FACTS = (
     *_TEXT_FACTS, "nodes_total", "ep_nodes", "ep_node_share", "ep_partitions", "ep_time_share",
-    "effective_options", *QUALITY_COLUMNS,
+    "effective_options", "batch_cosine_min", *QUALITY_COLUMNS,
 )  # fmt: skip
 _SAMPLES = ("total_ns", "tokenize_ns", "infer_ns")
 # What a launch's row takes from the worker's answer as it is.
@@ -328,7 +328,7 @@ def _quality(run: Run, probe: list[list[str]], folder: Path, sweep: Sweep) -> di
     if reference is None:  # random weights: a cosine would mean nothing
         if not np.isfinite(vectors).all():
             run.error = "quality: a vector holds NaN or infinity"
-        return dict.fromkeys(QUALITY_COLUMNS) | facts | {"batch_cosine_min": None}
+        return facts | dict.fromkeys((*QUALITY_COLUMNS, "batch_cosine_min"))
     similar = [pair.similar for pair in texts.quality_pairs()]
     return quality_columns(vectors, reference, similar) | facts
 
