@@ -278,7 +278,8 @@ def _describe(run: Run, folder: Path, sweep: Sweep) -> None:
     longest = run.config.model.max_length
     counts = [[min(counter.count(text), longest) for text in request] for request in timed]
     lengths = [count for request in counts for count in request]
-    mine = {"tokens_mean": float(np.mean(lengths)), "tokens_p95": nearest_rank(lengths, 0.95)}
+    mine: dict[str, Any] = dict.fromkeys(_TEXT_FACTS)
+    mine |= {"tokens_mean": float(np.mean(lengths)), "tokens_p95": nearest_rank(lengths, 0.95)}
     if (run.candidate.runtime, run.candidate.ep) == ("onnxruntime", "cpu"):
         sweep.progress.tell(f"{run.label}: what this machine can do at most")
         machine_peaks(run.threads)
