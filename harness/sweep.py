@@ -320,18 +320,16 @@ def _hopeless(run: Run) -> str | None:
 
 
 def _quality(run: Run, probe: list[list[str]], folder: Path, sweep: Sweep) -> dict[str, Any]:
-    """What `_probed` tells, and the quality of the vectors."""
+    """What `_probed` tells, and the quality of the vectors; null where weights are random."""
     assert run.artifact is not None
+    reference = run.artifact.reference()
+    if reference is None:  # a cosine would mean nothing
+        return _probed(run, probe, folder, sweep) | dict.fromkeys((*QUALITY_COLUMNS, "batch_cosine_min"))
     facts = _probed(run, probe, folder, sweep, list(texts.quality_texts()))
     if run.error is not None:
         return {}
-    vectors, reference = np.load(_vectors_file(run, folder)), run.artifact.reference()
-    if reference is None:  # random weights: a cosine would mean nothing
-        if not np.isfinite(vectors).all():
-            run.error = "quality: a vector holds NaN or infinity"
-        return facts | dict.fromkeys((*QUALITY_COLUMNS, "batch_cosine_min"))
     similar = [pair.similar for pair in texts.quality_pairs()]
-    return quality_columns(vectors, reference, similar) | facts
+    return quality_columns(np.load(_vectors_file(run, folder)), reference, similar) | facts
 
 
 def _probed(
