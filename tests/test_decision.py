@@ -216,6 +216,14 @@ def test_an_undecided_must_is_inconclusive_and_says_how_much_more_would_settle_i
     assert "`python -m harness model=minilm ep=cpu measure.launches=17`" in decision.next_steps
 
 
+def test_a_run_that_several_gates_leave_open_is_one_command_with_the_must_gate_s_launches() -> None:
+    decision = decide(frame(launches_row("minilm", [12.0, 25.0, 12.0])))
+    latency = [r for r in decision.candidates[0].gates if r.gate.metric == "latency_p95_ms"]
+    assert [r.status for r in latency[:2]] == ["UNDECIDED", "UNDECIDED"]
+    more = [command for command in decision.candidates[0].missing if "measure.launches=" in command]
+    assert more == ["python -m harness model=minilm ep=cpu measure.launches=17"]
+
+
 def test_a_missing_run_is_inconclusive_and_its_command_is_told() -> None:
     decision = decide(frame(model_row("minilm", batch_size=8)))
     assert decision.verdict == "INCONCLUSIVE"
