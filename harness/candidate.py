@@ -11,6 +11,9 @@ import json
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from harness.compose import options_of
+from harness.config import load_ep
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -60,13 +63,18 @@ class Candidate:
 
     @property
     def label(self) -> str:
-        """A short name for tables: model, precision, runtime if unusual, EP; threads and options if set."""
+        """A short name for tables: model, precision, runtime if unusual, EP; threads and options if set.
+
+        Of the provider's options those that differ from the configured ones, of the session's all.
+        """
         parts = [self.model, self.precision]
         if self.weights != "trained":
             parts.insert(1, f"({self.weights} weights)")
         if self.runtime != "onnxruntime":
             parts.append(self.runtime)
         parts.append(self.ep)
+        usual = load_ep(self.ep).options if self.ep in options_of("ep") else {}
+        parts += [f"{k}={v}" for k, v in self.ep_options.items() if v != str(usual.get(k))]
         if self.threads is not None:
             parts.append(f"{self.threads} threads")
         for name, value in self.session_options.items():

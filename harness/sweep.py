@@ -175,6 +175,9 @@ def _distinct(runs: Sequence[Run]) -> list[Run]:
 
 def _make_ready(run: Run, progress: Progress) -> None:
     """Everything slow or impossible is found out before the first launch."""
+    twin_allowed = run.config.model.weights == "auto"
+    if twin_allowed:  # a row says what was measured, or what would have been
+        run.take_weights("trained")
     config = run.config
     cpus, cores = config.measure.cpus, fingerprint().cores
     if cpus is not None and not hasattr(os, "sched_setaffinity"):
@@ -190,19 +193,18 @@ def _make_ready(run: Run, progress: Progress) -> None:
         require_provider(config.ep.provider, config.ep.name, config.ep.wheel)
     if reason := config.precision.unfit.get(config.ep.name):
         raise UnavailableError(f"precision={config.precision.name} ep={config.ep.name}: {reason}")
-    run.artifact = _artifact(run, progress)
+    try:
+        run.artifact = _artifact(run, progress)
+    except ModelUnavailableError as error:
+        if not twin_allowed:
+            raise
+        progress.tell(f"random weights instead: {error}")
+        run.take_weights("random")
+        run.artifact = _artifact(run, progress)
     _require_room(run)
 
 
 def _artifact(run: Run, progress: Progress) -> Artifact:
-    """The run's artifact; of random weights where that is allowed and the trained ones cannot be had."""
-    if run.config.model.weights == "auto":
-        try:
-            run.take_weights("trained")
-            return _artifact(run, progress)
-        except ModelUnavailableError as error:
-            progress.tell(f"random weights instead: {error}")
-            run.take_weights("random")
     config = run.config
     return prepare_artifact(Recipe(config.model, config.precision, config.runtime.name), tell=progress.tell)
 
