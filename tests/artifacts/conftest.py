@@ -47,7 +47,7 @@ def client(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., Non
     The client reads its environment when it is imported, so that its constants are what is set.
     """
     import huggingface_hub
-    from huggingface_hub import constants
+    from huggingface_hub import constants, file_download
     from huggingface_hub.utils import reset_sessions
 
     huggingface_hub.utils.disable_progress_bars()
@@ -57,9 +57,11 @@ def client(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., Non
     def point(url: str, *, offline: bool = False) -> None:
         template = url + "/{repo_id}/resolve/{revision}/{filename}"
         monkeypatch.setattr(constants, "ENDPOINT", url)
-        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+        for module in (constants, file_download):  # the second has a copy of it
+            monkeypatch.setattr(module, "HUGGINGFACE_CO_URL_TEMPLATE", template)
         monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub cache"))
         monkeypatch.setattr(constants, "HF_HUB_OFFLINE", offline)
+        monkeypatch.setattr(constants, "DOWNLOAD_CHUNK_SIZE", 4096)  # what it keeps of a broken download
         reset_sessions()
 
     return point
