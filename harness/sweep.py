@@ -28,6 +28,7 @@ from harness.locks import hold, measuring_lock_path
 from harness.measure.disturbance import Conditions, Observer, flag, reference_gflops
 from harness.measure.limits import machine_peaks, request_columns, saw_gflops
 from harness.measure.quality import QUALITY_COLUMNS, quality_columns
+from harness.measure.sts import STS_COLUMNS, sts_columns
 from harness.provider import prepare_artifact
 from harness.record import SCHEMA_VERSION
 from harness.run import Run
@@ -39,7 +40,7 @@ from harness.worker import Task
 from harness.workload import draw_arrivals, draw_requests
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from harness.artifacts.manifest import Artifact
     from harness.config import Config
@@ -56,7 +57,7 @@ _SPREAD_GAPS = 16
 _TEXT_FACTS = ("tokens_mean", "tokens_p95", "flops_per_request", "bytes_per_request")
 _FACTS = (
     *_TEXT_FACTS, "nodes_total", "ep_nodes", "ep_node_share", "ep_partitions", "ep_time_share",
-    "effective_options", *QUALITY_COLUMNS,
+    "effective_options", *QUALITY_COLUMNS, *STS_COLUMNS,
 )  # fmt: skip
 _SAMPLES = ("total_ns", "tokenize_ns", "infer_ns")
 # What a launch's row takes from the worker's answer as it is.
@@ -223,8 +224,9 @@ def _require_room(run: Run) -> None:
     for what, served in (
         (f"workload={run.workload.name}", [text for request in requests for text in request]),
         ("the quality texts", texts.quality_texts()),
+        ("quality.sts", run.sts.texts if run.sts else ()),
     ):
-        longest = max(counter.count(text) for text in dict.fromkeys(served))
+        longest = max((counter.count(text) for text in dict.fromkeys(served)), default=0)
         if longest > room:
             raise BadInputError(
                 f"session.static_shapes.sequence_length={room}: {what} has a text of {longest} tokens, and "
@@ -321,20 +323,36 @@ def _hopeless(run: Run) -> str | None:
 def _quality(run: Run, probe: list[list[str]], folder: Path, sweep: Sweep) -> dict[str, Any]:
     """What `_probed` tells, and the quality of the vectors."""
     assert run.artifact is not None
-    facts = _probed(run, probe, folder, sweep, list(texts.quality_texts()))
+    reference = run.artifact.reference()
+    sts = None if reference is None else run.sts
+    texts_file, sts_vectors = (folder / f"{run.run_id}-sts{suffix}" for suffix in (".jsonl", ".npy"))
+    if sts is not None:
+        texts_file.write_text("".join(f"{json.dumps(text)}\n" for text in sts.texts), encoding="utf-8")
+    more = {} if sts is None else {str(texts_file): str(sts_vectors)}
+    facts = _probed(run, probe, folder, sweep, list(texts.quality_texts()), more)
     if run.error is not None:
         return {}
-    vectors, reference = np.load(_vectors_file(run, folder)), run.artifact.reference()
+    vectors = np.load(_vectors_file(run, folder))
     if reference is None:  # random weights: a cosine would mean nothing
         if not np.isfinite(vectors).all():
             run.error = "quality: a vector holds NaN or infinity"
         return dict.fromkeys(QUALITY_COLUMNS) | facts | {"batch_cosine_min": None}
     similar = [pair.similar for pair in texts.quality_pairs()]
-    return quality_columns(vectors, reference, similar) | facts
+    columns: dict[str, Any] = quality_columns(vectors, reference, similar) | facts
+    if sts is not None:
+        of_pairs = np.load(sts_vectors)
+        columns |= sts_columns(of_pairs, sts)
+        columns["finite"] = columns["finite"] and bool(np.isfinite(of_pairs).all())
+    return columns
 
 
 def _probed(
-    run: Run, probe: list[list[str]], folder: Path, sweep: Sweep, quality_texts: Sequence[str] = ()
+    run: Run,
+    probe: list[list[str]],
+    folder: Path,
+    sweep: Sweep,
+    quality_texts: Sequence[str] = (),
+    texts_files: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """Where nodes and their time go, and what the session uses, found by serving `probe`, untimed.
 
@@ -353,6 +371,7 @@ def _probed(
             vectors_file=str(_vectors_file(run, folder)),
             cpus=run.config.measure.cpus,
             probe=probe,
+            texts_files=dict(texts_files or {}),
         ),
         timeout_s=run.config.measure.launch_timeout_s,
         on_tick=sweep.progress.tick,
