@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from harness.artifacts.manifest import Artifact
 
-# The STS benchmark's dev split, which does not ship; HARNESS_STSB_DEV says where it is if not beside the tree.
+# The STS benchmark's dev split does not ship: HARNESS_STSB_DEV says where it is, if not beside the tree.
 STSB_DEV = Path(
     os.environ.get("HARNESS_STSB_DEV")
     or Path(__file__).resolve().parent.parent.parent / "shared" / "data" / "stsb-dev.jsonl"
