@@ -22,6 +22,7 @@ from harness.artifacts.modules import (
     read_facts,
 )
 from harness.compose import conf_dir, options_of, unknown_ep_option
+from harness.datasets import read_sts
 from harness.errors import BadInputError, unknown_name
 from harness.stats import launches_to_pass
 
@@ -412,6 +413,12 @@ class PolicyConfig(_Schema):
         return self
 
 
+class QualityConfig(_Schema):
+    """Files of the user's own that quality is measured on; None is none."""
+
+    sts: str | None = None
+
+
 class Config(_Schema):
     """One run, whole: what is measured, how, and by which policy it is judged."""
 
@@ -426,6 +433,7 @@ class Config(_Schema):
     dim: Annotated[int, Field(ge=1)] | None
     threads: Annotated[int, Field(ge=1, le=1024)] | None
     session: SessionConfig = SessionConfig()
+    quality: QualityConfig = QualityConfig()
     results: str
     words: list[str] = Field(default_factory=list)
 
@@ -539,6 +547,8 @@ def validate(raw: Mapping[str, Any]) -> Config:
     if session := _valid(SessionConfig, raw, "session"):
         model, workload = _valid(ModelConfig, raw, "model"), _valid(WorkloadConfig, raw, "workload")
         problems += _shape_misfits(session, model, workload, raw.get("batch_size"))
+    if quality := _valid(QualityConfig, raw, "quality"):
+        problems += _unreadable(quality)
     if config is not None and not problems:
         problems += _tampered(config)
     if config is None or problems:
@@ -554,6 +564,16 @@ def validate(raw: Mapping[str, Any]) -> Config:
             "policy": _renamed(config.policy, "policy"),
         }
     )
+
+
+def _unreadable(quality: QualityConfig) -> list[str]:
+    """What is wrong with the files that quality is to be measured on."""
+    try:
+        if quality.sts is not None:
+            read_sts(quality.sts)
+    except BadInputError as error:
+        return [f"quality.sts: {problem}" for problem in error.problems]
+    return []
 
 
 def _unfit_dim(model: ModelConfig | None, dim: Any) -> list[str]:

@@ -160,6 +160,10 @@ separation_auc double? - probability that a similar pair's cosine exceeds a diss
 separation_auc_low double? - interval
 separation_auc_high double? - interval
 sts_spearman double? ×100 rank correlation with human scores, on the user's file
+sts_spearman_low double? ×100 interval
+sts_spearman_high double? ×100 interval
+sts_pairs int64? - pairs of the user's file (quality.sts)
+sts_file_sha256 string? - of the user's file
 quality_dataset string? - name and hash of the labelled pairs
 parity_cosine_min double? cosine to the fp32 reference: the worst text
 parity_cosine_mean double? cosine to the fp32 reference: mean

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from harness import texts
 from harness.candidate import Candidate, identity, run_identity
 from harness.config import LAUNCH_METRICS
+from harness.datasets import read_sts
 from harness.environment import fingerprint
 from harness.gates import GateResult, ask_launches, gate_place
 from harness.measure.limits import limit_columns
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
     from harness.artifacts.manifest import Artifact
     from harness.config import Config, GateConfig
+    from harness.datasets import StsPairs
 
 # A run whose first launches all failed is not asked for more.
 HOPELESS_AFTER = 3
@@ -49,6 +51,7 @@ class Run:
     config: Config
     candidate: Candidate
     workload: Workload
+    sts: StsPairs | None = None
     run_id: str = ""
     config_hash: str = ""
     artifact: Artifact | None = None
@@ -65,7 +68,8 @@ class Run:
     @classmethod
     def planned(cls, config: Config) -> Run:
         """The run of a plan, before anything is known of it."""
-        return cls(config, Candidate.from_config(config), Workload.from_config(config))
+        sts = None if config.quality.sts is None else read_sts(config.quality.sts)
+        return cls(config, Candidate.from_config(config), Workload.from_config(config), sts)
 
     def take_weights(self, weights: str) -> None:
         """Settle which weights it is measured with, where that was left open."""
@@ -204,6 +208,8 @@ class Run:
             extra["replicate"] = measure.replicate
         if measure.cpus is not None:  # as many as there are is a limit too: it sets the threads
             extra["cpus"] = measure.cpus
+        if self.sts is not None:
+            extra["sts"] = self.sts.sha256
         self.config_hash = run_identity(
             self.candidate,
             {**asdict(self.workload), "quality": texts.quality_dataset(), **extra},
@@ -237,6 +243,7 @@ class Run:
                 "artifact": None if self.artifact is None else self.artifact.sha256,
                 "batch_size": self.workload.batch_size,
                 "cores": self.cores,
+                "sts": None if self.sts is None else self.sts.sha256,
             }
         )
 

@@ -7,6 +7,7 @@ that was under way, and the same command goes on from there: evidence is pooled,
 from __future__ import annotations
 
 import json
+import math
 import os
 import tempfile
 import time
@@ -28,6 +29,7 @@ from harness.locks import hold, measuring_lock_path
 from harness.measure.disturbance import Conditions, Observer, flag, reference_gflops
 from harness.measure.limits import machine_peaks, request_columns, saw_gflops
 from harness.measure.quality import QUALITY_COLUMNS, quality_columns
+from harness.measure.sts import STS_COLUMNS, sts_columns
 from harness.provider import prepare_artifact
 from harness.record import SCHEMA_VERSION
 from harness.run import Run
@@ -39,7 +41,7 @@ from harness.worker import Task
 from harness.workload import draw_arrivals, draw_requests
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from harness.artifacts.manifest import Artifact
     from harness.config import Config
@@ -56,8 +58,10 @@ _SPREAD_GAPS = 16
 _TEXT_FACTS = ("tokens_mean", "tokens_p95", "flops_per_request", "bytes_per_request")
 _FACTS = (
     *_TEXT_FACTS, "nodes_total", "ep_nodes", "ep_node_share", "ep_partitions", "ep_time_share",
-    "effective_options", "batch_cosine_min", *QUALITY_COLUMNS,
+    "effective_options", "batch_cosine_min", *QUALITY_COLUMNS, *STS_COLUMNS,
 )  # fmt: skip
+# The user's own texts may take the time limit of a launch for so many of them.
+_TEXTS_IN_A_LIMIT = 1_000
 _SAMPLES = ("total_ns", "tokenize_ns", "infer_ns")
 # What a launch's row takes from the worker's answer as it is.
 _LAUNCH_FACTS = (
@@ -225,8 +229,9 @@ def _require_room(run: Run) -> None:
     for what, served in (
         (f"workload={run.workload.name}", [text for request in requests for text in request]),
         ("the quality texts", texts.quality_texts()),
+        ("quality.sts", run.sts.texts if run.sts else ()),
     ):
-        longest = max(counter.count(text) for text in dict.fromkeys(served))
+        longest = max((counter.count(text) for text in dict.fromkeys(served)), default=0)
         if longest > room:
             raise BadInputError(
                 f"session.static_shapes.sequence_length={room}: {what} has a text of {longest} tokens, and "
@@ -325,23 +330,40 @@ def _quality(run: Run, probe: list[list[str]], folder: Path, sweep: Sweep) -> di
     """What `_probed` tells, and the quality of the vectors; null where weights are random."""
     assert run.artifact is not None
     reference = run.artifact.reference()
+    unknown = dict.fromkeys((*QUALITY_COLUMNS, *STS_COLUMNS, "batch_cosine_min"))
     if reference is None:  # a cosine would mean nothing
-        return _probed(run, probe, folder, sweep) | dict.fromkeys((*QUALITY_COLUMNS, "batch_cosine_min"))
-    facts = _probed(run, probe, folder, sweep, list(texts.quality_texts()))
+        return unknown | _probed(run, probe, folder, sweep)
+    texts_file, sts_vectors = (folder / f"{run.run_id}-sts{suffix}" for suffix in (".jsonl", ".npy"))
+    if run.sts is not None:
+        texts_file.write_text("".join(f"{json.dumps(text)}\n" for text in run.sts.texts), encoding="utf-8")
+    more = {} if run.sts is None else {str(texts_file): str(sts_vectors)}
+    facts = _probed(run, probe, folder, sweep, list(texts.quality_texts()), more)
     if run.error is not None:
         return {}
     similar = [pair.similar for pair in texts.quality_pairs()]
-    return quality_columns(np.load(_vectors_file(run, folder)), reference, similar) | facts
+    columns = unknown | quality_columns(np.load(_vectors_file(run, folder)), reference, similar) | facts
+    if run.sts is not None:
+        of_pairs = np.load(sts_vectors)
+        columns |= sts_columns(of_pairs, run.sts)
+        columns["finite"] = columns["finite"] and bool(np.isfinite(of_pairs).all())
+    return columns
 
 
 def _probed(
-    run: Run, probe: list[list[str]], folder: Path, sweep: Sweep, quality_texts: Sequence[str] = ()
+    run: Run,
+    probe: list[list[str]],
+    folder: Path,
+    sweep: Sweep,
+    quality_texts: Sequence[str] = (),
+    texts_files: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """Where nodes and their time go, and what the session uses, found by serving `probe`, untimed.
 
     The vectors of `quality_texts` are left in `_vectors_file`. Sets `run.error` where anything fails.
     """
     assert run.artifact is not None
+    given = 0 if run.sts is None or not texts_files else len(run.sts.texts)
+    limits = 1 + math.ceil(given / _TEXTS_IN_A_LIMIT)
     answer = sweep.worker(
         Task(
             kind="vectors",
@@ -354,8 +376,9 @@ def _probed(
             vectors_file=str(_vectors_file(run, folder)),
             cpus=run.config.measure.cpus,
             probe=probe,
+            texts_files=dict(texts_files or {}),
         ),
-        timeout_s=run.config.measure.launch_timeout_s,
+        timeout_s=run.config.measure.launch_timeout_s * limits,
         on_tick=sweep.progress.tick,
     )
     if answer["status"] != "complete":

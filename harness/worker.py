@@ -54,7 +54,8 @@ class Task:
     stores the vectors in `vectors_file`, and tells where the graph's nodes went and what it does to a text's
     vector to be encoded beside `neighbour` (where one is given). Before that it serves the requests of
     `probe` under the runtime's profiler and stops at the first that fails. Nothing of the last kind is timed,
-    and without texts it probes alone. `cpus` holds the process to so many cores.
+    and without texts it probes alone. `texts_files` maps more files of texts (one JSON string a line) to the
+    files their vectors go to. `cpus` holds the process to so many cores.
     """
 
     kind: Literal["latency", "soak", "vectors"]
@@ -73,6 +74,7 @@ class Task:
     neighbour: str = ""
     vectors_file: str = ""
     probe: list[list[str]] = field(default_factory=list)
+    texts_files: dict[str, str] = field(default_factory=dict)
 
 
 def main() -> NoReturn:
@@ -204,9 +206,10 @@ def _vectors(task: Task) -> dict[str, Any]:
                 _probe(provider, texts)
         profile = provider.session.end_profiling(skip_runs=len(task.probe))
     if task.texts:
-        batches = range(0, len(task.texts), task.batch_size)
-        rows = [_infer(provider, task.texts[i : i + task.batch_size]) for i in batches]
-        np.save(task.vectors_file, np.concatenate(rows))
+        _encode(provider, task.texts, task.batch_size, task.vectors_file)
+    for texts_file, vectors_file in task.texts_files.items():
+        with Path(texts_file).open(encoding="utf-8") as lines:
+            _encode(provider, [json.loads(line) for line in lines], task.batch_size, vectors_file)
     effective = provider.session.effective_options()
     if effective is not None and profile is not None and profile.threads is not None:
         effective["intra_op_threads"] = profile.threads  # what it took, where it chose by itself
@@ -219,6 +222,13 @@ def _vectors(task: Task) -> dict[str, Any]:
         "effective_options": effective,
         "batch_cosine_min": _batch_cosine_min(provider, task.texts[:_TEXTS_BATCHED], task.neighbour),
     }
+
+
+def _encode(provider: EmbeddingProvider, texts: list[str], batch_size: int, vectors_file: str) -> None:
+    """Store the vectors of texts, float32 [n_texts, dim], in batches as they come."""
+    batches = range(0, len(texts), batch_size)
+    rows = [_infer(provider, texts[i : i + batch_size]) for i in batches]
+    np.save(vectors_file, np.concatenate(rows))
 
 
 def _batch_cosine_min(provider: EmbeddingProvider, texts: list[str], neighbour: str) -> float | None:
