@@ -19,7 +19,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Candidate:
-    """What one would deploy; `threads` None and a session option left out are the runtime's default."""
+    """What one would deploy; `threads` None and a session option left out are the runtime's default.
+
+    `truncate_dim`: what the vectors are cut to, None where all of the model's are kept.
+    """
 
     model: str
     model_id: str | None
@@ -35,6 +38,7 @@ class Candidate:
     dim: int
     script: dict[str, Any] | None = field(default=None)
     session_options: dict[str, Any] = field(default_factory=dict)
+    truncate_dim: int | None = None
 
     @classmethod
     def from_config(cls, config: Config) -> Candidate:
@@ -56,6 +60,7 @@ class Candidate:
             dim=model.vector_dim,
             script=None if script is None else script.model_dump(),
             session_options=config.session.chosen,
+            truncate_dim=model.truncate_dim,
         )
 
     @property
@@ -67,6 +72,8 @@ class Candidate:
         if self.runtime != "onnxruntime":
             parts.append(self.runtime)
         parts.append(self.ep)
+        if self.truncate_dim is not None:
+            parts.append(f"dim={self.truncate_dim}")
         if self.threads is not None:
             parts.append(f"{self.threads} threads")
         for name, value in self.session_options.items():

@@ -175,6 +175,9 @@ def _distinct(runs: Sequence[Run]) -> list[Run]:
 
 def _make_ready(run: Run, progress: Progress) -> None:
     """Everything slow or impossible is found out before the first launch."""
+    may_be_random = run.config.model.weights == "auto"
+    if may_be_random:
+        run.take_weights("trained")
     config = run.config
     cpus, cores = config.measure.cpus, fingerprint().cores
     if cpus is not None and not hasattr(os, "sched_setaffinity"):
@@ -190,21 +193,22 @@ def _make_ready(run: Run, progress: Progress) -> None:
         require_provider(config.ep.provider, config.ep.name, config.ep.wheel)
     if reason := config.precision.unfit.get(config.ep.name):
         raise UnavailableError(f"precision={config.precision.name} ep={config.ep.name}: {reason}")
-    run.artifact = _artifact(run, progress)
+    run.artifact = _artifact(run, progress, may_be_random=may_be_random)
     _require_room(run)
 
 
-def _artifact(run: Run, progress: Progress) -> Artifact:
+def _artifact(run: Run, progress: Progress, *, may_be_random: bool) -> Artifact:
     """The run's artifact; of random weights where that is allowed and the trained ones cannot be had."""
-    if run.config.model.weights == "auto":
-        try:
-            run.take_weights("trained")
-            return _artifact(run, progress)
-        except ModelUnavailableError as error:
-            progress.tell(f"random weights instead: {error}")
-            run.take_weights("random")
     config = run.config
-    return prepare_artifact(Recipe(config.model, config.precision, config.runtime.name), tell=progress.tell)
+    try:
+        recipe = Recipe(config.model, config.precision, config.runtime.name)
+        return prepare_artifact(recipe, tell=progress.tell)
+    except ModelUnavailableError as error:
+        if not may_be_random:
+            raise
+        progress.tell(f"random weights instead: {error}")
+        run.take_weights("random")
+        return _artifact(run, progress, may_be_random=False)
 
 
 def _require_room(run: Run) -> None:
@@ -325,7 +329,7 @@ def _quality(run: Run, probe: list[list[str]], folder: Path, sweep: Sweep) -> di
     if run.error is not None:
         return {}
     vectors, reference = np.load(_vectors_file(run, folder)), run.artifact.reference()
-    if reference is None:  # random weights: a cosine would mean nothing
+    if reference is None or run.candidate.weights != "trained":  # a cosine would mean nothing
         if not np.isfinite(vectors).all():
             run.error = "quality: a vector holds NaN or infinity"
         return dict.fromkeys(QUALITY_COLUMNS) | facts | {"batch_cosine_min": None}
