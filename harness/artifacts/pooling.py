@@ -146,6 +146,8 @@ def add_pooling(
 def detach_pooling(model: ModelProto) -> Pooling:
     """Undo `add_pooling`, in place: the vectors of the tokens are the output again.
 
+    Shapes that were inferred inside it are forgotten.
+
     Returns:
         what was taken, for `attach_pooling`.
     """
@@ -157,7 +159,8 @@ def detach_pooling(model: ModelProto) -> Pooling:
     known = {o for node in nodes for o in node.output} | {tensor.name for tensor in initializers} | {_MASK}
     (hidden,) = {name for node in nodes for name in node.input} - known
     taken = Pooling(nodes, initializers, graph.output[0])
-    for part, gone in ((graph.node, nodes), (graph.initializer, initializers)):
+    shapes = [value for value in graph.value_info if value.name.startswith(POOLING_PREFIX)]
+    for part, gone in ((graph.node, nodes), (graph.initializer, initializers), (graph.value_info, shapes)):
         names = {item.name for item in gone}
         kept = [item for item in part if item.name not in names]
         del part[:]
