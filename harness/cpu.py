@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import platform
-from functools import cache
 from pathlib import Path
 
 
-@cache
 def cpuinfo() -> dict[str, str]:
     """What Linux tells of the first core; empty elsewhere."""
     fields: dict[str, str] = {}

@@ -56,7 +56,7 @@ _SPREAD_GAPS = 16
 _TEXT_FACTS = ("tokens_mean", "tokens_p95", "flops_per_request", "bytes_per_request")
 _FACTS = (
     *_TEXT_FACTS, "nodes_total", "ep_nodes", "ep_node_share", "ep_partitions", "ep_time_share",
-    "effective_options", *QUALITY_COLUMNS,
+    "effective_options", "batch_cosine_min", *QUALITY_COLUMNS,
 )  # fmt: skip
 _SAMPLES = ("total_ns", "tokenize_ns", "infer_ns")
 # What a launch's row takes from the worker's answer as it is.
@@ -282,7 +282,8 @@ def _describe(run: Run, folder: Path, sweep: Sweep) -> None:
     longest = run.config.model.max_length
     counts = [[min(counter.count(text), longest) for text in request] for request in timed]
     lengths = [count for request in counts for count in request]
-    mine = {"tokens_mean": float(np.mean(lengths)), "tokens_p95": nearest_rank(lengths, 0.95)}
+    mine: dict[str, Any] = dict.fromkeys(_TEXT_FACTS)
+    mine |= {"tokens_mean": float(np.mean(lengths)), "tokens_p95": nearest_rank(lengths, 0.95)}
     if (run.candidate.runtime, run.candidate.ep) == ("onnxruntime", "cpu"):
         sweep.progress.tell(f"{run.label}: what this machine can do at most")
         machine_peaks(run.threads)
@@ -323,18 +324,16 @@ def _hopeless(run: Run) -> str | None:
 
 
 def _quality(run: Run, probe: list[list[str]], folder: Path, sweep: Sweep) -> dict[str, Any]:
-    """What `_probed` tells, and the quality of the vectors."""
+    """What `_probed` tells, and the quality of the vectors; null where weights are random."""
     assert run.artifact is not None
+    reference = run.artifact.reference()
+    if reference is None or run.candidate.weights != "trained":  # a cosine would mean nothing
+        return _probed(run, probe, folder, sweep) | dict.fromkeys((*QUALITY_COLUMNS, "batch_cosine_min"))
     facts = _probed(run, probe, folder, sweep, list(texts.quality_texts()))
     if run.error is not None:
         return {}
-    vectors, reference = np.load(_vectors_file(run, folder)), run.artifact.reference()
-    if reference is None or run.candidate.weights != "trained":  # a cosine would mean nothing
-        if not np.isfinite(vectors).all():
-            run.error = "quality: a vector holds NaN or infinity"
-        return dict.fromkeys(QUALITY_COLUMNS) | facts | {"batch_cosine_min": None}
     similar = [pair.similar for pair in texts.quality_pairs()]
-    return quality_columns(vectors, reference, similar) | facts
+    return quality_columns(np.load(_vectors_file(run, folder)), reference, similar) | facts
 
 
 def _probed(

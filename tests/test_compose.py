@@ -91,7 +91,7 @@ def test_no_key_of_hydra_s_own_reaches_the_plan() -> None:
         ("workload=token_32", "unknown workload 'token_32': did you mean tokens_32"),
         ("measure=quik", "unknown measure 'quik': did you mean quick?"),
         ("experiments=day1_baselin", "unknown experiments 'day1_baselin': did you mean day1_baseline?"),
-        ("precision=fp31", "unknown precision 'fp31': did you mean fp32?"),
+        ("precision=fp31", "unknown precision 'fp31': did you mean fp32 or fp16?"),
         ("runtime=onnx", "unknown runtime 'onnx': "),
     ],
 )

@@ -28,6 +28,7 @@ ORDER = (
     "harness.compose",
     "harness.artifacts",
     "harness.artifacts.manifest",
+    "harness.artifacts.inputs",
     "harness.artifacts.pooling",
     "harness.artifacts.graphs",
     "harness.artifacts.hub",
