@@ -60,8 +60,10 @@ def derive(base: Path, target: Path, settings: dict[str, Any], architecture: str
 
     logging.disable(logging.WARNING)  # the tools tell each node
     graph = base / GRAPH
-    known = {node.op_type for node in onnx.load(graph, load_external_data=False).graph.node}
-    if already := known & {*_FUSED, "MatMulNBits", "MatMulInteger", "DynamicQuantizeLinear"}:
+    exported = onnx.load(graph, load_external_data=False).graph
+    known = {node.op_type for node in exported.node}
+    known |= {"float16" for tensor in exported.initializer if tensor.data_type == tensor.FLOAT16}
+    if already := known & {*_FUSED, "MatMulNBits", "MatMulInteger", "DynamicQuantizeLinear", "float16"}:
         raise ValueError(f"the graph has {', '.join(sorted(already))} already: it is not as exported in fp32")
     method = settings["method"]
     if method == "fuse":

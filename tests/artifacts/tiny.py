@@ -1,7 +1,8 @@
 """What only torch can tell of small models: run once a session, in a process of its own.
 
-``python tiny.py FOLDER`` builds twins of a tiny BERT and a tiny Qwen3 and a BERT whose declared pooling is not
-its own, and keeps sentence-transformers' vectors of both twins and what their weights are.
+``python -m tests.artifacts.tiny FOLDER`` builds twins of a tiny BERT and a tiny Qwen3, and the BERT in
+``declares mean`` as if it pooled on CLS. It keeps sentence-transformers' vectors of both twins, and what
+their weights are.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from harness.artifacts.verification import verification_texts
 from harness.config import load_model
 
 TEXTS = ["", "fox", "the quick brown fox jumps over the lazy dog", "over and over again", "a b c d e f g h"]
@@ -43,7 +45,8 @@ def request(model: dict[str, Any], target: Path, **changes: Any) -> dict[str, An
     return {
         "source": None, "graph": None, "dense": [], "lower_case": False, "twin": model, "target": str(target),
         "pooling": model["pooling"], "normalize": True, "dim": HIDDEN, "truncate_dim": None,
-        "max_length": MAX_LENGTH, "prompt": "", "quality_texts": TEXTS, "verification_texts": TEXTS,
+        "max_length": MAX_LENGTH, "prompt": "", "quality_texts": TEXTS,
+        "verification_texts": verification_texts(MAX_LENGTH),
     } | changes  # fmt: skip
 
 
