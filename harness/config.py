@@ -25,6 +25,7 @@ from harness.compose import conf_dir, options_of, unknown_ep_option
 from harness.datasets import read_sts
 from harness.errors import BadInputError, unknown_name
 from harness.stats import launches_to_pass
+from harness.units import NS_PER_MS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -122,6 +123,15 @@ class ArchitectureConfig(_Schema):
     positions: Annotated[int, Field(ge=1)]
     kv_heads: Annotated[int, Field(ge=1)] | None = None
     head_dim: Annotated[int, Field(ge=1)] | None = None
+
+    @model_validator(mode="after")
+    def _a_family_has_what_it_needs(self) -> ArchitectureConfig:
+        for key, value in (("kv_heads", self.kv_heads), ("head_dim", self.head_dim)):
+            if (self.family == "qwen3") != (value is not None):
+                raise ValueError(
+                    f"model.architecture.{key}={value}: belongs to family qwen3, and to it alone"
+                )
+        return self
 
 
 class ModelConfig(_Schema):
@@ -280,6 +290,11 @@ class FakeScript(_Schema):
             )
             if not durations or not numbers:
                 raise ValueError(f"runtime.script.infer_ms={self.infer_ms}: not times in ms, 0 or more")
+            if any(round((ms + self.tokenize_ms) * NS_PER_MS) < 1 for ms in durations):
+                raise ValueError(
+                    f"runtime.script.infer_ms={self.infer_ms}: with tokenize_ms={self.tokenize_ms:g} a "
+                    "request takes no time, and nothing can be told of it; give one of them more"
+                )
         return self
 
 
@@ -482,6 +497,26 @@ def _misfits(
     return problems
 
 
+def _twin_misfits(model: ModelConfig) -> list[str]:
+    """What a model of random weights cannot be built from."""
+    if model.weights != "random":
+        return []
+    needed = ("layers", "hidden", "heads", "vocab_size", "architecture")
+    problems = [
+        f"model.{key}: missing; model.weights=random is built from it, give model.{key}=VALUE"
+        for key in needed
+        if getattr(model, key) is None
+    ]
+    if model.hidden is not None and model.hidden != model.dim:
+        problems.append(f"model.dim={model.dim}: vectors of random weights have model.hidden={model.hidden}")
+    positions = None if model.architecture is None else model.architecture.positions
+    if positions is not None and positions < model.max_length:
+        problems.append(
+            f"model.max_length={model.max_length}: more than model.architecture.positions={positions}"
+        )
+    return problems
+
+
 def _ep_misfits(ep: EpConfig) -> list[str]:
     """What an EP's options and choices have that its shipped file has not."""
     if ep.name not in options_of("ep"):
@@ -541,7 +576,8 @@ def validate(raw: Mapping[str, Any]) -> Config:
         _valid(MeasureConfig, raw, "measure"),
         _valid(PolicyConfig, raw, "policy"),
     )
-    problems += _unfit_dim(_valid(ModelConfig, raw, "model"), raw.get("dim"))
+    if described := _valid(ModelConfig, raw, "model"):
+        problems += _unfit_dim(described, raw.get("dim")) + _twin_misfits(described)
     if ep := _valid(EpConfig, raw, "ep"):
         problems += _ep_misfits(ep)
     if session := _valid(SessionConfig, raw, "session"):
@@ -576,8 +612,8 @@ def _unreadable(quality: QualityConfig) -> list[str]:
     return []
 
 
-def _unfit_dim(model: ModelConfig | None, dim: Any) -> list[str]:
-    if model is None or not isinstance(dim, int):
+def _unfit_dim(model: ModelConfig, dim: Any) -> list[str]:
+    if not isinstance(dim, int):
         return []
     if model.matryoshka is None:
         return [f"dim={dim}: {model.name}'s vectors were not trained to be cut; leave dim out"]

@@ -179,8 +179,8 @@ def _distinct(runs: Sequence[Run]) -> list[Run]:
 
 def _make_ready(run: Run, progress: Progress) -> None:
     """Everything slow or impossible is found out before the first launch."""
-    twin_allowed = run.config.model.weights == "auto"
-    if twin_allowed:  # a row says what was measured, or what would have been
+    may_be_random = run.config.model.weights == "auto"
+    if may_be_random:  # a row says what was measured, or what would have been
         run.take_weights("trained")
     config = run.config
     cpus, cores = config.measure.cpus, fingerprint().cores
@@ -197,20 +197,22 @@ def _make_ready(run: Run, progress: Progress) -> None:
         require_provider(config.ep.provider, config.ep.name, config.ep.wheel)
     if reason := config.precision.unfit.get(config.ep.name):
         raise UnavailableError(f"precision={config.precision.name} ep={config.ep.name}: {reason}")
-    try:
-        run.artifact = _artifact(run, progress)
-    except ModelUnavailableError as error:
-        if not twin_allowed:
-            raise
-        progress.tell(f"random weights instead: {error}")
-        run.take_weights("random")
-        run.artifact = _artifact(run, progress)
+    run.artifact = _artifact(run, progress, may_be_random=may_be_random)
     _require_room(run)
 
 
-def _artifact(run: Run, progress: Progress) -> Artifact:
+def _artifact(run: Run, progress: Progress, *, may_be_random: bool) -> Artifact:
+    """The run's artifact; of random weights where that is allowed and the trained ones cannot be had."""
     config = run.config
-    return prepare_artifact(Recipe(config.model, config.precision, config.runtime.name), tell=progress.tell)
+    try:
+        recipe = Recipe(config.model, config.precision, config.runtime.name)
+        return prepare_artifact(recipe, tell=progress.tell)
+    except ModelUnavailableError as error:
+        if not may_be_random:
+            raise
+        progress.tell(f"random weights instead: {error}")
+        run.take_weights("random")
+        return _artifact(run, progress, may_be_random=False)
 
 
 def _require_room(run: Run) -> None:
@@ -331,7 +333,7 @@ def _quality(run: Run, probe: list[list[str]], folder: Path, sweep: Sweep) -> di
     assert run.artifact is not None
     reference = run.artifact.reference()
     unknown = dict.fromkeys((*QUALITY_COLUMNS, *STS_COLUMNS, "batch_cosine_min"))
-    if reference is None:  # a cosine would mean nothing
+    if reference is None or run.candidate.weights != "trained":  # a cosine would mean nothing
         return unknown | _probed(run, probe, folder, sweep)
     texts_file, sts_vectors = (folder / f"{run.run_id}-sts{suffix}" for suffix in (".jsonl", ".npy"))
     if run.sts is not None:
