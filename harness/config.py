@@ -573,6 +573,11 @@ def _completed(raw: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
     if not isinstance(model, dict):
         return plain, []
     path, repo = model.get("path"), model.get("id")
+    if model.get("weights") == "trained" and not (path or repo or model.get("sources")):
+        unsaid = (
+            f"model={model.get('name')}: which model is not said; give model.path=DIR or model.id=ORG/NAME"
+        )
+        return plain | {"model": completed(model, None)}, [unsaid]
     open_facts = any(key in model and model[key] is None for key in NEEDED_FACTS)
     facts, problems = None, []
     try:
