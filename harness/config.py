@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
@@ -58,6 +59,8 @@ SOAK_METRICS: tuple[Metric, ...] = ("rss_slope_bytes_per_request", "handles_gain
 _ARRIVAL_KEYS = {"clients", "arrival", "rate"}
 # Where a model's weights come from has columns of its own too.
 _UNNAMED_KEYS = {*_ARRIVAL_KEYS, "weights"}
+# A repository on the hub; the oldest ones have no organisation.
+_HUB_ID = re.compile(r"(\w[\w.-]*/)?\w[\w.-]*", re.ASCII)
 
 
 class _Schema(BaseModel):
@@ -583,6 +586,8 @@ def _completed(raw: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
     try:
         if isinstance(path, str):
             facts = _local_facts(path, needed=open_facts)
+        elif isinstance(repo, str) and not _HUB_ID.fullmatch(repo):
+            problems = [f"model.id={repo}: no repository's name; give model.id=ORG/NAME"]
         elif isinstance(repo, str) and open_facts:
             facts = hub_facts(repo, model.get("revision"), tell=lambda _what, _left_s: None)
     except BadInputError as error:

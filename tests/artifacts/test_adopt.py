@@ -20,8 +20,10 @@ from harness.texts import quality_texts
 from tests.artifacts.conftest import as_sentence_transformer, write
 from tests.artifacts.test_build import HIDDEN, TEXTS, tiny_bert
 from tests.conftest import raw_config
+from tests.hub import COMMIT, serving
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from harness.artifacts.manifest import Artifact
@@ -116,6 +118,30 @@ def test_what_vouches_for_an_adopted_graph_is_not_made_to_look_like_more(
     assert graph.prompts["default"] == weights.prompts["default"] == PROMPT
     assert {"model.onnx", "2_Dense/model.safetensors"} <= set(graph.source_files)
     assert (graph.pad_id, graph.pad_token) == (weights.pad_id, weights.pad_token)
+
+
+def test_a_model_from_the_hub_is_recorded_as_unpinned_and_needs_no_network_ever_again(
+    exported: Path, tmp_path: Path, client: Callable[..., None]
+) -> None:
+    repository = with_modules(shutil.copytree(exported, tmp_path / "repository"))
+    words = {"id": "org/own", "sources": [{"kind": "hub_onnx", "files": {"fp32": "model.onnx"}}]}
+
+    def prepared() -> Artifact:
+        raw = raw_config(model="custom")
+        raw["model"] |= words
+        recipe = Recipe(validate(raw).model, load_precision("fp32"), "onnxruntime")
+        return prepare_artifact(recipe, tell=lambda *_: None)
+
+    with serving({"org/own": repository}) as hub:
+        client(hub.url)
+        first = prepared()
+    manifest = first.manifest
+    assert (manifest.model_id, manifest.revision, manifest.revision_pinned) == ("org/own", COMMIT, False)
+    assert manifest.source == f"hub org/own at {COMMIT[:12]} (unpinned), model.onnx"
+    client(hub.url)  # nobody listens there any more
+    assert prepared() == first
+    client(hub.url, offline=True)
+    assert prepared() == first
 
 
 def test_a_graph_whose_tokenizer_knows_more_tokens_than_its_table_is_refused(
