@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
@@ -60,6 +61,8 @@ SOAK_METRICS: tuple[Metric, ...] = ("rss_slope_bytes_per_request", "handles_gain
 _ARRIVAL_KEYS = {"clients", "arrival", "rate"}
 # Where a model's weights come from has columns of its own too.
 _UNNAMED_KEYS = {*_ARRIVAL_KEYS, "weights"}
+# A repository on the hub; the oldest ones have no organisation.
+_HUB_ID = re.compile(r"(\w[\w.-]*/)?\w[\w.-]*", re.ASCII)
 
 
 class _Schema(BaseModel):
@@ -629,11 +632,18 @@ def _completed(raw: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
     if not isinstance(model, dict):
         return plain, []
     path, repo = model.get("path"), model.get("id")
+    if model.get("weights") == "trained" and not (path or repo or model.get("sources")):
+        unsaid = (
+            f"model={model.get('name')}: which model is not said; give model.path=DIR or model.id=ORG/NAME"
+        )
+        return plain | {"model": completed(model, None)}, [unsaid]
     open_facts = any(key in model and model[key] is None for key in NEEDED_FACTS)
     facts, problems = None, []
     try:
         if isinstance(path, str):
             facts = _local_facts(path, needed=open_facts)
+        elif isinstance(repo, str) and not _HUB_ID.fullmatch(repo):
+            problems = [f"model.id={repo}: no repository's name; give model.id=ORG/NAME"]
         elif isinstance(repo, str) and open_facts:
             facts = hub_facts(repo, model.get("revision"), tell=lambda _what, _left_s: None)
     except BadInputError as error:

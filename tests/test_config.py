@@ -192,8 +192,9 @@ def merged_custom(facts: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_your_own_model_says_which_facts_it_still_lacks() -> None:
-    problems = problems_of(model="custom")
-    assert set(problems) == {
+    with pytest.raises(BadInputError) as caught:
+        validate(merged_custom({"sources": [{"kind": "hub", "repo": "org/own"}]}))
+    assert set(caught.value.problems) == {
         f"model.{key}: missing; give model.{key}=VALUE" for key in ("pooling", "max_length", "dim")
     }
     facts = {"pooling": "cls", "max_length": 64, "dim": 8, "path": "/somewhere"}
