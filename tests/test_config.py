@@ -275,6 +275,49 @@ def test_every_wrong_option_of_a_provider_has_its_line() -> None:
     assert keys == ["ep.options.ModelFormat", "ep.options.MLComputeUnits"]
 
 
+@pytest.mark.parametrize(
+    ("ep", "said"),
+    [
+        ("cpu", "ep=cpu: unknown key 'ep.options.device_typ': this execution provider takes no options"),
+        ("openvino", "ep=openvino: unknown key 'ep.options.device_typ': did you mean ep.options.device_type"),
+    ],
+)
+def test_an_option_that_a_provider_does_not_have_is_refused_by_name(ep: str, said: str) -> None:
+    with pytest.raises(BadInputError) as told:
+        validate(with_ep_options(ep, device_typ="CPU"))
+    (problem,) = told.value.problems
+    assert problem.startswith(said)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"session": {"spinning": 1}}, "session.spinning=1: neither true nor false"),
+        ({"session": {"graph_level": "most"}}, "session.graph_level='most': valid: "),
+        ({"session": {"arenas": False}}, "unknown key 'session.arenas': did you mean session.arena"),
+        (
+            {"session": {"inter_op_threads": 2}},
+            "session.inter_op_threads=2: belongs to session.execution_mode=parallel",
+        ),
+        ({"session": {"static_shapes": 128}}, "session.static_shapes=128: takes batch_size and"),
+        (
+            {"session": {"static_shapes": {"batch_size": 8}}, "batch_size": 32},
+            "batch_size=32: session.static_shapes.batch_size=8 takes at most that",
+        ),
+        (
+            {"session": {"static_shapes": {"sequence_length": 257}}},
+            "session.static_shapes.sequence_length=257: minilm reads 256 tokens at most",
+        ),
+        (
+            {"session": {"static_shapes": {"sequence_length": 64}}, "workload": "tokens_128"},
+            "workload.tokens=128: session.static_shapes.sequence_length=64 takes at most that",
+        ),
+    ],
+)
+def test_a_session_option_that_cannot_be_is_told_in_one_line(changes: dict[str, Any], said: str) -> None:
+    assert only_problem_of(runtime="onnxruntime", **changes).startswith(said)
+
+
 @pytest.mark.parametrize("value", [True, 1.5, [1]])
 def test_an_option_of_a_wrong_kind_has_one_line(value: object) -> None:
     with pytest.raises(BadInputError) as told:
