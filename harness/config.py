@@ -23,13 +23,13 @@ from harness.artifacts.modules import (
     read_facts,
 )
 from harness.compose import conf_dir, options_of, unknown_ep_option
-from harness.datasets import read_sts
+from harness.datasets import read_retrieval, read_sts
 from harness.errors import BadInputError, unknown_name
 from harness.stats import launches_to_pass
 from harness.units import NS_PER_MS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from pydantic_core import ErrorDetails
 
@@ -435,6 +435,7 @@ class QualityConfig(_Schema):
     """Files of the user's own that quality is measured on; None is none."""
 
     sts: str | None = None
+    retrieval: str | None = None
 
 
 class Config(_Schema):
@@ -607,12 +608,15 @@ def validate(raw: Mapping[str, Any]) -> Config:
 
 def _unreadable(quality: QualityConfig) -> list[str]:
     """What is wrong with the files that quality is to be measured on."""
-    try:
-        if quality.sts is not None:
-            read_sts(quality.sts)
-    except BadInputError as error:
-        return [f"quality.sts: {problem}" for problem in error.problems]
-    return []
+    problems = []
+    readers: dict[str, Callable[[str], object]] = {"sts": read_sts, "retrieval": read_retrieval}
+    for key, read in readers.items():
+        try:
+            if (file := getattr(quality, key)) is not None:
+                read(file)
+        except BadInputError as error:
+            problems += [f"quality.{key}: {problem}" for problem in error.problems]
+    return problems
 
 
 def _unfit_dim(model: ModelConfig, dim: Any) -> list[str]:

@@ -526,18 +526,35 @@ def mean_step_interval(values: ArrayLike, steps: ArrayLike, *, alpha: float = AL
     Raises:
         ValueError: the sizes do not match, a value is not finite, or a step is not over 0.
     """
-    from scipy.special import stdtrit
-
     series, sizes = np.asarray(values, dtype=np.float64), np.asarray(steps, dtype=np.float64)
     if not np.isfinite(series).all():
         raise ValueError("mean_step_interval needs finite values")
     if series.size != sizes.size + 1 or not (sizes > 0).all():
         raise ValueError(f"need one step over 0 between values: {series.size} values, {sizes.size} steps")
-    increments = np.diff(series) / sizes
-    if increments.size < 2:
+    return _t_interval(np.diff(series) / sizes, alpha)
+
+
+def mean_interval(values: ArrayLike, *, alpha: float = ALPHA) -> Interval:
+    """Interval of the mean of independent values, by Student's t.
+
+    Both ends are None where it says nothing: under two values, or all the same.
+
+    Raises:
+        ValueError: a value is not finite.
+    """
+    sample = np.asarray(values, dtype=np.float64)
+    if not np.isfinite(sample).all():
+        raise ValueError("mean_interval needs finite values")
+    return Interval(None, None) if np.unique(sample).size < 2 else _t_interval(sample, alpha)
+
+
+def _t_interval(sample: NDArray[np.float64], alpha: float) -> Interval:
+    from scipy.special import stdtrit
+
+    if sample.size < 2:
         return Interval(None, None)
-    mean, error = increments.mean(), increments.std(ddof=1) / math.sqrt(increments.size)
-    reach = float(stdtrit(increments.size - 1, 1 - alpha / 2)) * error
+    mean, error = sample.mean(), sample.std(ddof=1) / math.sqrt(sample.size)
+    reach = float(stdtrit(sample.size - 1, 1 - alpha / 2)) * error
     return Interval(float(mean - reach), float(mean + reach))
 
 

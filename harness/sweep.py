@@ -7,7 +7,6 @@ that was under way, and the same command goes on from there: evidence is pooled,
 from __future__ import annotations
 
 import json
-import math
 import os
 import tempfile
 import time
@@ -15,7 +14,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -29,6 +28,7 @@ from harness.locks import hold, measuring_lock_path
 from harness.measure.disturbance import Conditions, Observer, flag, reference_gflops
 from harness.measure.limits import machine_peaks, request_columns, saw_gflops
 from harness.measure.quality import QUALITY_COLUMNS, quality_columns
+from harness.measure.retrieval import RETRIEVAL_COLUMNS, all_finite, retrieval_columns
 from harness.measure.sts import STS_COLUMNS, sts_columns
 from harness.provider import prepare_artifact
 from harness.record import SCHEMA_VERSION
@@ -37,11 +37,11 @@ from harness.stats import nearest_rank
 from harness.summary import summarise_launch
 from harness.tokenizer import Tokenizer
 from harness.units import NS_PER_MS, ns_to_s
-from harness.worker import Task
+from harness.worker import Task, TextsFile
 from harness.workload import draw_arrivals, draw_requests
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
 
     from harness.artifacts.manifest import Artifact
     from harness.config import Config
@@ -54,14 +54,14 @@ CPU = "CPUExecutionProvider"
 _FIRST_GUESS_S = 1.0
 # Spread launches start apart by the wanted span over this: 17 launches, which settle a must gate, fill it.
 _SPREAD_GAPS = 16
+# Quality on the user's own data.
+OWN_COLUMNS = (*STS_COLUMNS, *RETRIEVAL_COLUMNS)
 # What a run's row holds besides its launches' figures; measured once, kept when the run is resumed.
 _TEXT_FACTS = ("tokens_mean", "tokens_p95", "flops_per_request", "bytes_per_request")
 _FACTS = (
     *_TEXT_FACTS, "nodes_total", "ep_nodes", "ep_node_share", "ep_partitions", "ep_time_share",
-    "effective_options", "batch_cosine_min", *QUALITY_COLUMNS, *STS_COLUMNS,
+    "effective_options", "batch_cosine_min", *QUALITY_COLUMNS, *OWN_COLUMNS,
 )  # fmt: skip
-# The user's own texts may take the time limit of a launch for so many of them.
-_TEXTS_IN_A_LIMIT = 1_000
 _SAMPLES = ("total_ns", "tokenize_ns", "infer_ns")
 # What a launch's row takes from the worker's answer as it is.
 _LAUNCH_FACTS = (
@@ -228,12 +228,12 @@ def _require_room(run: Run) -> None:
     counter = Tokenizer(run.artifact)
     measure = run.config.measure
     requests = draw_requests(run.workload, measure.warmup_requests + measure.requests, counter)
-    for what, served in (
-        (f"workload={run.workload.name}", [text for request in requests for text in request]),
-        ("the quality texts", texts.quality_texts()),
-        ("quality.sts", run.sts.texts if run.sts else ()),
+    for what, prompt, served in (
+        (f"workload={run.workload.name}", "default", [text for request in requests for text in request]),
+        ("the quality texts", "default", texts.quality_texts()),
+        *((f"quality.{own.name}", own.prompt, own.texts) for own in _own_texts(run)),
     ):
-        longest = max((counter.count(text) for text in dict.fromkeys(served)), default=0)
+        longest = max(counter.count(text, prompt=prompt) for text in dict.fromkeys(served))
         if longest > room:
             raise BadInputError(
                 f"session.static_shapes.sequence_length={room}: {what} has a text of {longest} tokens, and "
@@ -328,27 +328,50 @@ def _hopeless(run: Run) -> str | None:
     )
 
 
+class OwnTexts(NamedTuple):
+    """Texts of the user's own data, and the model's prompt that they are encoded with."""
+
+    name: str
+    texts: Sequence[str]
+    prompt: str = "default"
+
+    def vectors_file(self, folder: Path) -> Path:
+        """Where their vectors go."""
+        return folder / f"{self.name}.npy"
+
+
+def _own_texts(run: Run) -> list[OwnTexts]:
+    """What is encoded of the user's own data."""
+    own = [] if run.sts is None else [OwnTexts("sts", run.sts.texts)]
+    if run.retrieval is not None:
+        own.append(OwnTexts("queries", run.retrieval.queries, "query"))
+        own.append(OwnTexts("corpus", run.retrieval.documents, "document"))
+    return own
+
+
 def _quality(run: Run, probe: list[list[str]], folder: Path, sweep: Sweep) -> dict[str, Any]:
     """What `_probed` tells, and the quality of the vectors; null where weights are random."""
     assert run.artifact is not None
     reference = run.artifact.reference()
-    unknown = dict.fromkeys((*QUALITY_COLUMNS, *STS_COLUMNS, "batch_cosine_min"))
+    unknown = dict.fromkeys((*QUALITY_COLUMNS, *OWN_COLUMNS, "batch_cosine_min"))
     if reference is None or run.candidate.weights != "trained":  # a cosine would mean nothing
         return unknown | _probed(run, probe, folder, sweep)
-    texts_file, sts_vectors = (folder / f"{run.run_id}-sts{suffix}" for suffix in (".jsonl", ".npy"))
-    if run.sts is not None:
-        texts_file.write_text("".join(f"{json.dumps(text)}\n" for text in run.sts.texts), encoding="utf-8")
-    more = {} if run.sts is None else {str(texts_file): str(sts_vectors)}
-    facts = _probed(run, probe, folder, sweep, list(texts.quality_texts()), more)
-    if run.error is not None:
-        return {}
-    similar = [pair.similar for pair in texts.quality_pairs()]
-    columns = unknown | quality_columns(np.load(_vectors_file(run, folder)), reference, similar) | facts
-    if run.sts is not None:
-        of_pairs = np.load(sts_vectors)
-        columns |= sts_columns(of_pairs, run.sts)
-        columns["finite"] = columns["finite"] and bool(np.isfinite(of_pairs).all())
-    return columns
+    with tempfile.TemporaryDirectory(dir=folder, prefix="own-") as own_folder:
+        own = [(part, part.vectors_file(Path(own_folder))) for part in _own_texts(run)]
+        facts = _probed(run, probe, folder, sweep, list(texts.quality_texts()), own)
+        if run.error is not None:
+            return {}
+        similar = [pair.similar for pair in texts.quality_pairs()]
+        vectors = np.load(_vectors_file(run, folder))
+        columns: dict[str, Any] = unknown | quality_columns(vectors, reference, similar) | facts
+        of_own = {part.name: np.load(file, mmap_mode="r") for part, file in own}
+        if run.sts is not None:
+            columns |= sts_columns(of_own["sts"], run.sts)
+        if run.retrieval is not None:
+            sweep.progress.tell(f"{run.label}: searching {len(run.retrieval.documents)} documents")
+            columns |= retrieval_columns(of_own["queries"], of_own["corpus"], run.retrieval)
+        columns["finite"] = columns["finite"] and all(map(all_finite, of_own.values()))
+        return columns
 
 
 def _probed(
@@ -357,15 +380,15 @@ def _probed(
     folder: Path,
     sweep: Sweep,
     quality_texts: Sequence[str] = (),
-    texts_files: Mapping[str, str] | None = None,
+    own: Sequence[tuple[OwnTexts, Path]] = (),
 ) -> dict[str, Any]:
     """Where nodes and their time go, and what the session uses, found by serving `probe`, untimed.
 
     The vectors of `quality_texts` are left in `_vectors_file`. Sets `run.error` where anything fails.
     """
     assert run.artifact is not None
-    given = 0 if run.sts is None or not texts_files else len(run.sts.texts)
-    limits = 1 + math.ceil(given / _TEXTS_IN_A_LIMIT)
+    own_texts = sum(len(served.texts) for served, _ in own)
+    launches = 1 + own_texts / (run.workload.batch_size * run.config.measure.requests)  # of as many requests
     answer = sweep.worker(
         Task(
             kind="vectors",
@@ -378,9 +401,9 @@ def _probed(
             vectors_file=str(_vectors_file(run, folder)),
             cpus=run.config.measure.cpus,
             probe=probe,
-            texts_files=dict(texts_files or {}),
+            texts_files=[_texts_file(served, vectors_file) for served, vectors_file in own],
         ),
-        timeout_s=run.config.measure.launch_timeout_s * limits,
+        timeout_s=run.config.measure.launch_timeout_s * launches,
         on_tick=sweep.progress.tick,
     )
     if answer["status"] != "complete":
@@ -399,6 +422,14 @@ def _probed(
     elif answer.get("ran_on") == [run.candidate.ep_provider]:
         facts["ep_node_share"] = 1.0  # this ONNX Runtime cannot count, but nothing ran elsewhere
     return facts
+
+
+def _texts_file(own: OwnTexts, vectors_file: Path) -> TextsFile:
+    """Texts in a file beside the one that their vectors go to, for the worker."""
+    file = vectors_file.with_suffix(".jsonl")
+    with file.open("w", encoding="utf-8") as lines:
+        lines.writelines(f"{json.dumps(text)}\n" for text in own.texts)
+    return TextsFile(str(file), str(vectors_file), len(own.texts), own.prompt)
 
 
 def _vectors_file(run: Run, folder: Path) -> Path:

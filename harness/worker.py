@@ -15,8 +15,9 @@ import tempfile
 import threading
 import time
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NoReturn
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, NoReturn
 
 import numpy as np
 
@@ -44,6 +45,18 @@ if TYPE_CHECKING:
     from harness.runtimes.base import Tokens
 
 
+class TextsFile(NamedTuple):
+    """So many texts of a file, one JSON string a line, and the file that their vectors go to.
+
+    `prompt` is ``default``, ``query`` or ``document``: the model's own prefix for it.
+    """
+
+    texts_file: str
+    vectors_file: str
+    texts: int
+    prompt: str = "default"
+
+
 @dataclass(frozen=True)
 class Task:
     """What a worker is to do.
@@ -54,8 +67,8 @@ class Task:
     stores the vectors in `vectors_file`, and tells where the graph's nodes went and what it does to a text's
     vector to be encoded beside `neighbour` (where one is given). Before that it serves the requests of
     `probe` under the runtime's profiler and stops at the first that fails. Nothing of the last kind is timed,
-    and without texts it probes alone. `texts_files` maps more files of texts (one JSON string a line) to the
-    files their vectors go to. `cpus` holds the process to so many cores.
+    and without texts it probes alone. `texts_files` are encoded too. `cpus` holds the process to so many
+    cores.
     """
 
     kind: Literal["latency", "soak", "vectors"]
@@ -74,7 +87,7 @@ class Task:
     neighbour: str = ""
     vectors_file: str = ""
     probe: list[list[str]] = field(default_factory=list)
-    texts_files: dict[str, str] = field(default_factory=dict)
+    texts_files: list[TextsFile] = field(default_factory=list)
 
 
 def main() -> NoReturn:
@@ -206,10 +219,11 @@ def _vectors(task: Task) -> dict[str, Any]:
                 _probe(provider, texts)
         profile = provider.session.end_profiling(skip_runs=len(task.probe))
     if task.texts:
-        _encode(provider, task.texts, task.batch_size, task.vectors_file)
-    for texts_file, vectors_file in task.texts_files.items():
-        with Path(texts_file).open(encoding="utf-8") as lines:
-            _encode(provider, [json.loads(line) for line in lines], task.batch_size, vectors_file)
+        batches = range(0, len(task.texts), task.batch_size)
+        rows = [_infer(provider, task.texts[i : i + task.batch_size]) for i in batches]
+        np.save(task.vectors_file, np.concatenate(rows))
+    for file in task.texts_files:
+        _encode_file(provider, TextsFile(*file), task.batch_size)
     effective = provider.session.effective_options()
     if effective is not None and profile is not None and profile.threads is not None:
         effective["intra_op_threads"] = profile.threads  # what it took, where it chose by itself
@@ -224,11 +238,16 @@ def _vectors(task: Task) -> dict[str, Any]:
     }
 
 
-def _encode(provider: EmbeddingProvider, texts: list[str], batch_size: int, vectors_file: str) -> None:
-    """Store the vectors of texts, float32 [n_texts, dim], in batches as they come."""
-    batches = range(0, len(texts), batch_size)
-    rows = [_infer(provider, texts[i : i + batch_size]) for i in batches]
-    np.save(vectors_file, np.concatenate(rows))
+def _encode_file(provider: EmbeddingProvider, file: TextsFile, batch_size: int) -> None:
+    """Store the vectors of a file's texts, float32 [n_texts, dim]; no more than a batch is held at a time."""
+    vectors = np.lib.format.open_memmap(
+        file.vectors_file, mode="w+", dtype=np.float32, shape=(file.texts, provider.dim)
+    )
+    with Path(file.texts_file).open(encoding="utf-8") as lines:
+        for start in range(0, file.texts, batch_size):
+            batch = [json.loads(line) for line in islice(lines, batch_size)]
+            vectors[start : start + len(batch)] = _infer(provider, batch, prompt=file.prompt)
+    vectors.flush()
 
 
 def _batch_cosine_min(provider: EmbeddingProvider, texts: list[str], neighbour: str) -> float | None:
@@ -254,13 +273,13 @@ def _probe(provider: EmbeddingProvider, texts: list[str]) -> None:
         raise ProbeError(f"a request of shape {shape} gives a vector that holds NaN or infinity")
 
 
-def _infer(provider: EmbeddingProvider, texts: list[str]) -> NDArray[np.float32]:
+def _infer(provider: EmbeddingProvider, texts: list[str], *, prompt: str = "default") -> NDArray[np.float32]:
     """The vectors of a request, float32 [n_texts, dim].
 
     Raises:
         ProbeError: it fails, with its shape.
     """
-    tokens = provider.tokenize(texts)
+    tokens = provider.tokenize(texts, prompt=prompt)
     try:
         return provider.infer(tokens)
     except Exception as error:

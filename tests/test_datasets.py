@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 import pytest
 
-from harness.datasets import read_sts
+from harness.datasets import read_retrieval, read_sts
 from harness.errors import BadInputError
 
 if TYPE_CHECKING:
@@ -117,3 +117,70 @@ def test_a_file_that_is_not_there_or_a_folder_is_told(tmp_path: Path) -> None:
     assert problem(tmp_path / "none.csv") == "FILE: No such file or directory; give a readable file"
     (tmp_path / "folder.csv").mkdir()
     assert problem(tmp_path / "folder.csv") == "FILE: Is a directory; give a readable file"
+
+
+# --- retrieval
+
+
+def beir(folder: Path, **changed: str) -> Path:
+    """A small folder in BEIR's layout; `changed` gives the content of corpus, queries or qrels."""
+    content = {
+        "corpus": '{"_id": "a", "title": "T", "text": "x"}\n{"_id": "b", "text": "y"}\n',
+        "queries": '{"_id": "q2", "text": "two"}\n{"_id": "q1", "text": "one"}\n{"_id": "q3", "text": "-"}\n',
+        "qrels": "query-id\tcorpus-id\tscore\nq2\ta\t2\nq1\tb\t1\nq1\ta\t0\n",
+    } | changed
+    (folder / "qrels").mkdir(exist_ok=True)
+    for name, file in (("corpus", "corpus.jsonl"), ("queries", "queries.jsonl"), ("qrels", "qrels/test.tsv")):
+        (folder / file).write_text(content[name], encoding="utf-8")
+    return folder
+
+
+def test_a_folder_in_beirs_layout_is_read(tmp_path: Path) -> None:
+    found = read_retrieval(str(beir(tmp_path)))
+    assert (found.document_ids, found.documents) == (("b", "a"), ("y", "T x"))
+    assert (found.query_ids, found.queries) == (("q1", "q2"), ("one", "two")), "the judged ones alone"
+    assert found.relevant == ({0: 1}, {1: 2})
+
+
+def test_test_tsv_is_read_among_several_qrels_and_any_other_where_it_is_alone(tmp_path: Path) -> None:
+    folder = beir(tmp_path)
+    before = read_retrieval(str(folder)).sha256
+    (folder / "qrels" / "train.tsv").write_text("h\nq1\ta\t1\n", encoding="utf-8")
+    assert read_retrieval(str(folder)).sha256 == before
+    (folder / "qrels" / "test.tsv").unlink()
+    assert read_retrieval(str(folder)).relevant == ({1: 1},)
+    (folder / "qrels" / "dev.tsv").write_text("h\n", encoding="utf-8")
+    with pytest.raises(BadInputError, match=r"has dev\.tsv, train\.tsv, and no test\.tsv"):
+        read_retrieval(str(folder))
+
+
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        ({"corpus": ""}, "corpus.jsonl is empty: "),
+        ({"corpus": '{"id": "a", "text": "x"}'}, "corpus.jsonl, line 1: _id=None is no text"),
+        ({"queries": '{"_id": "q", "text": 3}'}, "queries.jsonl, line 1: text=3 is no text"),
+        ({"queries": '{"_id": "q", "text": ""}\n' * 2}, "queries.jsonl, line 2: _id 'q' stands twice"),
+        ({"qrels": "h\nq1 a 1\n"}, "line 2: 'q1 a 1' is not query id, document id and a whole number"),
+        ({"qrels": "h\nq1\ta\t1.5\n"}, "line 2: 'q1\\ta\\t1.5' is not query id, document id and a whole"),
+        ({"qrels": "h\nq9\ta\t1\n"}, "line 2: no _id 'q9' in "),
+        ({"qrels": "h\nq1\tz\t1\n"}, "line 2: no _id 'z' in "),
+        ({"qrels": "h\nq1\ta\t1\nq1\ta\t2\n"}, "line 3: 'q1' and 'a' are judged twice"),
+        ({"qrels": "h\nq1\ta\t0\n"}, "test.tsv: no grade is over 0"),
+    ],
+)
+def test_a_folder_that_cannot_be_used_is_told_in_one_line(
+    tmp_path: Path, changed: dict[str, str], told: str
+) -> None:
+    with pytest.raises(BadInputError) as caught:
+        read_retrieval(str(beir(tmp_path, **changed)))
+    (line,) = caught.value.problems
+    assert told in line
+    assert "\n" not in line
+
+
+def test_a_folder_that_lacks_a_file_is_told_with_what_it_should_have(tmp_path: Path) -> None:
+    with pytest.raises(
+        BadInputError, match=r"corpus\.jsonl: No such file .* queries\.jsonl and qrels/\*\.tsv"
+    ):
+        read_retrieval(str(tmp_path))

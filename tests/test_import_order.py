@@ -68,6 +68,7 @@ ORDER = (
     "harness.measure.soak",
     "harness.measure.quality",
     "harness.measure.sts",
+    "harness.measure.retrieval",
     "harness.worker",
     "harness.launch",
     "harness.environment",
