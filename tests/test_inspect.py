@@ -119,6 +119,14 @@ def test_a_configuration_that_contradicts_the_graph_is_told_and_fills_what_it_hi
     assert "model.vocab_size=30522: the graph shows 20000" in found["warnings"]
 
 
+def test_a_precision_that_makes_no_sense_for_the_provider_is_told(
+    told: Callable[..., Any], graph: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("harness.inspect._files", lambda *_: (graph, graph.with_name("tokenizer.json")))
+    warnings = told("model=minilm", "precision=fp32-fused", "ep=coreml")["warnings"]
+    assert any(w.startswith("precision=fp32-fused ep=coreml: CoreML takes none of") for w in warnings)
+
+
 # --- bad input: one line a problem, exit 2
 
 

@@ -1036,6 +1036,27 @@ def test_a_run_that_is_not_possible_here_is_a_row_of_a_sweep_and_the_rest_goes_o
     assert failed_or_unavailable(rows)
 
 
+def test_a_row_says_whose_weights_where_that_was_left_open(
+    config: Plan, run: Run, fake_artifact: Artifact, told: io.StringIO, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def only_twins(recipe: Recipe, **_: object) -> Artifact:
+        if recipe.model.weights != "random":
+            raise ModelUnavailableError("no network")
+        return fake_artifact
+
+    monkeypatch.setattr("harness.sweep.prepare_artifact", only_twins)
+    model = {"weights": "auto"}
+    look = {"launches": 1}
+    rows = run(
+        [config(model=model, ep=absent_ep(), runtime="onnxruntime"), config(model=model, measure=look)],
+        Scripted(),
+    )
+    assert [(row["status"], row["weights"]) for row in rows] == [
+        ("unavailable", "trained"), ("complete", "random"),
+    ]  # fmt: skip
+    assert "random weights instead: no network" in told.getvalue()
+
+
 def test_a_sweep_of_nothing_but_impossible_runs_measures_nothing(config: Plan, run: Run) -> None:
     worker = Scripted()
     rows = run([config(ep=absent_ep(), runtime="onnxruntime")], worker)
