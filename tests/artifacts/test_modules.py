@@ -249,7 +249,7 @@ def test_a_model_of_your_own_that_is_nowhere_is_asked_for() -> None:
 
 @pytest.mark.parametrize("name", ["a//b", "../up", "/etc/passwd", "a/b/c", "a/b c", ""])
 def test_what_is_no_repository_s_name_is_bad_input(name: str) -> None:
-    with pytest.raises(BadInputError, match="which model is not said|no repository's name; give model"):
+    with pytest.raises(BadInputError, match=r"which model is not said|no repository's name; give model"):
         validate(custom(id=name))
 
 
