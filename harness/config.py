@@ -23,11 +23,13 @@ from harness.artifacts.modules import (
     read_facts,
 )
 from harness.compose import conf_dir, options_of, unknown_ep_option
+from harness.datasets import read_retrieval, read_sts
 from harness.errors import BadInputError, unknown_name
 from harness.stats import launches_to_pass
+from harness.units import NS_PER_MS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from pydantic_core import ErrorDetails
 
@@ -124,6 +126,15 @@ class ArchitectureConfig(_Schema):
     positions: Annotated[int, Field(ge=1)]
     kv_heads: Annotated[int, Field(ge=1)] | None = None
     head_dim: Annotated[int, Field(ge=1)] | None = None
+
+    @model_validator(mode="after")
+    def _a_family_has_what_it_needs(self) -> ArchitectureConfig:
+        for key, value in (("kv_heads", self.kv_heads), ("head_dim", self.head_dim)):
+            if (self.family == "qwen3") != (value is not None):
+                raise ValueError(
+                    f"model.architecture.{key}={value}: belongs to family qwen3, and to it alone"
+                )
+        return self
 
 
 class ModelConfig(_Schema):
@@ -282,6 +293,11 @@ class FakeScript(_Schema):
             )
             if not durations or not numbers:
                 raise ValueError(f"runtime.script.infer_ms={self.infer_ms}: not times in ms, 0 or more")
+            if any(round((ms + self.tokenize_ms) * NS_PER_MS) < 1 for ms in durations):
+                raise ValueError(
+                    f"runtime.script.infer_ms={self.infer_ms}: with tokenize_ms={self.tokenize_ms:g} a "
+                    "request takes no time, and nothing can be told of it; give one of them more"
+                )
         return self
 
 
@@ -415,6 +431,13 @@ class PolicyConfig(_Schema):
         return self
 
 
+class QualityConfig(_Schema):
+    """Files of the user's own that quality is measured on; None is none."""
+
+    sts: str | None = None
+    retrieval: str | None = None
+
+
 class Config(_Schema):
     """One run, whole: what is measured, how, and by which policy it is judged."""
 
@@ -429,6 +452,7 @@ class Config(_Schema):
     dim: Annotated[int, Field(ge=1)] | None
     threads: Annotated[int, Field(ge=1, le=1024)] | None
     session: SessionConfig = SessionConfig()
+    quality: QualityConfig = QualityConfig()
     results: str
     words: list[str] = Field(default_factory=list)
 
@@ -474,6 +498,26 @@ def _misfits(
                 f"measure.max_launches={measure.max_launches}: policy {policy.name} cannot pass with fewer "
                 f"than {needed} launches; raise it, or fix measure.launches=N to look without a verdict"
             )
+    return problems
+
+
+def _twin_misfits(model: ModelConfig) -> list[str]:
+    """What a model of random weights cannot be built from."""
+    if model.weights != "random":
+        return []
+    needed = ("layers", "hidden", "heads", "vocab_size", "architecture")
+    problems = [
+        f"model.{key}: missing; model.weights=random is built from it, give model.{key}=VALUE"
+        for key in needed
+        if getattr(model, key) is None
+    ]
+    if model.hidden is not None and model.hidden != model.dim:
+        problems.append(f"model.dim={model.dim}: vectors of random weights have model.hidden={model.hidden}")
+    positions = None if model.architecture is None else model.architecture.positions
+    if positions is not None and positions < model.max_length:
+        problems.append(
+            f"model.max_length={model.max_length}: more than model.architecture.positions={positions}"
+        )
     return problems
 
 
@@ -536,12 +580,15 @@ def validate(raw: Mapping[str, Any]) -> Config:
         _valid(MeasureConfig, raw, "measure"),
         _valid(PolicyConfig, raw, "policy"),
     )
-    problems += _unfit_dim(_valid(ModelConfig, raw, "model"), raw.get("dim"))
+    if described := _valid(ModelConfig, raw, "model"):
+        problems += _unfit_dim(described, raw.get("dim")) + _twin_misfits(described)
     if ep := _valid(EpConfig, raw, "ep"):
         problems += _ep_misfits(ep)
     if session := _valid(SessionConfig, raw, "session"):
         model, workload = _valid(ModelConfig, raw, "model"), _valid(WorkloadConfig, raw, "workload")
         problems += _shape_misfits(session, model, workload, raw.get("batch_size"))
+    if quality := _valid(QualityConfig, raw, "quality"):
+        problems += _unreadable(quality)
     if config is not None and not problems:
         problems += _tampered(config)
     if config is None or problems:
@@ -559,8 +606,21 @@ def validate(raw: Mapping[str, Any]) -> Config:
     )
 
 
-def _unfit_dim(model: ModelConfig | None, dim: Any) -> list[str]:
-    if model is None or not isinstance(dim, int):
+def _unreadable(quality: QualityConfig) -> list[str]:
+    """What is wrong with the files that quality is to be measured on."""
+    problems = []
+    readers: dict[str, Callable[[str], object]] = {"sts": read_sts, "retrieval": read_retrieval}
+    for key, read in readers.items():
+        try:
+            if (file := getattr(quality, key)) is not None:
+                read(file)
+        except BadInputError as error:
+            problems += [f"quality.{key}: {problem}" for problem in error.problems]
+    return problems
+
+
+def _unfit_dim(model: ModelConfig, dim: Any) -> list[str]:
+    if not isinstance(dim, int):
         return []
     if model.matryoshka is None:
         return [f"dim={dim}: {model.name}'s vectors were not trained to be cut; leave dim out"]

@@ -160,6 +160,26 @@ separation_auc double? - probability that a similar pair's cosine exceeds a diss
 separation_auc_low double? - interval
 separation_auc_high double? - interval
 sts_spearman double? ×100 rank correlation with human scores, on the user's file
+sts_spearman_low double? ×100 interval
+sts_spearman_high double? ×100 interval
+sts_pairs int64? - pairs of the user's file (quality.sts)
+sts_file_sha256 string? - of the user's file
+ndcg_at_10 double? - normalised discounted cumulative gain, mean over queries
+ndcg_at_10_low double? - interval
+ndcg_at_10_high double? - interval
+recall_at_10 double? - share of the relevant documents among the first 10, mean
+recall_at_10_low double? - interval
+recall_at_10_high double? - interval
+recall_at_100 double? - share of the relevant documents among the first 100, mean
+recall_at_100_low double? - interval
+recall_at_100_high double? - interval
+mrr_at_10 double? - one over the rank of the first relevant document, mean
+mrr_at_10_low double? - interval
+mrr_at_10_high double? - interval
+ndcg_at_10_by_query list:double? - of each query, in ascending order of their ids
+retrieval_queries int64? - judged queries of the user's folder (quality.retrieval)
+retrieval_documents int64? - documents of the user's folder
+retrieval_sha256 string? - of the user's folder
 quality_dataset string? - name and hash of the labelled pairs
 parity_cosine_min double? cosine to the fp32 reference: the worst text
 parity_cosine_mean double? cosine to the fp32 reference: mean

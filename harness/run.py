@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from harness import texts
 from harness.candidate import Candidate, identity, run_identity
 from harness.config import LAUNCH_METRICS
+from harness.datasets import read_retrieval, read_sts
 from harness.environment import fingerprint
 from harness.gates import GateResult, ask_launches, gate_place
 from harness.measure.limits import limit_columns
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
     from harness.artifacts.manifest import Artifact
     from harness.config import Config, GateConfig
+    from harness.datasets import Retrieval, StsPairs
 
 # A run whose first launches all failed is not asked for more.
 HOPELESS_AFTER = 3
@@ -49,6 +51,8 @@ class Run:
     config: Config
     candidate: Candidate
     workload: Workload
+    sts: StsPairs | None = None
+    retrieval: Retrieval | None = None
     run_id: str = ""
     config_hash: str = ""
     artifact: Artifact | None = None
@@ -65,7 +69,14 @@ class Run:
     @classmethod
     def planned(cls, config: Config) -> Run:
         """The run of a plan, before anything is known of it."""
-        return cls(config, Candidate.from_config(config), Workload.from_config(config))
+        sts, folder = config.quality.sts, config.quality.retrieval
+        return cls(
+            config,
+            Candidate.from_config(config),
+            Workload.from_config(config),
+            None if sts is None else read_sts(sts),
+            None if folder is None else read_retrieval(folder),
+        )
 
     def take_weights(self, weights: str) -> None:
         """Settle which weights it is measured with, where that was left open."""
@@ -204,6 +215,7 @@ class Run:
             extra["replicate"] = measure.replicate
         if measure.cpus is not None:  # as many as there are is a limit too: it sets the threads
             extra["cpus"] = measure.cpus
+        extra |= self._own_data()
         self.config_hash = run_identity(
             self.candidate,
             {**asdict(self.workload), "quality": texts.quality_dataset(), **extra},
@@ -237,8 +249,14 @@ class Run:
                 "artifact": None if self.artifact is None else self.artifact.sha256,
                 "batch_size": self.workload.batch_size,
                 "cores": self.cores,
+                **self._own_data(),
             }
         )
+
+    def _own_data(self) -> dict[str, str]:
+        """Hashes of the user's own data that its quality is measured on."""
+        data = {"sts": self.sts, "retrieval": self.retrieval}
+        return {name: part.sha256 for name, part in data.items() if part is not None}
 
     def row(self, sweep_id: str, *, status: str | None = None) -> dict[str, Any]:
         """Its row (`harness.record.RUN_COLUMNS`) as things stand now."""
@@ -246,7 +264,7 @@ class Run:
         candidate, artifact, now = self.candidate, self.artifact, datetime.now(UTC)
         errors = [str(row["error"]) for row in self.launches if row["error"]]
         columns = asdict(candidate)
-        for name in ("script", "ep_options", "session_options"):
+        for name in ("script", "ep_options", "session_options", "truncate_dim"):
             columns.pop(name)
         stored, confirmed_at = self.stored, self.confirmation_at
         figures = summarise_run(self.launches, min_span_s=measure.min_span_s)

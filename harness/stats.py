@@ -287,6 +287,49 @@ def auc_interval(value: float, n_positive: int, n_negative: int, *, alpha: float
     return Interval(low, high)
 
 
+def spearman(first: ArrayLike, second: ArrayLike) -> float:
+    """Spearman's rank correlation: Pearson's of the ranks, ties taking the mean of their ranks.
+
+    ``spearman([1, 2, 3, 4], [1, 3, 2, 4])`` is 0.8. NaN where one side is all the same value.
+
+    Raises:
+        ValueError: different sizes, under two values, or one that is not finite.
+    """
+    a, b = np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64)
+    if a.shape != b.shape or a.size < 2 or not (np.isfinite(a).all() and np.isfinite(b).all()):
+        raise ValueError(f"spearman needs two finite samples of one size: {a.size} and {b.size} values")
+    a, b = (ranks - ranks.mean() for ranks in (_mean_ranks(a), _mean_ranks(b)))
+    with np.errstate(invalid="ignore"):
+        return float(np.clip((a @ b) / np.sqrt((a @ a) * (b @ b)), -1.0, 1.0))
+
+
+def _mean_ranks(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    _, places, counts = np.unique(values, return_inverse=True, return_counts=True)
+    ranks: NDArray[np.float64] = (np.cumsum(counts) - (counts - 1) / 2)[places]
+    return ranks
+
+
+def spearman_interval(rho: float, n: int, *, alpha: float = ALPHA) -> Interval:
+    """Interval of a Spearman correlation of `n` pairs, by Fisher's z with Bonett & Wright's variance.
+
+        tanh( artanh(ρ) ± z · √( (1 + ρ²/2) / (n - 3) ) )
+
+    (Bonett & Wright 2000, Psychometrika 65:23-28, equation 4). ρ = 0.86716 of 1,500 pairs gives 0.852 to
+    0.881. Both ends are None where it says nothing: under four pairs, and at ρ of 1 or -1.
+
+    Raises:
+        ValueError: `rho` outside [-1, 1].
+    """
+    from scipy.special import ndtri
+
+    if not -1.0 <= rho <= 1.0:
+        raise ValueError(f"no interval for a correlation of {rho}")
+    if n < 4 or abs(rho) == 1.0:
+        return Interval(None, None)
+    reach = float(ndtri(1 - alpha / 2)) * math.sqrt((1 + rho**2 / 2) / (n - 3))
+    return Interval(math.tanh(math.atanh(rho) - reach), math.tanh(math.atanh(rho) + reach))
+
+
 def bounded_mean_interval(values: ArrayLike, *, alpha: float = ALPHA) -> Interval:
     """Interval of the mean of values in [0, 1], valid at any sample size and never without width.
 
@@ -483,18 +526,35 @@ def mean_step_interval(values: ArrayLike, steps: ArrayLike, *, alpha: float = AL
     Raises:
         ValueError: the sizes do not match, a value is not finite, or a step is not over 0.
     """
-    from scipy.special import stdtrit
-
     series, sizes = np.asarray(values, dtype=np.float64), np.asarray(steps, dtype=np.float64)
     if not np.isfinite(series).all():
         raise ValueError("mean_step_interval needs finite values")
     if series.size != sizes.size + 1 or not (sizes > 0).all():
         raise ValueError(f"need one step over 0 between values: {series.size} values, {sizes.size} steps")
-    increments = np.diff(series) / sizes
-    if increments.size < 2:
+    return _t_interval(np.diff(series) / sizes, alpha)
+
+
+def mean_interval(values: ArrayLike, *, alpha: float = ALPHA) -> Interval:
+    """Interval of the mean of independent values, by Student's t.
+
+    Both ends are None where it says nothing: under two values, or all the same.
+
+    Raises:
+        ValueError: a value is not finite.
+    """
+    sample = np.asarray(values, dtype=np.float64)
+    if not np.isfinite(sample).all():
+        raise ValueError("mean_interval needs finite values")
+    return Interval(None, None) if np.unique(sample).size < 2 else _t_interval(sample, alpha)
+
+
+def _t_interval(sample: NDArray[np.float64], alpha: float) -> Interval:
+    from scipy.special import stdtrit
+
+    if sample.size < 2:
         return Interval(None, None)
-    mean, error = increments.mean(), increments.std(ddof=1) / math.sqrt(increments.size)
-    reach = float(stdtrit(increments.size - 1, 1 - alpha / 2)) * error
+    mean, error = sample.mean(), sample.std(ddof=1) / math.sqrt(sample.size)
+    reach = float(stdtrit(sample.size - 1, 1 - alpha / 2)) * error
     return Interval(float(mean - reach), float(mean + reach))
 
 

@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -28,6 +28,8 @@ from harness.locks import hold, measuring_lock_path
 from harness.measure.disturbance import Conditions, Observer, flag, reference_gflops
 from harness.measure.limits import machine_peaks, request_columns, saw_gflops
 from harness.measure.quality import QUALITY_COLUMNS, quality_columns
+from harness.measure.retrieval import RETRIEVAL_COLUMNS, all_finite, retrieval_columns
+from harness.measure.sts import STS_COLUMNS, sts_columns
 from harness.provider import prepare_artifact
 from harness.record import SCHEMA_VERSION
 from harness.run import Run
@@ -35,7 +37,7 @@ from harness.stats import nearest_rank
 from harness.summary import summarise_launch
 from harness.tokenizer import Tokenizer
 from harness.units import NS_PER_MS, ns_to_s
-from harness.worker import Task
+from harness.worker import Task, TextsFile
 from harness.workload import draw_arrivals, draw_requests
 
 if TYPE_CHECKING:
@@ -52,11 +54,13 @@ CPU = "CPUExecutionProvider"
 _FIRST_GUESS_S = 1.0
 # Spread launches start apart by the wanted span over this: 17 launches, which settle a must gate, fill it.
 _SPREAD_GAPS = 16
+# Quality on the user's own data.
+OWN_COLUMNS = (*STS_COLUMNS, *RETRIEVAL_COLUMNS)
 # What a run's row holds besides its launches' figures; measured once, kept when the run is resumed.
 _TEXT_FACTS = ("tokens_mean", "tokens_p95", "flops_per_request", "bytes_per_request")
 _FACTS = (
     *_TEXT_FACTS, "nodes_total", "ep_nodes", "ep_node_share", "ep_partitions", "ep_time_share",
-    "effective_options", *QUALITY_COLUMNS,
+    "effective_options", "batch_cosine_min", *QUALITY_COLUMNS, *OWN_COLUMNS,
 )  # fmt: skip
 _SAMPLES = ("total_ns", "tokenize_ns", "infer_ns")
 # What a launch's row takes from the worker's answer as it is.
@@ -175,6 +179,9 @@ def _distinct(runs: Sequence[Run]) -> list[Run]:
 
 def _make_ready(run: Run, progress: Progress) -> None:
     """Everything slow or impossible is found out before the first launch."""
+    may_be_random = run.config.model.weights == "auto"
+    if may_be_random:  # a row says what was measured, or what would have been
+        run.take_weights("trained")
     config = run.config
     cpus, cores = config.measure.cpus, fingerprint().cores
     if cpus is not None and not hasattr(os, "sched_setaffinity"):
@@ -190,21 +197,22 @@ def _make_ready(run: Run, progress: Progress) -> None:
         require_provider(config.ep.provider, config.ep.name, config.ep.wheel)
     if reason := config.precision.unfit.get(config.ep.name):
         raise UnavailableError(f"precision={config.precision.name} ep={config.ep.name}: {reason}")
-    run.artifact = _artifact(run, progress)
+    run.artifact = _artifact(run, progress, may_be_random=may_be_random)
     _require_room(run)
 
 
-def _artifact(run: Run, progress: Progress) -> Artifact:
+def _artifact(run: Run, progress: Progress, *, may_be_random: bool) -> Artifact:
     """The run's artifact; of random weights where that is allowed and the trained ones cannot be had."""
-    if run.config.model.weights == "auto":
-        try:
-            run.take_weights("trained")
-            return _artifact(run, progress)
-        except ModelUnavailableError as error:
-            progress.tell(f"random weights instead: {error}")
-            run.take_weights("random")
     config = run.config
-    return prepare_artifact(Recipe(config.model, config.precision, config.runtime.name), tell=progress.tell)
+    try:
+        recipe = Recipe(config.model, config.precision, config.runtime.name)
+        return prepare_artifact(recipe, tell=progress.tell)
+    except ModelUnavailableError as error:
+        if not may_be_random:
+            raise
+        progress.tell(f"random weights instead: {error}")
+        run.take_weights("random")
+        return _artifact(run, progress, may_be_random=False)
 
 
 def _require_room(run: Run) -> None:
@@ -220,11 +228,12 @@ def _require_room(run: Run) -> None:
     counter = Tokenizer(run.artifact)
     measure = run.config.measure
     requests = draw_requests(run.workload, measure.warmup_requests + measure.requests, counter)
-    for what, served in (
-        (f"workload={run.workload.name}", [text for request in requests for text in request]),
-        ("the quality texts", texts.quality_texts()),
+    for what, prompt, served in (
+        (f"workload={run.workload.name}", "default", [text for request in requests for text in request]),
+        ("the quality texts", "default", texts.quality_texts()),
+        *((f"quality.{own.name}", own.prompt, own.texts) for own in _own_texts(run)),
     ):
-        longest = max(counter.count(text) for text in dict.fromkeys(served))
+        longest = max(counter.count(text, prompt=prompt) for text in dict.fromkeys(served))
         if longest > room:
             raise BadInputError(
                 f"session.static_shapes.sequence_length={room}: {what} has a text of {longest} tokens, and "
@@ -278,7 +287,8 @@ def _describe(run: Run, folder: Path, sweep: Sweep) -> None:
     longest = run.config.model.max_length
     counts = [[min(counter.count(text), longest) for text in request] for request in timed]
     lengths = [count for request in counts for count in request]
-    mine = {"tokens_mean": float(np.mean(lengths)), "tokens_p95": nearest_rank(lengths, 0.95)}
+    mine: dict[str, Any] = dict.fromkeys(_TEXT_FACTS)
+    mine |= {"tokens_mean": float(np.mean(lengths)), "tokens_p95": nearest_rank(lengths, 0.95)}
     if (run.candidate.runtime, run.candidate.ep) == ("onnxruntime", "cpu"):
         sweep.progress.tell(f"{run.label}: what this machine can do at most")
         machine_peaks(run.threads)
@@ -318,29 +328,67 @@ def _hopeless(run: Run) -> str | None:
     )
 
 
+class OwnTexts(NamedTuple):
+    """Texts of the user's own data, and the model's prompt that they are encoded with."""
+
+    name: str
+    texts: Sequence[str]
+    prompt: str = "default"
+
+    def vectors_file(self, folder: Path) -> Path:
+        """Where their vectors go."""
+        return folder / f"{self.name}.npy"
+
+
+def _own_texts(run: Run) -> list[OwnTexts]:
+    """What is encoded of the user's own data."""
+    own = [] if run.sts is None else [OwnTexts("sts", run.sts.texts)]
+    if run.retrieval is not None:
+        own.append(OwnTexts("queries", run.retrieval.queries, "query"))
+        own.append(OwnTexts("corpus", run.retrieval.documents, "document"))
+    return own
+
+
 def _quality(run: Run, probe: list[list[str]], folder: Path, sweep: Sweep) -> dict[str, Any]:
-    """What `_probed` tells, and the quality of the vectors."""
+    """What `_probed` tells, and the quality of the vectors; null where weights are random."""
     assert run.artifact is not None
-    facts = _probed(run, probe, folder, sweep, list(texts.quality_texts()))
-    if run.error is not None:
-        return {}
-    vectors, reference = np.load(_vectors_file(run, folder)), run.artifact.reference()
-    if reference is None:  # random weights: a cosine would mean nothing
-        if not np.isfinite(vectors).all():
-            run.error = "quality: a vector holds NaN or infinity"
-        return dict.fromkeys(QUALITY_COLUMNS) | facts | {"batch_cosine_min": None}
-    similar = [pair.similar for pair in texts.quality_pairs()]
-    return quality_columns(vectors, reference, similar) | facts
+    reference = run.artifact.reference()
+    unknown = dict.fromkeys((*QUALITY_COLUMNS, *OWN_COLUMNS, "batch_cosine_min"))
+    if reference is None or run.candidate.weights != "trained":  # a cosine would mean nothing
+        return unknown | _probed(run, probe, folder, sweep)
+    with tempfile.TemporaryDirectory(dir=folder, prefix="own-") as own_folder:
+        own = [(part, part.vectors_file(Path(own_folder))) for part in _own_texts(run)]
+        facts = _probed(run, probe, folder, sweep, list(texts.quality_texts()), own)
+        if run.error is not None:
+            return {}
+        similar = [pair.similar for pair in texts.quality_pairs()]
+        vectors = np.load(_vectors_file(run, folder))
+        columns: dict[str, Any] = unknown | quality_columns(vectors, reference, similar) | facts
+        of_own = {part.name: np.load(file, mmap_mode="r") for part, file in own}
+        if run.sts is not None:
+            columns |= sts_columns(of_own["sts"], run.sts)
+        if run.retrieval is not None:
+            sweep.progress.tell(f"{run.label}: searching {len(run.retrieval.documents)} documents")
+            columns |= retrieval_columns(of_own["queries"], of_own["corpus"], run.retrieval)
+        columns["finite"] = columns["finite"] and all(map(all_finite, of_own.values()))
+        return columns
 
 
 def _probed(
-    run: Run, probe: list[list[str]], folder: Path, sweep: Sweep, quality_texts: Sequence[str] = ()
+    run: Run,
+    probe: list[list[str]],
+    folder: Path,
+    sweep: Sweep,
+    quality_texts: Sequence[str] = (),
+    own: Sequence[tuple[OwnTexts, Path]] = (),
 ) -> dict[str, Any]:
     """Where nodes and their time go, and what the session uses, found by serving `probe`, untimed.
 
     The vectors of `quality_texts` are left in `_vectors_file`. Sets `run.error` where anything fails.
     """
     assert run.artifact is not None
+    own_texts = sum(len(served.texts) for served, _ in own)
+    launches = 1 + own_texts / (run.workload.batch_size * run.config.measure.requests)  # of as many requests
     answer = sweep.worker(
         Task(
             kind="vectors",
@@ -353,8 +401,9 @@ def _probed(
             vectors_file=str(_vectors_file(run, folder)),
             cpus=run.config.measure.cpus,
             probe=probe,
+            texts_files=[_texts_file(served, vectors_file) for served, vectors_file in own],
         ),
-        timeout_s=run.config.measure.launch_timeout_s,
+        timeout_s=run.config.measure.launch_timeout_s * launches,
         on_tick=sweep.progress.tick,
     )
     if answer["status"] != "complete":
@@ -373,6 +422,14 @@ def _probed(
     elif answer.get("ran_on") == [run.candidate.ep_provider]:
         facts["ep_node_share"] = 1.0  # this ONNX Runtime cannot count, but nothing ran elsewhere
     return facts
+
+
+def _texts_file(own: OwnTexts, vectors_file: Path) -> TextsFile:
+    """Texts in a file beside the one that their vectors go to, for the worker."""
+    file = vectors_file.with_suffix(".jsonl")
+    with file.open("w", encoding="utf-8") as lines:
+        lines.writelines(f"{json.dumps(text)}\n" for text in own.texts)
+    return TextsFile(str(file), str(vectors_file), len(own.texts), own.prompt)
 
 
 def _vectors_file(run: Run, folder: Path) -> Path:

@@ -83,6 +83,9 @@ def print_runs(console: Console, rows: Sequence[dict[str, Any]]) -> None:
     if near:
         _bullet(console, f"of this machine's limit: {'; '.join(near)}")
     for row in rows:
+        for name, value, told in _own_figures(row):
+            _bullet(console, f"{row['candidate_label']}, {row_place(row)}: {name} {value}, {told}")
+    for row in rows:
         if row["error"]:
             console.print(Text(f"{row['candidate_label']}, {row_place(row)}: {row['error']}", "yellow"))
 
@@ -167,7 +170,26 @@ def _quality_figures(row: dict[str, Any]) -> list[tuple[str, str, str]]:
         ("cosine to fp32", _number(row["parity_cosine_min"], 6),
          f"worst; top-10 overlap {_number(row['neighbour_overlap'], 3)}"),
         ("cosine in a batch", _number(row["batch_cosine_min"], 6), "of a text to itself, beside a long one"),
+        *_own_figures(row),
     ]  # fmt: skip
+
+
+def _own_figures(row: dict[str, Any]) -> list[tuple[str, str, str]]:
+    """Quality on the user's own data, where there is any."""
+    figures = []
+    if as_number(row["sts_pairs"]) is not None:
+        of = f"of {row['sts_pairs']} pairs, file {row['sts_file_sha256'][:8]}"
+        interval = _interval(row["sts_spearman_low"], row["sts_spearman_high"])
+        told = f"interval {interval} {of}" if interval else of
+        figures.append(("STS Spearman ×100", _number(row["sts_spearman"]), told))
+    if as_number(row["retrieval_queries"]) is not None:
+        of = f"of {row['retrieval_queries']} queries, {row['retrieval_documents']} documents"
+        interval = _interval(row["ndcg_at_10_low"], row["ndcg_at_10_high"])
+        told = f"interval {interval} {of}" if interval else of
+        recall = f"{_number(row['recall_at_10'], 3)} / {_number(row['recall_at_100'], 3)}"
+        figures.append(("nDCG@10", _number(row["ndcg_at_10"], 3), told))
+        figures.append(("recall@10 / @100", recall, f"MRR@10 {_number(row['mrr_at_10'], 3)}"))
+    return figures
 
 
 def _figures(row: dict[str, Any]) -> list[tuple[str, str, str]]:

@@ -74,9 +74,13 @@ class Tokenizer:
         """Neither truncates nor pads; loaded only by those who count."""
         return tokenizers.Tokenizer.from_file(self._file)
 
-    def count(self, text: str) -> int:
-        """Tokens of `text`, special tokens and default prompt included, not truncated."""
-        return len(self._whole.encode(self._prompts["default"] + text).ids)
+    def count(self, text: str, *, prompt: str = "default") -> int:
+        """Tokens of `text`, special tokens and prompt included, not truncated.
+
+        Raises:
+            ValueError: unknown prompt.
+        """
+        return len(self._whole.encode(self.prefix(prompt) + text).ids)
 
     def ends(self, text: str) -> list[int]:
         """Where each token of `text` ends, in characters, special tokens and prompt left out."""

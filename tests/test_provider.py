@@ -27,12 +27,18 @@ from harness.artifacts.manifest import (
     read_artifact,
 )
 from harness.config import load_model, load_precision
-from harness.errors import ArtifactError, BadInputError, EpUnavailableError, RuntimeUnavailableError
+from harness.errors import (
+    ArtifactError,
+    BadInputError,
+    EpUnavailableError,
+    RuntimeUnavailableError,
+    UnavailableError,
+)
 from harness.provider import EmbeddingProvider, prepare_artifact, verify
 from harness.runtimes.base import SessionOptions
 from harness.stats import cosines
 from harness.texts import corpus, quality_texts
-from tests.conftest import STSB_DEV
+from tests.conftest import NO_STSB_DEV, STSB_DEV
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -57,7 +63,7 @@ def finite_unit_vectors(vectors: NDArray[np.float32], count: int) -> bool:
 # --- the vectors
 
 
-@pytest.mark.skipif(not STSB_DEV.is_file(), reason=f"the STS benchmark's dev split is not at {STSB_DEV}")
+@pytest.mark.skipif(not STSB_DEV.is_file(), reason=NO_STSB_DEV)
 def test_minilm_reaches_its_own_spearman_on_the_sts_benchmark(provider: EmbeddingProvider) -> None:
     rows = [json.loads(line) for line in STSB_DEV.read_text(encoding="utf-8").splitlines()]
     assert len(rows) == 1_500
@@ -181,6 +187,11 @@ def test_prompts_are_the_model_s_own(minilm: Artifact, provider: EmbeddingProvid
 
 
 # --- misuse
+
+
+def test_a_precision_that_makes_no_sense_for_a_provider_is_refused_with_the_reason() -> None:
+    with pytest.raises(UnavailableError, match="precision=int8 ep=coreml: CoreML takes no dynamically"):
+        EmbeddingProvider.load("minilm", ep="coreml", precision="int8")
 
 
 def test_one_bare_string_is_refused_because_its_letters_are_no_texts(provider: EmbeddingProvider) -> None:

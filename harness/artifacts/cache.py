@@ -230,7 +230,7 @@ def _is_whole(folder: Path) -> bool:
 def _fake(recipe: Recipe, target: Path) -> dict[str, Any]:
     model = recipe.model
     texts = verification_texts(model.max_length)
-    known = fake.write_files(target, model.vector_dim, model.max_length, texts)
+    known = fake.write_files(target, model.vector_dim, model.max_length, texts, model.prompts.default)
     return known | {"revision": None if model.path else model.revision, "revision_pinned": None}
 
 

@@ -1,0 +1,262 @@
+"""Evaluation files of the user's own, read and checked before anything slow starts."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+import math
+from contextlib import suppress
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from harness.errors import BadInputError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+# A row of a file as it is told to the user, and its values by column.
+Row = tuple[str, dict[str, Any]]
+
+STS_SUFFIXES = (".jsonl", ".csv", ".tsv", ".parquet")
+_STS_COLUMNS = ("sentence1", "sentence2", "score")
+# A rank correlation of two pairs is 1 or -1 whatever they are.
+_FEWEST_PAIRS = 3
+
+
+class StsPairs(NamedTuple):
+    """Pairs of sentences with human scores of their similarity.
+
+    `sha256` is that of the file's bytes; `texts` [2 n_pairs], rows 2i and 2i + 1 are the sentences of pair i;
+    `scores` [n_pairs], on any scale.
+    """
+
+    sha256: str
+    texts: tuple[str, ...]
+    scores: tuple[float, ...]
+
+
+def read_sts(file: str) -> StsPairs:
+    """The pairs of a jsonl, csv, tsv or parquet file with the columns ``sentence1 sentence2 score``.
+
+    Raises:
+        BadInputError: one line on what is wrong with the file.
+    """
+    path = Path(file).expanduser()
+    try:
+        seen = path.stat()
+        return _read_sts(path, seen.st_mtime_ns, seen.st_size)
+    except OSError as error:
+        raise BadInputError(f"{file}: {error.strerror or error}; give a readable file") from None
+
+
+@lru_cache(maxsize=8)
+def _read_sts(path: Path, _modified_ns: int, _bytes: int) -> StsPairs:
+    """As `read_sts`; a file that did not change is read once, however many plans name it."""
+    if path.suffix.lower() not in STS_SUFFIXES:
+        raise BadInputError(f"{path}: '{path.suffix}' is no format read here: give {', '.join(STS_SUFFIXES)}")
+    content = path.read_bytes()
+    texts: list[str] = []
+    scores: list[float] = []
+    for where, row in _rows(path, content):
+        _require_columns(path, row)
+        for name in _STS_COLUMNS[:2]:
+            if not isinstance(row[name], str):
+                raise BadInputError(f"{path}, {where}: {name}={row[name]!r} is no text")
+            texts.append(row[name])
+        scores.append(_number(path, where, row["score"]))
+    if len(scores) < _FEWEST_PAIRS:
+        found = "is empty" if not scores else f"has {len(scores)} pairs"
+        raise BadInputError(f"{path} {found}: a rank correlation needs at least {_FEWEST_PAIRS}")
+    if len(set(scores)) == 1:
+        raise BadInputError(f"{path}: every score is {scores[0]:g}: there is nothing to rank")
+    return StsPairs(hashlib.sha256(content).hexdigest(), tuple(texts), tuple(scores))
+
+
+class Retrieval(NamedTuple):
+    """Documents, the queries that are judged, and what is relevant to each: a folder in BEIR's layout.
+
+    `sha256` is that of the three files' bytes. `documents` and `queries` are texts, in descending order of
+    `document_ids` and ascending order of `query_ids`; `relevant` [n_queries] maps rows of documents to grades
+    over 0.
+    """
+
+    sha256: str
+    document_ids: tuple[str, ...]
+    documents: tuple[str, ...]
+    query_ids: tuple[str, ...]
+    queries: tuple[str, ...]
+    relevant: tuple[dict[int, int], ...]
+
+
+def read_retrieval(folder: str) -> Retrieval:
+    """A folder in the layout of BEIR's data sets (Thakur et al. 2021, NeurIPS Datasets and Benchmarks).
+
+    ``corpus.jsonl`` has ``_id``, ``text`` and perhaps ``title``, ``queries.jsonl`` ``_id`` and ``text``;
+    ``qrels/*.tsv`` has a header, then query id, document id and grade on each line. A document's text is its
+    title and text. Of several qrels, ``test.tsv`` is read.
+
+    Raises:
+        BadInputError: one line on what is wrong with it.
+    """
+    root = Path(folder).expanduser()
+    files = (root / "corpus.jsonl", root / "queries.jsonl", _qrels_file(root))
+    try:
+        seen = [file.stat() for file in files]
+        return _read_retrieval(files, tuple((stat.st_mtime_ns, stat.st_size) for stat in seen))
+    except OSError as error:
+        raise BadInputError(
+            f"{error.filename}: {error.strerror or error}; a folder in BEIR's layout has corpus.jsonl, "
+            "queries.jsonl and qrels/*.tsv"
+        ) from None
+
+
+def _qrels_file(root: Path) -> Path:
+    found = sorted((root / "qrels").glob("*.tsv"))
+    if len(found) == 1:
+        return found[0]
+    if found and root / "qrels" / "test.tsv" not in found:
+        names = ", ".join(file.name for file in found)
+        raise BadInputError(f"{root / 'qrels'} has {names}, and no test.tsv to choose: keep one")
+    return root / "qrels" / "test.tsv"
+
+
+@lru_cache(maxsize=1)
+def _read_retrieval(files: tuple[Path, Path, Path], _seen: tuple[tuple[int, int], ...]) -> Retrieval:
+    contents = [file.read_bytes() for file in files]
+    documents, queries = (_texts_by_id(*source) for source in zip(files[:2], contents[:2], strict=True))
+    ids = sorted(documents, reverse=True)
+    row_of = {name: row for row, name in enumerate(ids)}
+    judged: dict[str, dict[int, int]] = {}
+    for where, (query, document, grade) in _judgements(files[2], contents[2]):
+        if query not in queries or document not in documents:
+            what, name = (files[1], query) if query not in queries else (files[0], document)
+            raise BadInputError(f"{files[2]}, {where}: no _id '{name}' in {what}")
+        grades = judged.setdefault(query, {})
+        if row_of[document] in grades:
+            raise BadInputError(f"{files[2]}, {where}: '{query}' and '{document}' are judged twice")
+        grades[row_of[document]] = grade
+    if not any(grade > 0 for grades in judged.values() for grade in grades.values()):
+        raise BadInputError(f"{files[2]}: no grade is over 0: nothing could be found")
+    names = sorted(judged)
+    return Retrieval(
+        hashlib.sha256(b"".join(hashlib.sha256(content).digest() for content in contents)).hexdigest(),
+        tuple(ids),
+        tuple(documents[name] for name in ids),
+        tuple(names),
+        tuple(queries[name] for name in names),
+        tuple({row: grade for row, grade in judged[name].items() if grade > 0} for name in names),
+    )
+
+
+def _texts_by_id(path: Path, content: bytes) -> dict[str, str]:
+    texts: dict[str, str] = {}
+    for where, row in _rows(path, content):
+        name, text, title = row.get("_id"), row.get("text"), row.get("title") or ""
+        for key, value in (("_id", name), ("text", text), ("title", title)):
+            if not isinstance(value, str):
+                raise BadInputError(f"{path}, {where}: {key}={value!r} is no text")
+        if name in texts:
+            raise BadInputError(f"{path}, {where}: _id '{name}' stands twice")
+        texts[str(name)] = f"{title} {text}".strip()
+    if not texts:
+        raise BadInputError(f"{path} is empty: give one JSON object a line, with _id and text")
+    return texts
+
+
+def _judgements(path: Path, content: bytes) -> Iterator[tuple[str, tuple[str, str, int]]]:
+    for number, line in enumerate(_text(path, content).splitlines()[1:], start=2):
+        if not line.strip():
+            continue
+        values = line.split("\t")
+        try:
+            query, document, grade = values
+            yield f"line {number}", (query, document, int(grade))
+        except ValueError:
+            raise BadInputError(
+                f"{path}, line {number}: {line!r} is not query id, document id and a whole number, with tabs"
+            ) from None
+
+
+def _require_columns(path: Path, row: dict[str, Any]) -> None:
+    if missing := [name for name in _STS_COLUMNS if name not in row]:
+        found = ", ".join(str(name) for name in row) or "none"
+        raise BadInputError(
+            f"{path}: no column {' or '.join(missing)}; columns found: {found}; rename them to "
+            f"{', '.join(_STS_COLUMNS)}"
+        )
+
+
+def _number(path: Path, where: str, value: object) -> float:
+    number = math.nan
+    if isinstance(value, int | float | str) and not isinstance(value, bool):
+        with suppress(ValueError, OverflowError):
+            number = float(value)
+    if not math.isfinite(number):
+        raise BadInputError(f"{path}, {where}: score={value!r} is no number")
+    return number
+
+
+def _rows(path: Path, content: bytes) -> Iterator[Row]:
+    """The rows of a file by its suffix, each with where it stands.
+
+    Raises:
+        BadInputError: the content is not of that format.
+    """
+    suffix = path.suffix.lower()
+    if suffix == ".parquet":
+        yield from _parquet_rows(path, content)
+        return
+    text = _text(path, content)
+    if suffix == ".jsonl":
+        yield from _json_rows(path, text.split("\n"))  # other line breaks of Unicode may stand in a text
+    else:
+        yield from _separated_rows(path, text, "," if suffix == ".csv" else "\t")
+
+
+def _text(path: Path, content: bytes) -> str:
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise BadInputError(f"{path}: no UTF-8 text, at byte {error.start}; save it as UTF-8") from None
+
+
+def _json_rows(path: Path, lines: Iterable[str]) -> Iterator[Row]:
+    """One JSON object a line; blank lines are passed over.
+
+    Raises:
+        BadInputError: a line is not valid JSON, or no object.
+    """
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except ValueError as error:
+            raise BadInputError(f"{path}, line {number}: no valid JSON: {error}") from None
+        if not isinstance(row, dict):
+            raise BadInputError(f"{path}, line {number}: no JSON object with keys and values")
+        yield f"line {number}", row
+
+
+def _separated_rows(path: Path, text: str, delimiter: str) -> Iterator[Row]:
+    reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter)
+    try:
+        for row in reader:
+            yield f"line {reader.line_num}", {str(name): value for name, value in row.items()}
+    except csv.Error as error:
+        raise BadInputError(f"{path}, line {reader.line_num}: {error}") from None
+
+
+def _parquet_rows(path: Path, content: bytes) -> Iterator[Row]:
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    try:
+        table = parquet.read_table(pa.BufferReader(content))
+    except (pa.ArrowException, OSError) as error:
+        raise BadInputError(f"{path}: no readable parquet: {' '.join(str(error).split())}") from None
+    for number, row in enumerate(table.to_pylist(), start=1):
+        yield f"row {number}", row

@@ -1,0 +1,167 @@
+"""Retrieval on the user's own documents: exact search, and what it finds of what is relevant."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from harness import stats
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from numpy.typing import ArrayLike, NDArray
+
+    from harness.datasets import Retrieval
+
+# The deepest rank that a metric looks at.
+DEPTH = 100
+# Documents and queries whose similarities are held at a time: 64 MiB of float32.
+_DOCUMENTS_AT_ONCE = 16_384
+_QUERIES_AT_ONCE = 1_024
+
+METRICS = ("ndcg_at_10", "recall_at_10", "recall_at_100", "mrr_at_10")
+RETRIEVAL_COLUMNS = (
+    *(f"{name}{end}" for name in METRICS for end in ("", "_low", "_high")),
+    "ndcg_at_10_by_query",
+    "retrieval_queries",
+    "retrieval_documents",
+    "retrieval_sha256",
+)
+
+
+def search(
+    queries: NDArray[np.float32], documents: NDArray[np.float32], *, depth: int = DEPTH
+) -> NDArray[np.int64]:
+    """The documents nearest to each query by inner product, nearest first: exact, block by block.
+
+    Of documents that are as near, the one of the lower row comes first. `documents` can be mapped from a
+    file: no more than a block of it is read at a time.
+
+    Args:
+        queries: [n_queries, dim], L2-normalised and finite.
+        documents: [n_documents, dim], L2-normalised and finite.
+        depth: how many to find.
+
+    Returns:
+        Rows of documents [n_queries, min(depth, n_documents)].
+    """
+    found = [
+        _search_block(queries[start : start + _QUERIES_AT_ONCE], documents, depth)
+        for start in range(0, len(queries), _QUERIES_AT_ONCE)
+    ]
+    return np.concatenate(found)
+
+
+def _search_block(
+    queries: NDArray[np.float32], documents: NDArray[np.float32], depth: int
+) -> NDArray[np.int64]:
+    best = np.empty((len(queries), 0), dtype=np.float32)
+    rows = np.empty((len(queries), 0), dtype=np.int64)
+    for start in range(0, len(documents), _DOCUMENTS_AT_ONCE):
+        block = queries @ np.asarray(documents[start : start + _DOCUMENTS_AT_ONCE]).T
+        here = np.broadcast_to(np.arange(start, start + block.shape[1]), block.shape)
+        best, rows = np.hstack([best, block]), np.hstack([rows, here])
+        order = np.argsort(-best, axis=1, kind="stable")[:, :depth]  # stable: lower rows stand first
+        best, rows = np.take_along_axis(best, order, 1), np.take_along_axis(rows, order, 1)
+    return rows
+
+
+def query_metrics(ranking: Sequence[int], relevant: Mapping[int, int]) -> dict[str, float]:
+    """`METRICS` of one query, by the definitions of trec_eval 9 (github.com/usnistgov/trec_eval).
+
+    nDCG@10 is the sum of grade / log2(rank + 1) over the first 10 found, over that of the best order of all
+    that is relevant (``m_ndcg_cut.c``: gains are the grades as they are). Recall@k is the share of what is
+    relevant among the first k (``m_recall.c``), MRR@10 one over the rank of the first relevant one, 0 where
+    it is deeper (``m_recip_rank.c`` cut at 10). All are 0 for a query that nothing is relevant to.
+
+    Example: grades {a: 2, b: 1}, found b, x, a: DCG 1 + 2 / log2 4 = 2, best 2 + 1 / log2 3 = 2.6309,
+    nDCG 0.7602; recall 1; MRR 1.
+
+    Args:
+        ranking: rows of documents, nearest first.
+        relevant: row of a document to its grade, over 0.
+    """
+    if not relevant:
+        return dict.fromkeys(METRICS, 0.0)
+    hits = [rank for rank, row in enumerate(ranking, start=1) if row in relevant]
+    found = _gain(relevant.get(row, 0) for row in ranking[:10])
+    best = _gain(sorted(relevant.values(), reverse=True)[:10])
+    return {
+        "ndcg_at_10": found / best,
+        "recall_at_10": sum(rank <= 10 for rank in hits) / len(relevant),
+        "recall_at_100": sum(rank <= 100 for rank in hits) / len(relevant),
+        "mrr_at_10": 1 / hits[0] if hits and hits[0] <= 10 else 0.0,
+    }
+
+
+def _gain(grades: Iterable[int]) -> float:
+    return sum(grade / math.log2(rank + 1) for rank, grade in enumerate(grades, start=1))
+
+
+def retrieval_columns(
+    queries: NDArray[np.float32], documents: NDArray[np.float32], judged: Retrieval
+) -> dict[str, Any]:
+    """The mean of each metric over the queries, its interval, and the nDCG of each query.
+
+    A document that has the query's own id is left out, as BEIR does it. The interval of a mean is Hoeffding's
+    (`stats.bounded_mean_interval`): true at any number of queries, and wide.
+
+    Args:
+        queries: [n_queries, dim], in the order of ``judged.queries``.
+        documents: [n_documents, dim], in the order of ``judged.documents``; large ones mapped from a file.
+        judged: what is relevant.
+
+    Returns:
+        `RETRIEVAL_COLUMNS` to values; no metric where a vector is not finite.
+    """
+    columns: dict[str, Any] = dict.fromkeys(RETRIEVAL_COLUMNS)
+    columns["retrieval_queries"] = len(judged.queries)
+    columns["retrieval_documents"] = len(judged.documents)
+    columns["retrieval_sha256"] = judged.sha256
+    if not (all_finite(queries) and all_finite(documents)):
+        return columns
+    row_of = {name: row for row, name in enumerate(judged.document_ids)}
+    by_query = []
+    for query, ranking, relevant in zip(
+        judged.query_ids, search(queries, documents, depth=DEPTH + 1).tolist(), judged.relevant, strict=True
+    ):
+        itself = row_of.get(query)
+        others = [row for row in ranking if row != itself][:DEPTH]
+        by_query.append(query_metrics(others, {r: g for r, g in relevant.items() if r != itself}))
+    for name in METRICS:
+        values = [metrics[name] for metrics in by_query]
+        columns[name] = float(np.mean(values))
+        columns[f"{name}_low"], columns[f"{name}_high"] = stats.bounded_mean_interval(values)
+    columns["ndcg_at_10_by_query"] = [metrics["ndcg_at_10"] for metrics in by_query]
+    return columns
+
+
+def all_finite(vectors: NDArray[np.float32]) -> bool:
+    """Whether every number is finite, read block by block."""
+    starts = range(0, len(vectors), _DOCUMENTS_AT_ONCE)
+    return all(bool(np.isfinite(vectors[start : start + _DOCUMENTS_AT_ONCE]).all()) for start in starts)
+
+
+def paired_difference(first: ArrayLike, second: ArrayLike) -> tuple[float, stats.Interval]:
+    """How much higher the mean of `second` is than that of `first`, paired by query, with its interval.
+
+    Student's t on the differences, which agrees with the randomisation test and the bootstrap on retrieval
+    metrics (Smucker, Allan & Carterette 2007, CIKM, 623-632). Both ends are None where it says nothing: under
+    two queries, or the same difference at every one.
+
+    Args:
+        first: a metric of each query in one run [n_queries], such as the column ``ndcg_at_10_by_query``.
+        second: the same queries, in the same order, in another: runs of equal ``retrieval_sha256``.
+
+    Raises:
+        ValueError: different numbers of queries, none, or a value that is not finite.
+    """
+    a, b = np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64)
+    if a.shape != b.shape or a.size == 0:
+        raise ValueError(f"paired_difference needs the same queries of both: {a.size} and {b.size}")
+    differences = b - a
+    interval = stats.mean_interval(differences)
+    return float(differences.mean()), interval

@@ -1,0 +1,186 @@
+"""Files of the user's own: what is read, and one line on each thing that can be wrong with them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+import pytest
+
+from harness.datasets import read_retrieval, read_sts
+from harness.errors import BadInputError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+ROWS: list[dict[str, Any]] = [
+    {"sentence1": 'A "quoted", word', "sentence2": "naïve\u2028break", "score": 5},
+    {"sentence1": "", "sentence2": "b", "score": 2.5, "genre": "news"},
+    {"sentence1": "c", "sentence2": "d", "score": 0.0},
+]
+
+
+def written(rows: list[dict[str, Any]], file: Path) -> Path:
+    """Rows in the format that the file's suffix names."""
+    frame = pd.DataFrame(rows)
+    if file.suffix == ".parquet":
+        frame.to_parquet(file)
+    elif file.suffix == ".jsonl":
+        lines = [json.dumps(row, ensure_ascii=False) for row in rows]
+        file.write_text("\n\n".join(lines), encoding="utf-8")
+    else:
+        frame.to_csv(file, sep="," if file.suffix == ".csv" else "\t", index=False)
+    return file
+
+
+def problem(file: Path) -> str:
+    with pytest.raises(BadInputError) as caught:
+        read_sts(str(file))
+    (line,) = caught.value.problems
+    assert "\n" not in line
+    assert str(file) in line
+    return line.replace(str(file), "FILE")
+
+
+@pytest.mark.parametrize("suffix", ["jsonl", "csv", "tsv", "parquet", "JSONL"])
+def test_pairs_are_the_same_in_every_format(tmp_path: Path, suffix: str) -> None:
+    file = written(ROWS, tmp_path / f"pairs.{suffix.lower()}").rename(tmp_path / f"pairs.{suffix}")
+    found = read_sts(str(file))
+    assert found.texts == tuple(row[name] for row in ROWS for name in ("sentence1", "sentence2"))
+    assert found.scores == (5.0, 2.5, 0.0)
+    assert found.sha256 == hashlib.sha256(file.read_bytes()).hexdigest()
+
+
+def test_a_file_that_changed_is_read_anew(tmp_path: Path) -> None:
+    file = written(ROWS, tmp_path / "pairs.jsonl")
+    before = read_sts(str(file))
+    after = read_sts(str(written([*ROWS, ROWS[0]], file)))
+    assert (len(before.scores), len(after.scores)) == (3, 4)
+    assert before.sha256 != after.sha256
+
+
+@pytest.mark.parametrize("suffix", ["jsonl", "csv", "tsv", "parquet"])
+def test_a_missing_column_is_told_with_those_that_were_found(tmp_path: Path, suffix: str) -> None:
+    rows = [{"text_a": "a", "sentence2": "b", "score": 1}] * 3
+    assert problem(written(rows, tmp_path / f"pairs.{suffix}")) == (
+        "FILE: no column sentence1; columns found: text_a, sentence2, score; rename them to sentence1, "
+        "sentence2, score"
+    )
+
+
+@pytest.mark.parametrize("score", ["4,5", "", "nan", "inf", None, True, [1]], ids=repr)
+def test_a_score_that_is_no_number_is_told_with_its_line(tmp_path: Path, score: Any) -> None:
+    line = problem(written([*ROWS, ROWS[0] | {"score": score}], tmp_path / "pairs.jsonl"))
+    assert line == f"FILE, line 7: score={score!r} is no number"
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "told"),
+    [
+        ("a.txt", "x", "FILE: '.txt' is no format read here: give .jsonl, .csv, .tsv, .parquet"),
+        ("a.jsonl", "", "FILE is empty: a rank correlation needs at least 3"),
+        ("a.csv", "sentence1,sentence2,score\n", "FILE is empty: a rank correlation needs at least 3"),
+        ("a.csv", "sentence1,sentence2,score\na,b,1\nc,d,2\n",
+         "FILE has 2 pairs: a rank correlation needs at least 3"),
+        ("a.csv", "sentence1,sentence2,score\na,b\n", "FILE, line 2: score=None is no number"),
+        ("a.tsv", "sentence1\tsentence2\tscore\n" + "a\tb\t1\n" * 3,
+         "FILE: every score is 1: there is nothing to rank"),
+        ("a.jsonl", "[1]", "FILE, line 1: no JSON object with keys and values"),
+        ("a.jsonl", '{"sentence1": 1, "sentence2": "b", "score": 1}', "FILE, line 1: sentence1=1 is no text"),
+    ],
+)  # fmt: skip
+def test_a_file_that_cannot_be_used_is_told_in_one_line(
+    tmp_path: Path, name: str, content: str, told: str
+) -> None:
+    file = tmp_path / name
+    file.write_text(content, encoding="utf-8")
+    assert problem(file) == told
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "told"),
+    [
+        ("a.jsonl", b"{]", "FILE, line 1: no valid JSON: "),
+        ("a.csv", b"caf\xe9", "FILE: no UTF-8 text, at byte 3; "),
+        ("a.parquet", b"PAR0", "FILE: no readable parquet: "),
+    ],
+)
+def test_broken_content_is_told_in_one_line(tmp_path: Path, name: str, content: bytes, told: str) -> None:
+    file = tmp_path / name
+    file.write_bytes(content)
+    assert problem(file).startswith(told)
+
+
+def test_a_file_that_is_not_there_or_a_folder_is_told(tmp_path: Path) -> None:
+    assert problem(tmp_path / "none.csv") == "FILE: No such file or directory; give a readable file"
+    (tmp_path / "folder.csv").mkdir()
+    assert problem(tmp_path / "folder.csv") == "FILE: Is a directory; give a readable file"
+
+
+# --- retrieval
+
+
+def beir(folder: Path, **changed: str) -> Path:
+    """A small folder in BEIR's layout; `changed` gives the content of corpus, queries or qrels."""
+    content = {
+        "corpus": '{"_id": "a", "title": "T", "text": "x"}\n{"_id": "b", "text": "y"}\n',
+        "queries": '{"_id": "q2", "text": "two"}\n{"_id": "q1", "text": "one"}\n{"_id": "q3", "text": "-"}\n',
+        "qrels": "query-id\tcorpus-id\tscore\nq2\ta\t2\nq1\tb\t1\nq1\ta\t0\n",
+    } | changed
+    (folder / "qrels").mkdir(exist_ok=True)
+    for name, file in (("corpus", "corpus.jsonl"), ("queries", "queries.jsonl"), ("qrels", "qrels/test.tsv")):
+        (folder / file).write_text(content[name], encoding="utf-8")
+    return folder
+
+
+def test_a_folder_in_beirs_layout_is_read(tmp_path: Path) -> None:
+    found = read_retrieval(str(beir(tmp_path)))
+    assert (found.document_ids, found.documents) == (("b", "a"), ("y", "T x"))
+    assert (found.query_ids, found.queries) == (("q1", "q2"), ("one", "two")), "the judged ones alone"
+    assert found.relevant == ({0: 1}, {1: 2})
+
+
+def test_test_tsv_is_read_among_several_qrels_and_any_other_where_it_is_alone(tmp_path: Path) -> None:
+    folder = beir(tmp_path)
+    before = read_retrieval(str(folder)).sha256
+    (folder / "qrels" / "train.tsv").write_text("h\nq1\ta\t1\n", encoding="utf-8")
+    assert read_retrieval(str(folder)).sha256 == before
+    (folder / "qrels" / "test.tsv").unlink()
+    assert read_retrieval(str(folder)).relevant == ({1: 1},)
+    (folder / "qrels" / "dev.tsv").write_text("h\n", encoding="utf-8")
+    with pytest.raises(BadInputError, match=r"has dev\.tsv, train\.tsv, and no test\.tsv"):
+        read_retrieval(str(folder))
+
+
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        ({"corpus": ""}, "corpus.jsonl is empty: "),
+        ({"corpus": '{"id": "a", "text": "x"}'}, "corpus.jsonl, line 1: _id=None is no text"),
+        ({"queries": '{"_id": "q", "text": 3}'}, "queries.jsonl, line 1: text=3 is no text"),
+        ({"queries": '{"_id": "q", "text": ""}\n' * 2}, "queries.jsonl, line 2: _id 'q' stands twice"),
+        ({"qrels": "h\nq1 a 1\n"}, "line 2: 'q1 a 1' is not query id, document id and a whole number"),
+        ({"qrels": "h\nq1\ta\t1.5\n"}, "line 2: 'q1\\ta\\t1.5' is not query id, document id and a whole"),
+        ({"qrels": "h\nq9\ta\t1\n"}, "line 2: no _id 'q9' in "),
+        ({"qrels": "h\nq1\tz\t1\n"}, "line 2: no _id 'z' in "),
+        ({"qrels": "h\nq1\ta\t1\nq1\ta\t2\n"}, "line 3: 'q1' and 'a' are judged twice"),
+        ({"qrels": "h\nq1\ta\t0\n"}, "test.tsv: no grade is over 0"),
+    ],
+)
+def test_a_folder_that_cannot_be_used_is_told_in_one_line(
+    tmp_path: Path, changed: dict[str, str], told: str
+) -> None:
+    with pytest.raises(BadInputError) as caught:
+        read_retrieval(str(beir(tmp_path, **changed)))
+    (line,) = caught.value.problems
+    assert told in line
+    assert "\n" not in line
+
+
+def test_a_folder_that_lacks_a_file_is_told_with_what_it_should_have(tmp_path: Path) -> None:
+    with pytest.raises(
+        BadInputError, match=r"corpus\.jsonl: No such file .* queries\.jsonl and qrels/\*\.tsv"
+    ):
+        read_retrieval(str(tmp_path))

@@ -1,0 +1,154 @@
+"""Quality on the user's own files, within a sweep: through which session, of which run, kept and told how."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from harness import terminal
+from harness.errors import BadInputError
+from harness.progress import Progress
+from harness.store import Store
+from harness.sweep import measure
+from harness.worker import Task
+from harness.worker import run as work
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from harness.config import Config
+
+    Plan = Callable[..., Config]
+    Measured = Callable[..., dict[str, Any]]
+
+pytestmark = pytest.mark.usefixtures("fake_artifact")
+
+SMALL = str(Path(__file__).parent / "data" / "retrieval")
+LOOK = {"launches": 1}
+PAIRS = [("a cat sleeps", "a cat sleeps", 5), ("a cat sleeps", "the car is red", 1), ("x", "one two", 0)]
+
+
+@pytest.fixture
+def tasks() -> list[Task]:
+    """What the worker was asked, in order."""
+    return []
+
+
+@pytest.fixture
+def measured(tmp_path: Path, tasks: list[Task]) -> Measured:
+    """Measure one plan in this process; returns its row. `breaks` is run on each task after it was done."""
+
+    def go(plan: Config, breaks: Callable[[Task], None] = lambda _task: None) -> dict[str, Any]:
+        def worker(task: Task, **_how: Any) -> dict[str, Any]:
+            tasks.append(task)
+            answer = work(task)
+            breaks(task)
+            return answer
+
+        progress = Progress(Console(file=io.StringIO()))
+        (row,) = measure([plan], Store(tmp_path / "results"), progress, strict=True, worker=worker)
+        return row
+
+    return go
+
+
+def sts_file(folder: Path, name: str = "pairs.jsonl", pairs: list[tuple[str, str, int]] = PAIRS) -> str:
+    rows = [{"sentence1": first, "sentence2": second, "score": score} for first, second, score in pairs]
+    (folder / name).write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    return str(folder / name)
+
+
+def described(tasks: list[Task]) -> list[Task]:
+    return [task for task in tasks if task.kind == "vectors"]
+
+
+# --- quality.sts
+
+
+def test_pairs_go_through_the_session_and_batch_size_of_the_run(
+    config: Plan, measured: Measured, tasks: list[Task], tmp_path: Path
+) -> None:
+    file = sts_file(tmp_path)
+    row = measured(config(batch_size=2, threads=3, quality={"sts": file}, measure=LOOK))
+    (task,) = described(tasks)
+    assert (task.batch_size, task.options["threads"], len(task.texts_files)) == (2, 3, 1)
+    assert row["sts_pairs"] == 3
+    assert 0 < row["sts_spearman"] <= 100
+    console = Console(file=io.StringIO(), width=120)
+    terminal.print_run(console, row)
+    terminal.print_runs(console, [row])
+    assert console.file.getvalue().count("STS Spearman") == 2  # type: ignore[attr-defined]
+
+
+def test_a_run_without_pairs_has_none(config: Plan, measured: Measured) -> None:
+    row = measured(config(measure=LOOK))
+    assert row["sts_spearman"] is row["sts_pairs"] is row["sts_file_sha256"] is None
+
+
+def test_the_files_bytes_and_not_its_name_are_part_of_what_a_run_is(
+    config: Plan, measured: Measured, tasks: list[Task], tmp_path: Path
+) -> None:
+    def row_of(file: str | None) -> dict[str, Any]:
+        return measured(config(quality={"sts": file}, measure=LOOK))
+
+    first = row_of(sts_file(tmp_path))
+    assert row_of(sts_file(tmp_path, "same.jsonl"))["run_id"] == first["run_id"]
+    assert len(described(tasks)) == 1, "what is known is kept"
+    others = {row_of(None)["run_id"], row_of(sts_file(tmp_path, pairs=PAIRS[::-1]))["run_id"]}
+    assert len(others | {first["run_id"]}) == 3
+
+
+def test_a_vector_of_a_pair_that_is_not_finite_fails_the_run(
+    config: Plan, measured: Measured, tasks: list[Task], tmp_path: Path
+) -> None:
+    def spoil(task: Task) -> None:
+        for file in task.texts_files:
+            np.load(file.vectors_file, mmap_mode="r+")[0, 0] = np.nan
+
+    row = measured(config(quality={"sts": sts_file(tmp_path)}, measure=LOOK), spoil)
+    assert (row["status"], row["finite"], row["sts_spearman"]) == ("failed", False, None)
+    assert len(tasks) == 1, "nothing is timed"
+
+
+def test_a_file_that_cannot_be_used_is_told_with_every_other_problem(config: Plan, tmp_path: Path) -> None:
+    with pytest.raises(BadInputError) as caught:
+        config(quality={"sts": str(tmp_path / "pairs.xls")}, batch_size=0)
+    assert len(caught.value.problems) == 2
+    assert any(problem.startswith("quality.sts: ") for problem in caught.value.problems)
+
+
+def test_a_longer_text_than_the_graph_is_fixed_to_is_refused(
+    config: Plan, measured: Measured, tasks: list[Task], tmp_path: Path
+) -> None:
+    file = sts_file(tmp_path, pairs=[*PAIRS, ("word " * 90, "b", 1)])
+    static = {"static_shapes": {"sequence_length": 64}}
+    with pytest.raises(BadInputError, match=r"sequence_length=64: quality\.sts has a text of 9\d tokens"):
+        measured(config(quality={"sts": file}, session=static, measure=LOOK))
+    assert tasks == []
+
+
+# --- quality.retrieval
+
+
+def test_documents_and_queries_are_encoded_with_their_own_prompts(
+    config: Plan, measured: Measured, tasks: list[Task]
+) -> None:
+    plan = config(batch_size=2, quality={"retrieval": SMALL}, measure=LOOK)
+    row = measured(plan)
+    (task,) = described(tasks)
+    assert [(file.prompt, file.texts) for file in task.texts_files] == [("query", 6), ("document", 12)]
+    assert (row["retrieval_queries"], row["retrieval_documents"]) == (6, 12)
+    assert row["ndcg_at_10"] == pytest.approx(np.mean(row["ndcg_at_10_by_query"]))
+    again = measured(config(batch_size=2, quality={"retrieval": SMALL}, measure={"launches": 2}))
+    assert len(described(tasks)) == 1, "what is known is kept"
+    assert (again["launches"], again["retrieval_sha256"]) == (2, row["retrieval_sha256"])
+    assert list(again["ndcg_at_10_by_query"]) == list(row["ndcg_at_10_by_query"])
+    console = Console(file=io.StringIO(), width=120)
+    terminal.print_run(console, row)
+    assert "of 6 queries, 12 documents" in console.file.getvalue()  # type: ignore[attr-defined]
