@@ -58,7 +58,7 @@ def test_a_graph_from_tokens_to_their_vectors_is_fit_and_counted() -> None:
                     *(port(f"past_key_values.{i}.key", ["b", 1, "p", 4]) for i in range(3)),
                 ]
             },
-            r"^a causal-LM export: it wants position_ids, past_key_values\.0\.key, … \(4 inputs that a text",
+            r"^a causal-LM export: it wants past_key_values\.0\.key, past_key_values\.1\.key, … \(3 inputs",
         ),
         ({"extra_inputs": [port("pixel_values", ["n", 3])]}, "inputs that a text does not have: pixel_val"),
         ({"inputs": [port("input_ids", IDS, INT64)]}, "it has no input attention_mask"),
@@ -89,6 +89,10 @@ def test_a_graph_that_cannot_be_fed_or_is_no_fp32_graph_is_refused_with_the_reas
 ) -> None:
     with pytest.raises(ValueError, match=reason):
         check_graph(token_vectors(**changes))
+
+
+def test_positions_alone_are_no_sign_of_a_causal_lm_for_they_can_be_counted() -> None:
+    check_graph(token_vectors(extra_inputs=[port("position_ids", IDS, INT64)]))
 
 
 def test_weights_that_an_old_export_lists_among_its_inputs_are_no_inputs() -> None:

@@ -498,6 +498,8 @@ def test_a_hub_that_goes_away_after_it_was_asked_what_it_has_is_not_waited_for(
     monkeypatch.setattr("huggingface_hub.utils._http.time.sleep", waits.append)
     client(closed_port())
     assert "model.safetensors: not in the local cache, and the hub cannot be reached" in refusal(tiny_e5())
+    client(hub.url, offline=True)
+    assert "model.safetensors: not in the local cache, and HF_HUB_OFFLINE is set" in refusal(tiny_e5())
     assert waits == []
 
 
