@@ -159,6 +159,9 @@ separation_high double? cosine interval
 separation_auc double? - probability that a similar pair's cosine exceeds a dissimilar pair's
 separation_auc_low double? - interval
 separation_auc_high double? - interval
+separation_standardized double? deviations separation in pooled standard deviations of the cosines (Cohen's d)
+separation_standardized_low double? deviations interval
+separation_standardized_high double? deviations interval
 sts_spearman double? ×100 rank correlation with human scores, on the user's file
 sts_spearman_low double? ×100 interval
 sts_spearman_high double? ×100 interval

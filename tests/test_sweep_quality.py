@@ -151,4 +151,4 @@ def test_documents_and_queries_are_encoded_with_their_own_prompts(
     assert list(again["ndcg_at_10_by_query"]) == list(row["ndcg_at_10_by_query"])
     console = Console(file=io.StringIO(), width=120)
     terminal.print_run(console, row)
-    assert "of 6 queries, 12 documents" in console.file.getvalue()  # type: ignore[attr-defined]
+    assert "6 queries, 12 documents" in console.file.getvalue()  # type: ignore[attr-defined]
