@@ -23,7 +23,7 @@ from harness.artifacts.modules import (
     read_facts,
 )
 from harness.compose import conf_dir, options_of, unknown_ep_option
-from harness.datasets import read_retrieval, read_sts
+from harness.datasets import read_retrieval, read_sts, read_texts
 from harness.errors import BadInputError, unknown_name
 from harness.stats import launches_to_pass
 from harness.units import NS_PER_MS
@@ -436,6 +436,7 @@ class QualityConfig(_Schema):
 
     sts: str | None = None
     retrieval: str | None = None
+    texts: str | None = None
 
 
 class Config(_Schema):
@@ -609,7 +610,11 @@ def validate(raw: Mapping[str, Any]) -> Config:
 def _unreadable(quality: QualityConfig) -> list[str]:
     """What is wrong with the files that quality is to be measured on."""
     problems = []
-    readers: dict[str, Callable[[str], object]] = {"sts": read_sts, "retrieval": read_retrieval}
+    readers: dict[str, Callable[[str], object]] = {
+        "sts": read_sts,
+        "retrieval": read_retrieval,
+        "texts": read_texts,
+    }
     for key, read in readers.items():
         try:
             if (file := getattr(quality, key)) is not None:

@@ -22,6 +22,8 @@ Row = tuple[str, dict[str, Any]]
 
 STS_SUFFIXES = (".jsonl", ".csv", ".tsv", ".parquet")
 _STS_COLUMNS = ("sentence1", "sentence2", "score")
+# Nearest neighbours of a text that two embeddings are compared by.
+NEIGHBOURS = 10
 # A rank correlation of two pairs is 1 or -1 whatever they are.
 _FEWEST_PAIRS = 3
 
@@ -73,6 +75,47 @@ def _read_sts(path: Path, _modified_ns: int, _bytes: int) -> StsPairs:
     if len(set(scores)) == 1:
         raise BadInputError(f"{path}: every score is {scores[0]:g}: there is nothing to rank")
     return StsPairs(hashlib.sha256(content).hexdigest(), tuple(texts), tuple(scores))
+
+
+class Texts(NamedTuple):
+    """Distinct texts in the order of their file, and the hash of its bytes."""
+
+    sha256: str
+    texts: tuple[str, ...]
+
+
+def read_texts(file: str) -> Texts:
+    """The distinct texts of a file: jsonl with ``text``, or any other file with one text a line.
+
+    Raises:
+        BadInputError: one line on what is wrong with the file.
+    """
+    path = Path(file).expanduser()
+    try:
+        seen = path.stat()
+        return _read_texts(path, seen.st_mtime_ns, seen.st_size)
+    except OSError as error:
+        raise BadInputError(f"{file}: {error.strerror or error}; give a readable file") from None
+
+
+@lru_cache(maxsize=8)
+def _read_texts(path: Path, _modified_ns: int, _bytes: int) -> Texts:
+    content = path.read_bytes()
+    found = []
+    if path.suffix.lower() == ".jsonl":
+        for where, row in _rows(path, content):
+            if not isinstance(row.get("text"), str):
+                raise BadInputError(f"{path}, {where}: text={row.get('text')!r} is no text")
+            found.append(row["text"])
+    else:
+        found = [line.rstrip("\r") for line in _text(path, content).split("\n") if line.strip()]
+    texts = tuple(dict.fromkeys(found))
+    if len(texts) <= NEIGHBOURS:
+        raise BadInputError(
+            f"{path} has {len(texts)} distinct texts: {NEIGHBOURS} neighbours of each take at least "
+            f"{NEIGHBOURS + 1}"
+        )
+    return Texts(hashlib.sha256(content).hexdigest(), texts)
 
 
 class Retrieval(NamedTuple):

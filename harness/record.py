@@ -159,6 +159,9 @@ separation_high double? cosine interval
 separation_auc double? - probability that a similar pair's cosine exceeds a dissimilar pair's
 separation_auc_low double? - interval
 separation_auc_high double? - interval
+separation_standardized double? deviations separation in pooled standard deviations of the cosines (Cohen's d)
+separation_standardized_low double? deviations interval
+separation_standardized_high double? deviations interval
 sts_spearman double? ×100 rank correlation with human scores, on the user's file
 sts_spearman_low double? ×100 interval
 sts_spearman_high double? ×100 interval
@@ -180,6 +183,18 @@ ndcg_at_10_by_query list:double? - of each query, in ascending order of their id
 retrieval_queries int64? - judged queries of the user's folder (quality.retrieval)
 retrieval_documents int64? - documents of the user's folder
 retrieval_sha256 string? - of the user's folder
+texts_cosine_min double? cosine to the fp32 artifact on the user's texts: the worst
+texts_cosine_mean double? cosine to the fp32 artifact on the user's texts: mean
+texts_cosine_mean_low double? cosine interval
+texts_cosine_mean_high double? cosine interval
+texts_overlap double? - share of top-10 neighbours shared with the fp32 artifact, on the user's texts
+texts_overlap_low double? - interval
+texts_overlap_high double? - interval
+texts_index_overlap double? - the same where the run's vectors search the fp32 artifact's
+texts_index_overlap_low double? - interval
+texts_index_overlap_high double? - interval
+texts_count int64? - distinct texts of the user's file (quality.texts)
+texts_file_sha256 string? - of the user's file
 quality_dataset string? - name and hash of the labelled pairs
 parity_cosine_min double? cosine to the fp32 reference: the worst text
 parity_cosine_mean double? cosine to the fp32 reference: mean

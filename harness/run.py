@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from harness import texts
 from harness.candidate import Candidate, identity, run_identity
 from harness.config import LAUNCH_METRICS
-from harness.datasets import read_retrieval, read_sts
+from harness.datasets import read_retrieval, read_sts, read_texts
 from harness.environment import fingerprint
 from harness.gates import GateResult, ask_launches, gate_place
 from harness.measure.limits import limit_columns
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from harness.artifacts.manifest import Artifact
     from harness.config import Config, GateConfig
-    from harness.datasets import Retrieval, StsPairs
+    from harness.datasets import Retrieval, StsPairs, Texts
 
 # A run whose first launches all failed is not asked for more.
 HOPELESS_AFTER = 3
@@ -53,6 +53,8 @@ class Run:
     workload: Workload
     sts: StsPairs | None = None
     retrieval: Retrieval | None = None
+    texts: Texts | None = None
+    fp32: Artifact | None = None
     run_id: str = ""
     config_hash: str = ""
     artifact: Artifact | None = None
@@ -69,13 +71,14 @@ class Run:
     @classmethod
     def planned(cls, config: Config) -> Run:
         """The run of a plan, before anything is known of it."""
-        sts, folder = config.quality.sts, config.quality.retrieval
+        sts, folder, own = config.quality.sts, config.quality.retrieval, config.quality.texts
         return cls(
             config,
             Candidate.from_config(config),
             Workload.from_config(config),
             None if sts is None else read_sts(sts),
             None if folder is None else read_retrieval(folder),
+            None if own is None else read_texts(own),
         )
 
     def take_weights(self, weights: str) -> None:
@@ -255,7 +258,7 @@ class Run:
 
     def _own_data(self) -> dict[str, str]:
         """Hashes of the user's own data that its quality is measured on."""
-        data = {"sts": self.sts, "retrieval": self.retrieval}
+        data = {"sts": self.sts, "retrieval": self.retrieval, "texts": self.texts}
         return {name: part.sha256 for name, part in data.items() if part is not None}
 
     def row(self, sweep_id: str, *, status: str | None = None) -> dict[str, Any]:

@@ -21,18 +21,21 @@ import numpy as np
 from harness import texts
 from harness.artifacts.cache import Recipe
 from harness.candidate import identity
+from harness.config import load_precision
 from harness.environment import fingerprint
 from harness.errors import BadInputError, ModelUnavailableError, UnavailableError
 from harness.launch import run_worker
 from harness.locks import hold, measuring_lock_path
 from harness.measure.disturbance import Conditions, Observer, flag, reference_gflops
 from harness.measure.limits import machine_peaks, request_columns, saw_gflops
+from harness.measure.parity import TEXTS_COLUMNS, texts_columns
 from harness.measure.quality import QUALITY_COLUMNS, quality_columns
 from harness.measure.retrieval import RETRIEVAL_COLUMNS, all_finite, retrieval_columns
 from harness.measure.sts import STS_COLUMNS, sts_columns
-from harness.provider import prepare_artifact
+from harness.provider import BATCH_SIZE, prepare_artifact
 from harness.record import SCHEMA_VERSION
 from harness.run import Run
+from harness.runtimes.base import SessionOptions
 from harness.stats import nearest_rank
 from harness.summary import summarise_launch
 from harness.tokenizer import Tokenizer
@@ -43,8 +46,11 @@ from harness.workload import draw_arrivals, draw_requests
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from numpy.typing import NDArray
+
     from harness.artifacts.manifest import Artifact
     from harness.config import Config
+    from harness.datasets import Texts
     from harness.progress import Progress
     from harness.store import Store
 
@@ -55,7 +61,7 @@ _FIRST_GUESS_S = 1.0
 # Spread launches start apart by the wanted span over this: 17 launches, which settle a must gate, fill it.
 _SPREAD_GAPS = 16
 # Quality on the user's own data.
-OWN_COLUMNS = (*STS_COLUMNS, *RETRIEVAL_COLUMNS)
+OWN_COLUMNS = (*STS_COLUMNS, *RETRIEVAL_COLUMNS, *TEXTS_COLUMNS)
 # What a run's row holds besides its launches' figures; measured once, kept when the run is resumed.
 _TEXT_FACTS = ("tokens_mean", "tokens_p95", "flops_per_request", "bytes_per_request")
 _FACTS = (
@@ -198,6 +204,9 @@ def _make_ready(run: Run, progress: Progress) -> None:
     if reason := config.precision.unfit.get(config.ep.name):
         raise UnavailableError(f"precision={config.precision.name} ep={config.ep.name}: {reason}")
     run.artifact = _artifact(run, progress, may_be_random=may_be_random)
+    if run.texts is not None and run.config.model.weights != "random":
+        recipe = Recipe(run.config.model, load_precision("fp32"), run.config.runtime.name)
+        run.fp32 = prepare_artifact(recipe, tell=progress.tell)
     _require_room(run)
 
 
@@ -346,6 +355,8 @@ def _own_texts(run: Run) -> list[OwnTexts]:
     if run.retrieval is not None:
         own.append(OwnTexts("queries", run.retrieval.queries, "query"))
         own.append(OwnTexts("corpus", run.retrieval.documents, "document"))
+    if run.texts is not None:
+        own.append(OwnTexts("texts", run.texts.texts))
     return own
 
 
@@ -370,8 +381,46 @@ def _quality(run: Run, probe: list[list[str]], folder: Path, sweep: Sweep) -> di
         if run.retrieval is not None:
             sweep.progress.tell(f"{run.label}: searching {len(run.retrieval.documents)} documents")
             columns |= retrieval_columns(of_own["queries"], of_own["corpus"], run.retrieval)
+        if run.texts is not None:
+            if (reference := _fp32_vectors(run, run.texts, folder, sweep)) is None:
+                return {}
+            columns |= texts_columns(of_own["texts"], reference, run.texts)
         columns["finite"] = columns["finite"] and all(map(all_finite, of_own.values()))
         return columns
+
+
+def _fp32_vectors(run: Run, own: Texts, folder: Path, sweep: Sweep) -> NDArray[np.float32] | None:
+    """The user's texts by the model's fp32 artifact on the CPU, float32 [n_texts, dim], once in a sweep.
+
+    None where it fails; sets `run.error`.
+    """
+    assert run.fp32 is not None
+    file = folder / f"fp32-{run.fp32.sha256[:16]}-{own.sha256[:16]}.npy"
+    if not file.exists():
+        sweep.progress.tell(f"{run.label}: the fp32 vectors of {len(own.texts)} texts")
+        scratch = file.with_name(f"scratch-{file.name}")
+        task = Task(
+            kind="vectors",
+            artifact=str(run.fp32.path),
+            runtime=run.candidate.runtime,
+            options=asdict(SessionOptions()),
+            batch_size=BATCH_SIZE,
+            vectors_file=str(_vectors_file(run, folder)),
+            texts_files=[_texts_file(OwnTexts("texts", own.texts), scratch)],
+        )
+        answer = sweep.worker(task, timeout_s=_texts_s(run, len(own.texts)), on_tick=sweep.progress.tick)
+        if answer["status"] != "complete":
+            run.error = f"quality: the fp32 artifact: {answer['error']}"
+            return None
+        scratch.replace(file)
+    vectors: NDArray[np.float32] = np.load(file, mmap_mode="r")
+    return vectors
+
+
+def _texts_s(run: Run, more: int) -> float:
+    """How long it may take to encode the shipped texts and so many more, in s: as launches of as many may."""
+    measure = run.config.measure
+    return measure.launch_timeout_s * (1 + more / (run.workload.batch_size * measure.requests))
 
 
 def _probed(
@@ -388,7 +437,6 @@ def _probed(
     """
     assert run.artifact is not None
     own_texts = sum(len(served.texts) for served, _ in own)
-    launches = 1 + own_texts / (run.workload.batch_size * run.config.measure.requests)  # of as many requests
     answer = sweep.worker(
         Task(
             kind="vectors",
@@ -403,7 +451,7 @@ def _probed(
             probe=probe,
             texts_files=[_texts_file(served, vectors_file) for served, vectors_file in own],
         ),
-        timeout_s=run.config.measure.launch_timeout_s * launches,
+        timeout_s=_texts_s(run, own_texts),
         on_tick=sweep.progress.tick,
     )
     if answer["status"] != "complete":

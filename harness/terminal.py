@@ -166,7 +166,8 @@ def _quality_figures(row: dict[str, Any]) -> list[tuple[str, str, str]]:
         ("L2 norm error", _number(row["l2_norm_max_error"], 7), "largest over the quality texts"),
         ("similar / dissimilar", f"{_number(row['similar_mean'], 3)} / {_number(row['dissimilar_mean'], 3)}",
          str(row["quality_dataset"])),
-        ("separation", _number(row["separation"], 3), f"AUC {_number(row['separation_auc'], 4)}"),
+        ("separation", _number(row["separation"], 3),
+         f"AUC {_number(row['separation_auc'], 4)}; {_number(row['separation_standardized'])} deviations"),
         ("cosine to fp32", _number(row["parity_cosine_min"], 6),
          f"worst; top-10 overlap {_number(row['neighbour_overlap'], 3)}"),
         ("cosine in a batch", _number(row["batch_cosine_min"], 6), "of a text to itself, beside a long one"),
@@ -178,17 +179,24 @@ def _own_figures(row: dict[str, Any]) -> list[tuple[str, str, str]]:
     """Quality on the user's own data, where there is any."""
     figures = []
     if as_number(row["sts_pairs"]) is not None:
-        of = f"of {row['sts_pairs']} pairs, file {row['sts_file_sha256'][:8]}"
+        of = f"{row['sts_pairs']} pairs"
         interval = _interval(row["sts_spearman_low"], row["sts_spearman_high"])
-        told = f"interval {interval} {of}" if interval else of
+        told = f"interval {interval}, {of}" if interval else of
         figures.append(("STS Spearman ×100", _number(row["sts_spearman"]), told))
     if as_number(row["retrieval_queries"]) is not None:
-        of = f"of {row['retrieval_queries']} queries, {row['retrieval_documents']} documents"
+        of = f"{row['retrieval_queries']} queries, {row['retrieval_documents']} documents"
         interval = _interval(row["ndcg_at_10_low"], row["ndcg_at_10_high"])
-        told = f"interval {interval} {of}" if interval else of
+        told = f"interval {interval}, {of}" if interval else of
         recall = f"{_number(row['recall_at_10'], 3)} / {_number(row['recall_at_100'], 3)}"
         figures.append(("nDCG@10", _number(row["ndcg_at_10"], 3), told))
         figures.append(("recall@10 / @100", recall, f"MRR@10 {_number(row['mrr_at_10'], 3)}"))
+    if as_number(row["texts_count"]) is not None:
+        overlap = f"worst of {row['texts_count']} texts; top-10 overlap {_number(row['texts_overlap'], 3)}"
+        figures.append(("cosine to fp32, own texts", _number(row["texts_cosine_min"], 6), overlap))
+        kept = _interval(row["texts_index_overlap_low"], row["texts_index_overlap_high"])
+        figures.append(
+            ("overlap in fp32's index", _number(row["texts_index_overlap"], 3), f"interval {kept}")
+        )
     return figures
 
 

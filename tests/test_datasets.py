@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 import pytest
 
-from harness.datasets import read_retrieval, read_sts
+from harness.datasets import read_retrieval, read_sts, read_texts
 from harness.errors import BadInputError
 
 if TYPE_CHECKING:
@@ -184,3 +184,30 @@ def test_a_folder_that_lacks_a_file_is_told_with_what_it_should_have(tmp_path: P
         BadInputError, match=r"corpus\.jsonl: No such file .* queries\.jsonl and qrels/\*\.tsv"
     ):
         read_retrieval(str(tmp_path))
+
+
+# --- texts
+
+
+def test_texts_are_lines_or_jsonl_and_each_counts_once(tmp_path: Path) -> None:
+    texts = [f"text {n}" for n in range(11)]
+    plain, rows = tmp_path / "texts.txt", tmp_path / "texts.jsonl"
+    plain.write_text("\r\n".join([*texts, "", "text 3"]), encoding="utf-8", newline="")
+    rows.write_text("\n".join(json.dumps({"text": text}) for text in texts), encoding="utf-8")
+    assert read_texts(str(plain)).texts == read_texts(str(rows)).texts == tuple(texts)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "told"),
+    [
+        ("a.txt", "one\ntwo\n", "has 2 distinct texts: 10 neighbours of each take at least 11"),
+        ("a.jsonl", '{"body": "x"}', "line 1: text=None is no text"),
+    ],
+)
+def test_texts_that_cannot_be_used_are_told_in_one_line(
+    tmp_path: Path, name: str, content: str, told: str
+) -> None:
+    (tmp_path / name).write_text(content, encoding="utf-8")
+    with pytest.raises(BadInputError, match=told) as caught:
+        read_texts(str(tmp_path / name))
+    assert len(caught.value.problems) == 1

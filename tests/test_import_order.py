@@ -69,6 +69,7 @@ ORDER = (
     "harness.measure.quality",
     "harness.measure.sts",
     "harness.measure.retrieval",
+    "harness.measure.parity",
     "harness.worker",
     "harness.launch",
     "harness.environment",

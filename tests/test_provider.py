@@ -141,6 +141,7 @@ def every_plane() -> str:
     [
         pytest.param("", id="empty"),
         pytest.param(" \t\n\u00a0\u2003\u3000", id="whitespace"),
+        pytest.param("?!…—“”«»¿،。;" * 20, id="punctuation"),
         pytest.param("".join(map(chr, range(32))) + "\x7f\x80\x9f", id="control characters"),
         pytest.param("\x00", id="a NUL"),
         pytest.param("word " * 20_000, id="100,000 characters"),

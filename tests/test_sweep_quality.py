@@ -151,4 +151,21 @@ def test_documents_and_queries_are_encoded_with_their_own_prompts(
     assert list(again["ndcg_at_10_by_query"]) == list(row["ndcg_at_10_by_query"])
     console = Console(file=io.StringIO(), width=120)
     terminal.print_run(console, row)
-    assert "of 6 queries, 12 documents" in console.file.getvalue()  # type: ignore[attr-defined]
+    assert "6 queries, 12 documents" in console.file.getvalue()  # type: ignore[attr-defined]
+
+
+# --- quality.texts
+
+
+def test_own_texts_are_held_against_the_fp32_artifact_on_the_cpu(
+    config: Plan, measured: Measured, tasks: list[Task], tmp_path: Path
+) -> None:
+    file = tmp_path / "texts.txt"
+    file.write_text("\n".join(f"text number {n}" for n in range(20)), encoding="utf-8")
+    row = measured(config(batch_size=2, threads=2, quality={"texts": str(file)}, measure=LOOK))
+    own, fp32 = described(tasks)
+    assert (own.batch_size, own.options["threads"]) == (2, 2)
+    assert (fp32.options["threads"], fp32.options["ep_provider"]) == (None, "CPUExecutionProvider")
+    assert row["texts_count"] == 20
+    assert row["texts_cosine_min"] == pytest.approx(1.0)
+    assert row["texts_overlap"] == row["texts_index_overlap"] == 1.0

@@ -71,6 +71,9 @@ QUALITY_COLUMNS = (
     "separation_auc",
     "separation_auc_low",
     "separation_auc_high",
+    "separation_standardized",
+    "separation_standardized_low",
+    "separation_standardized_high",
     "parity_cosine_min",
     "parity_cosine_mean",
     "neighbour_overlap",
@@ -94,6 +97,12 @@ def _separation(similar: NDArray[np.float64], dissimilar: NDArray[np.float64]) -
         "separation": float(similar.mean() - dissimilar.mean()),
         "separation_auc": area,
     }
+    standardized = stats.standardized_difference(similar, dissimilar)
+    if np.isfinite(standardized):
+        columns["separation_standardized"] = standardized
+        intervals["separation_standardized"] = stats.standardized_difference_interval(
+            standardized, similar.size, dissimilar.size
+        )
     for name, (low, high) in intervals.items():
         columns[f"{name}_low"], columns[f"{name}_high"] = low, high
     return columns

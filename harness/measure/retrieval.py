@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 # The deepest rank that a metric looks at.
 DEPTH = 100
-# Documents and queries whose similarities are held at a time: 64 MiB of float32.
-_DOCUMENTS_AT_ONCE = 16_384
-_QUERIES_AT_ONCE = 1_024
+# Documents and queries whose similarities are held at a time: 16 MiB of float32, and some times that to sort.
+_DOCUMENTS_AT_ONCE = 8_192
+_QUERIES_AT_ONCE = 512
 
 METRICS = ("ndcg_at_10", "recall_at_10", "recall_at_100", "mrr_at_10")
 RETRIEVAL_COLUMNS = (

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
+from harness import stats
 from harness.measure.quality import QUALITY_COLUMNS, quality_columns
 from harness.record import RUN_COLUMNS
 from harness.texts import quality_pairs
@@ -60,7 +61,9 @@ def test_the_columns_are_declared_and_no_more_and_no_less() -> None:
 
 def test_values_are_plain_numbers_of_the_declared_type() -> None:
     dtypes = {column.name: column.dtype for column in RUN_COLUMNS}
-    for name, value in quality_columns(perfect(), perfect(), LABELS).items():
+    found = quality_columns(noisy(), noisy(), LABELS)
+    assert found.pop("batch_cosine_min") is None, "the worker tells it, matrices do not"
+    for name, value in found.items():
         assert type(value) is {"bool": bool, "double": float}[dtypes[name]], name
 
 
@@ -202,3 +205,21 @@ def test_the_real_model_separates_the_shipped_pairs(minilm: Artifact) -> None:
     assert found["separation_auc"] > 0.95
     assert found["similar_mean"] > found["dissimilar_mean"] + 0.3
     assert found["l2_norm_max_error"] < 1e-5
+
+
+def test_the_standardised_separation_is_blind_to_scale_and_origin() -> None:
+    # Means 3 and 1, squares 2 + 2 over 2 degrees of freedom: 2 / √2.
+    assert stats.standardized_difference([2, 4], [0, 2]) == pytest.approx(2 / np.sqrt(2))
+    similar, dissimilar = np.random.default_rng(0).normal([[0.6], [0.1]], 0.1, (2, 50))
+    plain = stats.standardized_difference(similar, dissimilar)
+    squeezed = stats.standardized_difference(0.7 + 0.3 * similar, 0.7 + 0.3 * dissimilar)
+    assert squeezed == pytest.approx(plain)
+    # 1.95996 · √(100/2500 + 1/200) = 0.415771.
+    low, high = stats.standardized_difference_interval(1.0, 50, 50)
+    assert (low, high) == (pytest.approx(0.584229, abs=1e-6), pytest.approx(1.415771, abs=1e-6))
+
+
+def test_a_standardised_separation_of_cosines_without_spread_is_unknown() -> None:
+    columns = quality_columns(perfect(), perfect(), LABELS)
+    assert columns["separation"] == pytest.approx(1.0)
+    assert columns["separation_standardized"] is columns["separation_standardized_low"] is None

@@ -1,0 +1,62 @@
+"""A run's vectors of the user's own texts against the model's own fp32 ones."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from harness import stats
+from harness.datasets import NEIGHBOURS
+from harness.measure.retrieval import all_finite, search
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from harness.datasets import Texts
+
+TEXTS_COLUMNS = (
+    "texts_cosine_min", "texts_cosine_mean", "texts_cosine_mean_low", "texts_cosine_mean_high",
+    "texts_overlap", "texts_overlap_low", "texts_overlap_high",
+    "texts_index_overlap", "texts_index_overlap_low", "texts_index_overlap_high",
+    "texts_count", "texts_file_sha256",
+)  # fmt: skip
+
+
+def texts_columns(
+    vectors: NDArray[np.float32], reference: NDArray[np.float32], texts: Texts
+) -> dict[str, float | int | str | None]:
+    """Cosines to the reference, and how many of the ten nearest neighbours stay.
+
+    The overlap is of one set of vectors with the other, each searched by itself; the index overlap is of the
+    fp32 vectors searched by this run's with the same searched by themselves: must the texts be indexed anew?
+
+    Args:
+        vectors: [n_texts, dim], L2-normalised.
+        reference: the same texts by the fp32 artifact [n_texts, dim].
+        texts: what they are of.
+
+    Returns:
+        `TEXTS_COLUMNS` to values; no figure where a vector is not finite.
+    """
+    columns: dict[str, float | int | str | None] = dict.fromkeys(TEXTS_COLUMNS)
+    columns |= {"texts_count": len(texts.texts), "texts_file_sha256": texts.sha256}
+    if not (all_finite(vectors) and all_finite(reference)):
+        return columns
+    cosine = stats.cosines(vectors, reference)
+    columns["texts_cosine_min"], columns["texts_cosine_mean"] = float(cosine.min()), float(cosine.mean())
+    low, high = stats.mean_interval(cosine)
+    columns["texts_cosine_mean_low"], columns["texts_cosine_mean_high"] = low, high
+    expected = _neighbours(reference, reference)
+    for name, index in (("texts_overlap", vectors), ("texts_index_overlap", reference)):
+        found = _neighbours(vectors, index)
+        shared = [len(np.intersect1d(a, b)) / NEIGHBOURS for a, b in zip(found, expected, strict=True)]
+        columns[name] = float(np.mean(shared))
+        columns[f"{name}_low"], columns[f"{name}_high"] = stats.bounded_mean_interval(shared)
+    return columns
+
+
+def _neighbours(queries: NDArray[np.float32], index: NDArray[np.float32]) -> list[list[int]]:
+    """The rows of `index` nearest to each query, the query's own row left out."""
+    found = search(queries, index, depth=NEIGHBOURS + 1).tolist()
+    return [[row for row in rows if row != own][:NEIGHBOURS] for own, rows in enumerate(found)]
