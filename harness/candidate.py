@@ -11,6 +11,9 @@ import json
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from harness.compose import options_of
+from harness.config import load_ep
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -19,7 +22,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Candidate:
-    """What one would deploy; `threads` None and a session option left out are the runtime's default."""
+    """What one would deploy; `threads` None and a session option left out are the runtime's default.
+
+    `truncate_dim`: what the vectors are cut to, None where all of the model's are kept.
+    """
 
     model: str
     model_id: str | None
@@ -35,6 +41,7 @@ class Candidate:
     dim: int
     script: dict[str, Any] | None = field(default=None)
     session_options: dict[str, Any] = field(default_factory=dict)
+    truncate_dim: int | None = None
 
     @classmethod
     def from_config(cls, config: Config) -> Candidate:
@@ -56,17 +63,25 @@ class Candidate:
             dim=model.vector_dim,
             script=None if script is None else script.model_dump(),
             session_options=config.session.chosen,
+            truncate_dim=model.truncate_dim,
         )
 
     @property
     def label(self) -> str:
-        """A short name for tables: model, precision, runtime if unusual, EP; threads and options if set."""
+        """A short name for tables: model, precision, runtime if unusual, EP; threads and options if set.
+
+        Of the provider's options those that differ from the configured ones, of the session's all.
+        """
         parts = [self.model, self.precision]
         if self.weights != "trained":
             parts.insert(1, f"({self.weights} weights)")
         if self.runtime != "onnxruntime":
             parts.append(self.runtime)
         parts.append(self.ep)
+        usual = load_ep(self.ep).options if self.ep in options_of("ep") else {}
+        parts += [f"{k}={v}" for k, v in self.ep_options.items() if v != str(usual.get(k))]
+        if self.truncate_dim is not None:
+            parts.append(f"dim={self.truncate_dim}")
         if self.threads is not None:
             parts.append(f"{self.threads} threads")
         for name, value in self.session_options.items():

@@ -60,9 +60,9 @@ def _defect() -> int:
 
 def _interrupt(number: int, _frame: FrameType | None) -> None:
     name = signal.Signals(number).name
-    raise InterruptedRunError(
-        f"interrupted by {name}: everything measured is kept; type the command again to go on"
-    )
+    anew = any(word.startswith("measure.force=") for word in sys.argv[1:])
+    again = "type the command again" + (", without measure.force, which starts anew," if anew else "")
+    raise InterruptedRunError(f"interrupted by {name}: everything measured is kept; {again} to go on")
 
 
 def _show_warning(message: Warning | str, *_where: object, **_more: object) -> None:

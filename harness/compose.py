@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 # Keys whose values are paths: quoted before Hydra's grammar sees them, so that any name works.
 PATH_KEYS = ("results", "model.path", "quality.sts", "quality.retrieval", "quality.texts")
 
-
 _EP_OPTIONS = "ep.options."
+_PRESET = "experiments="
 
 
 def conf_dir() -> Path:
@@ -53,6 +53,9 @@ def compose(argv: Sequence[str]) -> list[dict[str, Any]]:
 
     Hydra's own flags are Hydra's: ``--help`` and ``--cfg`` print what they print, and none is returned.
 
+    A preset of several YAML documents is as many sweeps in one, for what is no product of lists: an
+    execution provider's options beside another provider that does not have them.
+
     Raises:
         BadInputError: an unknown group, option or key, or a word that Hydra's grammar cannot read.
     """
@@ -62,7 +65,7 @@ def compose(argv: Sequence[str]) -> list[dict[str, Any]]:
     from omegaconf import DictConfig, OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
-    _register_presets()
+    parts = _register_presets()
     collected: list[dict[str, Any]] = []
 
     unresolved: list[OmegaConfBaseException] = []
@@ -81,10 +84,12 @@ def compose(argv: Sequence[str]) -> list[dict[str, Any]]:
     with tempfile.TemporaryDirectory(prefix="harness-hydra-") as scratch:
         OmegaConf.register_new_resolver("harness_scratch", lambda: scratch, replace=True)
         os.environ["HYDRA_FULL_ERROR"] = "1"  # errors reach us instead of being printed with exit 1
-        sys.argv[1:] = words
         task = hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")
+        preset = next((word for word in words if word.startswith(_PRESET)), "")
         try:
-            task(collect)()
+            for part in parts.get(preset.removeprefix(_PRESET), ("",)):
+                sys.argv[1:] = [_PRESET + part if part and word == preset else word for word in words]
+                task(collect)()
             if unresolved:
                 raise unresolved[0]
         except (HydraException, OmegaConfBaseException) as error:
@@ -116,8 +121,11 @@ def _unquoted(word: str) -> str:
     return word
 
 
-def _register_presets() -> None:
-    """Make each file of `experiments/` an option of the Hydra group ``experiments``.
+def _register_presets() -> dict[str, list[str]]:
+    """Make each YAML document of each file of `experiments/` an option of the Hydra group ``experiments``.
+
+    Returns:
+        By file, its documents' options: the file's own name, and ``NAME+1`` and so on for further ones.
 
     Raises:
         BadInputError: a preset is not readable YAML.
@@ -126,19 +134,20 @@ def _register_presets() -> None:
     from omegaconf import OmegaConf
     from yaml import YAMLError
 
+    parts: dict[str, list[str]] = {}
     for path in sorted(experiments_dir().glob("*.yaml")):
         try:
-            node = OmegaConf.load(path)
+            documents = path.read_text(encoding="utf-8").split("\n---\n")
+            nodes = [OmegaConf.create(document) for document in documents]
         except (OSError, YAMLError) as error:
             reason = " ".join(str(error).split())
             raise BadInputError(f"experiments/{path.name} cannot be read: {reason}") from None
-        ConfigStore.instance().store(
-            group="experiments",
-            name=path.stem,
-            node=node,
-            package="_global_",
-            provider="experiments",
-        )
+        parts[path.stem] = [path.stem, *(f"{path.stem}+{n}" for n in range(1, len(nodes)))]
+        for name, node in zip(parts[path.stem], nodes, strict=True):
+            ConfigStore.instance().store(
+                group="experiments", name=name, node=node, package="_global_", provider="experiments"
+            )
+    return parts
 
 
 def _explained(error: Exception, words: Sequence[str]) -> BadInputError:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
@@ -25,6 +26,7 @@ from harness.compose import conf_dir, options_of, unknown_ep_option
 from harness.datasets import read_retrieval, read_sts, read_texts
 from harness.errors import BadInputError, unknown_name
 from harness.stats import launches_to_pass
+from harness.units import NS_PER_MS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -59,6 +61,8 @@ SOAK_METRICS: tuple[Metric, ...] = ("rss_slope_bytes_per_request", "handles_gain
 _ARRIVAL_KEYS = {"clients", "arrival", "rate"}
 # Where a model's weights come from has columns of its own too.
 _UNNAMED_KEYS = {*_ARRIVAL_KEYS, "weights"}
+# A repository on the hub; the oldest ones have no organisation.
+_HUB_ID = re.compile(r"(\w[\w.-]*/)?\w[\w.-]*", re.ASCII)
 
 
 class _Schema(BaseModel):
@@ -122,6 +126,15 @@ class ArchitectureConfig(_Schema):
     positions: Annotated[int, Field(ge=1)]
     kv_heads: Annotated[int, Field(ge=1)] | None = None
     head_dim: Annotated[int, Field(ge=1)] | None = None
+
+    @model_validator(mode="after")
+    def _a_family_has_what_it_needs(self) -> ArchitectureConfig:
+        for key, value in (("kv_heads", self.kv_heads), ("head_dim", self.head_dim)):
+            if (self.family == "qwen3") != (value is not None):
+                raise ValueError(
+                    f"model.architecture.{key}={value}: belongs to family qwen3, and to it alone"
+                )
+        return self
 
 
 class ModelConfig(_Schema):
@@ -280,6 +293,11 @@ class FakeScript(_Schema):
             )
             if not durations or not numbers:
                 raise ValueError(f"runtime.script.infer_ms={self.infer_ms}: not times in ms, 0 or more")
+            if any(round((ms + self.tokenize_ms) * NS_PER_MS) < 1 for ms in durations):
+                raise ValueError(
+                    f"runtime.script.infer_ms={self.infer_ms}: with tokenize_ms={self.tokenize_ms:g} a "
+                    "request takes no time, and nothing can be told of it; give one of them more"
+                )
         return self
 
 
@@ -484,6 +502,26 @@ def _misfits(
     return problems
 
 
+def _twin_misfits(model: ModelConfig) -> list[str]:
+    """What a model of random weights cannot be built from."""
+    if model.weights != "random":
+        return []
+    needed = ("layers", "hidden", "heads", "vocab_size", "architecture")
+    problems = [
+        f"model.{key}: missing; model.weights=random is built from it, give model.{key}=VALUE"
+        for key in needed
+        if getattr(model, key) is None
+    ]
+    if model.hidden is not None and model.hidden != model.dim:
+        problems.append(f"model.dim={model.dim}: vectors of random weights have model.hidden={model.hidden}")
+    positions = None if model.architecture is None else model.architecture.positions
+    if positions is not None and positions < model.max_length:
+        problems.append(
+            f"model.max_length={model.max_length}: more than model.architecture.positions={positions}"
+        )
+    return problems
+
+
 def _ep_misfits(ep: EpConfig) -> list[str]:
     """What an EP's options and choices have that its shipped file has not."""
     if ep.name not in options_of("ep"):
@@ -543,7 +581,8 @@ def validate(raw: Mapping[str, Any]) -> Config:
         _valid(MeasureConfig, raw, "measure"),
         _valid(PolicyConfig, raw, "policy"),
     )
-    problems += _unfit_dim(_valid(ModelConfig, raw, "model"), raw.get("dim"))
+    if described := _valid(ModelConfig, raw, "model"):
+        problems += _unfit_dim(described, raw.get("dim")) + _twin_misfits(described)
     if ep := _valid(EpConfig, raw, "ep"):
         problems += _ep_misfits(ep)
     if session := _valid(SessionConfig, raw, "session"):
@@ -585,8 +624,8 @@ def _unreadable(quality: QualityConfig) -> list[str]:
     return problems
 
 
-def _unfit_dim(model: ModelConfig | None, dim: Any) -> list[str]:
-    if model is None or not isinstance(dim, int):
+def _unfit_dim(model: ModelConfig, dim: Any) -> list[str]:
+    if not isinstance(dim, int):
         return []
     if model.matryoshka is None:
         return [f"dim={dim}: {model.name}'s vectors were not trained to be cut; leave dim out"]
@@ -602,11 +641,18 @@ def _completed(raw: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
     if not isinstance(model, dict):
         return plain, []
     path, repo = model.get("path"), model.get("id")
+    if model.get("weights") == "trained" and not (path or repo or model.get("sources")):
+        unsaid = (
+            f"model={model.get('name')}: which model is not said; give model.path=DIR or model.id=ORG/NAME"
+        )
+        return plain | {"model": completed(model, None)}, [unsaid]
     open_facts = any(key in model and model[key] is None for key in NEEDED_FACTS)
     facts, problems = None, []
     try:
         if isinstance(path, str):
             facts = _local_facts(path, needed=open_facts)
+        elif isinstance(repo, str) and not _HUB_ID.fullmatch(repo):
+            problems = [f"model.id={repo}: no repository's name; give model.id=ORG/NAME"]
         elif isinstance(repo, str) and open_facts:
             facts = hub_facts(repo, model.get("revision"), tell=lambda _what, _left_s: None)
     except BadInputError as error:

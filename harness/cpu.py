@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import platform
-from functools import cache
 from pathlib import Path
 
 
-@cache
 def cpuinfo() -> dict[str, str]:
     """What Linux tells of the first core; empty elsewhere."""
     fields: dict[str, str] = {}
     try:
         for line in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():
-            key, _, value = line.partition(":")
-            fields.setdefault(key.strip(), value.strip())
             if not line.strip():
                 break
+            key, _, value = line.partition(":")
+            fields[key.strip()] = value.strip()
     except OSError:
         pass
     return fields

@@ -425,8 +425,11 @@ def _disagreement(results: tuple[GateResult, ...]) -> list[str]:
 
 
 def _missing(results: tuple[GateResult, ...], current: list[Row], newest: Row) -> tuple[str, ...]:
-    """Commands that would measure what is open, must and should gates only."""
-    commands = []
+    """Commands that would measure what is open, must and should gates only; one for each run.
+
+    Where several gates read one run, the first that is open says how many launches it takes.
+    """
+    commands: dict[tuple[tuple[str, Any], ...], str] = {}
     for result in results:
         gate = result.gate
         if gate.tier == "nice" or result.status not in ("NOT_MEASURED", "UNDECIDED"):
@@ -439,11 +442,12 @@ def _missing(results: tuple[GateResult, ...], current: list[Row], newest: Row) -
         at: dict[str, Any] = dict(place_words(gate_place(gate)))
         if gate.metric in SOAK_METRICS:
             at |= {"measure": "soak"}
+        launches: dict[str, Any] = {}
         if result.n is not None and result.over is not None and gate.launch_quantile is not None:
             more = launches_to_settle(result.over, result.n, launch_quantile=gate.launch_quantile)
-            at |= {} if more is None else {"measure.launches": result.n + more}
-        commands.append(command_for(row or newest, **at))
-    return tuple(dict.fromkeys(commands))
+            launches = {} if more is None else {"measure.launches": result.n + more}
+        commands.setdefault(tuple(at.items()), command_for(row or newest, **at, **launches))
+    return tuple(dict.fromkeys(commands.values()))
 
 
 def _means_nothing(gate: GateConfig, row: Row) -> bool:

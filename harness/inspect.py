@@ -77,6 +77,8 @@ def main(argv: list[str]) -> int:
 
         coreml = estimate_coreml(graph, **sizes)
     found = report(anatomy, graph, model, coreml)
+    if model is not None and (unfit := load_precision(words["precision"]).unfit.get(words["ep"])):
+        found["warnings"].append(f"precision={words['precision']} ep={words['ep']}: {unfit}")
     if words["format"] == "json":
         sys.stdout.write(json.dumps(found, indent=1) + "\n")
     else:

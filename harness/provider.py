@@ -14,7 +14,7 @@ import numpy as np
 
 from harness.artifacts.manifest import Artifact, problems_of, read_artifact
 from harness.artifacts.verification import PARITY_COSINE_MIN, verification_texts
-from harness.errors import ArtifactError, BadInputError
+from harness.errors import ArtifactError, BadInputError, UnavailableError
 from harness.runtimes import load_session
 from harness.runtimes.base import SessionOptions, Tokens
 from harness.stats import cosines
@@ -63,8 +63,9 @@ class EmbeddingProvider:
         """
         from harness.config import load_ep, load_model, load_precision
 
-        load_precision(precision)  # refused before anything else
-        provider = load_ep(ep)
+        provider, chosen = load_ep(ep), load_precision(precision)  # refused before anything else
+        if reason := chosen.unfit.get(ep):
+            raise UnavailableError(f"precision={precision} ep={ep}: {reason}")
         from harness.runtimes.onnxruntime import require_provider
 
         require_provider(provider.provider, ep, provider.wheel)
@@ -78,7 +79,7 @@ class EmbeddingProvider:
         else:
             from harness.artifacts.cache import Recipe
 
-            recipe = Recipe(load_model(str(path_or_model)), load_precision(precision), "onnxruntime")
+            recipe = Recipe(load_model(str(path_or_model)), chosen, "onnxruntime")
             artifact = prepare_artifact(recipe, tell=lambda _what, _left: None)
         options = {k: str(v) for k, v in provider.options.items() if v is not None}
         return cls.open(artifact, "onnxruntime", SessionOptions(provider.provider, options))
@@ -137,7 +138,9 @@ class EmbeddingProvider:
             TypeError: a text is no string.
             ValueError: unknown prompt.
         """
-        return self._tokenizer.tokenize(texts, prompt=prompt)
+        tokens = self._tokenizer.tokenize(texts, prompt=prompt)
+        self.session.tokenized()
+        return tokens
 
     def infer(self, tokens: Tokens) -> NDArray[np.float32]:
         """Vectors of one padded batch, float32 [n_texts, dim]: the second stage of `encode`.

@@ -267,7 +267,7 @@ class Run:
         candidate, artifact, now = self.candidate, self.artifact, datetime.now(UTC)
         errors = [str(row["error"]) for row in self.launches if row["error"]]
         columns = asdict(candidate)
-        for name in ("script", "ep_options", "session_options"):
+        for name in ("script", "ep_options", "session_options", "truncate_dim"):
             columns.pop(name)
         stored, confirmed_at = self.stored, self.confirmation_at
         figures = summarise_run(self.launches, min_span_s=measure.min_span_s)

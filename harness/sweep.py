@@ -66,7 +66,7 @@ OWN_COLUMNS = (*STS_COLUMNS, *RETRIEVAL_COLUMNS, *TEXTS_COLUMNS)
 _TEXT_FACTS = ("tokens_mean", "tokens_p95", "flops_per_request", "bytes_per_request")
 _FACTS = (
     *_TEXT_FACTS, "nodes_total", "ep_nodes", "ep_node_share", "ep_partitions", "ep_time_share",
-    "effective_options", *QUALITY_COLUMNS, *OWN_COLUMNS,
+    "effective_options", "batch_cosine_min", *QUALITY_COLUMNS, *OWN_COLUMNS,
 )  # fmt: skip
 _SAMPLES = ("total_ns", "tokenize_ns", "infer_ns")
 # What a launch's row takes from the worker's answer as it is.
@@ -185,6 +185,9 @@ def _distinct(runs: Sequence[Run]) -> list[Run]:
 
 def _make_ready(run: Run, progress: Progress) -> None:
     """Everything slow or impossible is found out before the first launch."""
+    may_be_random = run.config.model.weights == "auto"
+    if may_be_random:  # a row says what was measured, or what would have been
+        run.take_weights("trained")
     config = run.config
     cpus, cores = config.measure.cpus, fingerprint().cores
     if cpus is not None and not hasattr(os, "sched_setaffinity"):
@@ -200,24 +203,25 @@ def _make_ready(run: Run, progress: Progress) -> None:
         require_provider(config.ep.provider, config.ep.name, config.ep.wheel)
     if reason := config.precision.unfit.get(config.ep.name):
         raise UnavailableError(f"precision={config.precision.name} ep={config.ep.name}: {reason}")
-    run.artifact = _artifact(run, progress)
+    run.artifact = _artifact(run, progress, may_be_random=may_be_random)
     if run.texts is not None and run.config.model.weights != "random":
         recipe = Recipe(run.config.model, load_precision("fp32"), run.config.runtime.name)
         run.fp32 = prepare_artifact(recipe, tell=progress.tell)
     _require_room(run)
 
 
-def _artifact(run: Run, progress: Progress) -> Artifact:
+def _artifact(run: Run, progress: Progress, *, may_be_random: bool) -> Artifact:
     """The run's artifact; of random weights where that is allowed and the trained ones cannot be had."""
-    if run.config.model.weights == "auto":
-        try:
-            run.take_weights("trained")
-            return _artifact(run, progress)
-        except ModelUnavailableError as error:
-            progress.tell(f"random weights instead: {error}")
-            run.take_weights("random")
     config = run.config
-    return prepare_artifact(Recipe(config.model, config.precision, config.runtime.name), tell=progress.tell)
+    try:
+        recipe = Recipe(config.model, config.precision, config.runtime.name)
+        return prepare_artifact(recipe, tell=progress.tell)
+    except ModelUnavailableError as error:
+        if not may_be_random:
+            raise
+        progress.tell(f"random weights instead: {error}")
+        run.take_weights("random")
+        return _artifact(run, progress, may_be_random=False)
 
 
 def _require_room(run: Run) -> None:
@@ -292,7 +296,8 @@ def _describe(run: Run, folder: Path, sweep: Sweep) -> None:
     longest = run.config.model.max_length
     counts = [[min(counter.count(text), longest) for text in request] for request in timed]
     lengths = [count for request in counts for count in request]
-    mine = {"tokens_mean": float(np.mean(lengths)), "tokens_p95": nearest_rank(lengths, 0.95)}
+    mine: dict[str, Any] = dict.fromkeys(_TEXT_FACTS)
+    mine |= {"tokens_mean": float(np.mean(lengths)), "tokens_p95": nearest_rank(lengths, 0.95)}
     if (run.candidate.runtime, run.candidate.ep) == ("onnxruntime", "cpu"):
         sweep.progress.tell(f"{run.label}: what this machine can do at most")
         machine_peaks(run.threads)
@@ -345,9 +350,7 @@ class OwnTexts(NamedTuple):
 
 
 def _own_texts(run: Run) -> list[OwnTexts]:
-    """What is encoded of the user's own data; nothing by random weights, whose vectors mean nothing."""
-    if run.config.model.weights == "random":
-        return []
+    """What is encoded of the user's own data."""
     own = [] if run.sts is None else [OwnTexts("sts", run.sts.texts)]
     if run.retrieval is not None:
         own.append(OwnTexts("queries", run.retrieval.queries, "query"))
@@ -358,20 +361,20 @@ def _own_texts(run: Run) -> list[OwnTexts]:
 
 
 def _quality(run: Run, probe: list[list[str]], folder: Path, sweep: Sweep) -> dict[str, Any]:
-    """What `_probed` tells, and the quality of the vectors."""
+    """What `_probed` tells, and the quality of the vectors; null where weights are random."""
     assert run.artifact is not None
+    reference = run.artifact.reference()
+    unknown = dict.fromkeys((*QUALITY_COLUMNS, *OWN_COLUMNS, "batch_cosine_min"))
+    if reference is None or run.candidate.weights != "trained":  # a cosine would mean nothing
+        return unknown | _probed(run, probe, folder, sweep)
     with tempfile.TemporaryDirectory(dir=folder, prefix="own-") as own_folder:
         own = [(part, part.vectors_file(Path(own_folder))) for part in _own_texts(run)]
         facts = _probed(run, probe, folder, sweep, list(texts.quality_texts()), own)
         if run.error is not None:
             return {}
-        vectors, reference = np.load(_vectors_file(run, folder)), run.artifact.reference()
-        if reference is None:  # random weights: a cosine would mean nothing
-            if not np.isfinite(vectors).all():
-                run.error = "quality: a vector holds NaN or infinity"
-            return dict.fromkeys((*QUALITY_COLUMNS, *OWN_COLUMNS)) | facts | {"batch_cosine_min": None}
         similar = [pair.similar for pair in texts.quality_pairs()]
-        columns: dict[str, Any] = quality_columns(vectors, reference, similar) | facts
+        vectors = np.load(_vectors_file(run, folder))
+        columns: dict[str, Any] = unknown | quality_columns(vectors, reference, similar) | facts
         of_own = {part.name: np.load(file, mmap_mode="r") for part, file in own}
         if run.sts is not None:
             columns |= sts_columns(of_own["sts"], run.sts)

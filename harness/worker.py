@@ -40,6 +40,10 @@ PROFILED_ROUNDS = 2
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from numpy.typing import NDArray
+
+    from harness.runtimes.base import Tokens
+
 
 class TextsFile(NamedTuple):
     """So many texts of a file, one JSON string a line, and the file that their vectors go to.
@@ -216,7 +220,7 @@ def _vectors(task: Task) -> dict[str, Any]:
         profile = provider.session.end_profiling(skip_runs=len(task.probe))
     if task.texts:
         batches = range(0, len(task.texts), task.batch_size)
-        rows = [provider.infer(provider.tokenize(task.texts[i : i + task.batch_size])) for i in batches]
+        rows = [_infer(provider, task.texts[i : i + task.batch_size]) for i in batches]
         np.save(task.vectors_file, np.concatenate(rows))
     for file in task.texts_files:
         _encode_file(provider, TextsFile(*file), task.batch_size)
@@ -242,34 +246,51 @@ def _encode_file(provider: EmbeddingProvider, file: TextsFile, batch_size: int) 
     with Path(file.texts_file).open(encoding="utf-8") as lines:
         for start in range(0, file.texts, batch_size):
             batch = [json.loads(line) for line in islice(lines, batch_size)]
-            tokens = provider.tokenize(batch, prompt=file.prompt)
-            vectors[start : start + len(batch)] = provider.infer(tokens)
+            vectors[start : start + len(batch)] = _infer(provider, batch, prompt=file.prompt)
     vectors.flush()
 
 
 def _batch_cosine_min(provider: EmbeddingProvider, texts: list[str], neighbour: str) -> float | None:
     """The smallest cosine of a text's vector alone to its vector beside `neighbour`.
 
-    None where there is neither text nor neighbour, or a vector is not finite.
+    None where there is neither text nor neighbour, a vector is not finite, or a shape fails: it need not be
+    one that the workload serves.
     """
     if not (texts and neighbour):
         return None
-    alone = np.stack([provider.infer(provider.tokenize([text]))[0] for text in texts])
-    beside = np.stack([provider.infer(provider.tokenize([text, neighbour]))[0] for text in texts])
+    try:
+        alone = np.stack([_infer(provider, [text])[0] for text in texts])
+        beside = np.stack([_infer(provider, [text, neighbour])[0] for text in texts])
+    except ProbeError:
+        return None
     worst = float(cosines(alone, beside).min())
     return worst if math.isfinite(worst) else None
 
 
 def _probe(provider: EmbeddingProvider, texts: list[str]) -> None:
-    tokens = provider.tokenize(texts)
-    shape = "{}×{} (texts × tokens)".format(*tokens.input_ids.shape)
+    if not np.isfinite(_infer(provider, texts)).all():
+        shape = _shape(provider.tokenize(texts))
+        raise ProbeError(f"a request of shape {shape} gives a vector that holds NaN or infinity")
+
+
+def _infer(provider: EmbeddingProvider, texts: list[str], *, prompt: str = "default") -> NDArray[np.float32]:
+    """The vectors of a request, float32 [n_texts, dim].
+
+    Raises:
+        ProbeError: it fails, with its shape.
+    """
+    tokens = provider.tokenize(texts, prompt=prompt)
     try:
-        vectors = provider.infer(tokens)
+        return provider.infer(tokens)
     except Exception as error:
         reason = " ".join(str(error).split())
-        raise ProbeError(f"a request of shape {shape} fails: {type(error).__name__}: {reason}") from None
-    if not np.isfinite(vectors).all():
-        raise ProbeError(f"a request of shape {shape} gives a vector that holds NaN or infinity")
+        raise ProbeError(
+            f"a request of shape {_shape(tokens)} fails: {type(error).__name__}: {reason}"
+        ) from None
+
+
+def _shape(tokens: Tokens) -> str:
+    return "{}×{} (texts × tokens)".format(*tokens.input_ids.shape)
 
 
 def _die_with_the_parent() -> None:

@@ -102,7 +102,8 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(fault.status, b'{"error": "refused"}', dict(fault.headers))
             return
         path = self.path.partition("?")[0]
-        if (asked := re.fullmatch(r"/api/models/(.+)/revision/(.+)", path)) and asked[1] in hub.repositories:
+        asked = re.fullmatch(r"/api/models/(.+?)(/revision/.+)?", path)
+        if asked and asked[1] in hub.repositories:
             self._send(200, json.dumps(self._info(asked[1])).encode(), {})
             return
         asked = re.fullmatch(r"/(cdn/)?(.+?)/resolve/([^/]+)/(.+)", path)

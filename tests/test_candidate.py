@@ -148,11 +148,15 @@ def test_a_fake_script_that_is_another_is_another_run(config: Callable[..., Conf
     [
         ({}, "minilm fp32 coreml"),
         ({"threads": 1}, "minilm fp32 coreml 1 threads"),
-        ({"threads": 4, "ep": "cpu"}, "minilm fp32 cpu 4 threads"),
-        ({"runtime": "fake", "ep": "cpu"}, "minilm fp32 fake cpu"),
+        ({"threads": 4, "ep": "cpu", "ep_options": {}}, "minilm fp32 cpu 4 threads"),
+        ({"runtime": "fake", "ep": "cpu", "ep_options": {}}, "minilm fp32 fake cpu"),
         ({"model": "e5", "precision": "int8"}, "e5 int8 coreml"),
+        (
+            {"ep_options": {"MLComputeUnits": "CPUOnly", "ModelFormat": "MLProgram"}},
+            "minilm fp32 coreml MLComputeUnits=CPUOnly",
+        ),
     ],
-    ids=["usual", "one thread", "threads", "fake", "another model"],
+    ids=["usual", "one thread", "threads", "fake", "another model", "an option of the provider"],
 )
 def test_a_label_names_what_is_unusual(change: dict[str, Any], label: str) -> None:
     assert replace(CANDIDATE, **change).label == label

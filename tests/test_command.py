@@ -111,7 +111,19 @@ def test_a_signal_interrupts_and_says_how_to_go_on(
     assert run_command(body) == ExitCode.INTERRUPTED == 130
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith(f"interrupted by {number.name}: everything measured is kept")
-    assert "type the command again" in line
+    assert "type the command again to go on" in line
+
+
+def test_whoever_forced_a_run_is_told_to_go_on_without_forcing_another(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def body() -> int:
+        signal.raise_signal(signal.SIGINT)
+        return 0
+
+    monkeypatch.setattr("sys.argv", ["harness", "ep=cpu", "measure.force=true"])
+    run_command(body)
+    assert "type the command again, without measure.force, which starts anew," in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

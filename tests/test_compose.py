@@ -91,7 +91,7 @@ def test_no_key_of_hydra_s_own_reaches_the_plan() -> None:
         ("workload=token_32", "unknown workload 'token_32': did you mean tokens_32"),
         ("measure=quik", "unknown measure 'quik': did you mean quick?"),
         ("experiments=day1_baselin", "unknown experiments 'day1_baselin': did you mean day1_baseline?"),
-        ("precision=fp31", "unknown precision 'fp31': did you mean fp32?"),
+        ("precision=fp31", "unknown precision 'fp31': did you mean fp32 or fp16?"),
         ("runtime=onnx", "unknown runtime 'onnx': "),
     ],
 )
@@ -313,3 +313,17 @@ def test_a_plan_holds_plain_values_only() -> None:
 
     (raw,) = compose(["ep=coreml", "runtime=fake"])
     assert kinds(raw) <= {dict, list, str, int, float, bool, type(None)}
+
+
+def test_a_preset_of_several_documents_is_as_many_sweeps_in_one(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    sweep = "# @package _global_\nhydra: {mode: MULTIRUN, sweeper: {params: %s}}\n"
+    first, second = "{ep: cpu, threads: '1,2'}", "{ep: coreml, ep.options.ModelFormat: NeuralNetwork}"
+    (tmp_path / "two.yaml").write_text(f"{sweep % first}---\n{sweep % second}")
+    monkeypatch.setattr("harness.compose.experiments_dir", lambda: tmp_path)
+    plans = compose(["experiments=two", "batch_size=4"])
+    assert [(raw["ep"]["name"], raw["threads"], raw["batch_size"]) for raw in plans] == [
+        ("cpu", 1, 4), ("cpu", 2, 4), ("coreml", None, 4),
+    ]  # fmt: skip
+    assert plans[2]["ep"]["options"]["ModelFormat"] == "NeuralNetwork"

@@ -9,6 +9,7 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
+from harness.candidate import Candidate
 from harness.compose import conf_dir
 from harness.config import load_ep, load_model, load_policy, parse_words, validate
 from harness.errors import BadInputError
@@ -191,8 +192,9 @@ def merged_custom(facts: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_your_own_model_says_which_facts_it_still_lacks() -> None:
-    problems = problems_of(model="custom")
-    assert set(problems) == {
+    with pytest.raises(BadInputError) as caught:
+        validate(merged_custom({"sources": [{"kind": "hub", "repo": "org/own"}]}))
+    assert set(caught.value.problems) == {
         f"model.{key}: missing; give model.{key}=VALUE" for key in ("pooling", "max_length", "dim")
     }
     facts = {"pooling": "cls", "max_length": 64, "dim": 8, "path": "/somewhere"}
@@ -273,6 +275,49 @@ def test_every_wrong_option_of_a_provider_has_its_line() -> None:
     assert keys == ["ep.options.ModelFormat", "ep.options.MLComputeUnits"]
 
 
+@pytest.mark.parametrize(
+    ("ep", "said"),
+    [
+        ("cpu", "ep=cpu: unknown key 'ep.options.device_typ': this execution provider takes no options"),
+        ("openvino", "ep=openvino: unknown key 'ep.options.device_typ': did you mean ep.options.device_type"),
+    ],
+)
+def test_an_option_that_a_provider_does_not_have_is_refused_by_name(ep: str, said: str) -> None:
+    with pytest.raises(BadInputError) as told:
+        validate(with_ep_options(ep, device_typ="CPU"))
+    (problem,) = told.value.problems
+    assert problem.startswith(said)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"session": {"spinning": 1}}, "session.spinning=1: neither true nor false"),
+        ({"session": {"graph_level": "most"}}, "session.graph_level='most': valid: "),
+        ({"session": {"arenas": False}}, "unknown key 'session.arenas': did you mean session.arena"),
+        (
+            {"session": {"inter_op_threads": 2}},
+            "session.inter_op_threads=2: belongs to session.execution_mode=parallel",
+        ),
+        ({"session": {"static_shapes": 128}}, "session.static_shapes=128: takes batch_size and"),
+        (
+            {"session": {"static_shapes": {"batch_size": 8}}, "batch_size": 32},
+            "batch_size=32: session.static_shapes.batch_size=8 takes at most that",
+        ),
+        (
+            {"session": {"static_shapes": {"sequence_length": 257}}},
+            "session.static_shapes.sequence_length=257: minilm reads 256 tokens at most",
+        ),
+        (
+            {"session": {"static_shapes": {"sequence_length": 64}}, "workload": "tokens_128"},
+            "workload.tokens=128: session.static_shapes.sequence_length=64 takes at most that",
+        ),
+    ],
+)
+def test_a_session_option_that_cannot_be_is_told_in_one_line(changes: dict[str, Any], said: str) -> None:
+    assert only_problem_of(runtime="onnxruntime", **changes).startswith(said)
+
+
 @pytest.mark.parametrize("value", [True, 1.5, [1]])
 def test_an_option_of_a_wrong_kind_has_one_line(value: object) -> None:
     with pytest.raises(BadInputError) as told:
@@ -302,10 +347,109 @@ def test_a_script_belongs_to_the_fake_runtime_alone() -> None:
         ({"infer_ms": [[2.0], []]}, "runtime.script.infer_ms"),
         ({"infer_ms": [2, -5]}, "runtime.script.infer_ms"),
         ({"infer_ms": ["fast"]}, "runtime.script.infer_ms"),
+        ({"infer_ms": [0.0], "tokenize_ms": 0.0}, "runtime.script.infer_ms=[0.0]: with tokenize_ms=0 a"),
+        ({"infer_ms": [[2.0], [2.0, 0]], "tokenize_ms": 0.0}, "runtime.script.infer_ms=[[2.0], [2.0, 0]]"),
+        ({"infer_ms": [1e-7], "tokenize_ms": 0.0}, "runtime.script.infer_ms=[1e-07]"),
     ],
 )
 def test_a_script_that_cannot_be_played_is_refused_in_one_line(script: dict[str, Any], key: str) -> None:
     assert only_problem_of(runtime={"script": script}).startswith(key)
+
+
+def test_a_request_that_takes_time_in_one_stage_alone_can_be_played() -> None:
+    for script in ({"infer_ms": [0.0], "tokenize_ms": 0.5}, {"infer_ms": [0.5], "tokenize_ms": 0.0}):
+        played = validate(raw_config(runtime={"script": script})).runtime.script
+        assert played is not None
+        assert (played.infer_ms, played.tokenize_ms) == tuple(script.values())
+
+
+# --- twins, cut vectors, precisions
+
+
+@pytest.mark.parametrize("weights", ["trained", "random", "auto"])
+@pytest.mark.parametrize("model", ["minilm", "e5", "bge", "qwen3"])
+def test_every_shipped_model_can_be_measured_with_any_weights(model: str, weights: str) -> None:
+    plan = validate(
+        raw_config(model=model) | {"model": raw_config(model=model)["model"] | {"weights": weights}}
+    )
+    assert (plan.model.name, plan.model.weights) == (model, weights)
+
+
+def test_a_twin_of_your_own_model_asks_for_all_that_it_is_built_from() -> None:
+    facts = {"pooling": "mean", "max_length": 128, "dim": 64, "weights": "random"}
+    facts["prompts"] = dict.fromkeys(("default", "query", "document"), "")
+    with pytest.raises(BadInputError) as caught:
+        validate(merged_custom(facts))
+    wanted = ["layers", "hidden", "heads", "vocab_size", "architecture"]
+    assert list(caught.value.problems) == [
+        f"model.{key}: missing; model.weights=random is built from it, give model.{key}=VALUE"
+        for key in wanted
+    ]
+    given = {"layers": 2, "hidden": 64, "heads": 2, "vocab_size": 30522}
+    shape = {"family": "bert", "ffn": 128, "positions": 128}
+    assert validate(merged_custom(facts | given | {"architecture": shape})).model.hidden == 64
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"hidden": 512}, "model.dim=384: vectors of random weights have model.hidden=512"),
+        ({"max_length": 513}, "model.max_length=513: more than model.architecture.positions=512"),
+        ({"architecture": {"kv_heads": 4}}, "model.architecture.kv_heads=4: belongs to family qwen3"),
+        ({"architecture": {"family": "qwen3"}}, "model.architecture.kv_heads=None: belongs to family qwen3"),
+    ],
+)
+def test_a_twin_that_cannot_be_built_is_refused_before_anything_starts(
+    changes: dict[str, Any], said: str
+) -> None:
+    assert only_problem_of(model={"weights": "random", **changes}).startswith(said)
+
+
+@pytest.mark.parametrize(
+    ("model", "dim", "said"),
+    [
+        ("minilm", 128, "dim=128: minilm's vectors were not trained to be cut; leave dim out"),
+        ("qwen3", 31, "dim=31: qwen3's vectors can be cut to 32 to 1024 dimensions"),
+        ("qwen3", 1025, "dim=1025: qwen3's vectors can be cut to 32 to 1024 dimensions"),
+    ],
+)
+def test_vectors_are_cut_only_to_what_the_model_was_trained_for(model: str, dim: int, said: str) -> None:
+    assert only_problem_of(model=model, dim=dim) == said
+
+
+@pytest.mark.parametrize(
+    ("dim", "served", "label"), [(None, 1024, ""), (1024, 1024, ""), (32, 32, " dim=32")]
+)
+def test_cut_vectors_are_a_candidate_of_their_own(dim: int | None, served: int, label: str) -> None:
+    plan = validate(raw_config(model="qwen3", dim=dim))
+    candidate = Candidate.from_config(plan)
+    assert (plan.model.vector_dim, candidate.dim) == (served, served)
+    assert candidate.label == f"qwen3 fp32 fake cpu{label}"
+
+
+@pytest.mark.parametrize(
+    ("precision", "changes", "said"),
+    [
+        ("int8", {"bits": 8}, "precision.bits=8: belongs to precision.method=weight_only"),
+        ("int4-weights", {"bits": None}, "precision.bits=None: belongs to precision.method=weight_only"),
+        ("int4-weights", {"block_size": 48}, "precision.block_size=48: valid:"),
+        ("fp16", {"reduce_range": True}, "precision.reduce_range belongs to precision.method=dynamic_int8"),
+    ],
+)
+def test_a_setting_belongs_to_the_method_that_knows_it(
+    precision: str, changes: dict[str, Any], said: str
+) -> None:
+    raw = raw_config(precision=precision)
+    with pytest.raises(BadInputError) as caught:
+        validate(raw | {"precision": raw["precision"] | changes})
+    assert caught.value.problems[0].startswith(said)
+
+
+def test_a_precision_with_other_settings_has_a_name_of_its_own() -> None:
+    raw = raw_config(precision="int4-weights")
+    plan = validate(raw | {"precision": raw["precision"] | {"block_size": 64}})
+    assert plan.precision.name.startswith("int4-weights+")
+    assert validate(raw).precision.name == "int4-weights"
 
 
 @pytest.mark.parametrize("name", ["default", "documents"])

@@ -186,8 +186,19 @@ def test_a_quick_measurement_is_three_launches_and_the_default_in_all_else() -> 
     assert quick["measure"] == default["measure"] | {"launches": 3}
 
 
-def test_a_preset_exists() -> None:
-    assert {"day1_baseline", "batch_scaling"} <= set(options_of("experiments"))
+PRESETS = {
+    "apple_silicon": 18,
+    "batch_scaling": 7,
+    "day1_baseline": 2,
+    "lengths": 5,
+    "paths": 16,
+    "precision": 12,
+    "threads": 9,
+}
+
+
+def test_the_presets_are_these_with_so_many_runs() -> None:
+    assert {name: len(plans_of(name)) for name in options_of("experiments")} == PRESETS
 
 
 @pytest.mark.parametrize("name", options_of("experiments"))
@@ -206,6 +217,7 @@ def test_every_preset_says_which_question_it_answers(name: str) -> None:
     assert lines[0] == "# @package _global_"
     assert lines[1].startswith("# ")
     assert lines[1].endswith("?")
+    assert all(line.startswith("# ") for line in lines[3:5]), "and how to read the answer"
 
 
 def test_the_baseline_is_minilm_on_the_cpu_one_text_at_a_time_and_in_batches_of_32() -> None:
@@ -218,6 +230,47 @@ def test_the_baseline_is_minilm_on_the_cpu_one_text_at_a_time_and_in_batches_of_
 
 def test_batch_scaling_doubles_the_batch() -> None:
     assert [plan.batch_size for plan in plans_of("batch_scaling")] == [1, 2, 4, 8, 16, 32, 64]
+
+
+def test_paths_crosses_every_model_with_the_documents_providers_also_where_twins_may_stand_in() -> None:
+    crossed = {(m, ep) for m in MODELS for ep in ("cpu", "coreml", "cuda", "openvino")}
+    assert {(plan.model.name, plan.ep.name) for plan in plans_of("paths")} == crossed
+    (raw,) = compose(["experiments=paths", "model=qwen3", "ep=cpu", "model.weights=auto"])
+    assert validate(raw).model.weights == "auto"
+
+
+def test_precision_takes_every_one_there_is_alone_and_in_batches() -> None:
+    plans = plans_of("precision")
+    asked = {(plan.precision.name, plan.batch_size) for plan in plans}
+    assert asked == {(name, size) for name in options_of("precision") for size in (1, 32)}
+    assert not [plan for plan in plans if plan.ep.name in plan.precision.unfit]
+
+
+def test_threads_are_crossed_with_one_two_and_four_callers() -> None:
+    asked = {(plan.threads, plan.workload.clients) for plan in plans_of("threads")}
+    assert asked == {(threads, clients) for threads in (1, 2, 4) for clients in (1, 2, 4)}
+
+
+def test_lengths_are_those_that_the_model_reads_and_a_realistic_mixture() -> None:
+    plans = plans_of("lengths")
+    assert [plan.workload.tokens for plan in plans] == [8, 32, 128, 256, None]
+    assert all((plan.workload.tokens or 0) <= plan.model.max_length for plan in plans)
+
+
+def test_apple_silicon_sets_the_cpu_against_coreml_s_formats_units_and_shapes() -> None:
+    candidates = [Candidate.from_config(plan) for plan in plans_of("apple_silicon")]
+    assert len({candidate.label for candidate in candidates}) == len(candidates)
+    on_cpu = [candidate.session_options for candidate in candidates if candidate.ep == "cpu"]
+    static = {"static_shapes": {"batch_size": 1, "sequence_length": 64}}
+    assert on_cpu == [{}, static]
+    choices = load_ep("coreml").choices
+    asked = {
+        (c.ep_options["ModelFormat"], c.ep_options["MLComputeUnits"], bool(c.session_options))
+        for c in candidates
+        if c.ep == "coreml"
+    }
+    units = choices["MLComputeUnits"]
+    assert asked == {(f, u, fixed) for f in choices["ModelFormat"] for u in units for fixed in (True, False)}
 
 
 def gates_of(policy: str, tier: str) -> dict[str, tuple[str, float]]:

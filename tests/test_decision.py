@@ -19,6 +19,7 @@ from harness.confirmation import Limit
 from harness.decision import LOAD_STEP, NEXT_STEPS, command_for, decide
 from harness.errors import BadInputError, ExitCode
 from harness.gates import ask
+from harness.measure.quality import QUALITY_COLUMNS
 from harness.record import CHANGED_SINCE, RUN_COLUMNS
 from harness.store import Store, load_runs
 from harness.verdict import VERDICTS, Decision, gate_cells
@@ -216,6 +217,14 @@ def test_an_undecided_must_is_inconclusive_and_says_how_much_more_would_settle_i
     assert "`python -m harness model=minilm ep=cpu measure.launches=17`" in decision.next_steps
 
 
+def test_a_run_that_several_gates_leave_open_is_one_command_with_the_must_gate_s_launches() -> None:
+    decision = decide(frame(launches_row("minilm", [12.0, 25.0, 12.0])))
+    latency = [r for r in decision.candidates[0].gates if r.gate.metric == "latency_p95_ms"]
+    assert [r.status for r in latency[:2]] == ["UNDECIDED", "UNDECIDED"]
+    more = [command for command in decision.candidates[0].missing if "measure.launches=" in command]
+    assert more == ["python -m harness model=minilm ep=cpu measure.launches=17"]
+
+
 def test_a_missing_run_is_inconclusive_and_its_command_is_told() -> None:
     decision = decide(frame(model_row("minilm", batch_size=8)))
     assert decision.verdict == "INCONCLUSIVE"
@@ -328,6 +337,34 @@ def test_random_weights_say_so() -> None:
     decision = decide(frame(model_row("minilm", weights="random")))
     assert decision.verdict == "INCONCLUSIVE"
     assert any("weights are random" in reason for reason in decision.reasons)
+
+
+@pytest.mark.parametrize("policy", [*POLICIES, latency_only()], ids=lambda p: getattr(p, "name", p))
+@pytest.mark.parametrize("p95_ms", [2.0, 29.0, 45.0])
+def test_a_twin_is_never_a_go_however_fast_and_no_command_is_told_that_cannot_help(
+    policy: str | PolicyConfig, p95_ms: float
+) -> None:
+    """As a twin's row is: every quality null."""
+    twin = model_row("qwen3", weights="random", p95_ms=p95_ms, **dict.fromkeys(QUALITY_COLUMNS))
+    decision = decide(frame(twin), policy)
+    (candidate,) = decision.candidates
+    assert decision.chosen is None
+    assert decision.verdict == ("NO_GO" if p95_ms > 30 else "INCONCLUSIVE")
+    assert any("weights are random: quality means nothing" in reason for reason in decision.reasons) or (
+        p95_ms > 30
+    )
+    assert not [
+        reason for reason in candidate.reasons if "finite is unknown at" in reason or "parity" in reason
+    ]
+    quality = [r for r in candidate.gates if r.gate.metric in QUALITY_COLUMNS]
+    assert {result.status for result in quality} <= {"NOT_MEASURED"}
+    assert not [note for note in candidate.notes if "separation" in note.lower()], "no command answers that"
+
+
+def test_a_twin_beside_a_trained_model_leaves_the_pick_as_it_was() -> None:
+    twin = model_row("e5", weights="random", p95_ms=2.0, **dict.fromkeys(QUALITY_COLUMNS))
+    decision = decide(frame(model_row("minilm"), twin))
+    assert (decision.verdict, decision.chosen) == ("GO", "minilm fp32 cpu")
 
 
 def test_a_failed_launch_is_a_no_go_with_the_command_that_measures_anew() -> None:

@@ -27,7 +27,13 @@ from harness.artifacts.manifest import (
     read_artifact,
 )
 from harness.config import load_model, load_precision
-from harness.errors import ArtifactError, BadInputError, EpUnavailableError, RuntimeUnavailableError
+from harness.errors import (
+    ArtifactError,
+    BadInputError,
+    EpUnavailableError,
+    RuntimeUnavailableError,
+    UnavailableError,
+)
 from harness.provider import EmbeddingProvider, prepare_artifact, verify
 from harness.runtimes.base import SessionOptions
 from harness.stats import cosines
@@ -182,6 +188,11 @@ def test_prompts_are_the_model_s_own(minilm: Artifact, provider: EmbeddingProvid
 
 
 # --- misuse
+
+
+def test_a_precision_that_makes_no_sense_for_a_provider_is_refused_with_the_reason() -> None:
+    with pytest.raises(UnavailableError, match="precision=int8 ep=coreml: CoreML takes no dynamically"):
+        EmbeddingProvider.load("minilm", ep="coreml", precision="int8")
 
 
 def test_one_bare_string_is_refused_because_its_letters_are_no_texts(provider: EmbeddingProvider) -> None:

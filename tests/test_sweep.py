@@ -20,10 +20,18 @@ from harness.candidate import identity
 from harness.config import load_ep
 from harness.decision import decide
 from harness.environment import fingerprint, usable_cores
-from harness.errors import BadInputError, EpUnavailableError, StorageError, UnavailableError
+from harness.errors import (
+    BadInputError,
+    EpUnavailableError,
+    ModelUnavailableError,
+    StorageError,
+    UnavailableError,
+)
 from harness.locks import hold, measuring_lock_path
 from harness.measure.disturbance import Conditions
+from harness.measure.quality import QUALITY_COLUMNS
 from harness.progress import Progress
+from harness.provider import prepare_artifact
 from harness.record import RUN_COLUMNS, to_table
 from harness.store import Store, UnreadableFileWarning, load_launches, load_runs
 from harness.sweep import Sweep, failed_or_unavailable, measure, measure_in
@@ -33,6 +41,7 @@ from harness.worker import run as work
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from harness.artifacts.cache import Recipe
     from harness.artifacts.manifest import Artifact
     from harness.config import Config
 
@@ -75,7 +84,8 @@ class Scripted:
             self.described.append(threads)
             if threads in self.quality:
                 return {"status": "failed", "error": self.quality[threads]}
-            np.save(task.vectors_file, read_artifact(Path(task.artifact)).reference())
+            if task.texts:
+                np.save(task.vectors_file, read_artifact(Path(task.artifact)).reference())
             return {
                 "status": "complete",
                 "error": None,
@@ -1026,11 +1036,147 @@ def test_a_run_that_is_not_possible_here_is_a_row_of_a_sweep_and_the_rest_goes_o
     assert failed_or_unavailable(rows)
 
 
+def test_a_row_says_whose_weights_where_that_was_left_open(
+    config: Plan, run: Run, fake_artifact: Artifact, told: io.StringIO, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def only_twins(recipe: Recipe, **_: object) -> Artifact:
+        if recipe.model.weights != "random":
+            raise ModelUnavailableError("no network")
+        return fake_artifact
+
+    monkeypatch.setattr("harness.sweep.prepare_artifact", only_twins)
+    model = {"weights": "auto"}
+    look = {"launches": 1}
+    rows = run(
+        [config(model=model, ep=absent_ep(), runtime="onnxruntime"), config(model=model, measure=look)],
+        Scripted(),
+    )
+    assert [(row["status"], row["weights"]) for row in rows] == [
+        ("unavailable", "trained"), ("complete", "random"),
+    ]  # fmt: skip
+    assert "random weights instead: no network" in told.getvalue()
+
+
 def test_a_sweep_of_nothing_but_impossible_runs_measures_nothing(config: Plan, run: Run) -> None:
     worker = Scripted()
     rows = run([config(ep=absent_ep(), runtime="onnxruntime")], worker)
     assert [row["status"] for row in rows] == ["unavailable"]
     assert worker.tasks == []
+
+
+# --- weights and precisions
+
+
+@pytest.fixture
+def no_weights(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """No source has E5's trained weights; which weights were asked for, in turn."""
+    asked: list[str] = []
+
+    def prepare(recipe: Recipe, **named: Any) -> Artifact:
+        asked.append(f"{recipe.model.name} {recipe.model.weights}")
+        if asked[-1] == "e5 trained":
+            raise ModelUnavailableError("model e5 cannot be had")
+        return prepare_artifact(recipe, **named)
+
+    monkeypatch.setattr("harness.sweep.prepare_artifact", prepare)
+    return asked
+
+
+def auto(config: Plan, model: str, **changes: Any) -> Config:
+    """A plan that takes random weights where the trained ones cannot be had."""
+    plan = config(model=model, measure={"launches": 3}, **changes)
+    return plan.model_copy(update={"model": plan.model.model_copy(update={"weights": "auto"})})
+
+
+def test_auto_takes_trained_weights_where_they_can_be_had_and_random_ones_elsewhere(
+    config: Plan, run: Run, store: Store, told: io.StringIO, no_weights: list[str]
+) -> None:
+    plans = [auto(config, "minilm"), auto(config, "e5")]
+    rows = run(plans, Scripted())
+    assert rows[1]["error"] is None
+    assert no_weights == ["minilm trained", "e5 trained", "e5 random"]
+    assert [(row["weights"], row["status"]) for row in rows] == [
+        ("trained", "complete"),
+        ("random", "complete"),
+    ]
+    assert [row["candidate_label"] for row in rows] == [
+        "minilm fp32 fake cpu",
+        "e5 (random weights) fp32 fake cpu",
+    ]
+    assert "random weights instead: model e5 cannot be had" in told.getvalue()
+    assert set(load_runs(store.path)["weights"]) == {"trained", "random"}
+
+    worker = Scripted()
+    again = run([auto(config, "minilm"), auto(config, "e5")], worker)
+    assert [row["run_id"] for row in again] == [row["run_id"] for row in rows]
+    assert worker.tasks == [], "the second command resumes what the first one settled"
+
+
+def test_weights_that_were_asked_for_as_trained_are_never_replaced(
+    config: Plan, run: Run, no_weights: list[str]
+) -> None:
+    (row,) = run([config(model="e5", measure={"launches": 3})], Scripted())
+    assert (row["status"], row["weights"]) == ("unavailable", "trained")
+    assert row["error"] == "model e5 cannot be had"
+    with pytest.raises(ModelUnavailableError):
+        run([config(model="e5")], Scripted(), strict=True)
+
+
+def test_every_quality_of_random_weights_is_null_and_no_text_is_encoded_for_it(
+    config: Plan, run: Run, no_weights: list[str]
+) -> None:
+    worker = Scripted()
+    (row,) = run([auto(config, "e5")], worker)
+    nulls = (*QUALITY_COLUMNS, "batch_cosine_min")
+    assert {name: row[name] for name in nulls} == dict.fromkeys(nulls)
+    assert (row["ep_node_share"], row["latency_p95_ms"]) == (0.75, 2.0)
+    assert [task.texts for task in worker.tasks if task.kind == "vectors"] == [[]]
+
+
+def test_what_is_not_possible_here_is_not_told_of_weights_that_nobody_looked_for(
+    config: Plan, run: Run, no_weights: list[str]
+) -> None:
+    (row,) = run([auto(config, "e5", ep=absent_ep(), runtime="onnxruntime")], Scripted())
+    assert (row["status"], row["weights"], no_weights) == ("unavailable", "trained", [])
+
+
+def test_a_precision_that_makes_no_sense_for_a_provider_is_unavailable_before_anything_is_built(
+    config: Plan, run: Run, no_weights: list[str]
+) -> None:
+    worker = Scripted()
+    plans = [config(precision=name, ep="coreml") for name in ("int8", "fp32-fused", "int4-weights")]
+    rows = run([*plans, config(measure={"launches": 3})], worker)
+    assert [row["status"] for row in rows] == ["unavailable"] * 3 + ["complete"]
+    for plan, row in zip(plans, rows, strict=False):
+        reason = plan.precision.unfit["coreml"]
+        assert row["error"] == f"precision={plan.precision.name} ep=coreml: {reason}"
+        assert row["artifact_sha256"] is None
+    assert no_weights == ["minilm trained"]
+    with pytest.raises(UnavailableError, match="precision=int8 ep=coreml: CoreML takes no dynamically"):
+        run(plans[:1], Scripted(), strict=True)
+
+
+def test_int8_for_another_kind_of_cpu_is_another_run(
+    config: Plan, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found: dict[str, list[str]] = {"int8": [], "fp32": []}
+    for overflows in (False, True, False):
+        monkeypatch.setattr("harness.artifacts.precision.int8_sums_overflow", lambda it=overflows: it)
+        for precision, ids in found.items():
+            (row,) = run([config(precision=precision, measure={"launches": 3})], Scripted())
+            ids.append(row["run_id"])
+    assert found["fp32"] == [found["fp32"][0]] * 3
+    assert found["int8"][0] == found["int8"][2] != found["int8"][1]
+
+
+def test_cut_vectors_are_measured_apart_and_told_apart(config: Plan, run: Run) -> None:
+    plans = [config(model="qwen3", dim=dim, measure={"launches": 3}) for dim in (None, 64)]
+    rows = run(plans, Scripted())
+    assert [(row["dim"], row["candidate_label"]) for row in rows] == [
+        (1024, "qwen3 fp32 fake cpu"),
+        (64, "qwen3 fp32 fake cpu dim=64"),
+    ]
+    assert rows[0]["run_id"] != rows[1]["run_id"]
 
 
 def test_a_run_whose_quality_cannot_be_told_is_a_failed_row_and_the_others_go_on(

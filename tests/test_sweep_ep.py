@@ -118,18 +118,23 @@ def test_an_onnx_runtime_that_cannot_count_knows_the_share_only_where_nothing_ra
     assert row["ep_time_share"] == pytest.approx(time_share)
 
 
-def test_what_the_session_uses_is_in_the_row(monkeypatch: pytest.MonkeyPatch, measured: Measured) -> None:
-    play(monkeypatch)
-    session = {"spinning": False, "graph_level": "basic", "static_shapes": {"sequence_length": 64}}
+def test_what_the_session_uses_is_in_the_row_and_every_request_is_padded_to_the_fixed_shape(
+    monkeypatch: pytest.MonkeyPatch, measured: Measured
+) -> None:
+    played = play(monkeypatch)
+    static = {"batch_size": 2, "sequence_length": 48}
+    session = {"spinning": False, "graph_level": "basic", "static_shapes": static}
     (row,) = measured(on_coreml(threads=1, session=session))
     assert json.loads(row["session_options"]) == session
     effective = json.loads(row["effective_options"])
     assert (effective["intra_op_threads"], effective["spinning"], effective["graph_level"]) == (
         1, False, "basic",
     )  # fmt: skip
-    assert effective["input_shapes"]["input_ids"] == ["batch_size", 64]
+    assert effective["input_shapes"]["input_ids"] == [2, 48]
     assert effective["ep_options"]["ModelFormat"] == "MLProgram"
-    assert row["candidate_label"].endswith("coreml 1 threads spinning=false graph_level=basic static ?×64")
+    assert row["candidate_label"].endswith("coreml 1 threads spinning=false graph_level=basic static 2×48")
+    assert set(played.shapes) == {(2, 48)}
+    assert row["parity_cosine_min"] > 0.9999
 
 
 # --- stopped before anything is timed
@@ -265,13 +270,3 @@ def test_a_text_longer_than_the_fixed_length_is_bad_input_before_anything_runs(
     with pytest.raises(BadInputError, match=f"sequence_length={length}: workload={workload} {longest}"):
         measured(plan)
     assert tasks == []
-
-
-def test_every_request_is_padded_to_the_fixed_shape(
-    monkeypatch: pytest.MonkeyPatch, measured: Measured
-) -> None:
-    played = play(monkeypatch)
-    static = {"static_shapes": {"batch_size": 2, "sequence_length": 64}}
-    (row,) = measured(on_coreml(session=static))
-    assert set(played.shapes) == {(2, 64)}
-    assert row["parity_cosine_min"] > 0.9999

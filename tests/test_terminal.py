@@ -11,6 +11,7 @@ from rich.console import Console
 
 from harness.comparison import Comparison
 from harness.decision import decide
+from harness.measure.quality import QUALITY_COLUMNS
 from harness.measure.soak import BLOCKS
 from harness.store import Store, load_runs
 from harness.terminal import (
@@ -132,6 +133,21 @@ def test_a_run_shows_its_figures() -> None:
     ):
         assert figure in text
     assert re.search(r"separation +0\.700 +AUC 0\.9950", text)
+
+
+def test_a_run_shows_what_a_neighbour_does_to_a_vector() -> None:
+    text = shown(lambda console: print_run(console, run_row(batch_cosine_min=0.984321)))
+    assert re.search(r"cosine in a batch +0\.984321 +of a text to itself, beside a long one", text)
+    assert re.search(r"cosine to fp32 +1\.000000 +worst; top-10 overlap 1\.000", text)
+
+
+def test_a_run_of_random_weights_shows_no_quality_and_says_why() -> None:
+    row = run_row(weights="random", batch_cosine_min=None, **dict.fromkeys(QUALITY_COLUMNS))
+    text = shown(lambda console: print_run(console, row))
+    assert re.search(r"quality +none +random weights: latency, memory and placement\s+alone", text)
+    for name in ("separation", "cosine", "L2 norm"):
+        assert name not in text
+    assert widest(text) <= 80
 
 
 def test_a_figure_that_is_unknown_is_a_question_mark_and_never_none_nan_or_nought() -> None:

@@ -142,6 +142,23 @@ def test_vectors_come_in_the_order_of_their_texts(
     np.testing.assert_array_equal(np.load(file), expected)
 
 
+def test_a_vector_of_the_real_model_does_not_depend_on_its_neighbour(
+    minilm: Artifact, tmp_path: Path
+) -> None:
+    task = Task(
+        kind="vectors",
+        artifact=str(minilm.path),
+        runtime="onnxruntime",
+        options=asdict(SessionOptions(threads=1)),
+        texts=["a short text", "another"],
+        neighbour="a much longer text beside it " * 8,
+        vectors_file=str(tmp_path / "vectors.npy"),
+    )
+    assert run(task)["batch_cosine_min"] == pytest.approx(1.0, abs=1e-9)
+    assert run(replace(task, neighbour=""))["batch_cosine_min"] is None
+    assert run(replace(task, texts=[]))["batch_cosine_min"] is None
+
+
 # --- as a process
 
 

@@ -25,6 +25,7 @@ from harness.artifacts.assemble import (
     save_tokenizer,
 )
 from harness.artifacts.graphs import check_graph, count_parameters, embedding_rows, load_data, read_graph
+from harness.artifacts.inputs import POSITIONS
 from harness.artifacts.manifest import GRAPH, TOKENIZER
 from harness.artifacts.pooling import HIDDEN, pool
 
@@ -108,6 +109,7 @@ def _encoder(graph: Any, scratch: Path, request: dict[str, Any]) -> Callable[[st
         encoding = tokenizer.encode(request["prompt"] + text)
         ids = np.array([encoding.ids], dtype=np.int64)
         feeds = {"input_ids": ids, "attention_mask": np.ones_like(ids), "token_type_ids": np.zeros_like(ids)}
+        feeds[POSITIONS] = np.arange(ids.size, dtype=np.int64)[None]
         states: NDArray[np.float32] = session.run([output], {n: feeds[n] for n in names})[0][0]
         return states
 

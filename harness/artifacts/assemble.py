@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from harness.artifacts.inputs import count_positions
 from harness.artifacts.manifest import GRAPH, REFERENCE, TOKENIZER, VERIFICATION
 from harness.artifacts.modules import ACTIVATIONS
 from harness.artifacts.pooling import Dense, add_pooling
@@ -94,10 +95,15 @@ def save_tokenizer(
 
 
 def save_graph(graph: Any, request: dict[str, Any], dense: Sequence[Dense]) -> int:
-    """Put pooling and normalisation into a graph and save it as the artifact's; returns its opset."""
+    """Put positions, pooling and normalisation into a graph and save it as the artifact's; returns its opset.
+
+    Raises:
+        ValueError: the graph wants an input that a text does not have.
+    """
     import onnx
 
     path = Path(request["target"]) / GRAPH
+    count_positions(graph)
     dim = request["truncate_dim"] or request["dim"]
     add_pooling(
         graph,

@@ -105,7 +105,7 @@ def build(request: dict[str, Any], out: TextIO) -> dict[str, Any]:
     if request["graph"] is not None:
         return adopt(request, lambda step: _say(out, step=step))
     if request["source"] is None:
-        model, tokenizer = twin.random_model(request["twin"]), twin.tokenizer(request["twin"])
+        tokenizer, model = twin.tokenizer(request["twin"]), twin.random_model(request["twin"])
     else:
         from tokenizers import Tokenizer
         from transformers import AutoModel

@@ -33,6 +33,7 @@ from harness.artifacts.manifest import (
 )
 from harness.artifacts.precision import settings_of
 from harness.artifacts.process import run_build
+from harness.artifacts.room import BYTES_PER_PARAMETER, require_room, weights_bytes
 from harness.artifacts.sources import ModelFiles, find_files, local_files
 from harness.artifacts.twin import SEED
 from harness.artifacts.verification import verification_texts
@@ -98,8 +99,8 @@ def prepare(recipe: Recipe, *, check: Check, tell: Tell, root: Path | None = Non
     Raises:
         BadInputError: `model.path` is set and unusable.
         ModelUnavailableError: no source has the trained weights.
-        ArtifactError: the build failed or was refused.
-        StorageError: the cache cannot be written.
+        ArtifactError: there is too little memory for the build, it failed, or it was refused.
+        StorageError: the cache cannot be written, or is too small for the build.
     """
     root = root or cache_dir()
     key = recipe.sha256
@@ -157,6 +158,9 @@ def _build(
     with tempfile.TemporaryDirectory(prefix=prefix, dir=root / "artifacts") as scratch:
         target = Path(scratch) / "artifact"
         target.mkdir()
+        if weights := _weights_bytes(recipe, files, base):
+            what = f"{recipe.model.name} {recipe.precision.name}"
+            require_room(weights, root / "artifacts", what=what)
         if recipe.runtime == "fake":
             known = _fake(recipe, target)
         elif base is not None:
@@ -189,6 +193,17 @@ def _build(
         return _publish(target, manifest, root, index)
 
 
+def _weights_bytes(recipe: Recipe, files: ModelFiles | None, base: Artifact | None) -> int | None:
+    """Bytes of the fp32 weights that a build holds; None where it has none, or their number is not known."""
+    if recipe.runtime == "fake":
+        return None
+    if base is not None:
+        return weights_bytes(base.path, base.manifest.files)
+    if files is not None:
+        return weights_bytes(files.path, files.sha256)
+    return None if recipe.model.params is None else recipe.model.params * BYTES_PER_PARAMETER
+
+
 def _publish(target: Path, manifest: Manifest, root: Path, index: Path) -> Artifact:
     """Move a finished build to its name, and only then let the recipe point to it."""
     for path in target.iterdir():
@@ -215,7 +230,7 @@ def _is_whole(folder: Path) -> bool:
 def _fake(recipe: Recipe, target: Path) -> dict[str, Any]:
     model = recipe.model
     texts = verification_texts(model.max_length)
-    known = fake.write_files(target, model.vector_dim, model.max_length, texts)
+    known = fake.write_files(target, model.vector_dim, model.max_length, texts, model.prompts.default)
     return known | {"revision": None if model.path else model.revision, "revision_pinned": None}
 
 

@@ -50,11 +50,18 @@ def read_topics(folder: Path) -> dict[str, int]:
     return topics
 
 
-def write_files(target: Path, dim: int, max_length: int, verification_texts: Sequence[str]) -> dict[str, Any]:
-    """Write tokenizer, topics and reference vectors; returns the manifest's fields that a build knows."""
+def write_files(
+    target: Path, dim: int, max_length: int, verification_texts: Sequence[str], prompt: str = ""
+) -> dict[str, Any]:
+    """Write tokenizer, topics and reference vectors; returns the manifest's fields that a build knows.
+
+    `prompt` is put before each text.
+    """
     from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
-    texts = quality_texts()
+    texts, verification_texts = (
+        [prompt + text for text in plain] for plain in (quality_texts(), verification_texts)
+    )
     vocabulary = {"[PAD]": 0, "[CLS]": 1, "[SEP]": 2, "[UNK]": 3}
     for word in sorted({word for text in (*texts, *verification_texts) for word in text.split()}):
         vocabulary[word] = len(vocabulary)
@@ -66,12 +73,12 @@ def write_files(target: Path, dim: int, max_length: int, verification_texts: Seq
     tokenizer.save(str(target / TOKENIZER), pretty=False)
     tokenizer.enable_truncation(max_length)
 
-    ids = [encoding.ids for encoding in tokenizer.encode_batch(list(texts))]
+    ids = [encoding.ids for encoding in tokenizer.encode_batch(texts)]
     similar = [pair.similar for pair in quality_pairs()]
     topics = {_key(row): index // 2 for index, row in enumerate(ids) if similar[index // 2]}
     (target / TOPICS).write_text(json.dumps(topics), encoding="utf-8")
     np.save(target / REFERENCE, fake_vectors(ids, dim, topics))
-    checked = [encoding.ids for encoding in tokenizer.encode_batch(list(verification_texts))]
+    checked = [encoding.ids for encoding in tokenizer.encode_batch(verification_texts)]
     np.save(target / VERIFICATION, fake_vectors(checked, dim, topics))
     return {
         "source": "fake",

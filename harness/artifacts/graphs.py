@@ -9,6 +9,7 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from harness.artifacts.inputs import INPUTS, POSITIONS
 from harness.artifacts.pooling import HIDDEN
 
 if TYPE_CHECKING:
@@ -16,8 +17,6 @@ if TYPE_CHECKING:
 
     from onnx import GraphProto, ModelProto, NodeProto, TensorProto
 
-# What a text can be turned into; a graph that needs anything else cannot be fed.
-INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 # Operators and weights of a graph whose precision is lower than fp32.
 _QUANTISED = {
     "DequantizeLinear", "DynamicQuantizeLinear", "MatMulInteger", "ConvInteger", "QLinearMatMul",
@@ -98,16 +97,14 @@ def check_graph(model: ModelProto) -> None:
     weights = {tensor.name for tensor in graph.initializer}  # old exports list them among the inputs too
     inputs = {value.name: value.type.tensor_type for value in graph.input if value.name not in weights}
     outputs = {value.name: value.type.tensor_type for value in graph.output}
-    generative = [
-        name for name in inputs if "past_key" in name or name in ("position_ids", "use_cache_branch")
-    ]
+    generative = [name for name in inputs if "past_key" in name or name == "use_cache_branch"]
     if generative:
         shown = ", ".join(generative[:2]) + (", …" if len(generative) > 2 else "")
         raise ValueError(
             f"a causal-LM export: it wants {shown} ({len(generative)} inputs that a text does not have); "
             "export it for feature-extraction, without past key values"
         )
-    if unknown := [name for name in inputs if name not in INPUTS]:
+    if unknown := [name for name in inputs if name not in (*INPUTS, POSITIONS)]:
         raise ValueError(f"it has inputs that a text does not have: {', '.join(unknown)}")
     if missing := [name for name in INPUTS[:2] if name not in inputs]:
         raise ValueError(f"it has no input {' and no '.join(missing)}")

@@ -153,6 +153,8 @@ def fetch(repository: Repository, names: Iterable[str], *, tell: Tell) -> Path:
     _require_space(repository, absent, blobs)
     for name in absent:
         try:
+            if name == absent[0]:
+                _reach()
             _download(repository, name, blobs, tell)
         except (OSError, ValueError) as error:
             why = f"{_not_cached(error)}{reason_of(error)}"
@@ -256,6 +258,18 @@ def _require_space(repository: Repository, names: list[str], blobs: Path) -> Non
             f"{repository.label}: {format_bytes(needed)} are to be downloaded and {there} has "
             f"{format_bytes(free)} free; free space, or set HF_HUB_CACHE to a directory that has it"
         )
+
+
+def _reach() -> None:
+    """Ask the hub for any answer: the client itself tries a hub that it cannot reach for half a minute.
+
+    Raises:
+        OSError: there is none.
+    """
+    from huggingface_hub import constants
+    from huggingface_hub.utils import get_session
+
+    get_session().head(constants.ENDPOINT, timeout=TIMEOUT_S)
 
 
 def _download(repository: Repository, name: str, blobs: Path, tell: Tell) -> None:

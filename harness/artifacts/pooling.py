@@ -61,8 +61,8 @@ def add_pooling(
     Args:
         model: changed in place; has one of the outputs `HIDDEN` [batch, length, hidden] and the input
             ``attention_mask`` [batch, length].
-        pooling: ``mean`` over the attention mask, ``cls`` (the first token) or ``last`` (the last
-            token under the mask, so that either padding side works).
+        pooling: ``mean`` over the attention mask, ``cls`` (the first token under it) or ``last`` (the last
+            one), so that either padding side works.
         normalize: divide by the L2 norm.
         dim: of the vectors.
         dense: layers between pooling and normalisation, in order.
@@ -100,15 +100,22 @@ def add_pooling(
         graph.node[-1].attribute.append(helper.make_attribute("axes", [1]))
         return output
 
+    def weighted_sums(weights: str, output: str) -> str:
+        rows = over_axis_1("Unsqueeze", weights, "pool/weight_rows")
+        return over_axis_1("Squeeze", add("MatMul", [rows, hidden], "pool/sum_rows"), output)
+
     if pooling == "mean":
         weights = add("Cast", [_MASK], "pool/weights", to=TensorProto.FLOAT)
-        rows = over_axis_1("Unsqueeze", weights, "pool/weight_rows")
-        sums = over_axis_1("Squeeze", add("MatMul", [rows, hidden], "pool/sum_rows"), "pool/sums")
+        sums = weighted_sums(weights, "pool/sums")
         counts = over_axis_1("ReduceSum", weights, "pool/counts", keepdims=1)
         floor = constant("min_count", _MIN_COUNT, np.float32)
         pooled = add("Div", [sums, add("Max", [counts, floor], "pool/counts_floored")], "pool/pooled")
     elif pooling == "cls":
-        pooled = add("Gather", [hidden, constant("first", 0, np.int64)], "pool/pooled", axis=1)
+        # Weight 1 where the mask is counted to 1 and set, 0 elsewhere.
+        counted = add("CumSum", [_MASK, constant("cumsum_axis", 1, np.int64)], "pool/counted")
+        is_one = add("Equal", [counted, constant("one", [1], np.int64)], "pool/is_one")
+        once = add("Mul", [add("Cast", [is_one], "pool/once", to=TensorProto.INT64), _MASK], "pool/first")
+        pooled = weighted_sums(add("Cast", [once], "pool/weights", to=TensorProto.FLOAT), "pool/pooled")
     elif pooling == "last":
         # The last position under the mask: mask * (1, 2, …, length) is largest there.
         zeros = add("Sub", [_MASK, _MASK], "pool/zeros")
@@ -146,6 +153,8 @@ def add_pooling(
 def detach_pooling(model: ModelProto) -> Pooling:
     """Undo `add_pooling`, in place: the vectors of the tokens are the output again.
 
+    Shapes that were inferred inside it are forgotten.
+
     Returns:
         what was taken, for `attach_pooling`.
     """
@@ -157,7 +166,8 @@ def detach_pooling(model: ModelProto) -> Pooling:
     known = {o for node in nodes for o in node.output} | {tensor.name for tensor in initializers} | {_MASK}
     (hidden,) = {name for node in nodes for name in node.input} - known
     taken = Pooling(nodes, initializers, graph.output[0])
-    for part, gone in ((graph.node, nodes), (graph.initializer, initializers)):
+    shapes = [value for value in graph.value_info if value.name.startswith(POOLING_PREFIX)]
+    for part, gone in ((graph.node, nodes), (graph.initializer, initializers), (graph.value_info, shapes)):
         names = {item.name for item in gone}
         kept = [item for item in part if item.name not in names]
         del part[:]

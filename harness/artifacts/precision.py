@@ -60,8 +60,10 @@ def derive(base: Path, target: Path, settings: dict[str, Any], architecture: str
 
     logging.disable(logging.WARNING)  # the tools tell each node
     graph = base / GRAPH
-    known = {node.op_type for node in onnx.load(graph, load_external_data=False).graph.node}
-    if already := known & {*_FUSED, "MatMulNBits", "MatMulInteger", "DynamicQuantizeLinear"}:
+    exported = onnx.load(graph, load_external_data=False).graph
+    known = {node.op_type for node in exported.node}
+    known |= {"float16" for tensor in exported.initializer if tensor.data_type == tensor.FLOAT16}
+    if already := known & {*_FUSED, "MatMulNBits", "MatMulInteger", "DynamicQuantizeLinear", "float16"}:
         raise ValueError(f"the graph has {', '.join(sorted(already))} already: it is not as exported in fp32")
     method = settings["method"]
     if method == "fuse":
@@ -105,9 +107,11 @@ def _halved(graph: Path) -> ModelProto:
     import onnx
     from onnxruntime.transformers.float16 import convert_float_to_float16
 
-    model = onnx.load(graph)
+    # Shapes are inferred before the weights are there: with them a model may be over protobuf's 2 GiB.
+    model = onnx.shape_inference.infer_shapes(onnx.load(graph, load_external_data=False))
+    onnx.load_external_data_for_model(model, str(graph.parent))
     pooling = detach_pooling(model)
-    halved: ModelProto = convert_float_to_float16(model, keep_io_types=True)
+    halved: ModelProto = convert_float_to_float16(model, keep_io_types=True, disable_shape_infer=True)
     attach_pooling(halved, pooling)
     return halved
 
@@ -124,10 +128,14 @@ def _quantised(graph: Path, target: Path, settings: dict[str, Any], architecture
         per_channel=True,
         reduce_range=settings["reduce_range"],
         use_external_data_format=bool(external_data(fused)),
-        nodes_to_exclude=[n.name for n in fused.graph.node if n.name.startswith(POOLING_PREFIX)],
+        nodes_to_exclude=_pooling_nodes(fused),
         extra_options={"DefaultTensorType": onnx.TensorProto.FLOAT},  # the fused operators tell no types
     )
     return save(onnx.load(target / GRAPH), target)
+
+
+def _pooling_nodes(model: ModelProto) -> list[str]:
+    return [node.name for node in model.graph.node if node.name.startswith(POOLING_PREFIX)]
 
 
 def _by_blocks(model: ModelProto, settings: dict[str, Any]) -> ModelProto:
@@ -139,6 +147,7 @@ def _by_blocks(model: ModelProto, settings: dict[str, Any]) -> ModelProto:
         block_size=settings["block_size"],
         is_symmetric=True,
         accuracy_level=_INT8_ACTIVATIONS,
+        nodes_to_exclude=_pooling_nodes(model),
     )
     quantiser.process()
     result: ModelProto = quantiser.model.model

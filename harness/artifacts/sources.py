@@ -106,11 +106,15 @@ def find_files(model: ModelConfig, *, tell: Tell = lambda _what, _left_s: None) 
     for source in model.sources:
         try:
             if source.kind == "bundled":
-                return _bundled(model, source)
-            return (_hub if source.kind == "hub" else _hub_graph)(model, source, tell)
+                files = _bundled(model, source)
+            else:
+                files = (_hub if source.kind == "hub" else _hub_graph)(model, source, tell)
         except ModelUnavailableError as error:
             reasons.append(str(error))
-            tell(f"next source: {error}", None)
+            continue
+        for reason in dict.fromkeys(reasons):
+            tell(f"passed over: {reason}", None)
+        return files
     tried = "; ".join(dict.fromkeys(reasons)) if reasons else "it names no source"
     raise ModelUnavailableError(
         f"model {model.name} ({model.id}) cannot be had: {tried}. Connect to the hub once, or download "

@@ -87,6 +87,11 @@ def _byte_level(size: int) -> Tokenizer:
 
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 
+    bytes_alone = len(pre_tokenizers.ByteLevel.alphabet())
+    if size <= bytes_alone:
+        raise ValueError(
+            f"model.vocab_size={size}: a byte-level vocabulary has {bytes_alone + 1} entries or more"
+        )
     learning = Tokenizer(models.BPE())
     learning.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     trainer = trainers.BpeTrainer(

@@ -79,7 +79,6 @@ QUALITY_COLUMNS = (
     "neighbour_overlap",
     "neighbour_overlap_low",
     "neighbour_overlap_high",
-    "batch_cosine_min",
 )
 
 

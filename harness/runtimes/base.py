@@ -56,6 +56,10 @@ class SessionOptions:
 class Session(Protocol):
     """A loaded artifact."""
 
+    def tokenized(self) -> None:
+        """Told of each batch that was tokenised; moves a scripted clock, and nothing else."""
+        ...
+
     def infer(self, tokens: Tokens) -> NDArray[np.float32]:
         """Vectors of a batch, pooled and normalised as declared: float32 [n_texts, dim]."""
         ...

@@ -1,8 +1,9 @@
 """A scripted runtime on a scripted clock: for tests, of the harness and of what is built around it.
 
-Nothing sleeps: `infer` moves the session's own clock by what the script says, so that a launch of
-40 ms requests takes no longer than one of 2 ms, and every figure is known in advance. Several callers share
-one clock: their throughput is the script's, but who waits for whom is up to the system's threads.
+Nothing sleeps: `tokenized` and `infer` move the session's own clock by what the script says, so that a
+launch of 40 ms requests takes no longer than one of 2 ms, and every figure is known in advance. Several
+callers share one clock: their throughput is the script's, but who waits for whom is up to the system's
+threads.
 """
 
 from __future__ import annotations
@@ -57,13 +58,18 @@ class FakeSession:
         self._requests = 0
         self._turn = threading.Lock()  # it serves one request at a time, as one queue
 
+    def tokenized(self) -> None:
+        """The clock moves by the script's time for it."""
+        with self._turn:
+            self._now_ns += self._tokenize_ns
+
     def infer(self, tokens: Tokens) -> NDArray[np.float32]:
         """Vectors of a batch: float32 [n_texts, dim]; the clock moves by the script's next duration."""
         with self._turn:
             self._requests += 1
             if self._requests == FAILS_AT_REQUEST:
                 _misbehave(self._behaviour)
-            self._now_ns += self._tokenize_ns + next(self._durations_ns)
+            self._now_ns += next(self._durations_ns)
         lengths = tokens.attention_mask.sum(axis=1)
         ids = [row[:n].tolist() for row, n in zip(tokens.input_ids, lengths, strict=True)]
         vectors = fake_vectors(ids, self._dim, self._topics)

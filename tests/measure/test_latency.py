@@ -56,6 +56,9 @@ class BareSession:
         self.value = value
         self.served = 0
 
+    def tokenized(self) -> None:
+        """Nothing: the clock moves by itself."""
+
     def infer(self, tokens: Tokens) -> NDArray[np.float32]:
         """Act, and give constant vectors."""
         self.served += 1
@@ -91,6 +94,13 @@ def test_there_is_one_entry_a_request_and_stages_sum_to_the_total(served: Callab
     stages = (samples.total_ns, samples.tokenize_ns, samples.infer_ns)
     assert [len(entries) for entries in stages] == [41, 41, 41]
     np.testing.assert_array_equal(samples.tokenize_ns + samples.infer_ns, samples.total_ns)
+
+
+def test_tokenising_and_inference_are_told_apart_as_scripted(served: Callable[..., Samples]) -> None:
+    samples = served([2.0, 3.0], tokenize_ms=0.5, requests=4)
+    assert samples.tokenize_ns.tolist() == [500_000] * 4
+    assert samples.infer_ns.tolist() == [2_000_000, 3_000_000] * 2
+    assert samples.total_ns.tolist() == [2_500_000, 3_500_000] * 2
 
 
 # --- stopping early

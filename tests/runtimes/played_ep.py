@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 COREML = "CoreMLExecutionProvider"
 REAL = ort.InferenceSession
+# What the real session answered, by the request: tests ask the same again and again.
+_ANSWERED: dict[tuple[str, tuple[int, ...], bytes], NDArray[np.float32]] = {}
 
 
 class Subgraph:
@@ -61,6 +63,8 @@ class PlayedEp:
     def __call__(self, path: str, settings: Any, *, providers: Any, enable_fallback: int) -> PlayedEp:
         assert enable_fallback == 0
         assert [name for name, _ in providers] == [COREML, CPU]
+        self.path = path
+        self.profiled = settings.enable_profiling
         self.real = REAL(path, settings, providers=[CPU])
         return self
 
@@ -78,10 +82,17 @@ class PlayedEp:
     def run(self, outputs: list[str], feeds: dict[str, Any]) -> list[Any]:
         """As scripted."""
         self.shapes.append(feeds["input_ids"].shape)
-        return [self.answer(self.real.run(outputs, feeds)[0], self.shapes[-1])]
+        return [self.answer(self._vectors(outputs, feeds), self.shapes[-1])]
+
+    def _vectors(self, outputs: list[str], feeds: dict[str, Any]) -> NDArray[np.float32]:
+        key = (self.path, self.shapes[-1], feeds["input_ids"].tobytes() + feeds["attention_mask"].tobytes())
+        if self.profiled or key not in _ANSWERED:
+            _ANSWERED[key] = self.real.run(outputs, feeds)[0]
+        return _ANSWERED[key]
 
     def end_profiling(self) -> str:
         """The real profile, each node's time shared out."""
+        self.profiled = False
         file: str = self.real.end_profiling()
         shared = []
         for event in json.loads(Path(file).read_text(encoding="utf-8")):

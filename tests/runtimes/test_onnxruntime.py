@@ -10,16 +10,19 @@ import onnxruntime as ort
 import pytest
 
 from harness.artifacts.pooling import OUTPUT
+from harness.compose import options_of
 from harness.config import load_ep
-from harness.errors import EpUnavailableError, UnavailableError
+from harness.errors import ArtifactError, EpUnavailableError, UnavailableError
 from harness.runtimes import load_session
 from harness.runtimes.base import Placement, SessionOptions
 from harness.runtimes.onnxruntime import available_providers, require_provider
 from harness.texts import quality_texts
 from harness.tokenizer import Tokenizer
+from tests.artifacts.graphs import embedder, saved
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from harness.artifacts.manifest import Artifact
 
@@ -50,7 +53,7 @@ def test_a_provider_of_another_wheel_is_refused_with_what_there_is_and_the_wheel
     assert isinstance(caught.value, UnavailableError)
 
 
-@pytest.mark.parametrize("name", ["coreml", "cuda", "openvino"])
+@pytest.mark.parametrize("name", options_of("ep"))
 def test_every_configured_provider_is_one_that_onnx_runtime_knows(name: str) -> None:
     assert load_ep(name).provider in ort.get_all_providers()
 
@@ -210,6 +213,72 @@ def test_threads_are_onnx_runtime_s_own_unless_they_are_given(
     session = scripted()
     load_session("onnxruntime", fake_artifact, SessionOptions(threads=threads))
     assert session.made["settings"].intra_op_num_threads == expected
+
+
+@pytest.mark.parametrize(
+    ("options", "name", "expected"),
+    [
+        ({}, "enable_cpu_mem_arena", True),
+        ({"arena": False}, "enable_cpu_mem_arena", False),
+        ({}, "enable_mem_pattern", True),
+        ({"mem_pattern": False}, "enable_mem_pattern", False),
+        ({"inter_op_threads": 3}, "inter_op_num_threads", 3),
+        ({"execution_mode": "parallel"}, "execution_mode", ort.ExecutionMode.ORT_PARALLEL),
+        ({}, "graph_optimization_level", ort.GraphOptimizationLevel.ORT_ENABLE_ALL),
+        ({"graph_level": "disable"}, "graph_optimization_level", ort.GraphOptimizationLevel.ORT_DISABLE_ALL),
+        ({"graph_level": "basic"}, "graph_optimization_level", ort.GraphOptimizationLevel.ORT_ENABLE_BASIC),
+        ({}, "enable_profiling", False),
+    ],
+)
+def test_a_session_option_reaches_onnx_runtime_and_one_that_is_unset_stays_its_own(
+    scripted: Callable[..., ScriptedOrt],
+    fake_artifact: Artifact,
+    options: dict[str, Any],
+    name: str,
+    expected: object,
+) -> None:
+    session = scripted()
+    load_session("onnxruntime", fake_artifact, SessionOptions(**options))
+    assert getattr(session.made["settings"], name) == expected
+
+
+@pytest.mark.parametrize(("spinning", "entry"), [(True, "1"), (False, "0"), (None, None)])
+def test_spinning_is_said_only_where_it_is_chosen(
+    scripted: Callable[..., ScriptedOrt], fake_artifact: Artifact, spinning: bool | None, entry: str | None
+) -> None:
+    session = scripted()
+    load_session("onnxruntime", fake_artifact, SessionOptions(spinning=spinning))
+    key = "session.intra_op.allow_spinning"
+    if entry is None:
+        with pytest.raises(RuntimeError, match="does not have"):
+            session.made["settings"].get_session_config_entry(key)
+    else:
+        assert session.made["settings"].get_session_config_entry(key) == entry
+
+
+def test_what_a_session_really_uses_is_read_back_from_it(minilm: Artifact) -> None:
+    options = SessionOptions(
+        threads=1, spinning=False, graph_level="basic", arena=False, mem_pattern=False,
+        execution_mode="sequential", static_shapes={"batch_size": 2, "sequence_length": 16},
+    )  # fmt: skip
+    found = load_session("onnxruntime", minilm, options).effective_options()
+    assert found == {
+        "intra_op_threads": 1, "inter_op_threads": None, "execution_mode": "sequential",
+        "graph_level": "basic", "spinning": False, "arena": False, "mem_pattern": False,
+        "input_shapes": {key: [2, 16] for key in ("input_ids", "attention_mask", "token_type_ids")},
+        "ep_options": {},
+    }  # fmt: skip
+
+
+def test_a_graph_without_the_axis_that_is_to_be_fixed_is_refused(
+    fake_artifact: Artifact, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    made = embedder()
+    for port in made.graph.input:
+        port.type.tensor_type.shape.dim[1].dim_param = "length"
+    monkeypatch.setattr(type(fake_artifact), "graph", saved(made, tmp_path))
+    with pytest.raises(ArtifactError, match=r"input_ids is \[.*'length'\] then"):
+        load_session("onnxruntime", fake_artifact, SessionOptions(static_shapes={"sequence_length": 16}))
 
 
 def test_placement_counts_the_nodes_and_the_partitions_of_the_provider(

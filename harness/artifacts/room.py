@@ -1,0 +1,96 @@
+"""Whether a build has room: its peak of memory and of disk, estimated before it starts.
+
+The estimate is a line through two exports whose peak was seen: MiniLM with 91 MB of fp32 weights took
+0.93 GB, Qwen3-Embedding-0.6B with 2.38 GB took 5.8 GB. At MiniLM's size a conversion to another precision
+took 0.6 to 1.0 GB and a graph that somebody exported 0.5 GB; larger ones were not seen.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+from typing import TYPE_CHECKING
+
+import psutil
+
+from harness.errors import ArtifactError, StorageError
+from harness.measure import container
+from harness.units import format_bytes
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+BYTES_PER_PARAMETER = 4
+# What a build's libraries take, in bytes, and how often it holds the weights.
+_LIBRARIES_BYTES = 750_000_000
+_COPIES_IN_MEMORY = 2.1
+# A graph over protobuf's limit is written in parts first, then in one piece.
+_COPIES_ON_DISK = 2
+# Files of a model or artifact that hold no weights.
+_SMALL = (".json", ".txt", ".npy")
+
+
+def weights_bytes(folder: Path, names: Iterable[str]) -> int:
+    """Bytes of a model's weights as fp32, from the sizes of its graph's files or the parameters it lists.
+
+    Args:
+        folder: of the model.
+        names: of its files, relative to it.
+    """
+    return sum(
+        _parameters(folder / name) * BYTES_PER_PARAMETER
+        if name.endswith(".safetensors")
+        else (folder / name).stat().st_size
+        for name in names
+        if not name.endswith(_SMALL)
+    )
+
+
+def require_room(weights: int, folder: Path, *, what: str) -> None:
+    """Refuse a build that will not fit.
+
+    Args:
+        weights: bytes of the weights as fp32.
+        folder: that is built in.
+        what: is built, for people.
+
+    Raises:
+        ArtifactError: there is too little memory, with the estimate and what is available.
+        StorageError: there is too little space on disk, with the same.
+    """
+    needed = round(_LIBRARIES_BYTES + _COPIES_IN_MEMORY * weights)
+    if needed > (free := available_bytes()):
+        raise ArtifactError(
+            f"model {what} cannot be built here: it takes about {format_bytes(needed)} of memory and "
+            f"{format_bytes(free)} are available; end other programs, or build it on a larger machine and "
+            "copy its cache here"
+        )
+    needed = _COPIES_ON_DISK * weights
+    if needed > (free := shutil.disk_usage(folder).free):
+        raise StorageError(
+            f"model {what} cannot be built in {folder}: it takes about {format_bytes(needed)} and "
+            f"{format_bytes(free)} are free; free space, or set XDG_CACHE_HOME to a directory that has it"
+        )
+
+
+def available_bytes() -> int:
+    """Memory that a new process can have: what is available, within the container's limit."""
+    available = int(psutil.virtual_memory().available)
+    limit = container.memory_limit_bytes()
+    return available if limit is None else min(available, limit)
+
+
+def _parameters(path: Path) -> int:
+    """Numbers in a safetensors file, by its header; 0 where it has none, which the build itself tells.
+
+    The format: https://huggingface.co/docs/safetensors#format.
+    """
+    try:
+        with path.open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            header = json.loads(file.read(min(length, path.stat().st_size)))
+        return sum(math.prod(part["shape"]) for name, part in header.items() if name != "__metadata__")
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return 0

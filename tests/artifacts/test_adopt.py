@@ -1,0 +1,195 @@
+"""A graph that somebody exported gives the vectors that the same weights give through a build of our own."""
+
+from __future__ import annotations
+
+import shutil
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from harness.artifacts.adopt import REFERENCE_BY
+from harness.artifacts.cache import Recipe
+from harness.config import load_precision, validate
+from harness.errors import ArtifactError, BadInputError
+from harness.provider import EmbeddingProvider, prepare_artifact
+from harness.runtimes.base import SessionOptions
+from harness.stats import cosines
+from harness.texts import quality_texts
+from tests.artifacts.conftest import as_sentence_transformer, write
+from tests.artifacts.test_build import HIDDEN, TEXTS, tiny_bert
+from tests.conftest import raw_config
+from tests.hub import COMMIT, serving
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from harness.artifacts.manifest import Artifact
+
+DIM = 16
+MEAN = {"word_embedding_dimension": HIDDEN, "pooling_mode_mean_tokens": True}
+DENSE = {
+    "in_features": HIDDEN,
+    "out_features": DIM,
+    "bias": True,
+    "activation_function": "torch.nn.modules.activation.Tanh",
+}
+PROMPT = "the fox "
+
+
+def with_modules(folder: Path) -> Path:
+    """A model with a Dense layer of known weights, a default prompt and a length."""
+    rng = np.random.default_rng(11)
+    as_sentence_transformer(
+        folder,
+        "Pooling",
+        "Dense",
+        "Normalize",
+        **{
+            "1_Pooling__config": MEAN,
+            "2_Dense__config": DENSE,
+            "sentence_bert_config": {"max_seq_length": 20},
+            "config_sentence_transformers": {"prompts": {"p": PROMPT}, "default_prompt_name": "p"},
+        },
+    )
+    weights = {
+        "linear.weight": rng.normal(0, 0.5, (DIM, HIDDEN)).astype(np.float32),
+        "linear.bias": rng.normal(0, 0.5, DIM).astype(np.float32),
+    }
+    save_file(weights, folder / "2_Dense" / "model.safetensors", metadata={"format": "pt"})
+    return folder
+
+
+def recipe_of(folder: Path) -> Recipe:
+    """``model=custom model.path=DIR``, nothing else said."""
+    raw = raw_config(model="custom")
+    raw["model"]["path"] = str(folder)
+    return Recipe(validate(raw).model, load_precision("fp32"), "onnxruntime")
+
+
+def built(folder: Path, root: Path) -> Artifact:
+    """The artifact of a user's own folder."""
+    return prepare_artifact(recipe_of(folder), tell=lambda *_: None, root=root)
+
+
+@pytest.fixture(scope="module")
+def artifacts(exported: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Artifact]:
+    """The same model from its weights and from somebody's export of them."""
+    root = tmp_path_factory.mktemp("adopt")
+    weights = with_modules(tiny_bert(root / "weights"))
+    graph = with_modules(shutil.copytree(exported, root / "graph"))
+    return {"weights": built(weights, root / "cache"), "graph": built(graph, root / "cache")}
+
+
+@pytest.mark.parametrize("batch_size", [1, 32])
+def test_a_model_with_a_dense_layer_gives_sentence_transformers_own_vectors(
+    artifacts: dict[str, Artifact], batch_size: int
+) -> None:
+    artifact = artifacts["weights"]
+    assert artifact.manifest.reference_by == "sentence-transformers, by the model's own modules"
+    provider = EmbeddingProvider.open(artifact, "onnxruntime", SessionOptions())
+    found = provider.encode(quality_texts(), batch_size=batch_size)
+    assert found.shape == (len(quality_texts()), DIM)
+    assert cosines(found, artifact.reference()).min() >= 1 - 1e-5
+
+
+@pytest.mark.parametrize("batch_size", [1, 32])
+def test_a_graph_somebody_exported_gives_the_vectors_of_its_weights(
+    artifacts: dict[str, Artifact], batch_size: int
+) -> None:
+    weights, graph = (
+        EmbeddingProvider.open(artifacts[name], "onnxruntime", SessionOptions())
+        for name in ("weights", "graph")
+    )
+    found = graph.encode(TEXTS, batch_size=batch_size)
+    assert cosines(found, weights.encode(TEXTS)).min() >= 1 - 1e-5
+    assert cosines(artifacts["graph"].reference(), artifacts["weights"].reference()).min() >= 1 - 1e-5
+
+
+def test_what_vouches_for_an_adopted_graph_is_not_made_to_look_like_more(
+    artifacts: dict[str, Artifact],
+) -> None:
+    graph, weights = artifacts["graph"].manifest, artifacts["weights"].manifest
+    assert graph.reference_by == REFERENCE_BY
+    assert "torch" not in graph.exporter
+    assert (graph.dim, graph.pooling, graph.max_length, graph.normalize) == (DIM, "mean", 20, True)
+    assert graph.prompts["default"] == weights.prompts["default"] == PROMPT
+    assert {"model.onnx", "2_Dense/model.safetensors"} <= set(graph.source_files)
+    assert (graph.pad_id, graph.pad_token) == (weights.pad_id, weights.pad_token)
+
+
+def test_a_model_from_the_hub_is_recorded_as_unpinned_and_needs_no_network_ever_again(
+    exported: Path, tmp_path: Path, client: Callable[..., None]
+) -> None:
+    repository = with_modules(shutil.copytree(exported, tmp_path / "repository"))
+    words = {"id": "org/own", "sources": [{"kind": "hub_onnx", "files": {"fp32": "model.onnx"}}]}
+
+    def prepared() -> Artifact:
+        raw = raw_config(model="custom")
+        raw["model"] |= words
+        recipe = Recipe(validate(raw).model, load_precision("fp32"), "onnxruntime")
+        return prepare_artifact(recipe, tell=lambda *_: None)
+
+    with serving({"org/own": repository}) as hub:
+        client(hub.url)
+        first = prepared()
+    manifest = first.manifest
+    assert (manifest.model_id, manifest.revision, manifest.revision_pinned) == ("org/own", COMMIT, False)
+    assert manifest.source == f"hub org/own at {COMMIT[:12]} (unpinned), model.onnx"
+    client(hub.url)  # nobody listens there any more
+    assert prepared() == first
+    client(hub.url, offline=True)
+    assert prepared() == first
+
+
+def test_a_graph_whose_tokenizer_knows_more_tokens_than_its_table_is_refused(
+    exported: Path, tmp_path: Path
+) -> None:
+    folder = with_modules(shutil.copytree(exported, tmp_path / "model"))
+    shutil.copy(tiny_bert(tmp_path / "more", extra_tokens=5) / "tokenizer.json", folder / "tokenizer.json")
+    with pytest.raises(ArtifactError, match="tokenizer knows 66 tokens, the embedding table has 61 rows"):
+        built(folder, tmp_path / "cache")
+
+
+def test_a_declared_pooling_that_the_graph_s_folder_contradicts_is_refused(
+    exported: Path, tmp_path: Path
+) -> None:
+    folder = with_modules(shutil.copytree(exported, tmp_path / "model"))
+    raw = raw_config(model="custom")
+    raw["model"] |= {"path": str(folder), "pooling": "cls"}
+    with pytest.raises(BadInputError, match=r'model\.pooling="cls": 1_Pooling/config\.json says "mean"'):
+        validate(raw)
+
+
+def test_a_graph_that_a_text_cannot_feed_is_refused_before_a_build_is_started(
+    exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import onnx
+
+    folder = with_modules(shutil.copytree(exported, tmp_path / "model"))
+    graph = onnx.load(folder / "model.onnx")
+    for name in ("past_key_values.0.key", "past_key_values.0.value"):
+        graph.graph.input.append(onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["b", 1]))
+    onnx.save(graph, folder / "model.onnx")
+    monkeypatch.setattr("harness.artifacts.cache.run_build", lambda *_, **__: pytest.fail("it was started"))
+    with pytest.raises(BadInputError, match=r"model\.onnx: a causal-LM export: it wants past_key_values\.0"):
+        built(folder, tmp_path / "cache")
+
+
+def test_only_the_graph_says_how_many_dimensions_a_folder_without_a_config_has(
+    exported: Path, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(exported, tmp_path / "model")
+    (folder / "config.json").unlink()
+    raw = raw_config(model="custom")
+    raw["model"] |= {"path": str(folder), "pooling": "mean", "max_length": 48}
+    assert validate(raw).model.dim == HIDDEN
+    write(folder / "config.json", {"hidden_size": 33})
+    with pytest.raises(ArtifactError, match=r"model\.dim=33: the model's vectors have 32 dimensions"):
+        prepare_artifact(
+            Recipe(validate(raw).model, load_precision("fp32"), "onnxruntime"),
+            tell=lambda *_: None,
+            root=tmp_path / "cache",
+        )

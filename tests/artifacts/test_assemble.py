@@ -1,0 +1,113 @@
+"""What every build does with a tokenizer, Dense modules and references, and what it refuses."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+from tokenizers import Tokenizer, normalizers
+
+from harness.artifacts.assemble import (
+    count_dense,
+    dense_layers,
+    require_dim,
+    save_references,
+    save_tokenizer,
+)
+from tests.artifacts.conftest import write
+from tests.artifacts.test_build import tiny_bert
+
+
+@pytest.fixture
+def request_of(tmp_path: Path) -> dict[str, Any]:
+    """A build's request as far as these functions read it."""
+    (tmp_path / "target").mkdir()
+    return {
+        "source": str(tiny_bert(tmp_path / "source")),
+        "target": str(tmp_path / "target"),
+        "lower_case": False,
+        "dim": 32,
+        "dense": ["2_Dense"],
+    }
+
+
+def tokenizer_of(request_of: dict[str, Any]) -> Tokenizer:
+    """The source's."""
+    return Tokenizer.from_file(request_of["source"] + "/tokenizer.json")
+
+
+def test_a_tokenizer_neither_pads_nor_cuts_any_more_and_its_own_padding_is_remembered(
+    request_of: dict[str, Any],
+) -> None:
+    tokenizer = tokenizer_of(request_of)
+    tokenizer.enable_padding(pad_id=2, pad_token="[SEP]", length=9)
+    tokenizer.enable_truncation(4)
+    assert save_tokenizer(request_of, tokenizer, 61, pad_id=3) == (2, "[SEP]")
+    saved = Tokenizer.from_file(request_of["target"] + "/tokenizer.json")
+    assert len(saved.encode("a").ids) == 3
+    assert len(saved.encode("a b c d e f g h").ids) == 10
+
+
+def test_the_padding_token_is_the_config_s_where_the_tokenizer_names_none(request_of: dict[str, Any]) -> None:
+    assert save_tokenizer(request_of, tokenizer_of(request_of), 61, pad_id=3) == (3, "[PAD]")
+
+
+@pytest.mark.parametrize(("rows", "fits"), [(61, True), (62, True), (None, True), (60, False)])
+def test_a_tokenizer_that_knows_more_tokens_than_the_table_has_rows_is_refused(
+    request_of: dict[str, Any], rows: int | None, fits: bool
+) -> None:
+    if fits:
+        save_tokenizer(request_of, tokenizer_of(request_of), rows, None)
+        return
+    with pytest.raises(ValueError, match="the tokenizer knows 61 tokens, the embedding table has 60 rows"):
+        save_tokenizer(request_of, tokenizer_of(request_of), rows, None)
+
+
+def test_texts_are_lower_cased_where_the_model_s_files_say_so_and_its_tokenizer_does_not(
+    request_of: dict[str, Any],
+) -> None:
+    for lower_case in (False, True):
+        tokenizer = tokenizer_of(request_of)
+        tokenizer.normalizer = normalizers.NFC()
+        save_tokenizer(request_of | {"lower_case": lower_case}, tokenizer, 61, None)
+        saved = Tokenizer.from_file(request_of["target"] + "/tokenizer.json")
+        assert (saved.encode("The FOX").ids == saved.encode("the fox").ids) is lower_case
+
+
+def test_dense_layers_are_read_from_safetensors_with_their_activation(request_of: dict[str, Any]) -> None:
+    weight = np.arange(8, dtype=np.float16).reshape(2, 4)
+    folder = Path(request_of["source"]) / "2_Dense"
+    write(folder / "config.json", {"activation_function": "torch.nn.modules.linear.Identity"})
+    save_file({"linear.weight": weight}, folder / "model.safetensors")
+    (layer,) = dense_layers(request_of)
+    np.testing.assert_array_equal(layer.weight, weight.astype(np.float32))
+    assert layer.weight.dtype == np.float32
+    assert (layer.bias, layer.activation, count_dense([layer])) == (None, None, 8)
+
+
+def test_pickled_dense_weights_are_never_loaded(request_of: dict[str, Any]) -> None:
+    folder = Path(request_of["source"]) / "2_Dense"
+    write(folder / "config.json", {"activation_function": "torch.nn.Tanh"})
+    shutil.copy(__file__, folder / "pytorch_model.bin")
+    with pytest.raises(ValueError, match=r"2_Dense has no model\.safetensors; pickled weights are never lo"):
+        dense_layers(request_of)
+
+
+def test_vectors_of_another_size_than_declared_are_refused_with_both(request_of: dict[str, Any]) -> None:
+    require_dim(request_of, 32)
+    with pytest.raises(ValueError, match=r"model\.dim=32: the model's vectors have 16 dimensions"):
+        require_dim(request_of, 16)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize("which", [0, 1], ids=["quality", "verification"])
+def test_references_that_are_no_numbers_are_refused(tmp_path: Path, value: float, which: int) -> None:
+    vectors = [np.zeros((2, 3), np.float32), np.zeros((2, 3), np.float32)]
+    vectors[which][1, 2] = value
+    with pytest.raises(ValueError, match="hold NaN or infinity: its weights are of no use"):
+        save_references(tmp_path, *vectors)
+    assert list(tmp_path.iterdir()) == []

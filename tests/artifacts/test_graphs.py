@@ -1,0 +1,170 @@
+"""Graphs that somebody else exported: read inside their folder alone, and refused where unfit."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import onnx
+import pytest
+
+from harness.artifacts.graphs import (
+    check_graph,
+    count_parameters,
+    embedding_rows,
+    external_files,
+    hidden_size,
+    load_data,
+    read_graph,
+)
+from tests.artifacts.graphs import FLOAT, IDS, INT64, UINT8, hollow, model, node, port, saved, weight
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from onnx import ModelProto
+
+FLOAT16 = onnx.TensorProto.FLOAT16
+STATES = port("last_hidden_state", [*IDS, 4])
+
+
+def token_vectors(**changes: Any) -> ModelProto:
+    """The smallest graph that is fit: a look-up in a table of 9 rows."""
+    ports = [port("input_ids", IDS, INT64), port("attention_mask", IDS, INT64)]
+    parts: dict[str, Any] = {
+        "nodes": [node("Gather", "table input_ids", "last_hidden_state")],
+        "inputs": ports,
+        "outputs": [STATES],
+        "weights": [weight("table", 9, 4)],
+    }
+    extra = changes.pop("extra_inputs", [])
+    parts |= changes
+    return model(parts["nodes"], [*parts["inputs"], *extra], parts["outputs"], parts["weights"])
+
+
+def test_a_graph_from_tokens_to_their_vectors_is_fit_and_counted() -> None:
+    graph = token_vectors()
+    check_graph(graph)
+    assert (embedding_rows(graph), count_parameters(graph)) == (9, 36)
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        (
+            {
+                "extra_inputs": [
+                    port("position_ids", IDS, INT64),
+                    *(port(f"past_key_values.{i}.key", ["b", 1, "p", 4]) for i in range(3)),
+                ]
+            },
+            r"^a causal-LM export: it wants past_key_values\.0\.key, past_key_values\.1\.key, … \(3 inputs",
+        ),
+        ({"extra_inputs": [port("pixel_values", ["n", 3])]}, "inputs that a text does not have: pixel_val"),
+        ({"inputs": [port("input_ids", IDS, INT64)]}, "it has no input attention_mask"),
+        ({"outputs": [port("logits", [*IDS, 9])]}, "it gives logits, not a vector for each token"),
+        ({"outputs": [port("vector", ["b", 4])]}, "it gives vector, not last_hidden_state or token_embed"),
+        ({"outputs": [port("last_hidden_state", [*IDS, 4], FLOAT16)]}, "last_hidden_state is FLOAT16"),
+        ({"inputs": [port(n, [1, 128], INT64) for n in ("input_ids", "attention_mask")]}, "fixed shape"),
+        ({"inputs": [port(n, IDS) for n in ("input_ids", "attention_mask")]}, "input_ids is not int64"),
+        (
+            {
+                "nodes": [
+                    node("DequantizeLinear", "table scale", "real"),
+                    node("Gather", "real input_ids", "last_hidden_state"),
+                ],
+                "weights": [hollow("table", 9, 4, dtype=UINT8), weight("scale")],
+            },
+            "a quantised one: it has DequantizeLinear",
+        ),
+        ({"weights": [hollow("table", 9, 4, dtype=FLOAT16)]}, "it has 16-bit weights"),
+    ],
+    ids=[
+        "past key values", "an unknown input", "no mask", "logits", "pooled already", "fp16 output",
+        "fixed shape", "float tokens", "quantised", "16-bit weights",
+    ],
+)  # fmt: skip
+def test_a_graph_that_cannot_be_fed_or_is_no_fp32_graph_is_refused_with_the_reason(
+    changes: dict[str, Any], reason: str
+) -> None:
+    with pytest.raises(ValueError, match=reason):
+        check_graph(token_vectors(**changes))
+
+
+def test_positions_alone_are_no_sign_of_a_causal_lm_for_they_can_be_counted() -> None:
+    check_graph(token_vectors(extra_inputs=[port("position_ids", IDS, INT64)]))
+
+
+def test_weights_that_an_old_export_lists_among_its_inputs_are_no_inputs() -> None:
+    check_graph(token_vectors(extra_inputs=[port("table", [9, 4], FLOAT)]))
+
+
+@pytest.mark.parametrize("content", [b"", b"no graph at all", b'{"a": 1}'])
+def test_a_file_that_is_no_graph_is_told(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "model.onnx").write_bytes(content)
+    with pytest.raises(ValueError, match=r"model\.onnx is no ONNX graph"):
+        read_graph(tmp_path / "model.onnx")
+    assert hidden_size(tmp_path / "model.onnx") is None
+
+
+def test_the_size_of_the_vectors_is_read_from_the_graph(tmp_path: Path) -> None:
+    assert hidden_size(saved(token_vectors(), tmp_path)) == 4
+
+
+# --- data beside the graph
+
+
+def test_data_beside_a_graph_is_read_into_it(tmp_path: Path) -> None:
+    table = np.arange(36, dtype=np.float32).reshape(9, 4)
+    graph = token_vectors(weights=[onnx.numpy_helper.from_array(table, "table")])
+    path = tmp_path / "model.onnx"
+    onnx.save(graph, path, save_as_external_data=True, location="model.onnx_data", size_threshold=0)
+    read = read_graph(path)
+    assert external_files(read, path) == ["model.onnx_data"]
+    load_data(read, path)
+    np.testing.assert_array_equal(onnx.numpy_helper.to_array(read.graph.initializer[0]), table)
+
+
+def in_an_attribute(location: str) -> ModelProto:
+    """The data of a Constant's value inside a branch, where a loader that reads initializers never looks."""
+    hidden = node("Constant", "", "c", value=hollow("table", 9, 4, location=location))
+    branch = onnx.helper.make_graph([hidden], "branch", [], [port("c", [9, 4])])
+    choice = onnx.helper.make_node("If", ["on"], ["table"], then_branch=branch, else_branch=branch)
+    return token_vectors(nodes=[choice, node("Gather", "table input_ids", "last_hidden_state")], weights=[])
+
+
+@pytest.mark.parametrize(
+    "location", ["../secret", "/etc/hostname", "data/../../secret", "..\\secret", "", "link"]
+)
+@pytest.mark.parametrize("hidden", [False, True], ids=["initializer", "constant in a branch"])
+def test_data_outside_the_folder_is_refused_wherever_it_is_named(
+    tmp_path: Path, location: str, hidden: bool
+) -> None:
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (tmp_path / "secret").write_bytes(b"\0" * 1000)
+    (folder / "link").symlink_to(tmp_path / "secret")
+    graph = (
+        in_an_attribute(location)
+        if hidden
+        else token_vectors(weights=[hollow("table", 9, 4, location=location)])
+    )
+    path = saved(graph, folder)
+    for read in (external_files, load_data):
+        with pytest.raises(ValueError, match="outside the model's folder: refused"):
+            read(read_graph(path), path)
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [(None, "model.onnx needs weights.bin: No such file"), (b"\0" * 100, "ends before the data of table")],
+    ids=["missing", "cut short"],
+)
+def test_data_that_is_not_all_there_is_told(tmp_path: Path, content: bytes | None, reason: str) -> None:
+    tensor = hollow("table", 9, 4)
+    tensor.external_data.add(key="length", value="144")
+    path = saved(token_vectors(weights=[tensor]), tmp_path)
+    if content is not None:
+        (tmp_path / "weights.bin").write_bytes(content)
+    with pytest.raises(ValueError, match=reason):
+        load_data(read_graph(path), path)

@@ -1,0 +1,281 @@
+"""What a model's files say is read, fills what is left open, and is never contradicted or dropped."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from harness.artifacts.modules import Fact, Facts, completed, contradictions, read_facts
+from harness.config import load_model, validate
+from harness.errors import BadInputError, ModelUnavailableError
+from tests.artifacts.conftest import as_sentence_transformer, write
+from tests.artifacts.test_build import HIDDEN, tiny_bert
+from tests.conftest import raw_config
+from tests.hub import serving
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+TANH = "torch.nn.modules.activation.Tanh"
+MEAN = {"word_embedding_dimension": HIDDEN, "pooling_mode_mean_tokens": True}
+DENSE = {"in_features": HIDDEN, "out_features": 16, "bias": True, "activation_function": TANH}
+LENGTH = {"max_seq_length": 48, "do_lower_case": False}
+PROMPTS = {"prompts": {"query": "q: ", "passage": "p: ", "other": "o: "}, "default_prompt_name": "other"}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A model as sentence-transformers saves one: mean, Dense, Normalize, a length and prompts."""
+    return as_sentence_transformer(
+        tiny_bert(tmp_path / "model"),
+        "Pooling",
+        "Dense",
+        "Normalize",
+        **{
+            "1_Pooling__config": MEAN,
+            "2_Dense__config": DENSE,
+            "sentence_bert_config": LENGTH,
+            "config_sentence_transformers": PROMPTS,
+        },
+    )
+
+
+def values(facts: Facts) -> dict[str, Any]:
+    """What is stated, without the files that state it."""
+    return {key: fact.value for key, fact in facts.stated.items()}
+
+
+def refused(folder: Path) -> str:
+    """Why a folder's model cannot be applied, in one line."""
+    with pytest.raises(BadInputError) as caught:
+        read_facts(folder)
+    (problem,) = caught.value.problems
+    return problem
+
+
+# --- what is read
+
+
+def test_pooling_norm_size_length_and_prompts_are_read_each_with_its_file(folder: Path) -> None:
+    facts = read_facts(folder)
+    assert values(facts) == {
+        "hidden": HIDDEN, "layers": 2, "heads": 2, "vocab_size": 61, "dim": 16, "pooling": "mean",
+        "normalize": True, "max_length": 48, "prompts.query": "q: ", "prompts.document": "p: ",
+        "prompts.default": "o: ",
+    }  # fmt: skip
+    assert facts.stated["dim"] == Fact(16, "2_Dense/config.json"), "the last module's, not the transformer's"
+    assert facts.stated["max_length"].file == "sentence_bert_config.json"
+    assert facts.dense == ("2_Dense",)
+
+
+@pytest.mark.parametrize(
+    ("config", "pooling"),
+    [
+        ({"pooling_mode": "lasttoken", "embedding_dimension": HIDDEN}, "last"),
+        ({"pooling_mode": "cls", "embedding_dimension": HIDDEN}, "cls"),
+        ({"pooling_mode_cls_token": True, "pooling_mode_mean_tokens": False}, "cls"),
+        ({"pooling_mode_lasttoken": True}, "last"),
+    ],
+)
+def test_pooling_is_read_as_every_release_writes_it(
+    folder: Path, config: dict[str, Any], pooling: str
+) -> None:
+    write(folder / "1_Pooling" / "config.json", config)
+    assert values(read_facts(folder))["pooling"] == pooling
+
+
+def test_modules_are_known_by_the_names_that_a_current_release_gives_them(folder: Path) -> None:
+    kinds = ("base.modules.transformer.Transformer", "sentence_transformer.modules.pooling.Pooling")
+    paths = ("", "1_Pooling")
+    modules = [{"type": f"sentence_transformers.{k}", "path": p} for k, p in zip(kinds, paths, strict=True)]
+    write(folder / "modules.json", modules)
+    facts = read_facts(folder)
+    assert (values(facts)["pooling"], values(facts)["dim"], facts.dense) == ("mean", HIDDEN, ())
+    assert "normalize" not in facts.stated
+
+
+@pytest.mark.parametrize(
+    ("bert", "tokenizer", "length"),
+    [
+        ({}, {}, 64),
+        ({}, {"model_max_length": 50}, 50),
+        ({}, {"model_max_length": 10**30}, 64),
+        ({"model_type": "roberta"}, {}, 62),
+    ],
+    ids=["positions", "tokenizer", "no limit of the tokenizer", "positions that are never a token's"],
+)
+def test_the_longest_text_is_the_shortest_limit_that_a_file_states(
+    folder: Path, bert: dict[str, Any], tokenizer: dict[str, Any], length: int
+) -> None:
+    (folder / "sentence_bert_config.json").unlink()
+    write(folder / "config.json", {"max_position_embeddings": 64, "hidden_size": HIDDEN} | bert)
+    write(folder / "tokenizer_config.json", tokenizer)
+    assert values(read_facts(folder))["max_length"] == length
+
+
+# --- what cannot be applied
+
+
+@pytest.mark.parametrize(
+    "name", ["LayerNorm", "WeightedLayerPooling", "Dropout", "CNN", "LSTM", "WordEmbeddings", "Router"]
+)
+def test_a_module_that_cannot_be_applied_is_refused_by_its_name(folder: Path, name: str) -> None:
+    as_sentence_transformer(folder, "Pooling", name)
+    assert f"modules.json has a module {name}, which cannot be applied here: valid: " in refused(folder)
+
+
+@pytest.mark.parametrize(
+    ("modules", "reason"),
+    [
+        (("Dense", "Pooling"), "modules.json has Transformer, Dense, Pooling: valid is"),
+        (("Pooling", "Normalize", "Dense"), "modules.json has Transformer, Pooling, Normalize, Dense"),
+        (("Normalize",), "modules.json has Transformer, Normalize: valid is"),
+        (("Pooling", "custom_st.Own"), "modules.json names custom_st.Own: code from its repository is nev"),
+    ],
+)
+def test_modules_in_another_order_or_of_foreign_code_are_refused(
+    folder: Path, modules: tuple[str, ...], reason: str
+) -> None:
+    assert reason in refused(as_sentence_transformer(folder, *modules))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "reason"),
+    [
+        ("1_Pooling/config.json", {"pooling_mode_max_tokens": True}, "pools by max, which cannot be applied"),
+        ("1_Pooling/config.json", MEAN | {"pooling_mode_cls_token": True}, "pools by cls and mean, which"),
+        ("1_Pooling/config.json", MEAN | {"include_prompt": False}, "leaves the prompt's tokens out"),
+        (
+            "2_Dense/config.json",
+            DENSE | {"activation_function": "torch.nn.GELU"},
+            "2_Dense/config.json has the activation torch.nn.GELU, which cannot",
+        ),
+        ("2_Dense/config.json", DENSE | {"activation_function": "evil.Tanh"}, "has the activation evil.Tanh"),
+        ("2_Dense/config.json", DENSE | {"module_input_name": "token_embeddings"}, "on sentence_embedding"),
+        ("config.json", {"auto_map": {"AutoModel": "own.Model"}}, "config.json has an auto_map: it wants co"),
+        ("tokenizer_config.json", {"auto_map": {"A": "b"}}, "tokenizer_config.json has an auto_map"),
+        ("adapter_config.json", {}, "an adapter on another model; merge it"),
+        ("sentence_bert_config.json", {"transformer_task": "text-generation"}, "the task text-generation"),
+        ("config_sentence_transformers.json", {"default_prompt_name": "x"}, "default_prompt_name is x"),
+        ("modules.json", [{"type": "sentence_transformers.models.Pooling", "path": "../up"}], "names ../up,"),
+        ("modules.json", [{"type": "sentence_transformers.models.Pooling", "path": "/etc"}], "names /etc, a"),
+        ("modules.json", [{"path": "1_Pooling"}], "is no list of modules, each with its type and path"),
+        ("config.json", [1], "config.json holds no mapping of keys to values"),
+    ],
+)  # fmt: skip
+def test_what_a_file_asks_for_and_cannot_be_had_is_told_with_the_file(
+    folder: Path, name: str, content: Any, reason: str
+) -> None:
+    write(folder / name, content)
+    told = refused(folder)
+    assert reason in told
+    assert name.rpartition("/")[2] in told
+
+
+# --- files and configuration
+
+
+def test_a_configuration_that_contradicts_the_files_is_told_with_both_values(folder: Path) -> None:
+    model = {"pooling": "cls", "dim": HIDDEN, "normalize": False, "max_length": 64, "prompts": {"query": ""}}
+    assert contradictions(model, read_facts(folder)) == [
+        f"model.dim={HIDDEN}: 2_Dense/config.json says 16; leave it out, or choose another model",
+        "model.normalize=False: modules.json says True; leave it out, or choose another model",
+        'model.pooling="cls": 1_Pooling/config.json says "mean"; leave it out, or choose another model',
+        "model.max_length=64: sentence_bert_config.json says 48; leave it out, or choose another model",
+        'model.prompts.query="": config_sentence_transformers.json says "q: "; leave it out, or choose '
+        "another model",
+    ]
+
+
+def test_a_shorter_length_is_a_choice_and_so_is_a_norm_that_the_model_does_not_have(folder: Path) -> None:
+    as_sentence_transformer(folder, "Pooling", "Dense")
+    assert contradictions({"max_length": 16, "normalize": True}, read_facts(folder)) == []
+
+
+def test_what_the_files_say_fills_what_is_left_open_and_nothing_else(folder: Path) -> None:
+    model = {"pooling": None, "max_length": 16, "dim": None, "prompts": {"query": "mine: ", "document": None}}
+    filled = completed(model, read_facts(folder))
+    assert (filled["pooling"], filled["max_length"], filled["dim"]) == ("mean", 16, 16)
+    assert filled["prompts"] == {"default": "o: ", "query": "mine: ", "document": "p: "}
+    assert completed(model, None)["prompts"] == {"default": "", "query": "mine: ", "document": ""}
+
+
+def custom(**facts: Any) -> dict[str, Any]:
+    """``model=custom`` with words."""
+    raw = raw_config(model="custom")
+    raw["model"] |= facts
+    return raw
+
+
+def test_your_own_folder_needs_no_word_but_its_path(folder: Path) -> None:
+    model = validate(custom(path=str(folder))).model
+    assert (model.pooling, model.dim, model.max_length, model.normalize) == ("mean", 16, 48, True)
+    assert model.prompts.model_dump() == {"default": "o: ", "query": "q: ", "document": "p: "}
+
+
+def test_what_your_own_folder_does_not_say_is_asked_for(tmp_path: Path) -> None:
+    folder = tiny_bert(tmp_path / "bare")
+    with pytest.raises(BadInputError) as caught:
+        validate(custom(path=str(folder)))
+    assert caught.value.problems == ("model.pooling: missing; give model.pooling=VALUE",)
+    model = validate(custom(path=str(folder), pooling="cls")).model
+    assert (model.pooling, model.dim, model.max_length) == ("cls", HIDDEN, 64)
+
+
+def test_what_you_type_and_your_folder_contradicts_is_refused_with_every_other_problem(folder: Path) -> None:
+    with pytest.raises(BadInputError) as caught:
+        validate(custom(path=str(folder), pooling="cls") | {"batch_size": 0})
+    assert any('model.pooling="cls": 1_Pooling/config.json says "mean"' in p for p in caught.value.problems)
+    assert any(problem.startswith("batch_size=0") for problem in caught.value.problems)
+
+
+def test_your_own_folder_with_a_module_that_cannot_be_applied_is_refused_with_its_path(folder: Path) -> None:
+    as_sentence_transformer(folder, "Pooling", "LSTM")
+    with pytest.raises(BadInputError) as caught:
+        validate(custom(path=str(folder)))
+    (problem,) = caught.value.problems
+    assert problem.startswith(f"model.path={folder}: modules.json has a module LSTM, which cannot be applied")
+
+
+def test_a_model_of_your_own_that_is_nowhere_is_asked_for() -> None:
+    with pytest.raises(BadInputError) as caught:
+        validate(custom())
+    assert caught.value.problems == (
+        "model=custom: which model is not said; give model.path=DIR or model.id=ORG/NAME",
+    )
+
+
+@pytest.mark.parametrize("name", ["a//b", "../up", "/etc/passwd", "a/b/c", "a/b c", ""])
+def test_what_is_no_repository_s_name_is_bad_input(name: str) -> None:
+    with pytest.raises(BadInputError, match=r"which model is not said|no repository's name; give model"):
+        validate(custom(id=name))
+
+
+def test_a_repository_needs_no_word_but_its_id_and_its_weights_are_left_where_they_are(
+    folder: Path, client: Callable[..., None]
+) -> None:
+    with serving({"org/own": folder}) as hub:
+        client(hub.url)
+        model = validate(custom(id="org/own")).model
+        assert (model.pooling, model.dim, model.max_length) == ("mean", 16, 48)
+        assert [source.kind for source in model.sources] == ["hub"]
+        assert not any("safetensors" in path for path in hub.requested)
+        with pytest.raises(ModelUnavailableError, match="hub org/other at main: no such repository"):
+            validate(custom(id="org/other"))
+
+
+def test_a_repository_whose_module_cannot_be_applied_is_refused_with_its_id(
+    folder: Path, client: Callable[..., None]
+) -> None:
+    as_sentence_transformer(folder, "Pooling", "CNN")
+    with serving({"org/own": folder}) as hub:
+        client(hub.url)
+        with pytest.raises(BadInputError, match=r"model\.id=org/own: modules\.json has a module CNN"):
+            validate(custom(id="org/own"))
+
+
+def test_the_shipped_models_are_complete_without_their_files() -> None:
+    for name in ("minilm", "e5", "bge", "qwen3"):
+        assert validate(raw_config(model=name)).model == load_model(name)

@@ -1,0 +1,176 @@
+"""``python -m harness.inspect``: a graph told as text or as JSON alone; errors in one line each."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from harness.artifacts.anatomy import load_graph, read_anatomy
+from harness.command import run_command
+from harness.config import load_model
+from harness.inspect import main, report
+from tests.artifacts.graphs import embedder, model, node, port, saved
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+    from subprocess import CompletedProcess
+
+    from harness.artifacts.manifest import Artifact
+
+    Cli = Callable[..., CompletedProcess[str]]
+
+
+@pytest.fixture
+def graph(tmp_path: Path) -> Path:
+    return saved(embedder(vocab=20_000), tmp_path)
+
+
+@pytest.fixture
+def told(capsys: pytest.CaptureFixture[str]) -> Callable[..., Any]:
+    """Run the command here; its JSON, read."""
+
+    def run(*words: str) -> Any:
+        assert main([*words, "format=json"]) == 0
+        return json.loads(capsys.readouterr().out)
+
+    return run
+
+
+def test_json_of_a_model_stands_alone_on_standard_output(cli: Cli, minilm: Artifact) -> None:
+    done = cli("model=minilm", "ep=coreml", "format=json", module="harness.inspect")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
+    assert found["graph"] == str(minilm.graph)
+    assert found["architecture"] == {
+        "layers": 6, "hidden": 384, "heads": 12, "ffn": 1536, "vocab_size": 30_522,
+    }  # fmt: skip
+    assert set(found["architecture_from"].values()) == {"graph"}
+    assert found["parameters"] == 22_565_378
+    assert found["work"]["flops_of_a_text"] == {"constant": 0, "linear": 21_234_432, "quadratic": 9_216}
+    assert found["work"]["flops_per_token"] == 21_234_432 + 9_216 * 128
+    assert found["warnings"] == []
+    assert found["coreml"]["consequence"].startswith("30,522 is larger than 16,384")
+    assert {(e["model_format"], e["shapes"]) for e in found["coreml"]["estimates"]} == {
+        (f, s) for f in ("MLProgram", "NeuralNetwork") for s in ("dynamic", "fixed parts", "static")
+    }
+
+
+def test_any_onnx_file_is_told_without_a_model(told: Callable[..., Any], graph: Path) -> None:
+    found = told(f"path={graph}", "tokens=10", "batch_size=2")
+    assert (found["model"], found["graph"], found["coreml"]) == (None, str(graph), None)
+    assert found["architecture"]["vocab_size"] == 20_000
+    assert found["architecture"]["layers"] is None, "unknown is null"
+    assert found["work"]["flops"] == 2 * 20 * 8 * 8
+    assert found["dynamic_axes"] == ["batch_size", "sequence_length"]
+
+
+def test_what_cannot_be_counted_is_null_in_json_and_unknown_in_words(
+    told: Callable[..., Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = model([node("Thing", "x", "y", "org.example")], [port("x", ["who", 4])], [port("y", None)])
+    path = saved(made, tmp_path)
+    work = told(f"path={path}")["work"]
+    assert (work["flops"], work["flops_per_token"], work["activation_bytes"]) == (None, None, None)
+    assert main([f"path={path}"]) == 0
+    said = capsys.readouterr().out
+    assert "operations         unknown for 1 × 128 tokens" in said
+    assert "between operators unknown" in said
+    assert "! FLOPs are unknown: org.example:Thing" in said
+
+
+def test_a_tokenizer_beside_the_graph_is_held_against_its_table(
+    told: Callable[..., Any], graph: Path
+) -> None:
+    vocab = {"model": {"vocab": {"a": 0, "b": 20_000}}, "added_tokens": []}
+    graph.with_name("tokenizer.json").write_text(json.dumps(vocab), encoding="utf-8")
+    (warning,) = told(f"path={graph}")["warnings"]
+    assert warning == "the tokenizer gives ids up to 20000, the embedding table has 20000 rows"
+
+
+def test_the_report_for_a_person_says_the_same(graph: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([f"path={graph}", "ep=coreml", "tokens=16"]) == 0
+    said = capsys.readouterr().out
+    for words in (
+        "input              input_ids: int64 [batch_size, sequence_length]",
+        "vocabulary 20,000",
+        "for 1 × 16 tokens",
+        "CoreML, an estimate from the operator lists of ONNX Runtime",
+        "· 20,000 is larger than 16,384: Gather reads table [20000, 8]",
+        "an upper bound",
+    ):
+        assert words in said
+
+
+def test_an_execution_provider_that_is_not_estimated_is_told(
+    graph: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([f"path={graph}", "ep=cuda"]) == 0
+    assert "· ep=cuda is not estimated: python -m harness ep=cuda measures it" in capsys.readouterr().out
+
+
+def test_a_configuration_that_contradicts_the_graph_is_told_and_fills_what_it_hides(graph: Path) -> None:
+    anatomy = read_anatomy(load_graph(graph), batch_size=1, tokens=8)
+    found = report(anatomy, graph, load_model("minilm"), None)
+    assert (found["architecture"]["layers"], found["architecture_from"]["layers"]) == (6, "configuration")
+    assert "model.vocab_size=30522: the graph shows 20000" in found["warnings"]
+
+
+def test_a_precision_that_makes_no_sense_for_the_provider_is_told(
+    told: Callable[..., Any], graph: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("harness.inspect._files", lambda *_: (graph, graph.with_name("tokenizer.json")))
+    warnings = told("model=minilm", "precision=fp32-fused", "ep=coreml")["warnings"]
+    assert any(w.startswith("precision=fp32-fused ep=coreml: CoreML takes none of") for w in warnings)
+
+
+# --- bad input: one line a problem, exit 2
+
+
+@pytest.mark.parametrize(
+    ("words", "problems"),
+    [
+        ([], ["give either model=NAME or path=FILE.onnx, one of them"]),
+        (["model=minilm", "path={graph}"], ["give either model=NAME or path=FILE.onnx, one of them"]),
+        (["model=minlm"], ["unknown model 'minlm': did you mean minilm?"]),
+        (["model=custom"], ["model=custom: give its graph itself, path=FILE.onnx"]),
+        (["path=/no/such/file"], ["path=/no/such/file: no such file"]),
+        (["path={graph}", "ep=coremel"], ["unknown ep 'coremel': did you mean coreml or directml?"]),
+        (["path={graph}", "tokens=0", "batch_size=-1", "format=yaml"],
+         ["unknown format 'yaml'", "tokens=0: must be", "batch_size=-1: must be"]),
+        (["path={graph}", "tokens=٣"], ["tokens=٣: must be a whole number from 1 to 131072"]),
+        (["path={graph}", "tokens=1" + "0" * 30], ["tokens=1"]),
+        (["model=minilm", "tokens=257"], ["tokens=257: minilm reads 256 tokens at most"]),
+        (["modle=minilm"], ["unknown key 'modle': did you mean model?"]),
+        (["minilm"], ["'minilm' is not key=value"]),
+        (["path={text}"], ["{text}: no ONNX graph; give the .onnx file"]),
+    ],
+)  # fmt: skip
+def test_bad_input_is_a_line_a_problem_and_exit_2(
+    words: list[str],
+    problems: list[str],
+    graph: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("signal.signal", lambda *_: None)
+    text = graph.with_name("notes.txt")
+    text.write_text("hello", encoding="utf-8")
+    code = run_command(lambda: main([word.format(graph=graph, text=text) for word in words]))
+    out, err = capsys.readouterr()
+    assert (code, out) == (2, "")
+    assert len(err.splitlines()) == len(problems)
+    for line, problem in zip(err.splitlines(), problems, strict=True):
+        assert line.startswith(f"error: {problem.format(text=text)}")
+
+
+def test_without_the_package_onnx_it_says_how_to_get_it(
+    graph: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("signal.signal", lambda *_: None)
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    assert run_command(lambda: main([f"path={graph}"])) == 3
+    assert "pip install 'embedding-harness[build]'" in capsys.readouterr().err
