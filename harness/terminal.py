@@ -191,12 +191,10 @@ def _own_figures(row: dict[str, Any]) -> list[tuple[str, str, str]]:
         figures.append(("nDCG@10", _number(row["ndcg_at_10"], 3), told))
         figures.append(("recall@10 / @100", recall, f"MRR@10 {_number(row['mrr_at_10'], 3)}"))
     if as_number(row["texts_count"]) is not None:
-        overlap = f"worst of {row['texts_count']} texts; top-10 overlap {_number(row['texts_overlap'], 3)}"
-        figures.append(("cosine to fp32, own texts", _number(row["texts_cosine_min"], 6), overlap))
+        overlap = f"worst of {row['texts_count']}; top-10 overlap {_number(row['texts_overlap'], 3)}"
+        figures.append(("own texts to fp32", _number(row["texts_cosine_min"], 6), overlap))
         kept = _interval(row["texts_index_overlap_low"], row["texts_index_overlap_high"])
-        figures.append(
-            ("overlap in fp32's index", _number(row["texts_index_overlap"], 3), f"interval {kept}")
-        )
+        figures.append(("overlap, fp32 index", _number(row["texts_index_overlap"], 3), f"interval {kept}"))
     return figures
 
 
