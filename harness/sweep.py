@@ -6,7 +6,6 @@ that was under way, and the same command goes on from there: evidence is pooled,
 
 from __future__ import annotations
 
-import json
 import os
 import tempfile
 import time
@@ -14,7 +13,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -22,52 +21,34 @@ from harness import texts
 from harness.artifacts.cache import Recipe
 from harness.candidate import identity
 from harness.config import load_precision
+from harness.describe import FACTS, Describer, describe, own_texts
 from harness.environment import fingerprint
 from harness.errors import BadInputError, ModelUnavailableError, UnavailableError
 from harness.launch import run_worker
 from harness.locks import hold, measuring_lock_path
 from harness.measure.disturbance import Conditions, Observer, flag, reference_gflops
-from harness.measure.limits import machine_peaks, request_columns, saw_gflops
-from harness.measure.parity import TEXTS_COLUMNS, texts_columns
-from harness.measure.quality import QUALITY_COLUMNS, quality_columns
-from harness.measure.retrieval import RETRIEVAL_COLUMNS, all_finite, retrieval_columns
-from harness.measure.sts import STS_COLUMNS, sts_columns
-from harness.provider import BATCH_SIZE, prepare_artifact
+from harness.measure.limits import saw_gflops
+from harness.provider import prepare_artifact
 from harness.record import SCHEMA_VERSION
 from harness.run import Run
-from harness.runtimes.base import SessionOptions
-from harness.stats import nearest_rank
 from harness.summary import summarise_launch
 from harness.tokenizer import Tokenizer
 from harness.units import NS_PER_MS, ns_to_s
-from harness.worker import Task, TextsFile
+from harness.worker import Task
 from harness.workload import draw_arrivals, draw_requests
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from numpy.typing import NDArray
-
     from harness.artifacts.manifest import Artifact
     from harness.config import Config
-    from harness.datasets import Texts
     from harness.progress import Progress
     from harness.store import Store
 
-# The one execution provider that takes every shape.
-CPU = "CPUExecutionProvider"
 # What one launch is taken to last until one has been seen.
 _FIRST_GUESS_S = 1.0
 # Spread launches start apart by the wanted span over this: 17 launches, which settle a must gate, fill it.
 _SPREAD_GAPS = 16
-# Quality on the user's own data.
-OWN_COLUMNS = (*STS_COLUMNS, *RETRIEVAL_COLUMNS, *TEXTS_COLUMNS)
-# What a run's row holds besides its launches' figures; measured once, kept when the run is resumed.
-_TEXT_FACTS = ("tokens_mean", "tokens_p95", "flops_per_request", "bytes_per_request")
-_FACTS = (
-    *_TEXT_FACTS, "nodes_total", "ep_nodes", "ep_node_share", "ep_partitions", "ep_time_share",
-    "effective_options", "batch_cosine_min", *QUALITY_COLUMNS, *OWN_COLUMNS,
-)  # fmt: skip
 _SAMPLES = ("total_ns", "tokenize_ns", "infer_ns")
 # What a launch's row takes from the worker's answer as it is.
 _LAUNCH_FACTS = (
@@ -159,7 +140,7 @@ def measure_in(sweep: Sweep, configs: Sequence[Config], *, strict: bool) -> list
                     _resume(run, store)  # again: whoever held the lock may have measured this run
                 if run.wanting():
                     if not (run.done() and run.facts):
-                        _describe(run, Path(folder), sweep)
+                        describe(run, Path(folder), Describer(sweep.worker, sweep.progress, sweep.described))
                     store.write_run(run.row(sweep_id))
             _rounds(runs, sweep_id, sweep)
     rows = [store.run_of(run.run_id) for run in runs]
@@ -240,7 +221,7 @@ def _require_room(run: Run) -> None:
     for what, prompt, served in (
         (f"workload={run.workload.name}", "default", [text for request in requests for text in request]),
         ("the quality texts", "default", texts.quality_texts()),
-        *((f"quality.{own.name}", own.prompt, own.texts) for own in _own_texts(run)),
+        *((f"quality.{own.name}", own.prompt, own.texts) for own in own_texts(run)),
     ):
         longest = max(counter.count(text, prompt=prompt) for text in dict.fromkeys(served))
         if longest > room:
@@ -271,7 +252,7 @@ def _resume(run: Run, store: Store) -> None:
     run.launches = store.launches_of(run.run_id)
     run.stored_launches = len(run.launches)
     if stored is not None and stored["tokens_mean"] is not None:
-        run.facts = {name: stored.get(name) for name in _FACTS}
+        run.facts = {name: stored.get(name) for name in FACTS}
     if stored is not None and run.launches:
         run.stale = (
             stored["launches"] != len(run.launches)
@@ -279,209 +260,6 @@ def _resume(run: Run, store: Store) -> None:
             or stored["purpose"] != run.purpose
             or (run.confirmation_at is not None and stored["confirmation_at"] != run.confirmation_at)
         )
-
-
-def _describe(run: Run, folder: Path, sweep: Sweep) -> None:
-    """The run's requests, and once per run its quality and where the graph's nodes go; nothing is timed."""
-    assert run.artifact is not None
-    measure = run.config.measure
-    counter = Tokenizer(run.artifact)
-    drawn = draw_requests(run.workload, measure.warmup_requests + run.requests, counter)
-    timed = drawn[measure.warmup_requests :]
-    path = folder / f"{run.run_id}.json"
-    path.write_text(json.dumps({"warmup": drawn[: measure.warmup_requests], "timed": timed}))
-    run.requests_file = str(path)
-    if run.facts:
-        return
-    longest = run.config.model.max_length
-    counts = [[min(counter.count(text), longest) for text in request] for request in timed]
-    lengths = [count for request in counts for count in request]
-    mine: dict[str, Any] = dict.fromkeys(_TEXT_FACTS)
-    mine |= {"tokens_mean": float(np.mean(lengths)), "tokens_p95": nearest_rank(lengths, 0.95)}
-    if (run.candidate.runtime, run.candidate.ep) == ("onnxruntime", "cpu"):
-        sweep.progress.tell(f"{run.label}: what this machine can do at most")
-        machine_peaks(run.threads)
-        mine |= request_columns(run.artifact, counts)
-    shared = sweep.described.get(run.describes())
-    if shared is None:
-        sweep.progress.tell(f"{run.label}: texts and quality")
-        shared = _quality(run, _extremes(timed, counter), folder, sweep)
-    elif run.candidate.ep_provider != CPU:  # others have been seen to fail at some lengths only
-        shared = shared | _probed(run, _extremes(timed, counter), folder, sweep)
-    if run.error is None:
-        sweep.described[run.describes()] = shared
-        run.facts = mine | shared
-        run.error = _hopeless(run)
-
-
-def _extremes(requests: list[list[str]], counter: Tokenizer) -> list[list[str]]:
-    """The shortest, the middle and the longest of the requests, by their longest text."""
-    by_length = sorted(requests, key=lambda request: max(counter.count(text) for text in request))
-    picks = (by_length[0], by_length[len(by_length) // 2], by_length[-1])
-    return [list(request) for request in dict.fromkeys(tuple(pick) for pick in picks)]
-
-
-def _hopeless(run: Run) -> str | None:
-    """Why a run that was described need not be timed: nothing could make it GO; None where it may be.
-
-    A number of launches that was asked for is measured all the same, unless vectors are not finite.
-    """
-    if run.facts["finite"] is False:
-        return "quality: a vector holds NaN or infinity"
-    parity, bound = run.facts["parity_cosine_min"], run.config.precision.parity_cosine_min
-    if parity is None or parity >= bound or run.config.measure.launches is not None:
-        return None
-    return (
-        f"quality: parity with the fp32 reference failed: worst cosine {parity:.6f}, needed {bound:g}; "
-        "measure.launches=N times it all the same"
-    )
-
-
-class OwnTexts(NamedTuple):
-    """Texts of the user's own data, and the model's prompt that they are encoded with."""
-
-    name: str
-    texts: Sequence[str]
-    prompt: str = "default"
-
-    def vectors_file(self, folder: Path) -> Path:
-        """Where their vectors go."""
-        return folder / f"{self.name}.npy"
-
-
-def _own_texts(run: Run) -> list[OwnTexts]:
-    """What is encoded of the user's own data."""
-    own = [] if run.sts is None else [OwnTexts("sts", run.sts.texts)]
-    if run.retrieval is not None:
-        own.append(OwnTexts("queries", run.retrieval.queries, "query"))
-        own.append(OwnTexts("corpus", run.retrieval.documents, "document"))
-    if run.texts is not None:
-        own.append(OwnTexts("texts", run.texts.texts))
-    return own
-
-
-def _quality(run: Run, probe: list[list[str]], folder: Path, sweep: Sweep) -> dict[str, Any]:
-    """What `_probed` tells, and the quality of the vectors; null where weights are random."""
-    assert run.artifact is not None
-    reference = run.artifact.reference()
-    unknown = dict.fromkeys((*QUALITY_COLUMNS, *OWN_COLUMNS, "batch_cosine_min"))
-    if reference is None or run.candidate.weights != "trained":  # a cosine would mean nothing
-        return unknown | _probed(run, probe, folder, sweep)
-    with tempfile.TemporaryDirectory(dir=folder, prefix="own-") as own_folder:
-        own = [(part, part.vectors_file(Path(own_folder))) for part in _own_texts(run)]
-        facts = _probed(run, probe, folder, sweep, list(texts.quality_texts()), own)
-        if run.error is not None:
-            return {}
-        similar = [pair.similar for pair in texts.quality_pairs()]
-        vectors = np.load(_vectors_file(run, folder))
-        columns: dict[str, Any] = unknown | quality_columns(vectors, reference, similar) | facts
-        of_own = {part.name: np.load(file, mmap_mode="r") for part, file in own}
-        if run.sts is not None:
-            columns |= sts_columns(of_own["sts"], run.sts)
-        if run.retrieval is not None:
-            sweep.progress.tell(f"{run.label}: searching {len(run.retrieval.documents)} documents")
-            columns |= retrieval_columns(of_own["queries"], of_own["corpus"], run.retrieval)
-        if run.texts is not None:
-            if (reference := _fp32_vectors(run, run.texts, folder, sweep)) is None:
-                return {}
-            columns |= texts_columns(of_own["texts"], reference, run.texts)
-        columns["finite"] = columns["finite"] and all(map(all_finite, of_own.values()))
-        return columns
-
-
-def _fp32_vectors(run: Run, own: Texts, folder: Path, sweep: Sweep) -> NDArray[np.float32] | None:
-    """The user's texts by the model's fp32 artifact on the CPU, float32 [n_texts, dim], once in a sweep.
-
-    None where it fails; sets `run.error`.
-    """
-    assert run.fp32 is not None
-    file = folder / f"fp32-{run.fp32.sha256[:16]}-{own.sha256[:16]}.npy"
-    if not file.exists():
-        sweep.progress.tell(f"{run.label}: the fp32 vectors of {len(own.texts)} texts")
-        scratch = file.with_name(f"scratch-{file.name}")
-        task = Task(
-            kind="vectors",
-            artifact=str(run.fp32.path),
-            runtime=run.candidate.runtime,
-            options=asdict(SessionOptions()),
-            batch_size=BATCH_SIZE,
-            vectors_file=str(_vectors_file(run, folder)),
-            texts_files=[_texts_file(OwnTexts("texts", own.texts), scratch)],
-        )
-        answer = sweep.worker(task, timeout_s=_texts_s(run, len(own.texts)), on_tick=sweep.progress.tick)
-        if answer["status"] != "complete":
-            run.error = f"quality: the fp32 artifact: {answer['error']}"
-            return None
-        scratch.replace(file)
-    vectors: NDArray[np.float32] = np.load(file, mmap_mode="r")
-    return vectors
-
-
-def _texts_s(run: Run, more: int) -> float:
-    """How long it may take to encode the shipped texts and so many more, in s: as launches of as many may."""
-    measure = run.config.measure
-    return measure.launch_timeout_s * (1 + more / (run.workload.batch_size * measure.requests))
-
-
-def _probed(
-    run: Run,
-    probe: list[list[str]],
-    folder: Path,
-    sweep: Sweep,
-    quality_texts: Sequence[str] = (),
-    own: Sequence[tuple[OwnTexts, Path]] = (),
-) -> dict[str, Any]:
-    """Where nodes and their time go, and what the session uses, found by serving `probe`, untimed.
-
-    The vectors of `quality_texts` are left in `_vectors_file`. Sets `run.error` where anything fails.
-    """
-    assert run.artifact is not None
-    own_texts = sum(len(served.texts) for served, _ in own)
-    answer = sweep.worker(
-        Task(
-            kind="vectors",
-            artifact=str(run.artifact.path),
-            runtime=run.candidate.runtime,
-            options=asdict(run.options(record_placement=True)),
-            texts=list(quality_texts),
-            batch_size=run.workload.batch_size,
-            neighbour="" if "static_shapes" in run.config.session.chosen else texts.corpus("passage")[0],
-            vectors_file=str(_vectors_file(run, folder)),
-            cpus=run.config.measure.cpus,
-            probe=probe,
-            texts_files=[_texts_file(served, vectors_file) for served, vectors_file in own],
-        ),
-        timeout_s=_texts_s(run, own_texts),
-        on_tick=sweep.progress.tick,
-    )
-    if answer["status"] != "complete":
-        run.error = f"quality: {answer['error']}"
-        return {}
-    effective = answer["effective_options"]
-    facts: dict[str, Any] = {
-        "ep_time_share": answer["ep_time_share"],
-        "effective_options": None if effective is None else json.dumps(effective, sort_keys=True),
-    }
-    if quality_texts:
-        facts["batch_cosine_min"] = answer["batch_cosine_min"]
-    if placement := answer["placement"]:
-        facts.update(placement)
-        facts["ep_node_share"] = placement["ep_nodes"] / placement["nodes_total"]
-    elif answer.get("ran_on") == [run.candidate.ep_provider]:
-        facts["ep_node_share"] = 1.0  # this ONNX Runtime cannot count, but nothing ran elsewhere
-    return facts
-
-
-def _texts_file(own: OwnTexts, vectors_file: Path) -> TextsFile:
-    """Texts in a file beside the one that their vectors go to, for the worker."""
-    file = vectors_file.with_suffix(".jsonl")
-    with file.open("w", encoding="utf-8") as lines:
-        lines.writelines(f"{json.dumps(text)}\n" for text in own.texts)
-    return TextsFile(str(file), str(vectors_file), len(own.texts), own.prompt)
-
-
-def _vectors_file(run: Run, folder: Path) -> Path:
-    return folder / f"{run.run_id}.npy"
 
 
 def _rounds(runs: Sequence[Run], sweep_id: str, sweep: Sweep) -> None:

@@ -79,6 +79,7 @@ ORDER = (
     "harness.store",
     "harness.gates",
     "harness.run",
+    "harness.describe",
     "harness.sweep",
     "harness.confirmation",
     "harness.confirm",
