@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import unicodedata
@@ -14,7 +13,6 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.stats import spearmanr
 
 import harness
 from harness.artifacts.cache import Recipe, cache_dir
@@ -38,7 +36,6 @@ from harness.provider import EmbeddingProvider, prepare_artifact, verify
 from harness.runtimes.base import SessionOptions
 from harness.stats import cosines
 from harness.texts import corpus, quality_texts
-from tests.conftest import NO_STSB_DEV, STSB_DEV
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -61,17 +58,6 @@ def finite_unit_vectors(vectors: NDArray[np.float32], count: int) -> bool:
 
 
 # --- the vectors
-
-
-@pytest.mark.skipif(not STSB_DEV.is_file(), reason=NO_STSB_DEV)
-def test_minilm_reaches_its_own_spearman_on_the_sts_benchmark(provider: EmbeddingProvider) -> None:
-    rows = [json.loads(line) for line in STSB_DEV.read_text(encoding="utf-8").splitlines()]
-    assert len(rows) == 1_500
-    texts = sorted({row[name] for row in rows for name in ("sentence1", "sentence2")})
-    vector_of = dict(zip(texts, provider.encode(texts), strict=True))
-    first, second = (np.array([vector_of[row[name]] for row in rows]) for name in ("sentence1", "sentence2"))
-    found = spearmanr(cosines(first, second), [row["score"] for row in rows]).statistic
-    assert found * 100 == pytest.approx(86.716, abs=0.02)
 
 
 def test_the_vectors_are_those_of_the_reference(minilm: Artifact, provider: EmbeddingProvider) -> None:

@@ -241,8 +241,8 @@ def test_on_a_request_of_known_length_the_median_is_that_length(
     tokens = provider.tokenize(["word"])
     monkeypatch.setattr(provider, "tokenize", lambda texts: tokens)
     errors = []
-    for _ in range(8):  # a busy neighbour can only make it longer
-        samples = serve(provider, [["word"]] * 40)
+    for _ in range(300):  # a busy neighbour can only make it longer: a quiet moment is enough
+        samples = serve(provider, [["word"]] * 20)
         assert samples.infer_ns.min() >= length_ns
         np.testing.assert_array_equal(samples.tokenize_ns + samples.infer_ns, samples.total_ns)
         errors.append(nearest_rank(samples.total_ns, 0.5) - length_ns)
