@@ -54,9 +54,21 @@ def print_run(console: Console, row: dict[str, Any]) -> None:
 
 
 def print_runs(console: Console, rows: Sequence[dict[str, Any]]) -> None:
-    """The runs of a sweep, a line each."""
+    """The runs of a sweep, a line each: what was measured, what it took, and what could not be."""
+    impossible: dict[str, list[str]] = {}
+    for row in rows:
+        if row["status"] == "unavailable":
+            impossible.setdefault(str(row["error"]), []).append(str(row["candidate_label"]))
+    possible = [row for row in rows if row["status"] != "unavailable"]
+    if possible:
+        _print_measured(console, possible)
+    for error, labels in impossible.items():
+        _bullet(console, f"not possible here: {', '.join(dict.fromkeys(labels))}: {error}")
+
+
+def _print_measured(console: Console, rows: Sequence[dict[str, Any]]) -> None:
     table = _table("runs")
-    table.add_column("candidate", overflow="fold", min_width=8)
+    table.add_column("candidate", overflow="fold", min_width=9)
     table.add_column("workload", overflow="fold")
     for name in ("batch", "n", "P50 ms", "P95 ms", "interval", "texts/s"):
         table.add_column(name, justify="right", no_wrap=True)
@@ -75,19 +87,34 @@ def print_runs(console: Console, rows: Sequence[dict[str, Any]]) -> None:
             Text(failed if row["status"] == "complete" else row["status"], style="yellow"),
         )
     console.print(table)
-    near = [
-        f"{_share(row['share_of_peak'])} {row['candidate_label']}, {row_place(row)}"
-        for row in rows
-        if as_number(row["share_of_peak"]) is not None
-    ]
-    if near:
-        _bullet(console, f"of this machine's limit: {'; '.join(near)}")
+    if any(as_number(row["peak_rss_bytes"]) is not None for row in rows):
+        console.print(_costs(rows))
     for row in rows:
         for name, value, told in _own_figures(row):
             _bullet(console, f"{row['candidate_label']}, {row_place(row)}: {name} {value}, {told}")
     for row in rows:
         if row["error"]:
             console.print(Text(f"{row['candidate_label']}, {row_place(row)}: {row['error']}", "yellow"))
+
+
+def _costs(rows: Sequence[dict[str, Any]]) -> Table:
+    """What runs take: memory, and arithmetic against what this machine can do at most."""
+    table = _table("memory and arithmetic")
+    table.add_column("candidate", overflow="fold", min_width=16)
+    table.add_column("workload", overflow="fold")
+    for name in ("batch", "memory", "artifact", "GFLOP/s", "of the limit"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for row in rows:
+        table.add_row(
+            Text(str(row["candidate_label"])),
+            Text(f"{row['workload']}{_load(row)}"),
+            str(row["batch_size"]),
+            _bytes(row["peak_rss_bytes"]),
+            _bytes(row["artifact_bytes"]),
+            _number(row["achieved_gflops"], 0),
+            _share(row["share_of_peak"]),
+        )
+    return table
 
 
 def print_decision(console: Console, decision: Decision, *, details: bool) -> None:
@@ -101,6 +128,8 @@ def print_decision(console: Console, decision: Decision, *, details: bool) -> No
     console.print(headline)
     for reason in decision.reasons:
         _bullet(console, reason)
+    for line in decision.not_picked:
+        _bullet(console, f"not picked: {line}")
     if decision.fallback:
         _bullet(console, f"fallback: {decision.fallback}")
     for step in decision.next_steps:

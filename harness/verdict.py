@@ -28,6 +28,8 @@ EXIT_CODES: dict[Verdict, ExitCode] = {
     "NO_GO": ExitCode.NO_GO,
     "INCONCLUSIVE": ExitCode.INCONCLUSIVE,
 }
+# Reasons told of a candidate that was not picked, the gravest first; all stand with the candidate itself.
+_REASONS = 2
 
 
 @dataclass(frozen=True)
@@ -79,6 +81,18 @@ class Decision:
         return hashlib.sha256(self.to_json().encode()).hexdigest()[:12]
 
     @property
+    def not_picked(self) -> tuple[str, ...]:
+        """Why measured candidates with a worse verdict were not picked, a line for each set of reasons."""
+        if self.chosen is None:
+            return ()
+        labels: dict[str, list[str]] = {}
+        for candidate in self.candidates:
+            if candidate.run_ids and candidate.verdict != self.verdict:
+                why = f"{candidate.verdict}, {'; '.join(candidate.reasons[:_REASONS])}"
+                labels.setdefault(why, []).append(candidate.label)
+        return tuple(f"{', '.join(names)}: {why}" for why, names in labels.items())
+
+    @property
     def table(self) -> pd.DataFrame:
         """One row a candidate and gate: tier, bound, value, interval, distance and status."""
         import pandas as pd
@@ -99,6 +113,7 @@ class Decision:
             "policy": self.policy,
             "evidence": self.evidence,
             "reasons": list(self.reasons),
+            "not_picked": list(self.not_picked),
             "next_steps": list(self.next_steps),
             "fallback": self.fallback,
             "machine": dict(self.machine),
@@ -124,6 +139,7 @@ class Decision:
         pick = f": {_cell(self.chosen)}" if self.chosen else ""
         lines = [f"# {self.verdict}{pick}", ""]
         lines += [f"- {_cell(reason)}" for reason in self.reasons]
+        lines += [f"- Not picked: {_cell(line)}" for line in self.not_picked]
         if self.fallback:
             lines.append(f"- Fallback: {_cell(self.fallback)}.")
         lines += [f"- Evidence: {self.evidence}. Policy: {self.policy}."]

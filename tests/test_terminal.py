@@ -173,7 +173,6 @@ def test_the_runs_of_a_sweep_fit_in_80_columns_and_nothing_is_cut() -> None:
         ({"status": "failed", "launches_failed": 3}, "failed"),
         ({"status": "timeout", "launches_failed": 3}, "timeout"),
         ({"status": "interrupted"}, "interrupted"),
-        ({"status": "unavailable"}, "unavailable"),
         ({"launches_failed": 1}, "1 failed"),
         (LONG, "12 failed"),
     ],
@@ -192,6 +191,39 @@ def test_a_sweep_of_plain_runs_shows_each_whole() -> None:
     text = shown(lambda console: print_runs(console, rows))
     for size in (1, 8, 64):
         assert re.search(rf"tokens_128 +{size} +20 +8\.00 +12\.0 +12\.0–12\.0 +300", text)
+
+
+def test_runs_that_are_not_possible_here_are_one_line_for_each_reason() -> None:
+    absent = {"status": "unavailable", "error": "ep=coreml: not in this build", "launches": 0}
+    rows = [run_row("r0")]
+    rows += [run_row(name, candidate_label=f"{name} fp32 coreml", **absent) for name in ("minilm", "e5")]
+    text = shown(lambda console: print_runs(console, rows))
+    told = "· not possible here: minilm fp32 coreml, e5 fp32 coreml: ep=coreml: not in this build"
+    assert told in text.splitlines()
+    assert not any("coreml" in line for line in table_lines(text))
+    assert "runs" not in shown(lambda console: print_runs(console, rows[1:])).split()
+
+
+def test_a_sweep_tells_memory_and_how_near_the_limit_each_run_came() -> None:
+    row = run_row(peak_rss_bytes=200 * 2**20, artifact_bytes=86 * 2**20)
+    row |= {"achieved_gflops": 77.4, "share_of_peak": 0.56}
+    text = shown(lambda console: print_runs(console, [row, run_row("r2", share_of_peak=None)]))
+    assert re.search(r"default +1 +200\.0 MiB +86\.0 MiB +77 +56%", text)
+    assert re.search(r"default +1 .* \? +\? *\n", text)
+
+
+def test_whoever_was_measured_and_not_picked_is_told_with_the_reason(
+    decision: Callable[..., Decision],
+) -> None:
+    twin = {"weights": "random", "model": "e5", "candidate_label": "e5 (random weights) fp32 cpu"}
+    made = decision(run_row(), run_row("r2", **twin))
+    assert made.chosen == "minilm fp32 cpu"
+    text = shown(lambda console: print_decision(console, made, details=False))
+    (line,) = [line for line in text.splitlines() if line.startswith("· not picked: ")]
+    assert line.startswith("· not picked: e5 (random weights) fp32 cpu: INCONCLUSIVE, weights are random")
+    assert (
+        line.removeprefix("· ").replace("not picked: ", "- Not picked: ") in made.to_markdown().splitlines()
+    )
 
 
 def test_the_error_of_a_run_is_told_below_with_its_name() -> None:
