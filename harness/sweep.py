@@ -270,6 +270,7 @@ def _rounds(runs: Sequence[Run], sweep_id: str, sweep: Sweep) -> None:
     what = f"measuring {len(runs)} runs, interleaved" if len(runs) > 1 else "measuring"
     if runs[0].config.measure.purpose == "search":
         what = f"probing {runs[0].workload.place}"
+    limits: dict[str, Any] = {}
     while active := [run for run in runs if not run.done()]:
         began = time.monotonic()
         for index in np.random.default_rng([seed, number]).permutation(len(active)):
@@ -283,15 +284,19 @@ def _rounds(runs: Sequence[Run], sweep_id: str, sweep: Sweep) -> None:
             sweep.seen.append(run.launches[-1])
             flag(run.launches, sweep.reference())
             sweep.store.write_launches(run.run_id, run.launches)
-            sweep.store.write_run(run.row(sweep_id))
+            row = run.row(sweep_id)
+            limits[run.run_id] = row["limit_gflops"]
+            sweep.store.write_run(row)
         number += 1
         gap_s = max((_gap_s(run) for run in active if not run.done()), default=0.0)
         if (idle_s := began + gap_s - time.monotonic()) > 0:
             sweep.progress.tell(what, _left_s(runs), ": idle, to spread the evidence")
             _sleep(idle_s, sweep.progress)
     for run in runs:  # what the machine can do may have shown only after a launch of the first ones
-        if flag(run.launches, sweep.reference()):
+        flagged = flag(run.launches, sweep.reference())
+        if flagged:
             sweep.store.write_launches(run.run_id, run.launches)
+        if flagged or (run.run_id in limits and run.row(sweep_id)["limit_gflops"] != limits[run.run_id]):
             sweep.store.write_run(run.row(sweep_id))
 
 

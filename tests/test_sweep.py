@@ -1422,6 +1422,25 @@ def test_conditions_of_a_launch_are_kept_and_flagged(
     assert {name: launch[name] for name in conditions} == conditions
 
 
+def test_all_runs_of_a_sweep_are_held_against_the_same_limit(
+    config: Plan, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the machine can do at most is the best seen so far, and may be seen with the last launch."""
+    peak_gflops = [100.0]
+
+    def columns(*_facts: object, **_run: object) -> dict[str, float]:
+        return {
+            "limit_gflops": peak_gflops[-1],
+            "achieved_gflops": 50.0,
+            "share_of_peak": 50 / peak_gflops[-1],
+        }
+
+    monkeypatch.setattr("harness.run.limit_columns", columns)
+    worker = Scripted(during=lambda number: peak_gflops.append(100.0 + number))
+    rows = run([config(threads=n, measure={"launches": 3}) for n in (1, 2)], worker)
+    assert [row["limit_gflops"] for row in rows] == [105.0, 105.0]
+
+
 def test_flags_never_look_at_a_latency(real: Plan, watched: Run) -> None:
     (row,) = watched(
         [real(measure={"launches": 6})], Scripted([2.0, 90.0, 2.0, "died", 2.0]), ScriptedObserver([100.0])
