@@ -10,13 +10,14 @@ import math
 from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from harness.errors import BadInputError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
+_Read = TypeVar("_Read")
 # A row of a file as it is told to the user, and its values by column.
 Row = tuple[str, dict[str, Any]]
 
@@ -46,10 +47,15 @@ def read_sts(file: str) -> StsPairs:
     Raises:
         BadInputError: one line on what is wrong with the file.
     """
+    return _unchanged(file, _read_sts)
+
+
+def _unchanged(file: str, read: Callable[[Path, int, int], _Read]) -> _Read:
+    """What a cached reader makes of a file, keyed by its time and size: read anew only where it changed."""
     path = Path(file).expanduser()
     try:
         seen = path.stat()
-        return _read_sts(path, seen.st_mtime_ns, seen.st_size)
+        return read(path, seen.st_mtime_ns, seen.st_size)
     except OSError as error:
         raise BadInputError(f"{file}: {error.strerror or error}; give a readable file") from None
 
@@ -90,12 +96,7 @@ def read_texts(file: str) -> Texts:
     Raises:
         BadInputError: one line on what is wrong with the file.
     """
-    path = Path(file).expanduser()
-    try:
-        seen = path.stat()
-        return _read_texts(path, seen.st_mtime_ns, seen.st_size)
-    except OSError as error:
-        raise BadInputError(f"{file}: {error.strerror or error}; give a readable file") from None
+    return _unchanged(file, _read_texts)
 
 
 @lru_cache(maxsize=8)

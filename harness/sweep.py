@@ -178,12 +178,12 @@ def _make_ready(run: Run, progress: Progress) -> None:
         )
     if cpus is not None and cpus > cores:
         raise BadInputError(f"measure.cpus={cpus}: {cores} cores can be used here; give at most that")
+    if reason := config.precision.unfit.get(config.ep.name):
+        raise UnavailableError(f"precision={config.precision.name} ep={config.ep.name}: {reason}")
     if config.runtime.name == "onnxruntime":
         from harness.runtimes.onnxruntime import require_provider
 
         require_provider(config.ep.provider, config.ep.name, config.ep.wheel)
-    if reason := config.precision.unfit.get(config.ep.name):
-        raise UnavailableError(f"precision={config.precision.name} ep={config.ep.name}: {reason}")
     run.artifact = _artifact(run, progress, may_be_random=may_be_random)
     if run.texts is not None and run.config.model.weights != "random":
         recipe = Recipe(run.config.model, load_precision("fp32"), run.config.runtime.name)

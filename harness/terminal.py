@@ -67,18 +67,12 @@ def print_runs(console: Console, rows: Sequence[dict[str, Any]]) -> None:
 
 
 def _print_measured(console: Console, rows: Sequence[dict[str, Any]]) -> None:
-    table = _table("runs")
-    table.add_column("candidate", overflow="fold", min_width=9)
-    table.add_column("workload", overflow="fold")
-    for name in ("batch", "n", "P50 ms", "P95 ms", "interval", "texts/s"):
-        table.add_column(name, justify="right", no_wrap=True)
+    table = _runs_table("runs", "n", "P50 ms", "P95 ms", "interval", "texts/s")
     table.add_column("", no_wrap=True)
     for row in rows:
         failed = f"{row['launches_failed']} failed" if row["launches_failed"] else ""
         table.add_row(
-            Text(str(row["candidate_label"])),
-            Text(f"{row['workload']}{_load(row)}"),
-            str(row["batch_size"]),
+            *_run_cells(row),
             str(row["launches"]),
             _short(row["latency_p50_ms"]),
             _short(row["latency_p95_ms"]),
@@ -99,22 +93,31 @@ def _print_measured(console: Console, rows: Sequence[dict[str, Any]]) -> None:
 
 def _costs(rows: Sequence[dict[str, Any]]) -> Table:
     """What runs take: memory, and arithmetic against what this machine can do at most."""
-    table = _table("memory and arithmetic")
-    table.add_column("candidate", overflow="fold", min_width=16)
-    table.add_column("workload", overflow="fold")
-    for name in ("batch", "memory", "artifact", "GFLOP/s", "of the limit"):
-        table.add_column(name, justify="right", no_wrap=True)
+    table = _runs_table("memory and arithmetic", "memory", "artifact", "GFLOP/s", "of the limit")
     for row in rows:
         table.add_row(
-            Text(str(row["candidate_label"])),
-            Text(f"{row['workload']}{_load(row)}"),
-            str(row["batch_size"]),
+            *_run_cells(row),
             _bytes(row["peak_rss_bytes"]),
             _bytes(row["artifact_bytes"]),
             _number(row["achieved_gflops"], 0),
             _share(row["share_of_peak"]),
         )
     return table
+
+
+def _runs_table(title: str, *figures: str) -> Table:
+    """A table with a line a run: what `_run_cells` gives, then `figures`."""
+    table = _table(title)
+    table.add_column("candidate", overflow="fold", min_width=9)
+    table.add_column("workload", overflow="fold")
+    for name in ("batch", *figures):
+        table.add_column(name, justify="right", no_wrap=True)
+    return table
+
+
+def _run_cells(row: dict[str, Any]) -> tuple[Text, Text, str]:
+    workload = Text(f"{row['workload']}{_load(row)}")
+    return Text(str(row["candidate_label"])), workload, str(row["batch_size"])
 
 
 def print_decision(console: Console, decision: Decision, *, details: bool) -> None:
