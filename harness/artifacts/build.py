@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import sys
 import warnings
@@ -40,6 +41,8 @@ if TYPE_CHECKING:
     from harness.artifacts.pooling import Dense
 
 OPSET = 18
+# Weights of the layers that an embedding is computed by, as BERT's and Qwen's families name them.
+_OF_THE_BODY = re.compile(r"(^|\.)(embeddings|embed_tokens|encoder|layers?)\.")
 EXPORTERS = ("torch", "transformers", "optimum", "optimum-onnx", "onnx", "sentence-transformers")
 # The steps with the share of a build's time that each was seen to take (MiniLM, 2 cores).
 STEPS = {"loading": 0.45, "exporting": 0.25, "reference": 0.3, "converting": 1.0}
@@ -108,10 +111,9 @@ def build(request: dict[str, Any], out: TextIO) -> dict[str, Any]:
         tokenizer, model = twin.tokenizer(request["twin"]), twin.random_model(request["twin"])
     else:
         from tokenizers import Tokenizer
-        from transformers import AutoModel
 
         source = Path(request["source"])
-        model = AutoModel.from_pretrained(source, use_safetensors=True, trust_remote_code=False).eval()
+        model = _load(source)
         tokenizer = Tokenizer.from_file(str(source / TOKENIZER))
     dense = dense_layers(request)
     require_dim(request, dense[-1].weight.shape[0] if dense else int(model.config.hidden_size))
@@ -137,6 +139,34 @@ def build(request: dict[str, Any], out: TextIO) -> dict[str, Any]:
         quality, verification, known["reference_by"] = _reference(request, source)
         save_references(target, quality, verification)
     return {"exporter": _versions(EXPORTERS), "opset": opset, **known}
+
+
+def _load(source: Path) -> Any:
+    """The transformers model of a folder, eval mode, every weight of it from the folder and none left over.
+
+    A head on top may be left over, and BERT's pooler may be missing: no embedding here is computed by them.
+
+    Raises:
+        ValueError: config.json and the weights are of two models; transformers would make up what is missing.
+    """
+    from transformers import AutoModel
+
+    model, found = AutoModel.from_pretrained(
+        source, use_safetensors=True, trust_remote_code=False, output_loading_info=True
+    )
+    missing = sorted(key for key in found["missing_keys"] if not key.startswith("pooler."))
+    unused = sorted(
+        key
+        for key in found["unexpected_keys"]
+        if _OF_THE_BODY.search(key) and not key.endswith(".position_ids")
+    )
+    for keys, what in ((missing, "are missing"), (unused, "would not be used")):
+        if keys:
+            raise ValueError(
+                f"config.json does not describe the weights: {len(keys)} of them {what} ({keys[0]}, ...); "
+                "give the config.json that they were saved with"
+            )
+    return model.eval()
 
 
 def _export(model: Any, target: Path, request: dict[str, Any], dense: Sequence[Dense]) -> int:

@@ -12,6 +12,7 @@ import numpy as np
 import onnxruntime as ort
 import pytest
 
+from harness.artifacts.build import _load
 from harness.artifacts.cache import Recipe
 from harness.artifacts.manifest import GRAPH, Artifact, problems_of
 from harness.artifacts.pooling import OUTPUT
@@ -238,3 +239,19 @@ def test_a_tokenizer_with_more_tokens_than_the_table_has_rows_is_refused(
 ) -> None:
     with pytest.raises(ArtifactError, match="tokenizer knows 66 tokens, the embedding table has 61 rows"):
         an_artifact(tiny["tokens"])
+
+
+@pytest.mark.parametrize(("layers", "what"), [(1, "would not be used"), (3, "are missing")])
+def test_weights_of_more_or_fewer_layers_than_the_config_says_are_refused(
+    tmp_path: Path, layers: int, what: str
+) -> None:
+    """transformers would drop the surplus or make up what is missing, and the reference with it."""
+    from transformers import BertConfig, BertModel
+
+    sizes = {"vocab_size": 50, "hidden_size": 8, "num_attention_heads": 2, "intermediate_size": 16}
+    BertModel(BertConfig(**sizes, num_hidden_layers=2)).save_pretrained(tmp_path)
+    assert _load(tmp_path).config.num_hidden_layers == 2
+    config = json.loads((tmp_path / "config.json").read_text(encoding="utf-8"))
+    (tmp_path / "config.json").write_text(json.dumps(config | {"num_hidden_layers": layers}))
+    with pytest.raises(ValueError, match=rf"16 of them {what} \(encoder\.layer\."):
+        _load(tmp_path)
