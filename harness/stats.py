@@ -446,13 +446,44 @@ def neighbour_overlap(
             f"neighbour_overlap needs as many vectors as references, and more than {neighbours}: "
             f"{len(vectors)} and {len(reference)}"
         )
-    found, expected = (_nearest(matrix, neighbours) for matrix in (vectors, reference))
+    return _shared(_nearest(vectors, vectors, neighbours), _nearest(reference, reference, neighbours))
+
+
+def index_overlap(
+    queries: NDArray[np.float32], index: NDArray[np.float32], *, neighbours: int = 10
+) -> NDArray[np.float64]:
+    """Per text, the share of its nearest neighbours in an index that stay when another embedding asks for them.
+
+    The texts of the index ask in their own vectors and in `queries`: must they be indexed anew?
+
+    Args:
+        queries: [n_texts, dim], L2-normalised.
+        index: [n_texts, dim], L2-normalised, rows in the same order.
+        neighbours: how many neighbours, the text itself left out.
+
+    Returns:
+        [n_texts], each in {0, 1/neighbours, …, 1}.
+
+    Raises:
+        ValueError: matrices of different shapes, or no more texts than neighbours.
+    """
+    if queries.shape != index.shape or len(index) <= neighbours:
+        raise ValueError(
+            f"index_overlap needs two matrices of one shape, of more than {neighbours} rows: "
+            f"{queries.shape} and {index.shape}"
+        )
+    return _shared(_nearest(queries, index, neighbours), _nearest(index, index, neighbours))
+
+
+def _shared(found: NDArray[np.intp], expected: NDArray[np.intp]) -> NDArray[np.float64]:
+    """The share of each row's entries that both have."""
     shared = [len(np.intersect1d(a, b)) for a, b in zip(found, expected, strict=True)]
-    return np.asarray(shared, dtype=np.float64) / neighbours
+    return np.asarray(shared, dtype=np.float64) / found.shape[1]
 
 
-def _nearest(matrix: NDArray[np.float32], neighbours: int) -> NDArray[np.intp]:
-    similarity = matrix @ matrix.T
+def _nearest(queries: NDArray[np.float32], index: NDArray[np.float32], neighbours: int) -> NDArray[np.intp]:
+    """The rows of `index` nearest to each query, the query's own row left out, in any order."""
+    similarity = queries @ index.T
     np.fill_diagonal(similarity, -np.inf)
     return np.argpartition(-similarity, neighbours, axis=1)[:, :neighbours]
 

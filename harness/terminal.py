@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 from rich import box
@@ -201,10 +202,28 @@ def _quality_figures(row: dict[str, Any]) -> list[tuple[str, str, str]]:
         ("separation", _number(row["separation"], 3),
          f"AUC {_number(row['separation_auc'], 4)}; {_number(row['separation_standardized'])} deviations"),
         ("cosine to fp32", _number(row["parity_cosine_min"], 6),
-         f"worst; top-10 overlap {_number(row['neighbour_overlap'], 3)}"),
+         f"worst; top-10 overlap {_number(row['neighbour_overlap'], 3)}{_bounds(row, 'neighbour_overlap')}"),
+        ("overlap, fp32 index", _number(row["index_overlap"], 3),
+         f"top-10, as queries{_bounds(row, 'index_overlap')}"),
         ("cosine in a batch", _number(row["batch_cosine_min"], 6), "of a text to itself, beside a long one"),
+        *_batch_figures(row),
+        ("same batch twice", _repeated(row["repeat_max_difference"]), "largest difference of a number"),
         *_own_figures(row),
     ]  # fmt: skip
+
+
+def _batch_figures(row: dict[str, Any]) -> list[tuple[str, str, str]]:
+    """What the company in a batch does; a batch of one text has none."""
+    by_length, random = row["batch_cosine_min_sorted"], row["batch_cosine_min_random"]
+    if as_number(by_length) is None and as_number(random) is None:
+        return []
+    found = f"{_number(by_length, 6)} / {_number(random, 6)}"
+    return [("  sorted / random", found, "the same, in batches of others")]
+
+
+def _repeated(difference: Any) -> str:
+    number = as_number(difference)
+    return "?" if number is None else "bit-equal" if number == 0 else f"{number:.1e}"
 
 
 def _own_figures(row: dict[str, Any]) -> list[tuple[str, str, str]]:
@@ -223,10 +242,13 @@ def _own_figures(row: dict[str, Any]) -> list[tuple[str, str, str]]:
         figures.append(("nDCG@10", _number(row["ndcg_at_10"], 3), told))
         figures.append(("recall@10 / @100", recall, f"MRR@10 {_number(row['mrr_at_10'], 3)}"))
     if as_number(row["texts_count"]) is not None:
-        overlap = f"worst of {row['texts_count']}; top-10 overlap {_number(row['texts_overlap'], 3)}"
-        figures.append(("own texts to fp32", _number(row["texts_cosine_min"], 6), overlap))
-        kept = _interval(row["texts_index_overlap_low"], row["texts_index_overlap_high"])
-        figures.append(("overlap, fp32 index", _number(row["texts_index_overlap"], 3), f"interval {kept}"))
+        overlap = f"{_number(row['texts_overlap'], 3)}{_bounds(row, 'texts_overlap')}"
+        told = f"worst of {row['texts_count']}; top-10 overlap {overlap}"
+        figures.append(("own texts to fp32", _number(row["texts_cosine_min"], 6), told))
+        told = f"top-10, as queries{_bounds(row, 'texts_index_overlap')}"
+        figures.append(("own, fp32 index", _number(row["texts_index_overlap"], 3), told))
+    for task, score in json.loads(text_of(row["mteb_scores"], "{}")).items():
+        figures.append((f"MTEB {task}", _number(score, 4), f"main score, mteb {row['mteb_version']}"))
     return figures
 
 
@@ -325,6 +347,11 @@ def _interval(low: Any, high: Any) -> str:
     if as_number(low) is None and as_number(high) is None:
         return ""
     return f"{_short(low)}–{_short(high)}"
+
+
+def _with_interval(row: dict[str, Any], name: str) -> str:
+    interval = _interval(row[f"{name}_low"], row[f"{name}_high"])
+    return f"{_number(row[name], 3)}{f' ({interval})' if interval else ''}"
 
 
 def _bytes(value: Any) -> str:
