@@ -166,6 +166,34 @@ def print_comparisons(console: Console, comparisons: Sequence[Comparison]) -> No
         _bullet(console, reason)
 
 
+def print_stages(console: Console, report: dict[str, Any]) -> None:
+    """How a provider's stages compare with the model's, a line a stage, and an example of each difference."""
+    table = _table("stage by stage")
+    table.add_column("stage")
+    for name in ("texts", "differ", "largest distance"):
+        table.add_column(name, justify="right")
+    for stage in report["stages"]:
+        worst = as_number(stage["worst_distance"])
+        differing = str(stage["differing"]) if stage["texts"] else "not given"
+        table.add_row(
+            stage["stage"],
+            str(stage["texts"]),
+            Text(differing, style="bold red" if stage["differing"] else ""),
+            "" if worst is None else f"{worst:.1e}",
+        )
+    console.print(table)
+    shown = set()
+    for difference in report["differences"]:
+        if difference["stage"] not in shown:
+            shown.add(difference["stage"])
+            where, text = difference["where"], difference["text"]
+            _bullet(console, f"{difference['stage']}, {where}, {text[:40]!r}: {difference['told']}")
+    first = report["first_difference"]
+    untold = [stage["stage"] for stage in report["stages"] if not stage["texts"]]
+    told = "all that was given agrees" if first is None else f"the first stage that differs is {first}"
+    _bullet(console, told + (f"; not given: {', '.join(untold)}" if untold else ""))
+
+
 def _print_gates(console: Console, candidate: CandidateVerdict) -> None:
     table = _table(f"{candidate.label}: gates")
     table.add_column("tier")
@@ -349,9 +377,10 @@ def _interval(low: Any, high: Any) -> str:
     return f"{_short(low)}–{_short(high)}"
 
 
-def _with_interval(row: dict[str, Any], name: str) -> str:
+def _bounds(row: dict[str, Any], name: str) -> str:
+    """A figure's interval, to stand behind it; nothing where it has none."""
     interval = _interval(row[f"{name}_low"], row[f"{name}_high"])
-    return f"{_number(row[name], 3)}{f' ({interval})' if interval else ''}"
+    return f", interval {interval}" if interval else ""
 
 
 def _bytes(value: Any) -> str:
