@@ -36,6 +36,7 @@ STAGES = ("input_ids", "pooled", "normalised")
 # Vectors further apart than this, relative to the expected one's length, differ. Two fp32 runtimes come to
 # 1e-6 or so, another GELU to 1e-3, a wrong pooling to 1e-1.
 TOLERANCE = 1e-3
+_SEVERITY_ERROR = 3
 _PROMPTS = ("default", "query", "document")
 _FORMATS = ("table", "json")
 _DEFAULTS = {
@@ -88,6 +89,7 @@ class StagedModel:
         graph = load_graph(artifact.graph)
         self._outputs = expose_stages(graph, normalize=self.manifest.normalize)
         settings = ort.SessionOptions()
+        settings.log_severity_level = _SEVERITY_ERROR
         # Where the weights of a large graph lie.
         settings.add_session_config_entry(
             "session.model_external_initializers_file_folder_path", str(artifact.path)
@@ -162,8 +164,9 @@ def _findings(model: StagedModel, dump: StageDump, prompt: str, tolerance: float
             "the sum over the tokens": hidden.sum(axis=0),
         }
         yield _vector_finding("pooled", dump, dump.pooled, pooled, known, tolerance)
-        pooled = np.array(dump.pooled)
-        normalised = unit(pooled) if model.manifest.normalize else pooled
+        if np.isfinite(dump.pooled).all():
+            pooled = np.array(dump.pooled)
+            normalised = unit(pooled) if model.manifest.normalize else pooled
     if dump.normalised is not None:
         known = {"the pooled vector: it is not normalised": pooled} if model.manifest.normalize else {}
         yield _vector_finding("normalised", dump, dump.normalised, normalised, known, tolerance)

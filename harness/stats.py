@@ -314,7 +314,7 @@ def spearman_interval(rho: float, n: int, *, alpha: float = ALPHA) -> Interval:
 
         tanh( artanh(ρ) ± z · √( (1 + ρ²/2) / (n - 3) ) )
 
-    (Bonett & Wright 2000, Psychometrika 65:23-28, equation 4). ρ = 0.86716 of 1,500 pairs gives 0.852 to
+    (Bonett & Wright 2000, Psychometrika 65:23-28). ρ = 0.86716 of 1,500 pairs gives 0.852 to
     0.881. Both ends are None where it says nothing: under four pairs, and at ρ of 1 or -1.
 
     Raises:

@@ -222,3 +222,25 @@ def test_a_standardised_separation_of_cosines_without_spread_is_unknown() -> Non
     columns = quality_columns(perfect(), perfect(), LABELS)
     assert columns["separation"] == pytest.approx(1.0)
     assert columns["separation_standardized"] is columns["separation_standardized_low"] is None
+
+
+def test_turned_vectors_keep_their_neighbours_and_lose_those_in_the_fp32_index() -> None:
+    found = columns_of(noisy()[:, ::-1].copy(), noisy())
+    assert found["neighbour_overlap"] == 1.0
+    assert found["index_overlap"] < 0.6, "the texts must be indexed anew"
+    assert found["index_overlap_low"] < found["index_overlap"] < found["index_overlap_high"]
+    assert columns_of(noisy(), noisy())["index_overlap"] == 1.0
+
+
+def test_the_mean_cosine_to_the_reference_has_an_interval_that_ends_at_one() -> None:
+    near = noisy() + 0.05 * np.random.default_rng(5).normal(size=(2 * PAIRS, 16)).astype(np.float32)
+    found = columns_of(near, noisy())
+    low, mean, high = (found[f"parity_cosine_mean{end}"] for end in ("_low", "", "_high"))
+    assert found["parity_cosine_min"] < low < mean < high <= 1.0
+
+
+def test_queries_of_another_size_than_the_index_are_refused() -> None:
+    with pytest.raises(ValueError, match="two matrices of one shape, of more than 10 rows"):
+        stats.index_overlap(noisy()[:, :8], noisy())
+    with pytest.raises(ValueError, match="more than 10 rows"):
+        stats.index_overlap(noisy()[:10], noisy()[:10])
