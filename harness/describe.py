@@ -218,7 +218,7 @@ def _fp32_vectors(run: Run, own: Texts, folder: Path, describer: Describer) -> N
 
 
 def _mteb_scores(run: Run, tasks: list[str], describer: Describer) -> dict[str, Any] | None:
-    """`MTEB_COLUMNS`, in a process of its own, which may take hours; None where it fails: sets `run.error`."""
+    """`MTEB_COLUMNS`, by a process that may take hours; None where it fails, which sets `run.error`."""
     assert run.artifact is not None
     describer.progress.tell(f"{run.label}: MTEB's {', '.join(tasks)}")
     task = Task(

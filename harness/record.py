@@ -209,7 +209,7 @@ neighbour_overlap_high double? - interval
 index_overlap double? - the same where the run's vectors search the fp32 reference's
 index_overlap_low double? - interval
 index_overlap_high double? - interval
-repeat_max_difference double? - largest difference of a vector's numbers, one batch encoded twice; 0 is bit-equal
+repeat_max_difference double? - largest difference of a number of a vector, one batch encoded twice; 0 is none
 batch_cosine_min double? cosine of a text alone to itself beside one of 256 tokens: the worst of some texts
 batch_cosine_min_sorted double? cosine of a text alone to itself in batches sorted by length; null at batch 1
 batch_cosine_min_random double? cosine of a text alone to itself in random batches; null at batch 1

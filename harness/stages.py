@@ -47,13 +47,14 @@ _DEFAULTS = {
     "tolerance": f"{TOLERANCE:g}",
     "format": "table",
 }
-_HELP = """python -m harness.stages model=NAME reference=FILE.jsonl [precision=fp32] [prompt=default|query|document]
-                         [tolerance=0.001] [format=table|json]
+_HELP = """python -m harness.stages model=NAME reference=FILE.jsonl [precision=fp32]
+                         [prompt=default|query|document] [tolerance=0.001] [format=table|json]
 
 Finds where a provider of your own, in any language, departs from the model. FILE has one JSON object a line:
 the text, and what your provider made of it, as far as you can tell: input_ids (without padding, or with an
 attention_mask), pooled (before it is normalised), normalised. Each stage is held against what the artifact
-makes of your own stage before it, and the first that differs is named. Give model's text without its prompt.
+makes of your own stage before it, and the first that differs is named. Give texts without a prompt: prompt=
+puts the model's own before them.
 Exit codes: 0 all stages agree, 2 bad input, 3 not possible here, 13 a stage differs.
 """
 
@@ -160,7 +161,8 @@ def _findings(model: StagedModel, dump: StageDump, prompt: str, tolerance: float
             "the first token's vector (CLS pooling)": hidden[0],
             "the last token's vector (last-token pooling)": hidden[-1],
             "the mean over the tokens (mean pooling)": hidden.mean(axis=0),
-            "the mean without the first and the last token": hidden[1:-1].mean(axis=0) if len(hidden) > 2 else pooled,
+            "the mean without the first and the last token": hidden[1:-1].sum(axis=0)
+            / max(len(hidden) - 2, 1),
             "the sum over the tokens": hidden.sum(axis=0),
         }
         yield _vector_finding("pooled", dump, dump.pooled, pooled, known, tolerance)
@@ -177,9 +179,8 @@ def _ids_differ(model: StagedModel, expected: Sequence[int], found: Sequence[int
     if tuple(expected) == tuple(found):
         return ""
     counts = f"{len(found)} ids, expected {len(expected)}"
-    common = next(
-        (i for i, (a, b) in enumerate(zip(expected, found, strict=False)) if a != b), min(len(expected), len(found))
-    )
+    pairs = enumerate(zip(expected, found, strict=False))
+    common = next((place for place, (a, b) in pairs if a != b), min(len(expected), len(found)))
     if common == len(expected):
         more = set(found[common:])
         if more == {model.manifest.pad_id}:
@@ -187,9 +188,8 @@ def _ids_differ(model: StagedModel, expected: Sequence[int], found: Sequence[int
         return f"{counts}: the first {common} agree"
     if common == len(found):
         return f"{counts}: it ends before {_named(model, expected[common])}"
-    return (
-        f"position {common}: {_named(model, found[common])}, expected {_named(model, expected[common])}; {counts}"
-    )
+    here, there = _named(model, found[common]), _named(model, expected[common])
+    return f"position {common}: {here}, expected {there}; {counts}"
 
 
 def _named(model: StagedModel, token_id: int) -> str:
@@ -209,7 +209,8 @@ def _vector_finding(
     distance = _distance(vector, expected)
     told = ""
     if not distance <= tolerance:
-        as_known = next((name for name, other in known.items() if _distance(vector, other) <= tolerance), None)
+        near = (name for name, other in known.items() if _distance(vector, other) <= tolerance)
+        as_known = next(near, None)
         if vector.shape != expected.shape:
             told = f"{vector.size} numbers, expected {expected.size}"
         elif not np.isfinite(vector).all():

@@ -38,7 +38,7 @@ def require_mteb() -> None:
     """
     if find_spec("mteb") is None:
         raise RuntimeUnavailableError(
-            "quality.mteb needs the package mteb, which is not installed: pip install 'embedding-harness[mteb]'"
+            "quality.mteb needs the package mteb: pip install 'embedding-harness[mteb]'"
         )
 
 
