@@ -173,7 +173,7 @@ def _read_stages(path: Path, _modified_ns: int, _bytes: int) -> tuple[StageDump,
         )
     if not any(stage is not None for dump in dumps for stage in dump[2:]):
         raise BadInputError(
-            f"{path}: no line has input_ids, pooled or normalised: there is nothing to compare; give one JSON "
+            f"{path}: no line has input_ids, pooled or normalised: nothing is there to compare; give a JSON "
             "object a line, with text and at least one of them"
         )
     return tuple(dumps)

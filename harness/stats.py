@@ -452,9 +452,9 @@ def neighbour_overlap(
 def index_overlap(
     queries: NDArray[np.float32], index: NDArray[np.float32], *, neighbours: int = 10
 ) -> NDArray[np.float64]:
-    """Per text, the share of its nearest neighbours in an index that stay when another embedding asks for them.
+    """Per text, the share of its nearest neighbours in an index that stay when another embedding asks.
 
-    The texts of the index ask in their own vectors and in `queries`: must they be indexed anew?
+    The texts ask in their own vectors of the index and in those of `queries`: must they be indexed anew?
 
     Args:
         queries: [n_texts, dim], L2-normalised.
@@ -478,7 +478,7 @@ def index_overlap(
 def _shared(found: NDArray[np.intp], expected: NDArray[np.intp]) -> NDArray[np.float64]:
     """The share of each row's entries that both have."""
     shared = [len(np.intersect1d(a, b)) for a, b in zip(found, expected, strict=True)]
-    return np.asarray(shared, dtype=np.float64) / found.shape[1]
+    return np.asarray(shared, dtype=np.float64) / float(found.shape[1])
 
 
 def _nearest(queries: NDArray[np.float32], index: NDArray[np.float32], neighbours: int) -> NDArray[np.intp]:

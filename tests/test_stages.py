@@ -61,7 +61,9 @@ def test_the_stages_are_those_of_the_tokenizer_the_provider_and_sentence_transfo
         hidden, pooled, normalised = model.vectors(ids)
         np.testing.assert_allclose(hidden.mean(axis=0), pooled, rtol=1e-4, atol=1e-6)
         np.testing.assert_allclose(normalised, expected, atol=1e-5)
-    np.testing.assert_allclose(provider.encode([texts[0]])[0], model.vectors(model.token_ids(texts[0]))[2], atol=1e-5)
+    np.testing.assert_allclose(
+        provider.encode([texts[0]])[0], model.vectors(model.token_ids(texts[0]))[2], atol=1e-5
+    )
 
 
 def test_a_provider_without_a_fault_agrees_at_every_stage(found: Callable[..., dict[str, Finding]]) -> None:
@@ -90,11 +92,12 @@ def test_a_fault_of_the_tokenizer_shows_in_the_token_ids_alone(
 @pytest.mark.parametrize(
     ("change", "told"),
     [
-        (lambda ids: (*ids, 0, 0), "15 ids, expected 13: the rest is padding; leave it out, or give attention_mask"),
+        (lambda ids: (*ids, 0, 0), "15 ids, expected 13: the rest is padding; leave it out, or give "
+                                   "attention_mask"),
         (lambda ids: ids[:-1], "12 ids, expected 13: it ends before 102 ('[SEP]')"),
         (lambda ids: (*ids, 102), "14 ids, expected 13: the first 13 agree"),
-        (lambda ids: (ids[0], 10**6, *ids[2:]), "position 1: 1000000 (no such token), expected 1037 ('a'); 13 ids, "
-                                                "expected 13"),
+        (lambda ids: (ids[0], 10**6, *ids[2:]), "position 1: 1000000 (no such token), expected 1037 ('a'); "
+                                                "13 ids, expected 13"),
     ],
     ids=["padding", "no end", "twice", "no such id"],
 )  # fmt: skip
@@ -168,7 +171,13 @@ def dump_file(folder: Path, *rows: dict[str, Any], name: str = "dump.jsonl") -> 
 def test_a_dump_is_read_with_its_padding_left_out_and_either_spelling(tmp_path: Path) -> None:
     file = dump_file(
         tmp_path,
-        {"text": "a", "input_ids": [7, 8, 0], "attention_mask": [1, 1, 0], "normalized": [1, 0.5], "more": "x"},
+        {
+            "text": "a",
+            "input_ids": [7, 8, 0],
+            "attention_mask": [1, 1, 0],
+            "normalized": [1, 0.5],
+            "more": "x",
+        },
         {"text": "b", "pooled": [float("nan")], "input_ids": None},
     )
     first, second = read_stages(file)
@@ -186,7 +195,10 @@ def test_a_dump_is_read_with_its_padding_left_out_and_either_spelling(tmp_path: 
         ({"text": "a", "pooled": [[0.1]]}, "line 1: pooled is no flat list of numbers"),
         ({"text": "a", "normalised": "x"}, "line 1: normalised is no flat list of numbers"),
         ({"text": "a", "pooled": []}, "line 1: pooled is no flat list of numbers"),
-        ({"text": "a", "input_ids": [1], "attention_mask": [1, 0]}, "1 input_ids and 2 numbers of attention_mask"),
+        (
+            {"text": "a", "input_ids": [1], "attention_mask": [1, 0]},
+            "1 input_ids and 2 numbers of attention_mask",
+        ),
         ({"text": "a", "poled": [1]}, "no line has input_ids, pooled or normalised"),
     ],
 )
@@ -226,4 +238,7 @@ def test_every_wrong_word_is_told_before_anything_is_built() -> None:
     assert len(caught.value.problems) == 5
     with pytest.raises(BadInputError) as caught:
         main([])
-    assert caught.value.problems == ("model: missing; give model=NAME", "reference: missing; give reference=FILE.jsonl")
+    assert caught.value.problems == (
+        "model: missing; give model=NAME",
+        "reference: missing; give reference=FILE.jsonl",
+    )

@@ -28,8 +28,8 @@ from harness.errors import (
     UnavailableError,
 )
 from harness.locks import hold, measuring_lock_path
-from harness.measure.disturbance import Conditions
 from harness.measure.batching import BATCHING_COLUMNS
+from harness.measure.disturbance import Conditions
 from harness.measure.quality import QUALITY_COLUMNS
 from harness.progress import Progress
 from harness.provider import prepare_artifact

@@ -142,7 +142,11 @@ def test_a_run_shows_what_its_batch_does_to_a_vector() -> None:
     assert re.search(r"cosine to fp32 +1\.000000 +worst; top-10 overlap 1\.000, interval 0\.99–1\.00", text)
     assert re.search(r"same batch twice +bit-equal", text)
     assert "sorted" not in text, "a batch of one text is neither sorted nor random"
-    row |= {"batch_cosine_min_sorted": 0.998, "batch_cosine_min_random": 0.991, "repeat_max_difference": 1.2e-7}
+    row |= {
+        "batch_cosine_min_sorted": 0.998,
+        "batch_cosine_min_random": 0.991,
+        "repeat_max_difference": 1.2e-7,
+    }
     row |= {"index_overlap": 0.952, "index_overlap_low": 0.93, "index_overlap_high": 0.97}
     text = shown(lambda console: print_run(console, row))
     assert re.search(r"sorted / random +0\.998000 / 0\.991000", text)

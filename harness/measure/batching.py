@@ -65,7 +65,7 @@ def batching_columns(
     if neighbour:
         columns["batch_cosine_min"] = _cosine_min(alone, _beside(encode, observed[:BESIDE], neighbour))
     company = list(texts[: 2 * max(OBSERVED, batch_size)])
-    if 1 < min(batch_size, len(company)):
+    if min(batch_size, len(company)) > 1:
         by_length = sorted(range(len(company)), key=lambda row: len(company[row]))
         rng = np.random.default_rng(_SEED)
         shuffled = [rng.permutation(len(company)).tolist() for _ in range(ARRANGEMENTS)]

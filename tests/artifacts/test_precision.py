@@ -220,7 +220,6 @@ def test_company_changes_a_vector_in_dynamic_int8_and_in_nothing_else(twins: Twi
             assert worst == pytest.approx([1.0] * 3, abs=1e-12), precision
 
 
-
 @pytest.mark.parametrize("precision", ["fp32", "fp32-fused", "fp16", "int8", "int8-weights"])
 @pytest.mark.parametrize("family", FAMILIES)
 def test_the_stages_of_a_graph_can_be_looked_at_in_every_precision(
@@ -238,6 +237,7 @@ def test_the_stages_of_a_graph_can_be_looked_at_in_every_precision(
     np.testing.assert_allclose(pool(hidden[0], pooling, normalize=True), normalised[0], rtol=1e-4, atol=1e-6)
     plain = provider(artifact).session.infer(Tokens(ids, np.ones_like(ids)))
     np.testing.assert_allclose(plain, normalised, atol=1e-3 if precision == "fp16" else 1e-5)
+
 
 # --- settings
 

@@ -33,7 +33,9 @@ def test_without_the_package_one_line_says_what_to_install(monkeypatch: pytest.M
 @pytest.fixture
 def mteb(monkeypatch: pytest.MonkeyPatch) -> Any:
     """The package; skipped where it is not installed."""
-    pytest.importorskip("mteb", reason="the package mteb is not installed: pip install 'embedding-harness[mteb]'")
+    pytest.importorskip(
+        "mteb", reason="the package mteb is not installed: pip install 'embedding-harness[mteb]'"
+    )
     import mteb
 
     return mteb
@@ -92,7 +94,9 @@ def test_a_task_that_does_not_exist_is_bad_input(mteb: Any) -> None:
 
 def test_data_that_cannot_be_had_is_told_with_its_name(mteb: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mteb, "get_task", lambda name: local_task(mteb, fails="no\nroute"))
-    with pytest.raises(UnavailableError, match=r"^LocalSTS: its data set nowhere/local-sts is not here .*no route$"):
+    with pytest.raises(
+        UnavailableError, match=r"^LocalSTS: its data set nowhere/local-sts is not here .*no route$"
+    ):
         evaluate(lambda texts, *, prompt: np.ones((len(texts), 2), np.float32), ["LocalSTS"], 2)
 
 
@@ -101,5 +105,5 @@ def test_a_task_that_fails_is_told_in_one_line(mteb: Any, monkeypatch: pytest.Mo
         raise RuntimeError("no\nmemory")
 
     monkeypatch.setattr(mteb, "get_task", lambda name: local_task(mteb))
-    with pytest.raises(HarnessError, match="^LocalSTS: RuntimeError: no memory$"):
+    with pytest.raises(HarnessError, match=r"^LocalSTS: RuntimeError: no memory$"):
         evaluate(broken, ["LocalSTS"], 2)

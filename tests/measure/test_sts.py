@@ -68,7 +68,9 @@ def test_the_interval_is_bonett_and_wrights() -> None:
     y = [21, 4, 9, 12, 35, 18, 10, 22, 24, 1, 6, 8, 13, 16, 19]
     x = [67, 28, 30, 28, 52, 40, 25, 37, 44, 10, 14, 20, 28, 40, 51]
     rho = stats.spearman(y, x)
-    assert (rho, *stats.spearman_interval(rho, 15)) == pytest.approx((0.8699639, 0.5840951, 0.9638297), abs=1e-6)
+    assert (rho, *stats.spearman_interval(rho, 15)) == pytest.approx(
+        (0.8699639, 0.5840951, 0.9638297), abs=1e-6
+    )
 
 
 def test_the_interval_covers_the_truth_as_often_as_it_says() -> None:
