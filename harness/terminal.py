@@ -242,11 +242,11 @@ def _quality_figures(row: dict[str, Any]) -> list[tuple[str, str, str]]:
 
 def _batch_figures(row: dict[str, Any]) -> list[tuple[str, str, str]]:
     """What the company in a batch does; a batch of one text has none."""
-    by_length, random = row["batch_cosine_min_sorted"], row["batch_cosine_min_random"]
-    if as_number(by_length) is None and as_number(random) is None:
-        return []
-    found = f"{_number(by_length, 6)} / {_number(random, 6)}"
-    return [("  sorted / random", found, "the same, in batches of others")]
+    return [
+        (f"in {kind} batches", _number(row[f"batch_cosine_min_{kind}"], 6), "of a text to itself alone")
+        for kind in ("sorted", "random")
+        if as_number(row[f"batch_cosine_min_{kind}"]) is not None
+    ]
 
 
 def _repeated(difference: Any) -> str:
@@ -380,7 +380,7 @@ def _interval(low: Any, high: Any) -> str:
 def _bounds(row: dict[str, Any], name: str) -> str:
     """A figure's interval, to stand behind it; nothing where it has none."""
     interval = _interval(row[f"{name}_low"], row[f"{name}_high"])
-    return f", interval {interval}" if interval else ""
+    return f" ({interval})" if interval else ""
 
 
 def _bytes(value: Any) -> str:

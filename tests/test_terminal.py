@@ -139,7 +139,7 @@ def test_a_run_shows_what_its_batch_does_to_a_vector() -> None:
     row = run_row(batch_cosine_min=0.984321, repeat_max_difference=0.0)
     text = shown(lambda console: print_run(console, row))
     assert re.search(r"cosine in a batch +0\.984321 +of a text to itself, beside a long one", text)
-    assert re.search(r"cosine to fp32 +1\.000000 +worst; top-10 overlap 1\.000, interval 0\.99–1\.00", text)
+    assert re.search(r"cosine to fp32 +1\.000000 +worst; top-10 overlap 1\.000 \(0\.99–1\.00\)", text)
     assert re.search(r"same batch twice +bit-equal", text)
     assert "sorted" not in text, "a batch of one text is neither sorted nor random"
     row |= {
@@ -149,9 +149,10 @@ def test_a_run_shows_what_its_batch_does_to_a_vector() -> None:
     }
     row |= {"index_overlap": 0.952, "index_overlap_low": 0.93, "index_overlap_high": 0.97}
     text = shown(lambda console: print_run(console, row))
-    assert re.search(r"sorted / random +0\.998000 / 0\.991000", text)
+    assert re.search(r"in sorted batches +0\.998000 +of a text to itself alone", text)
+    assert re.search(r"in random batches +0\.991000", text)
     assert re.search(r"same batch twice +1\.2e-07", text)
-    assert re.search(r"overlap, fp32 index +0\.952 +top-10, as queries, interval 0\.93–0\.97", text)
+    assert re.search(r"overlap, fp32 index +0\.952 +top-10, as queries \(0\.93–0\.97\)", text)
     assert widest(text) <= 80
 
 
