@@ -107,12 +107,13 @@ def _separation(similar: NDArray[np.float64], dissimilar: NDArray[np.float64]) -
         "separation": float(similar.mean() - dissimilar.mean()),
         "separation_auc": area,
     }
-    standardized = stats.standardized_difference(similar, dissimilar)
+    standardized = stats.standardized_difference(similar[None], dissimilar[None]).item()
     if np.isfinite(standardized):
         columns["separation_standardized"] = standardized
-        intervals["separation_standardized"] = stats.standardized_difference_interval(
-            standardized, similar.size, dissimilar.size
-        )
+        with np.errstate(invalid="ignore"):  # a resample without spread
+            interval = stats.bootstrap_interval(stats.standardized_difference, similar, dissimilar, seed=SEED)
+        if np.isfinite(np.array(interval, dtype=np.float64)).all():
+            intervals["separation_standardized"] = interval
     for name, (low, high) in intervals.items():
         columns[f"{name}_low"], columns[f"{name}_high"] = low, high
     return columns
