@@ -391,8 +391,8 @@ def standardized_difference(first: NDArray[np.float64], second: NDArray[np.float
     (m₁ - m₂) / s, s² = ((n-1) s₁² + (m-1) s₂²) / (n + m - 2). No change of scale or origin changes it: of
     [2, 4] and [0, 2] it is 2 / √2 = 1.414. Not finite under three values together, or where none differs from
     its mean. Its large-sample interval (Hedges & Olkin 1985, Statistical Methods for Meta-Analysis, p. 86)
-    is for normal values: on cosines of pairs, which are skewed, it held the truth in 87 % of samples of 100
-    and 100 where `bootstrap_interval` held it in 93 %.
+    is for normal values: on cosines of pairs, which are skewed, it held the truth in 88 % of samples of 100
+    and 100 where `bootstrap_interval` held it in 94 %.
     """
     n, m = first.shape[1], second.shape[1]
     with np.errstate(invalid="ignore", divide="ignore"):
