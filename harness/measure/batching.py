@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,7 +12,7 @@ from harness.errors import ProbeError
 from harness.stats import cosines
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
@@ -21,11 +22,9 @@ BATCHING_COLUMNS = (
     "repeat_max_difference", "batch_cosine_min", "batch_cosine_min_sorted", "batch_cosine_min_random",
 )  # fmt: skip
 # Texts whose vectors are looked at; enough to see what a scale taken from the batch does.
-OBSERVED = 16
+OBSERVED = 8
 # So many of them beside a long text, which costs most: they are padded to its length.
 BESIDE = 4
-# Random orders that all of them are seen in.
-ARRANGEMENTS = 2
 _SEED = 20251101
 
 
@@ -36,7 +35,7 @@ def batching_columns(
 
     Args:
         encode: the vectors of one request, float32 [n_texts, dim]; a ProbeError where its shape fails.
-        texts: at least one; further ones fill the batches up.
+        texts: at least one; so many more as there are in a batch are the others' company.
         vectors: of `texts` [n_texts, dim], encoded in their order in batches of `batch_size`.
         batch_size: texts in a request.
         neighbour: a long text; empty for none.
@@ -59,43 +58,38 @@ def batching_columns(
     alone = vectors[: len(observed)]
     if batch_size > 1:
         try:
-            alone = np.stack([encode([text])[0] for text in observed])
+            alone = _batched(encode, observed, range(len(observed)), 1)
         except ProbeError:
             return columns
     if neighbour:
-        columns["batch_cosine_min"] = _cosine_min(alone, _beside(encode, observed[:BESIDE], neighbour))
-    company = list(texts[: 2 * max(OBSERVED, batch_size)])
-    if min(batch_size, len(company)) > 1:
+        beside = partial(_beside, encode, observed[:BESIDE], neighbour)
+        columns["batch_cosine_min"] = _cosine_min(alone[:BESIDE], beside)
+    if min(batch_size, len(texts)) > 1:
+        company = list(texts[: OBSERVED + batch_size])
         by_length = sorted(range(len(company)), key=lambda row: len(company[row]))
-        rng = np.random.default_rng(_SEED)
-        shuffled = [rng.permutation(len(company)).tolist() for _ in range(ARRANGEMENTS)]
-        for name, orders in (("sorted", [by_length]), ("random", shuffled)):
-            found = _arranged(encode, company, orders, batch_size)
-            columns[f"batch_cosine_min_{name}"] = _cosine_min(alone, found)
+        shuffled = np.random.default_rng(_SEED).permutation(len(company)).tolist()
+        for name, order in (("sorted", by_length), ("random", shuffled)):
+            arranged = partial(_batched, encode, company, order, batch_size)
+            columns[f"batch_cosine_min_{name}"] = _cosine_min(alone, arranged)
     return columns
 
 
-def _cosine_min(alone: NDArray[np.float32], encoded: Iterator[NDArray[np.float32]]) -> float | None:
-    """The smallest cosine to the vectors alone of the first of them encoded otherwise, however often."""
+def _cosine_min(alone: NDArray[np.float32], encoded: Callable[[], NDArray[np.float32]]) -> float | None:
+    """The smallest cosine of vectors alone to the first ones of those that are encoded otherwise."""
     try:
-        worst = float(np.min([cosines(alone[: len(found)], found).min() for found in encoded]))
+        worst = float(cosines(alone, encoded()[: len(alone)]).min())
     except ProbeError:
         return None
     return worst if math.isfinite(worst) else None
 
 
-def _beside(encode: Encode, texts: list[str], neighbour: str) -> Iterator[NDArray[np.float32]]:
-    yield np.stack([encode([text, neighbour])[0] for text in texts])
+def _beside(encode: Encode, texts: list[str], neighbour: str) -> NDArray[np.float32]:
+    return np.stack([encode([text, neighbour])[0] for text in texts])
 
 
-def _arranged(
-    encode: Encode, texts: list[str], orders: list[list[int]], batch_size: int
-) -> Iterator[NDArray[np.float32]]:
-    """The vectors of the observed texts in batches of all texts in each order; other batches are left out."""
-    for order in orders:
-        rows: dict[int, NDArray[np.float32]] = {}
-        for start in range(0, len(order), batch_size):
-            batch = order[start : start + batch_size]
-            if min(batch) < OBSERVED:
-                rows |= zip(batch, encode([texts[row] for row in batch]), strict=True)
-        yield np.stack([rows[row] for row in range(min(OBSERVED, len(texts)))])
+def _batched(encode: Encode, texts: list[str], order: Sequence[int], batch_size: int) -> NDArray[np.float32]:
+    """The vectors of texts [n_texts, dim] in their own order, encoded in batches of them in another."""
+    starts = range(0, len(order), batch_size)
+    batches = [[texts[row] for row in order[start : start + batch_size]] for start in starts]
+    vectors: NDArray[np.float32] = np.concatenate([encode(batch) for batch in batches])[np.argsort(order)]
+    return vectors
