@@ -432,11 +432,12 @@ class PolicyConfig(_Schema):
 
 
 class QualityConfig(_Schema):
-    """Files of the user's own that quality is measured on; None is none."""
+    """What of the user's own quality is measured on, and tasks of the package mteb; None is none."""
 
     sts: str | None = None
     retrieval: str | None = None
     texts: str | None = None
+    mteb: Annotated[list[str], Field(min_length=1)] | None = None
 
 
 class Config(_Schema):

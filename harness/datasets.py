@@ -119,6 +119,80 @@ def _read_texts(path: Path, _modified_ns: int, _bytes: int) -> Texts:
     return Texts(hashlib.sha256(content).hexdigest(), texts)
 
 
+class StageDump(NamedTuple):
+    """What somebody's provider made of a text, stage by stage; None where the file does not say.
+
+    `where` is the line of the file. `input_ids` [n_tokens] are without padding; `pooled` and `normalised`
+    [dim] are as they were given, NaN and infinity included.
+    """
+
+    where: str
+    text: str
+    input_ids: tuple[int, ...] | None
+    pooled: tuple[float, ...] | None
+    normalised: tuple[float, ...] | None
+
+
+# Spellings of the last one.
+_NORMALISED = ("normalised", "normalized")
+
+
+def read_stages(file: str) -> tuple[StageDump, ...]:
+    """A provider's dump: jsonl with ``text`` and any of ``input_ids``, ``pooled`` and ``normalised``.
+
+    An ``attention_mask`` says which of the ids are padding; those are left out.
+
+    Raises:
+        BadInputError: one line on what is wrong with the file.
+    """
+    return _unchanged(file, _read_stages)
+
+
+def _read_stages(path: Path, _modified_ns: int, _bytes: int) -> tuple[StageDump, ...]:
+    dumps = []
+    for where, row in _json_rows(path, _text(path, path.read_bytes()).split("\n")):
+        if not isinstance(row.get("text"), str):
+            raise BadInputError(f"{path}, {where}: text={row.get('text')!r} is no text")
+        ids = _numbers(path, where, row, "input_ids", whole=True)
+        mask = _numbers(path, where, row, "attention_mask", whole=True)
+        if ids is not None and mask is not None:
+            if len(ids) != len(mask):
+                raise BadInputError(
+                    f"{path}, {where}: {len(ids)} input_ids and {len(mask)} numbers of attention_mask"
+                )
+            ids = tuple(token for token, kept in zip(ids, mask, strict=True) if kept)
+        normalised = next((name for name in _NORMALISED if name in row), _NORMALISED[0])
+        dumps.append(
+            StageDump(
+                where,
+                row["text"],
+                None if ids is None else tuple(map(int, ids)),
+                _numbers(path, where, row, "pooled"),
+                _numbers(path, where, row, normalised),
+            )
+        )
+    if not any(stage is not None for dump in dumps for stage in dump[2:]):
+        raise BadInputError(
+            f"{path}: no line has input_ids, pooled or normalised: nothing is there to compare; give a JSON "
+            "object a line, with text and at least one of them"
+        )
+    return tuple(dumps)
+
+
+def _numbers(
+    path: Path, where: str, row: dict[str, Any], name: str, *, whole: bool = False
+) -> tuple[float, ...] | None:
+    values, kinds = row.get(name), int if whole else int | float
+    if values is None:
+        return None
+    numbers = isinstance(values, list) and all(
+        isinstance(value, kinds) and not isinstance(value, bool) for value in values
+    )
+    if not numbers or not values:
+        raise BadInputError(f"{path}, {where}: {name} is no flat list of {'whole ' * whole}numbers")
+    return tuple(values)
+
+
 class Retrieval(NamedTuple):
     """Documents, the queries that are judged, and what is relevant to each: a folder in BEIR's layout.
 

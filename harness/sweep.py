@@ -28,6 +28,7 @@ from harness.launch import run_worker
 from harness.locks import hold, measuring_lock_path
 from harness.measure.disturbance import Conditions, Observer, flag, reference_gflops
 from harness.measure.limits import limit_columns, saw_gflops
+from harness.measure.mteb import require_mteb
 from harness.provider import prepare_artifact
 from harness.record import SCHEMA_VERSION
 from harness.run import Run
@@ -186,6 +187,8 @@ def _make_ready(run: Run, progress: Progress) -> None:
         from harness.runtimes.onnxruntime import require_provider
 
         require_provider(config.ep.provider, config.ep.name, config.ep.wheel)
+    if config.quality.mteb is not None:
+        require_mteb()
     run.artifact = _artifact(run, progress, may_be_random=may_be_random)
     if run.texts is not None and run.config.model.weights != "random":
         recipe = Recipe(run.config.model, load_precision("fp32"), run.config.runtime.name)

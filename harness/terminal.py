@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 from rich import box
@@ -166,6 +167,34 @@ def print_comparisons(console: Console, comparisons: Sequence[Comparison]) -> No
         _bullet(console, reason)
 
 
+def print_stages(console: Console, report: dict[str, Any]) -> None:
+    """How a provider's stages compare with the model's, a line a stage, and an example of each difference."""
+    table = _table("stage by stage")
+    table.add_column("stage")
+    for name in ("texts", "differ", "largest distance"):
+        table.add_column(name, justify="right")
+    for stage in report["stages"]:
+        worst = as_number(stage["worst_distance"])
+        differing = str(stage["differing"]) if stage["texts"] else "not given"
+        table.add_row(
+            stage["stage"],
+            str(stage["texts"]),
+            Text(differing, style="bold red" if stage["differing"] else ""),
+            "" if worst is None else f"{worst:.1e}",
+        )
+    console.print(table)
+    shown = set()
+    for difference in report["differences"]:
+        if difference["stage"] not in shown:
+            shown.add(difference["stage"])
+            where, text = difference["where"], difference["text"]
+            _bullet(console, f"{difference['stage']}, {where}, {text[:40]!r}: {difference['told']}")
+    first = report["first_difference"]
+    untold = [stage["stage"] for stage in report["stages"] if not stage["texts"]]
+    told = "all that was given agrees" if first is None else f"the first stage that differs is {first}"
+    _bullet(console, told + (f"; not given: {', '.join(untold)}" if untold else ""))
+
+
 def _print_gates(console: Console, candidate: CandidateVerdict) -> None:
     table = _table(f"{candidate.label}: gates")
     table.add_column("tier")
@@ -202,10 +231,28 @@ def _quality_figures(row: dict[str, Any]) -> list[tuple[str, str, str]]:
         ("separation", _number(row["separation"], 3),
          f"AUC {_number(row['separation_auc'], 4)}; {_number(row['separation_standardized'])} deviations"),
         ("cosine to fp32", _number(row["parity_cosine_min"], 6),
-         f"worst; top-10 overlap {_number(row['neighbour_overlap'], 3)}"),
+         f"worst; top-10 overlap {_number(row['neighbour_overlap'], 3)}{_bounds(row, 'neighbour_overlap')}"),
+        ("overlap, fp32 index", _number(row["index_overlap"], 3),
+         f"top-10, as queries{_bounds(row, 'index_overlap')}"),
         ("cosine in a batch", _number(row["batch_cosine_min"], 6), "of a text to itself, beside a long one"),
+        *_batch_figures(row),
+        ("same batch twice", _repeated(row["repeat_max_difference"]), "largest difference of a number"),
         *_own_figures(row),
     ]  # fmt: skip
+
+
+def _batch_figures(row: dict[str, Any]) -> list[tuple[str, str, str]]:
+    """What the company in a batch does; a batch of one text has none."""
+    return [
+        (f"in {kind} batches", _number(row[f"batch_cosine_min_{kind}"], 6), "of a text to itself alone")
+        for kind in ("sorted", "random")
+        if as_number(row[f"batch_cosine_min_{kind}"]) is not None
+    ]
+
+
+def _repeated(difference: Any) -> str:
+    number = as_number(difference)
+    return "?" if number is None else "bit-equal" if number == 0 else f"{number:.1e}"
 
 
 def _own_figures(row: dict[str, Any]) -> list[tuple[str, str, str]]:
@@ -224,10 +271,13 @@ def _own_figures(row: dict[str, Any]) -> list[tuple[str, str, str]]:
         figures.append(("nDCG@10", _number(row["ndcg_at_10"], 3), told))
         figures.append(("recall@10 / @100", recall, f"MRR@10 {_number(row['mrr_at_10'], 3)}"))
     if as_number(row["texts_count"]) is not None:
-        overlap = f"worst of {row['texts_count']}; top-10 overlap {_number(row['texts_overlap'], 3)}"
-        figures.append(("own texts to fp32", _number(row["texts_cosine_min"], 6), overlap))
-        kept = _interval(row["texts_index_overlap_low"], row["texts_index_overlap_high"])
-        figures.append(("overlap, fp32 index", _number(row["texts_index_overlap"], 3), f"interval {kept}"))
+        overlap = f"{_number(row['texts_overlap'], 3)}{_bounds(row, 'texts_overlap')}"
+        told = f"worst of {row['texts_count']}; top-10 overlap {overlap}"
+        figures.append(("own texts to fp32", _number(row["texts_cosine_min"], 6), told))
+        told = f"top-10, as queries{_bounds(row, 'texts_index_overlap')}"
+        figures.append(("own, fp32 index", _number(row["texts_index_overlap"], 3), told))
+    for task, score in json.loads(text_of(row["mteb_scores"], "{}")).items():
+        figures.append((f"MTEB {task}", _number(score, 4), f"main score, mteb {row['mteb_version']}"))
     return figures
 
 
@@ -326,6 +376,12 @@ def _interval(low: Any, high: Any) -> str:
     if as_number(low) is None and as_number(high) is None:
         return ""
     return f"{_short(low)}–{_short(high)}"
+
+
+def _bounds(row: dict[str, Any], name: str) -> str:
+    """A figure's interval, to stand behind it; nothing where it has none."""
+    interval = _interval(row[f"{name}_low"], row[f"{name}_high"])
+    return f" ({interval})" if interval else ""
 
 
 def _bytes(value: Any) -> str:

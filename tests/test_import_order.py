@@ -70,6 +70,8 @@ ORDER = (
     "harness.measure.sts",
     "harness.measure.retrieval",
     "harness.measure.parity",
+    "harness.measure.batching",
+    "harness.measure.mteb",
     "harness.worker",
     "harness.launch",
     "harness.environment",
@@ -91,6 +93,7 @@ ORDER = (
     "harness.decide",
     "harness.compare",
     "harness.inspect",
+    "harness.stages",
     "harness.doctor",
     "harness.__main__",
 )
@@ -138,7 +141,7 @@ def test_only_the_composer_imports_hydra(name: str) -> None:
     assert "omegaconf" not in text.replace("hydra and omegaconf", "")
 
 
-HEAVY = ("torch", "transformers", "optimum", "sentence_transformers", "huggingface_hub", "matplotlib")
+HEAVY = ("torch", "transformers", "optimum", "sentence_transformers", "huggingface_hub", "matplotlib", "mteb")
 
 
 def modules_after(statement: str) -> set[str]:

@@ -28,6 +28,7 @@ from harness.errors import (
     UnavailableError,
 )
 from harness.locks import hold, measuring_lock_path
+from harness.measure.batching import BATCHING_COLUMNS
 from harness.measure.disturbance import Conditions
 from harness.measure.quality import QUALITY_COLUMNS
 from harness.progress import Progress
@@ -93,7 +94,7 @@ class Scripted:
                 "placement": {"nodes_total": 4, "ep_nodes": 3, "ep_partitions": 2},
                 "ep_time_share": 0.9,
                 "effective_options": {"intra_op_threads": 2},
-                "batch_cosine_min": 0.9999,
+                "batching": {"batch_cosine_min": 0.9999},
             }
         self.during(len(self.launched))
         plays = self.plays if isinstance(self.plays, list) else self.plays[threads]
@@ -1145,7 +1146,7 @@ def test_every_quality_of_random_weights_is_null_and_no_text_is_encoded_for_it(
 ) -> None:
     worker = Scripted()
     (row,) = run([auto(config, "e5")], worker)
-    nulls = (*QUALITY_COLUMNS, "batch_cosine_min")
+    nulls = (*QUALITY_COLUMNS, *BATCHING_COLUMNS)
     assert {name: row[name] for name in nulls} == dict.fromkeys(nulls)
     assert (row["ep_node_share"], row["latency_p95_ms"]) == (0.75, 2.0)
     assert [task.texts for task in worker.tasks if task.kind == "vectors"] == [[]]

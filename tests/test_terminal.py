@@ -135,10 +135,25 @@ def test_a_run_shows_its_figures() -> None:
     assert re.search(r"separation +0\.700 +AUC 0\.9950", text)
 
 
-def test_a_run_shows_what_a_neighbour_does_to_a_vector() -> None:
-    text = shown(lambda console: print_run(console, run_row(batch_cosine_min=0.984321)))
+def test_a_run_shows_what_its_batch_does_to_a_vector() -> None:
+    row = run_row(batch_cosine_min=0.984321, repeat_max_difference=0.0)
+    text = shown(lambda console: print_run(console, row))
     assert re.search(r"cosine in a batch +0\.984321 +of a text to itself, beside a long one", text)
-    assert re.search(r"cosine to fp32 +1\.000000 +worst; top-10 overlap 1\.000", text)
+    assert re.search(r"cosine to fp32 +1\.000000 +worst; top-10 overlap 1\.000 \(0\.99–1\.00\)", text)
+    assert re.search(r"same batch twice +bit-equal", text)
+    assert "sorted" not in text, "a batch of one text is neither sorted nor random"
+    row |= {
+        "batch_cosine_min_sorted": 0.998,
+        "batch_cosine_min_random": 0.991,
+        "repeat_max_difference": 1.2e-7,
+    }
+    row |= {"index_overlap": 0.952, "index_overlap_low": 0.93, "index_overlap_high": 0.97}
+    text = shown(lambda console: print_run(console, row))
+    assert re.search(r"in sorted batches +0\.998000 +of a text to itself alone", text)
+    assert re.search(r"in random batches +0\.991000", text)
+    assert re.search(r"same batch twice +1\.2e-07", text)
+    assert re.search(r"overlap, fp32 index +0\.952 +top-10, as queries \(0\.93–0\.97\)", text)
+    assert widest(text) <= 80
 
 
 def test_a_run_of_random_weights_shows_no_quality_and_says_why() -> None:

@@ -208,17 +208,53 @@ def test_the_real_model_separates_the_shipped_pairs(minilm: Artifact) -> None:
 
 def test_the_standardised_separation_is_blind_to_scale_and_origin() -> None:
     # Means 3 and 1, squares 2 + 2 over 2 degrees of freedom: 2 / √2.
-    assert stats.standardized_difference([2, 4], [0, 2]) == pytest.approx(2 / np.sqrt(2))
-    similar, dissimilar = np.random.default_rng(0).normal([[0.6], [0.1]], 0.1, (2, 50))
+    first, second = np.array([[2.0, 4.0]]), np.array([[0.0, 2.0]])
+    assert stats.standardized_difference(first, second) == pytest.approx(2 / np.sqrt(2))
+    similar, dissimilar = np.random.default_rng(0).normal([[[0.6]], [[0.1]]], 0.1, (2, 3, 50))
     plain = stats.standardized_difference(similar, dissimilar)
     squeezed = stats.standardized_difference(0.7 + 0.3 * similar, 0.7 + 0.3 * dissimilar)
     assert squeezed == pytest.approx(plain)
-    # 1.95996 · √(100/2500 + 1/200) = 0.415771.
-    low, high = stats.standardized_difference_interval(1.0, 50, 50)
-    assert (low, high) == (pytest.approx(0.584229, abs=1e-6), pytest.approx(1.415771, abs=1e-6))
+    assert plain[1] == pytest.approx(stats.standardized_difference(similar[1:2], dissimilar[1:2]).item())
+
+
+def test_the_interval_of_the_standardised_separation_holds_the_truth_where_cosines_are_skewed() -> None:
+    rng = np.random.default_rng(11)
+    truth = (5 / 7 - 1 / 6) / np.sqrt((5 / 196 + 5 / 252) / 2)  # of Beta(5, 2) against Beta(1, 5)
+    held = 0
+    for seed in range(200):
+        similar, dissimilar = rng.beta(5, 2, 100), rng.beta(1, 5, 100)
+        low, high = stats.bootstrap_interval(
+            stats.standardized_difference, similar, dissimilar, seed=seed, resamples=400
+        )
+        assert low is not None
+        assert high is not None
+        held += low <= truth <= high
+    assert held / 200 >= 0.9
 
 
 def test_a_standardised_separation_of_cosines_without_spread_is_unknown() -> None:
     columns = quality_columns(perfect(), perfect(), LABELS)
     assert columns["separation"] == pytest.approx(1.0)
     assert columns["separation_standardized"] is columns["separation_standardized_low"] is None
+
+
+def test_turned_vectors_keep_their_neighbours_and_lose_those_in_the_fp32_index() -> None:
+    found = columns_of(noisy()[:, ::-1].copy(), noisy())
+    assert found["neighbour_overlap"] == 1.0
+    assert found["index_overlap"] < 0.6, "the texts must be indexed anew"
+    assert found["index_overlap_low"] < found["index_overlap"] < found["index_overlap_high"]
+    assert columns_of(noisy(), noisy())["index_overlap"] == 1.0
+
+
+def test_the_mean_cosine_to_the_reference_has_an_interval_that_ends_at_one() -> None:
+    near = noisy() + 0.05 * np.random.default_rng(5).normal(size=(2 * PAIRS, 16)).astype(np.float32)
+    found = columns_of(near, noisy())
+    low, mean, high = (found[f"parity_cosine_mean{end}"] for end in ("_low", "", "_high"))
+    assert found["parity_cosine_min"] < low < mean < high <= 1.0
+
+
+def test_queries_of_another_size_than_the_index_are_refused() -> None:
+    with pytest.raises(ValueError, match="two matrices of one shape, of more than 10 rows"):
+        stats.index_overlap(noisy()[:, :8], noisy())
+    with pytest.raises(ValueError, match="more than 10 rows"):
+        stats.index_overlap(noisy()[:10], noisy()[:10])
