@@ -663,9 +663,9 @@ def validate(raw: Mapping[str, Any]) -> Config:
         BadInputError: with every problem there is, a line each.
         ModelUnavailableError: the hub has to be asked what the model is, and cannot be.
     """
+    raw, of_policy = _with_own_policy(raw)
     raw, problems = _completed(raw)
     undescribed = bool(problems)
-    raw, of_policy = _with_own_policy(raw)
     problems += of_policy
     config = None
     try:
@@ -715,18 +715,19 @@ def _with_own_policy(raw: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]
     if not isinstance(policy, dict):
         return plain, []
     plain["policy"] = {key: value for key, value in policy.items() if key != "file"}
-    if policy.get("file") is None:
+    if not policy.get("file"):
         return plain, []
-    file = Path(str(policy["file"])).expanduser().absolute()
+    file = str(policy["file"])
     words = [str(word) for word in raw.get("words", [])]
     of_policy = [word for word in words if word.lstrip("+").startswith("policy")]
     if others := [word for word in of_policy if not word.startswith("policy.file=")]:
-        return plain, [f"{others[0]}: policy.file={policy['file']} is a whole policy; leave one of them out"]
+        return plain, [f"{others[0]}: policy.file={file} is a whole policy; leave one of them out"]
     try:
         plain["policy"] = load_policy(file=file)
     except BadInputError as error:
         return plain, list(error.problems)
-    plain["words"] = [f"policy.file={file}" if word in of_policy else word for word in words]
+    absolute = Path(file).expanduser().absolute()
+    plain["words"] = [f"policy.file={absolute}" if word in of_policy else word for word in words]
     return plain, []
 
 

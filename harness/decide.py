@@ -43,11 +43,12 @@ def main(argv: list[str]) -> int:
     words = parse_words(argv, defaults=_DEFAULTS)
     if words["format"] not in _FORMATS:
         raise BadInputError(unknown_name("format", words["format"], _FORMATS))
+    policy = load_policy(words["policy"], file=words["policy.file"] or None)
     if words["policy.file"]:
         if words["policy"] != _DEFAULTS["policy"]:
-            raise BadInputError(f"policy={words['policy']}: policy.file is a whole policy; leave one of them out")
+            told = f"policy={words['policy']}: policy.file is a whole policy; leave one of them out"
+            raise BadInputError(told)
         words["policy.file"] = str(Path(words["policy.file"]).expanduser().absolute())
-    policy = load_policy(words["policy"], file=words["policy.file"] or None)
     results = Path(words["results"]).expanduser()
     runs = load_runs(results)
     # The commands that are told measure into this folder, for this policy.

@@ -27,7 +27,7 @@ from harness.gates import (
 )
 from harness.objective import latency_at, objective_words, pareto_front, preference, read_from, score_parts, score_text
 from harness.overhead import REFERENCE, with_overhead
-from harness.record import RUN_COLUMNS, STATUSES
+from harness.record import RUN_COLUMNS, SCHEMA_VERSION, STATUSES
 from harness.robustness import share_that_stays
 from harness.sensitivity import closest_changes
 from harness.stats import launches_to_settle
@@ -192,6 +192,10 @@ def _checked(runs: pd.DataFrame) -> list[Row]:
     for row in rows:
         if problem := _inconsistency(row):
             raise BadInputError(f"run {row['run_id']}: {problem}; measure it anew with measure.force=true")
+    if (newest := max(as_number(row["schema_version"]) or 0 for row in rows)) > SCHEMA_VERSION:
+        raise BadInputError(
+            f"runs of schema {newest:g}: this harness knows {SCHEMA_VERSION} at most; upgrade it to decide on them"
+        )
     if len(machines := sorted({str(row["machine_id"]) for row in rows})) > 1:
         raise BadInputError(
             f"runs of {len(machines)} machines ({', '.join(machines)}): a verdict is about one; give "

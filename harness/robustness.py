@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from harness.config import AtConfig, Comparable, GateConfig, PolicyConfig
+    from harness.gates import GateStatus
     from harness.verdict import CandidateVerdict
 
     # Data sets [n_sets, n_launches] from a run's id and its launches' values [n_launches], the less the better.
@@ -78,7 +79,7 @@ def _standing(candidate: CandidateVerdict, policy: PolicyConfig, draw: Draw) -> 
     return (verdict, *preference(policy, candidate.model, read), candidate.label, candidate.run_ids)
 
 
-def _demerits(gate: GateConfig, status: Any, candidate: CandidateVerdict, draw: Draw) -> Any:
+def _demerits(gate: GateConfig, status: GateStatus, candidate: CandidateVerdict, draw: Draw) -> Any:
     row, worst = run_for(gate, candidate.rows), max(demerit(gate, "FAIL"), demerit(gate, "UNDECIDED"))
     values = None if row is None else _launches(gate.metric, row)
     if not worst or status == "NOT_MEASURED" or gate.launch_quantile is None or row is None or values is None:
