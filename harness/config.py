@@ -499,7 +499,9 @@ class PolicyConfig(_Schema):
         for upper, lower in itertools.permutations(self.gates, 2):
             if _exclude_each_other(upper, lower):
                 told = (f"'{gate.label}' ({gate.op} {gate.bound:g})" for gate in (upper, lower))
-                raise ValueError(f"gates contradict each other: no {upper.metric} passes {' and '.join(told)}")
+                raise ValueError(
+                    f"gates contradict each other: no {upper.metric} passes {' and '.join(told)}"
+                )
         return self
 
     @model_validator(mode="after")

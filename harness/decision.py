@@ -25,7 +25,15 @@ from harness.gates import (
     run_for,
     text_of,
 )
-from harness.objective import latency_at, objective_words, pareto_front, preference, read_from, score_parts, score_text
+from harness.objective import (
+    latency_at,
+    objective_words,
+    pareto_front,
+    preference,
+    read_from,
+    score_parts,
+    score_text,
+)
 from harness.overhead import REFERENCE, with_overhead
 from harness.record import RUN_COLUMNS, SCHEMA_VERSION, STATUSES
 from harness.robustness import share_that_stays
@@ -94,6 +102,7 @@ def decide(runs: pd.DataFrame, policy: str | PolicyConfig = "default") -> Decisi
     rows = _checked(runs)
     if any(gate.metric == "latency_overhead" for gate in policy.gates):
         rows = with_overhead(rows)
+        rows = [row for row in rows if row["runtime"] != REFERENCE] or rows  # the measure, no candidate
     groups: dict[str, list[Row]] = {}
     for row in rows:
         groups.setdefault(candidate_key(row), []).append(row)
@@ -194,7 +203,7 @@ def _checked(runs: pd.DataFrame) -> list[Row]:
             raise BadInputError(f"run {row['run_id']}: {problem}; measure it anew with measure.force=true")
     if (newest := max(as_number(row["schema_version"]) or 0 for row in rows)) > SCHEMA_VERSION:
         raise BadInputError(
-            f"runs of schema {newest:g}: this harness knows {SCHEMA_VERSION} at most; upgrade it to decide on them"
+            f"runs of schema {newest:g}: this harness knows {SCHEMA_VERSION} at most; upgrade it first"
         )
     if len(machines := sorted({str(row["machine_id"]) for row in rows})) > 1:
         raise BadInputError(
@@ -269,6 +278,8 @@ def _judge(rows: list[Row], policy: PolicyConfig) -> CandidateVerdict:
         and r.gate.tier != "nice"
     ]
     main = run_at(latency_at(policy), current)
+    if main is not None and (reference := main.get("overhead_over")):
+        notes.append(f"what it takes over Python is held against {reference}")
     score = score_parts(policy, current)
     notes += [score_text(score)] if score else []
     notes += [] if main is None else _noise(main)

@@ -34,7 +34,8 @@ def objective_words(policy: PolicyConfig) -> str:
 
 def latency_at(policy: PolicyConfig) -> AtConfig:
     """Where latency and quality are read to compare candidates: as the first latency gate does."""
-    return next((gate.at for gate in policy.gates if gate.metric == "latency_p95_ms"), AtConfig())
+    asked = [gate.at for gate in policy.gates if gate.metric == "latency_p95_ms"]
+    return asked[0] if asked else AtConfig()
 
 
 def read_from(rows: Sequence[Mapping[str, Any]], metric: Comparable, at: AtConfig) -> float:

@@ -23,8 +23,9 @@ def with_overhead(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """The rows with `latency_overhead` and its interval, in shares: 0.2 is a fifth more.
 
     It is the ratio of the launches' P95 less 1, Hodges-Lehmann's with its exact interval
-    (`harness.stats.shift_interval` of the logarithms). Of several references the fastest counts. Null for
-    the reference itself, without a reference, and where a launch of either failed or was stopped early.
+    (`harness.stats.shift_interval` of the logarithms); `overhead_over` names the reference, of several the
+    fastest. Null for the reference itself, without one, and where a launch of either failed or was stopped
+    early.
     """
     references: dict[tuple[Any, ...], Mapping[str, Any]] = {}
     for row in sorted(rows, key=lambda row: (as_number(row["latency_p95_ms"]) or math.inf, row["run_id"])):
@@ -33,12 +34,13 @@ def with_overhead(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     return [{**row, **_overhead(row, references.get(_work(row)))} for row in rows]
 
 
-def _overhead(row: Mapping[str, Any], reference: Mapping[str, Any] | None) -> dict[str, float | None]:
+def _overhead(row: Mapping[str, Any], reference: Mapping[str, Any] | None) -> dict[str, Any]:
     ours, theirs = _log_p95s(row), None if reference is None else _log_p95s(reference)
-    if row["runtime"] == REFERENCE or ours is None or theirs is None:
+    if row["runtime"] == REFERENCE or reference is None or ours is None or theirs is None:
         return dict.fromkeys(("latency_overhead", "latency_overhead_low", "latency_overhead_high"))
     low, high = stats.shift_interval(theirs, ours)
     return {
+        "overhead_over": f"{reference['candidate_label']}, run {reference['run_id']}",
         "latency_overhead": math.expm1(stats.shift_centre(theirs, ours)),
         "latency_overhead_low": None if low is None else math.expm1(low),
         "latency_overhead_high": None if high is None else math.expm1(high),

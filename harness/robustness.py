@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from harness.gates import GateStatus
     from harness.verdict import CandidateVerdict
 
-    # Data sets [n_sets, n_launches] from a run's id and its launches' values [n_launches], the less the better.
+    # From a run's id and a value a launch, the less the better, [n_launches]: data sets [n_sets, n_launches].
     Draw = Callable[[str, NDArray[np.float64]], NDArray[np.float64]]
 
 # Resampled data sets: a share of them is known to within 1 % or so.

@@ -69,7 +69,7 @@ def _bounds(near: Sequence[CandidateVerdict], policy: PolicyConfig) -> Iterator[
     for index, gate in enumerate(policy.gates):
         results = [c.gates[index] for c in near] if _decides(gate) else []
         ends = {end for r in results for end in (r.low, r.high) if end is not None}
-        for end in sorted(ends, key=lambda end: (abs(end - gate.bound), end)):  # noqa: B023
+        for end in sorted(ends, key=lambda end: (abs(end - gate.bound), end)):
             just_past = (math.nextafter(end, way) for way in (-math.inf, math.inf))
             moved = [_moved(policy, index, bound) for bound in just_past]
             picks = [_pick([_standing(c, other) for c in near]) for other in moved]
@@ -86,7 +86,7 @@ def _moved(policy: PolicyConfig, index: int, bound: float) -> PolicyConfig:
 
 
 def _measurements(near: Sequence[CandidateVerdict], policy: PolicyConfig) -> Iterator[Change]:
-    """Of each figure of the pick the least it would have to be worse, of each of the others the least better."""
+    """Of each figure of the pick the least it would have to be worse; of the others' the least better."""
     standings = [_standing(c, policy) for c in near]
     pick = _pick(standings)
     for index, candidate in enumerate(near):

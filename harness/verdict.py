@@ -79,7 +79,7 @@ class Change:
         return (self.then - self.now) / abs(self.now) if self.now else None
 
     def __str__(self) -> str:
-        share = "" if self.relative is None else f" ({self.relative:+.0%})"
+        share = "" if self.relative is None else f" ({self.relative:+.1%})"
         figures = f"{number_text(self.now)} → {number_text(self.then)}"
         return f"{self.what} {figures}{share} picks {self.pick or 'none'}"
 
@@ -127,9 +127,9 @@ class Decision:
     """The overall verdict, the pick and why.
 
     `chosen` is the pick's label, None unless the verdict is GO or CONDITIONAL_GO. `fallback` is told
-    when it is NO_GO. `evidence` is ``provisional`` or ``confirmed``. `stays` is the share of resampled data sets
-    under which the pick stays, `changes` the closest that would change it, a kind each, and `front` the
-    candidates of which no other is better in everything. `rules` are the policy's own content.
+    when it is NO_GO. `evidence` is ``provisional`` or ``confirmed``. `stays` is the share of
+    resampled data sets under which the pick stays, `changes` the closest that would change it, a kind each,
+    `front` the candidates of which no other is better in everything. `rules` are the policy's own content.
     """
 
     verdict: Verdict
@@ -173,7 +173,9 @@ class Decision:
         """How firm the pick is and what it is traded off against, a line each."""
         told = []
         if self.stays is not None:
-            told.append(f"robustness: the pick stays in {self.stays:.1%} of data sets with launches resampled")
+            told.append(
+                f"robustness: the pick stays in {self.stays:.1%} of data sets with launches resampled"
+            )
         if self.changes:
             told.append(f"closest change of the pick: {'; '.join(map(str, self.changes))}")
         if len(self.front) > 1:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
@@ -15,6 +14,9 @@ from harness.decide import main
 from harness.errors import BadInputError, ExitCode
 from harness.store import Store
 from tests.conftest import run_row
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 @pytest.fixture

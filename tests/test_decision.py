@@ -934,7 +934,9 @@ def test_runs_of_two_machines_are_refused_by_name() -> None:
 
 
 def test_runs_of_a_schema_that_is_not_known_yet_are_refused() -> None:
-    with pytest.raises(BadInputError, match=f"schema {SCHEMA_VERSION + 1}: this harness knows {SCHEMA_VERSION}"):
+    with pytest.raises(
+        BadInputError, match=f"schema {SCHEMA_VERSION + 1}: this harness knows {SCHEMA_VERSION}"
+    ):
         decide(frame(run_row("r1"), run_row("r2", schema_version=SCHEMA_VERSION + 1)))
 
 
@@ -1787,9 +1789,7 @@ def test_only_who_could_win_is_resampled_however_many_there_are(
     """No test asserts a time: that the work stays in proportion shows in what is drawn anew."""
     drawn: list[str] = []
     draw = robustness._resampled
-    monkeypatch.setattr(
-        robustness, "_resampled", lambda run, values: drawn.append(run) or draw(run, values)
-    )
+    monkeypatch.setattr(robustness, "_resampled", lambda run, values: drawn.append(run) or draw(run, values))
     rows = [
         model_row("minilm", f"r{n:05}", threads=n + 1, candidate_label=f"t{n:05}", p95_ms=5 + n / 100)
         for n in range(300)

@@ -52,7 +52,12 @@ def order(decision: Decision) -> list[str]:
         ([5, 0.1, 1e8], "smaller"),
         ([10.0, 0.1, 1e10], "faster"),
     ],
-    ids=["the second figure decides", "without a step it never does", "the third", "the path and the latency"],
+    ids=[
+        "the second figure decides",
+        "without a step it never does",
+        "the third",
+        "the path and the latency",
+    ],
 )
 def test_figures_of_one_step_are_equal_and_the_next_one_is_asked(steps: list[Any], first: str) -> None:
     metrics = ("latency_p95_ms", "separation_auc", "peak_rss_bytes")
@@ -63,8 +68,11 @@ def test_figures_of_one_step_are_equal_and_the_next_one_is_asked(steps: list[Any
 
 def test_a_figure_on_the_edge_of_a_step_lies_in_it_whatever_its_binary_form() -> None:
     """0.29 / 0.01 is 28.999999999999996."""
-    rows = [row("edge", 12.0, 0.99, None, separation=0.29, separation_low=0.2, separation_high=0.4),
-            row("same", 15.0, 0.99, None, separation=0.295, separation_low=0.2, separation_high=0.4)]  # fmt: skip
+    interval = {"separation_low": 0.2, "separation_high": 0.4}
+    rows = [
+        row("edge", 12.0, 0.99, None, separation=0.29, **interval),
+        row("same", 15.0, 0.99, None, separation=0.295, **interval),
+    ]
     ranks = [{"metric": "separation", "step": 0.01}]
     assert order(decided("lexicographic", *rows, order=ranks)) == ["edge", "same"]
 
@@ -91,7 +99,10 @@ def test_a_weighted_score_is_told_with_its_whole_arithmetic() -> None:
 def test_a_score_ends_at_one_and_at_nothing() -> None:
     matrix = [{"metric": "latency_p95_ms", "weight": 2, "best": 10, "worst": 20}]
     decision = decided("weighted_matrix", row("a", 2.0, 0.99, 1.0), row("b", 25.0, 0.99, 1.0), matrix=matrix)
-    assert {c.label: [part.score for part in c.score] for c in decision.candidates} == {"a": [1.0], "b": [0.0]}
+    assert {c.label: [part.score for part in c.score] for c in decision.candidates} == {
+        "a": [1.0],
+        "b": [0.0],
+    }
 
 
 def test_a_weighted_matrix_never_lifts_a_worse_verdict() -> None:
@@ -124,7 +135,9 @@ def candidate(label: str, p95_ms: float | None, auc: float | None, memory: float
 def beats(first: Any, second: Any) -> bool:
     """Whether it is at least as good in everything and better in something; unknown is the worst."""
     costs = [
-        tuple(math.inf if value is None else sign * value for value, sign in zip(point, (1, -1, 1), strict=True))
+        tuple(
+            math.inf if value is None else sign * value for value, sign in zip(point, (1, -1, 1), strict=True)
+        )
         for point in (first, second)
     ]
     return costs[0] != costs[1] and all(a <= b for a, b in zip(*costs, strict=True))

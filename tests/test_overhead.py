@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import pytest
 
 from harness.decision import decide
 from harness.overhead import with_overhead
-from harness.verdict import Decision
 from tests.conftest import run_row
+
+if TYPE_CHECKING:
+    from harness.verdict import Decision
 
 
 def python(p95_ms: float = 10.0, run_id: str = "python", **changes: Any) -> dict[str, Any]:
@@ -56,6 +58,12 @@ def test_under_a_fifth_is_the_target_and_under_a_half_acceptable(
     assert decision.chosen == (None if verdict == "NO_GO" else "minilm fp32 http cpu")
     if verdict != "GO":
         assert any("P95 over Python's" in reason for reason in decision.reasons)
+
+
+def test_the_reference_is_named_and_is_no_candidate_beside_what_is_held_against_it() -> None:
+    decision = decided(python(10.0), rust(11.0))
+    (candidate,) = decision.candidates
+    assert "what it takes over Python is held against minilm fp32 cpu, run python" in candidate.notes
 
 
 def test_without_a_reference_nothing_passes_and_the_command_that_measures_one_is_told() -> None:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import pytest
 
 from harness.config import PolicyConfig, load_policy
 from harness.decision import decide
-from harness.verdict import Change, Decision
 from tests.conftest import run_row
+
+if TYPE_CHECKING:
+    from harness.verdict import Change, Decision
 
 # What scales with a figure: its interval, and one value a launch.
 OF_A_FIGURE = {

@@ -1599,7 +1599,6 @@ def test_six_slow_requests_of_a_hundred_miss_the_target_and_four_do_not(
     assert (decision.verdict, decision.chosen) == (verdict, "minilm fp32 fake cpu")
 
 
-
 def test_slow_blocks_at_low_capacity_are_flagged_and_the_verdict_is_told_without_them(
     real: Plan, watched: Run, store: Store
 ) -> None:
