@@ -79,7 +79,7 @@ class Change:
         return (self.then - self.now) / abs(self.now) if self.now else None
 
     def __str__(self) -> str:
-        share = "" if self.relative is None else f" ({self.relative:+.1%})"
+        share = "" if self.relative is None else f" ({100 * self.relative:+.3g}%)"
         figures = f"{number_text(self.now)} → {number_text(self.then)}"
         return f"{self.what} {figures}{share} picks {self.pick or 'none'}"
 

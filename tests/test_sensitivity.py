@@ -121,8 +121,8 @@ def test_the_pick_alone_falls_where_its_latency_or_the_bound_meets_the_other() -
     assert (measurement.now, measurement.pick) == (12, None)
     assert measurement.then == pytest.approx(30, rel=1e-5)
     assert decision.firmness[-1] == (
-        "closest change of the pick: bound of the must gate P95 latency ms 30 → 12 (-60.0%) picks none; "
-        "minilm's latency_p95_ms 12 → 30 (+150.0%) picks none"
+        "closest change of the pick: bound of the must gate P95 latency ms 30 → 12 (-60%) picks none; "
+        "minilm's latency_p95_ms 12 → 30 (+150%) picks none"
     )
 
 

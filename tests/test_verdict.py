@@ -179,7 +179,7 @@ def test_how_firm_a_pick_is_is_three_lines() -> None:
     robust, changes, front = decision(candidate(), **FIRM).firmness
     assert robust == "robustness: the pick stays in 87.3% of data sets with launches resampled"
     assert changes == (
-        "closest change of the pick: weight of separation_auc 2 → 1.5 (-25.0%) picks e5 fp32 cpu; "
+        "closest change of the pick: weight of separation_auc 2 → 1.5 (-25%) picks e5 fp32 cpu; "
         "bound of the must gate growth 0 → 0.25 picks none"
     )
     assert front.startswith("Pareto front of P95, AUC and memory: c0 (5 ms, 0.99, ?); c1 (6 ms, 0.99, ?); ")
