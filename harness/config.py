@@ -728,7 +728,7 @@ def _with_own_policy(raw: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]
         plain["policy"] = load_policy(file=file)
     except BadInputError as error:
         return plain, list(error.problems)
-    absolute = Path(file).expanduser().absolute()
+    absolute = Path(file).expanduser().resolve()
     plain["words"] = [f"policy.file={absolute}" if word in of_policy else word for word in words]
     return plain, []
 

@@ -48,7 +48,7 @@ def main(argv: list[str]) -> int:
         if words["policy"] != _DEFAULTS["policy"]:
             told = f"policy={words['policy']}: policy.file is a whole policy; leave one of them out"
             raise BadInputError(told)
-        words["policy.file"] = str(Path(words["policy.file"]).expanduser().absolute())
+        words["policy.file"] = str(Path(words["policy.file"]).expanduser().resolve())
     results = Path(words["results"]).expanduser()
     runs = load_runs(results)
     # The commands that are told measure into this folder, for this policy.

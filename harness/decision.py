@@ -39,7 +39,16 @@ from harness.record import RUN_COLUMNS, SCHEMA_VERSION, STATUSES
 from harness.robustness import share_that_stays
 from harness.sensitivity import closest_changes
 from harness.stats import launches_to_settle
-from harness.verdict import VERDICTS, CandidateVerdict, Decision, Verdict, demerit, is_target, number_text
+from harness.verdict import (
+    PICKABLE,
+    VERDICTS,
+    CandidateVerdict,
+    Decision,
+    Verdict,
+    demerit,
+    is_target,
+    number_text,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -121,7 +130,7 @@ def decide(runs: pd.DataFrame, policy: str | PolicyConfig = "default") -> Decisi
     )
     best = candidates[0]
     contenders = [c for c in candidates if c.scripted == best.scripted]
-    chosen = best if best.verdict in ("GO", "CONDITIONAL_GO") else None
+    chosen = best if best.verdict in PICKABLE else None
     steps = _steps(best)
     if chosen is not None and not _confirmed(chosen):
         steps.append(f"`{chosen.confirm}` (with measure.rate= and measure.cpus= as in production)")
@@ -258,7 +267,7 @@ def _judge(rows: list[Row], policy: PolicyConfig) -> CandidateVerdict:
     elif verdict == "CONDITIONAL_GO":
         but = "" if met else ", the latency target does not"
         reasons.insert(0, f"all {len(musts)} must gates pass{but}")
-    if verdict in ("GO", "CONDITIONAL_GO"):
+    if verdict in PICKABLE:
         reasons += [f"not under production's load: {line}" for line in failing]
     notes += [
         f"the run at {row_place(row)} was interrupted: {_again(row)} goes on"
@@ -572,7 +581,7 @@ def _noise(row: Row) -> list[str]:
 def _overall_reasons(
     best: CandidateVerdict, candidates: tuple[CandidateVerdict, ...], policy: PolicyConfig
 ) -> tuple[str, ...]:
-    if best.verdict in ("GO", "CONDITIONAL_GO"):
+    if best.verdict in PICKABLE:
         equals = [c for c in candidates[1:] if c.verdict == best.verdict]
         reasons = [f"{best.label}: {reason}" for reason in best.reasons]
         if best.latency_p95_ms is not None:

@@ -12,7 +12,7 @@ import numpy as np
 
 from harness.config import LESS_IS_BETTER, AtConfig
 from harness.gates import as_number, run_at
-from harness.verdict import FrontPoint, ScorePart, number_text
+from harness.verdict import PICKABLE, FrontPoint, ScorePart, number_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -110,7 +110,7 @@ def pareto_front(candidates: Iterable[CandidateVerdict]) -> tuple[FrontPoint, ..
     points = [
         FrontPoint(c.label, c.latency_p95_ms, c.separation_auc, c.peak_rss_bytes)
         for c in candidates
-        if c.verdict in ("GO", "CONDITIONAL_GO")
+        if c.verdict in PICKABLE
     ]
     front: list[FrontPoint] = []
     costs = np.empty((len(points), 3))

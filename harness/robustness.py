@@ -15,7 +15,7 @@ from harness.config import LAUNCH_METRICS
 from harness.gates import LAUNCH_COLUMN, run_at, run_for
 from harness.objective import Figure, preference, read_from
 from harness.stats import count_verdict
-from harness.verdict import VERDICTS, demerit
+from harness.verdict import PICKABLE, VERDICTS, demerit
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 # Resampled data sets: a share of them is known to within 1 % or so.
 RESAMPLES = 1_000
 _SEED = 20251101
-_PICKABLE = VERDICTS.index("CONDITIONAL_GO")
 
 
 def share_that_stays(candidates: Sequence[CandidateVerdict], policy: PolicyConfig) -> float:
@@ -48,7 +47,7 @@ def share_that_stays(candidates: Sequence[CandidateVerdict], policy: PolicyConfi
     pick, *others = candidates
     at_worst = _standing(pick, policy, lambda _, values: np.full((1, values.size), values.max()))
     stands = _standing(pick, policy, _resampled)
-    stays = np.broadcast_to(stands[0] <= _PICKABLE, RESAMPLES)
+    stays = np.broadcast_to(stands[0] < len(PICKABLE), RESAMPLES)
     for rival in others:
         at_best = _standing(rival, policy, lambda _, values: np.full((1, values.size), values.min()))
         if np.all(_precedes(at_worst, at_best)):

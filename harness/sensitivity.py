@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from harness.config import LESS_IS_BETTER, SOAK_METRICS, AtConfig
 from harness.gates import as_number, holds, run_at
 from harness.objective import latency_at, preference, read_from, scored
-from harness.verdict import VERDICTS, Change, demerit, is_target
+from harness.verdict import PICKABLE, VERDICTS, Change, demerit, is_target
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -31,7 +31,6 @@ NEAREST = 20
 _MOST_FACTOR = 10.0
 # Halvings of the factor's logarithm: it is then known to a millionth.
 _HALVINGS = 22
-_PICKABLE = VERDICTS.index("CONDITIONAL_GO")
 # Not a matter of more or less.
 _YES_OR_NO = ("finite", "launches_failed")
 # What cannot be over 1.
@@ -133,7 +132,7 @@ def _weights(near: Sequence[CandidateVerdict], policy: PolicyConfig) -> Iterator
     With d the pick's score on a criterion less the other's, they are level where w[i] d[i] is the negative
     sum of w[j] d[j] over all j but i.
     """
-    if policy.objective != "weighted_matrix" or VERDICTS.index(near[0].verdict) > _PICKABLE:
+    if policy.objective != "weighted_matrix" or near[0].verdict not in PICKABLE:
         return
     ours, *theirs = ([scored(c, read_from(n.rows, c.metric, c.at)) for c in policy.matrix] for n in near)
     for other, scores in zip(near[1:], theirs, strict=True):
@@ -198,7 +197,7 @@ def _less_is_better(metric: str, policy: PolicyConfig) -> bool:
 
 def _pick(standings: Sequence[Standing]) -> Pick:
     best = min(standings)
-    return None if best[0] > _PICKABLE else (best[-2], best[-1])
+    return None if best[0] >= len(PICKABLE) else (best[-2], best[-1])
 
 
 def _label(pick: Pick) -> str | None:

@@ -24,6 +24,8 @@ Verdict = Literal["GO", "CONDITIONAL_GO", "INCONCLUSIVE", "NO_GO"]
 
 # Best first.
 VERDICTS: tuple[Verdict, ...] = ("GO", "CONDITIONAL_GO", "INCONCLUSIVE", "NO_GO")
+# A candidate with one of these can be picked.
+PICKABLE = VERDICTS[:2]
 EXIT_CODES: dict[Verdict, ExitCode] = {
     "GO": ExitCode.OK,
     "CONDITIONAL_GO": ExitCode.CONDITIONAL_GO,
