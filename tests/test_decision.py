@@ -13,7 +13,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import harness
 from harness import robustness
 from harness.config import SOAK_METRICS, AtConfig, PolicyConfig, load_policy
 from harness.confirmation import Limit
@@ -955,7 +954,6 @@ def test_a_policy_is_taken_by_name_or_as_it_is() -> None:
     assert decide(runs, "documents").policy == "documents"
     assert decide(runs, load_policy("documents")).to_json() == decide(runs, "documents").to_json()
     assert decide(runs).policy == "default"
-    assert harness.decide is decide
 
 
 # --- the record

@@ -81,11 +81,13 @@ def test_a_figure_on_the_edge_of_a_step_lies_in_it_whatever_its_binary_form() ->
 
 
 def test_a_weighted_score_is_told_with_its_whole_arithmetic() -> None:
-    decision = decided("weighted_matrix", row("minilm", 12.0, 0.995, 1e9), row("e5", 6.0, 0.985, None))
+    *matrix, memory = [criterion.model_dump() for criterion in load_policy().matrix]
+    rows = row("minilm", 12.0, 0.995, 1000.0), row("e5", 6.0, 0.985, None)
+    decision = decided("weighted_matrix", *rows, matrix=[*matrix, memory | {"worst": 2000}])
     notes = {c.label: next(n for n in c.notes if n.startswith("weighted")) for c in decision.candidates}
     assert notes["minilm"] == (
         "weighted score 68.3% = (3 × 0.600 latency_p95_ms 12 + 2 × 0.900 separation_auc 0.995 "
-        "+ 1 × 0.500 peak_rss_bytes 1e+09) / 6"
+        "+ 1 × 0.500 peak_rss_bytes 1000) / 6"
     )
     assert notes["e5"] == (
         "weighted score 63.3% = (3 × 0.800 latency_p95_ms 6 + 2 × 0.700 separation_auc 0.985 "
