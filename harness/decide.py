@@ -44,11 +44,16 @@ def main(argv: list[str]) -> int:
     if words["format"] not in _FORMATS:
         raise BadInputError(unknown_name("format", words["format"], _FORMATS))
     policy = load_policy(words["policy"], file=words["policy.file"] or None)
+    if words["policy.file"]:
+        if words["policy"] != _DEFAULTS["policy"]:
+            told = f"policy={words['policy']}: policy.file is a whole policy; leave one of them out"
+            raise BadInputError(told)
+        words["policy.file"] = str(Path(words["policy.file"]).expanduser().resolve())
     results = Path(words["results"]).expanduser()
     runs = load_runs(results)
-    if words["results"] != _DEFAULTS["results"]:  # the commands that are told measure into this folder
-        told = [command_for(row, results=words["results"]) for row in rows_of(runs)]
-        runs = runs.assign(command=told)
+    # The commands that are told measure into this folder, for this policy.
+    asked = {key: words[key] for key in ("results", "policy", "policy.file")}
+    runs = runs.assign(command=[command_for(row, **asked) for row in rows_of(runs)])
     if words["machine"]:
         machines = sorted(set(runs["machine_id"]))
         if words["machine"] not in machines:

@@ -8,15 +8,47 @@ from __future__ import annotations
 import json
 import shlex
 from collections import Counter
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from harness.config import LAUNCH_METRICS, SOAK_METRICS, PolicyConfig, load_policy
 from harness.confirmation import confirmation_of, newest_confirmation
 from harness.errors import BadInputError
-from harness.gates import GateResult, as_number, ask, gate_place, place_words, row_place, text_of
-from harness.record import RUN_COLUMNS, STATUSES
+from harness.gates import (
+    GateResult,
+    as_number,
+    ask,
+    gate_place,
+    place_words,
+    row_place,
+    run_at,
+    run_for,
+    text_of,
+)
+from harness.objective import (
+    latency_at,
+    objective_words,
+    pareto_front,
+    preference,
+    read_from,
+    score_parts,
+    score_text,
+)
+from harness.overhead import REFERENCE, with_overhead
+from harness.record import RUN_COLUMNS, SCHEMA_VERSION, STATUSES
+from harness.robustness import share_that_stays
+from harness.sensitivity import closest_changes
 from harness.stats import launches_to_settle
-from harness.verdict import VERDICTS, CandidateVerdict, Decision, Verdict, number_text
+from harness.verdict import (
+    PICKABLE,
+    VERDICTS,
+    CandidateVerdict,
+    Decision,
+    Verdict,
+    demerit,
+    is_target,
+    number_text,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -56,8 +88,10 @@ _NEVER_NULL = (
     "run_id", "config_hash", "machine_id", "started_at", "model", "candidate_label", "weights", "runtime",
     "ep", "workload", "batch_size", "clients", "arrival", "launches",
 )  # fmt: skip
-# Words that say where a run is measured begin so.
-_PLACE_WORDS = ("workload", "batch_size")
+# A change of one of these leaves nothing of the words that begin so.
+_REPLACED = {"workload": ("workload", "batch_size"), "policy": ("policy",), "runtime": ("runtime",)}
+# More candidates than this are not named in one sentence.
+_MOST_NAMED = 5
 _WITH_INTERVAL = ("throughput_texts_per_s", "separation", "similar_mean", "dissimilar_mean", "separation_auc")
 _QUALITY_SCALE = ("separation", "similar_mean", "dissimilar_mean")
 
@@ -75,6 +109,9 @@ def decide(runs: pd.DataFrame, policy: str | PolicyConfig = "default") -> Decisi
     if isinstance(policy, str):
         policy = load_policy(policy)
     rows = _checked(runs)
+    if any(gate.metric == "latency_overhead" for gate in policy.gates):
+        rows = with_overhead(rows)
+        rows = [row for row in rows if row["runtime"] != REFERENCE] or rows  # the measure, no candidate
     groups: dict[str, list[Row]] = {}
     for row in rows:
         groups.setdefault(candidate_key(row), []).append(row)
@@ -85,12 +122,15 @@ def decide(runs: pd.DataFrame, policy: str | PolicyConfig = "default") -> Decisi
             key=lambda c: (
                 c.scripted and not scripted_only,
                 VERDICTS.index(c.verdict),
-                *_preference(c, policy),
+                *preference(policy, c.model, partial(read_from, c.rows)),
+                c.label,
+                c.run_ids,
             ),
         )
     )
     best = candidates[0]
-    chosen = best if best.verdict in ("GO", "CONDITIONAL_GO") else None
+    contenders = [c for c in candidates if c.scripted == best.scripted]
+    chosen = best if best.verdict in PICKABLE else None
     steps = _steps(best)
     if chosen is not None and not _confirmed(chosen):
         steps.append(f"`{chosen.confirm}` (with measure.rate= and measure.cpus= as in production)")
@@ -107,6 +147,10 @@ def decide(runs: pd.DataFrame, policy: str | PolicyConfig = "default") -> Decisi
         fallback=_fallback(rows, policy) if best.verdict == "NO_GO" else None,
         next_steps=tuple(dict.fromkeys(steps)),
         machine=machine,
+        stays=None if chosen is None else share_that_stays(contenders, policy),
+        changes=closest_changes(contenders, policy),
+        front=pareto_front(contenders),
+        rules=policy.model_dump(mode="json"),
     )
 
 
@@ -119,10 +163,13 @@ def command_for(row: Mapping[str, Any], **changes: Any) -> str:
         words |= place_words(row_place(row))
         if (threads := _plain(row["threads"])) is not None:
             words["threads"] = str(threads)
-    if "workload" in changes:  # nothing of where the row stands
-        words = {name: value for name, value in words.items() if not name.startswith(_PLACE_WORDS)}
+    for group in _REPLACED.keys() & changes:
+        words = {name: value for name, value in words.items() if not name.startswith(_REPLACED[group])}
     words |= {name: str(value) for name, value in changes.items()}
-    defaults = {"precision": "fp32", "runtime": "onnxruntime", "workload": "default", "batch_size": "1"}
+    defaults = {
+        "precision": "fp32", "runtime": "onnxruntime", "workload": "default", "batch_size": "1",
+        "policy": "default", "policy.file": "", "results": "results",
+    }  # fmt: skip
     shown = [f"{name}={value}" for name, value in words.items() if defaults.get(name) != value]
     return shlex.join(["python", "-m", "harness", *shown])
 
@@ -163,6 +210,10 @@ def _checked(runs: pd.DataFrame) -> list[Row]:
     for row in rows:
         if problem := _inconsistency(row):
             raise BadInputError(f"run {row['run_id']}: {problem}; measure it anew with measure.force=true")
+    if (newest := max(as_number(row["schema_version"]) or 0 for row in rows)) > SCHEMA_VERSION:
+        raise BadInputError(
+            f"runs of schema {newest:g}: this harness knows {SCHEMA_VERSION} at most; upgrade it first"
+        )
     if len(machines := sorted({str(row["machine_id"]) for row in rows})) > 1:
         raise BadInputError(
             f"runs of {len(machines)} machines ({', '.join(machines)}): a verdict is about one; give "
@@ -189,8 +240,8 @@ def _inconsistency(row: Row) -> str:
 
 def _judge(rows: list[Row], policy: PolicyConfig) -> CandidateVerdict:
     current, notes = _current_evidence(rows)
-    results = tuple(ask(gate, _run_for(gate, current)) for gate in policy.gates)
-    read = [row for row in current if any(_run_for(gate, [row]) is row for gate in policy.gates)]
+    results = tuple(ask(gate, run_for(gate, current)) for gate in policy.gates)
+    read = [row for row in current if any(run_for(gate, [row]) is row for gate in policy.gates)]
     load = confirmation_of(current, policy)
     confirmation = load if load.results else None
     newest = _newest_first(current)[0]
@@ -198,28 +249,26 @@ def _judge(rows: list[Row], policy: PolicyConfig) -> CandidateVerdict:
     under_load = [row for row in newest_confirmation(current) if row["run_id"] not in known]
     blocks, unknowns = _guards([*read, *under_load], policy)
     musts = [r for r in results if r.gate.tier == "must"]
-    targets = [r for r in results if _is_target(r)]
-    relied_on = [row for row in read if any(_run_for(r.gate, [row]) is row for r in (*musts, *targets))]
+    targets = [r for r in results if is_target(r.gate)]
+    relied_on = [row for row in read if any(run_for(r.gate, [row]) is row for r in (*musts, *targets))]
 
-    verdict: Verdict
-    if blocks or any(r.status == "FAIL" for r in musts):
-        verdict = "NO_GO"
-    elif unknowns or any(r.status != "PASS" for r in musts):
-        verdict = "INCONCLUSIVE"
-    else:
-        met = all(r.status == "PASS" for r in targets)
-        verdict = "GO" if met and not (confirmation and confirmation.failing) else "CONDITIONAL_GO"
+    failing = confirmation.failing if confirmation else ()
+    at_best: Verdict = "CONDITIONAL_GO" if failing else "GO"
+    if blocks or unknowns:
+        at_best = "NO_GO" if blocks else "INCONCLUSIVE"
+    verdict = VERDICTS[max(VERDICTS.index(at_best), *(demerit(r.gate, r.status) for r in results))]
+    met = all(r.status == "PASS" for r in targets)
     deciding = musts + targets
     if all(row["status"] == "unavailable" for row in current):
         blocks, unknowns, deciding = [], [f"not possible here: {text_of(newest['error'], '')}"], []
     reasons = [*blocks, *unknowns, *(_sentence(r) for r in deciding if r.status != "PASS")]
     if verdict == "GO":
-        reasons = [f"all {len(musts)} must gates and the latency target pass"]
+        reasons = [f"all {len(musts)} must gates{' and the latency target' if targets else ''} pass"]
     elif verdict == "CONDITIONAL_GO":
         but = "" if met else ", the latency target does not"
         reasons.insert(0, f"all {len(musts)} must gates pass{but}")
-    if confirmation and confirmation.failing and verdict in ("GO", "CONDITIONAL_GO"):
-        reasons += [f"not under production's load: {line}" for line in confirmation.failing]
+    if verdict in PICKABLE:
+        reasons += [f"not under production's load: {line}" for line in failing]
     notes += [
         f"the run at {row_place(row)} was interrupted: {_again(row)} goes on"
         for row in read
@@ -237,8 +286,11 @@ def _judge(rows: list[Row], policy: PolicyConfig) -> CandidateVerdict:
         and not r.rests_on_noise
         and r.gate.tier != "nice"
     ]
-    latency = next((gate for gate in policy.gates if gate.metric == "latency_p95_ms"), None)
-    main = None if latency is None else _run_for(latency, current)
+    main = run_at(latency_at(policy), current)
+    if main is not None and (reference := main.get("overhead_over")):
+        notes.append(f"what it takes over Python is held against {reference}")
+    score = score_parts(policy, current)
+    notes += [score_text(score)] if score else []
     notes += [] if main is None else _noise(main)
     return CandidateVerdict(
         label=str(newest["candidate_label"]),
@@ -259,6 +311,10 @@ def _judge(rows: list[Row], policy: PolicyConfig) -> CandidateVerdict:
         separation_auc=None if main is None else as_number(main["separation_auc"]),
         scripted=newest["runtime"] == "fake",
         run_ids=tuple(str(row["run_id"]) for row in read if row["status"] != "unavailable"),
+        peak_rss_bytes=None if main is None else as_number(main["peak_rss_bytes"]),
+        score=score,
+        at_best=at_best,
+        rows=tuple(current),
     )
 
 
@@ -301,26 +357,14 @@ def _standing(row: Row) -> tuple[Any, ...]:
     return (*row_place(row), row["purpose"] == "soak")
 
 
-def _run_for(gate: GateConfig, rows: list[Row]) -> Row | None:
-    """The run that a gate reads, of `rows`."""
-    place, soaks = gate_place(gate), gate.metric in SOAK_METRICS
-    here = (row for row in rows if row_place(row) == place and (row["purpose"] == "soak") == soaks)
-    return next(here, None)
-
-
 def _steps(best: CandidateVerdict) -> list[str]:
     """What to do next, in words."""
     if best.verdict == "GO" and _confirmed(best):
         return []
     under_load = best.verdict == "CONDITIONAL_GO" and best.confirmation and best.confirmation.failing
-    missed = [r for r in best.gates if _is_target(r) and r.status != "PASS"]
+    missed = [r for r in best.gates if is_target(r.gate) and r.status != "PASS"]
     steps = [LOAD_STEP] if under_load else []
     return steps if under_load and not missed else [*steps, NEXT_STEPS[best.verdict]]
-
-
-def _is_target(result: GateResult) -> bool:
-    """Whether it is the latency target, which tells GO from CONDITIONAL_GO."""
-    return result.gate.tier == "should" and result.gate.metric == "latency_p95_ms"
 
 
 def _confirmed(candidate: CandidateVerdict) -> bool:
@@ -407,7 +451,7 @@ def _open_shoulds(results: tuple[GateResult, ...]) -> list[str]:
     return [
         _sentence(r)
         for r in results
-        if r.gate.tier == "should" and r.status != "PASS" and r.gate.metric != "latency_p95_ms"
+        if r.gate.tier == "should" and r.status != "PASS" and not is_target(r.gate)
     ]
 
 
@@ -434,7 +478,7 @@ def _missing(results: tuple[GateResult, ...], current: list[Row], newest: Row) -
         gate = result.gate
         if gate.tier == "nice" or result.status not in ("NOT_MEASURED", "UNDECIDED"):
             continue
-        row = _run_for(gate, current)
+        row = run_for(gate, current)
         if (row or newest)["status"] == "unavailable" or _means_nothing(gate, newest):
             continue
         if result.status == "UNDECIDED" and result.n is None:
@@ -442,6 +486,8 @@ def _missing(results: tuple[GateResult, ...], current: list[Row], newest: Row) -
         at: dict[str, Any] = dict(place_words(gate_place(gate)))
         if gate.metric in SOAK_METRICS:
             at |= {"measure": "soak"}
+        if gate.metric == "latency_overhead" and row is not None:
+            at |= {"runtime": REFERENCE}
         launches: dict[str, Any] = {}
         if result.n is not None and result.over is not None and gate.launch_quantile is not None:
             more = launches_to_settle(result.over, result.n, launch_quantile=gate.launch_quantile)
@@ -451,7 +497,9 @@ def _missing(results: tuple[GateResult, ...], current: list[Row], newest: Row) -
 
 
 def _means_nothing(gate: GateConfig, row: Row) -> bool:
-    """Whether a gate asks for the quality of random weights: no command can answer that."""
+    """Whether no command can answer a gate: the quality of random weights, the reference's own overhead."""
+    if gate.metric == "latency_overhead":
+        return bool(row["runtime"] == REFERENCE)
     of_quality = gate.metric not in (*LAUNCH_METRICS, *SOAK_METRICS, "launches_failed")
     return of_quality and row["weights"] != "trained"
 
@@ -474,7 +522,7 @@ def _contradicted(musts: list[GateResult], current: list[Row], rows: list[Row]) 
     """Must gates that other runs of the very same thing answer the other way: nobody measures until GO."""
     told = []
     for result in musts:
-        row = _run_for(result.gate, current)
+        row = run_for(result.gate, current)
         if row is None or result.status not in ("PASS", "FAIL"):
             continue
         other_way = "FAIL" if result.status == "PASS" else "PASS"
@@ -530,29 +578,18 @@ def _noise(row: Row) -> list[str]:
     return notes
 
 
-def _preference(candidate: CandidateVerdict, policy: PolicyConfig) -> tuple[Any, ...]:
-    latency = float("inf") if candidate.latency_p95_ms is None else candidate.latency_p95_ms
-    quality = 0.0 if candidate.separation_auc is None else candidate.separation_auc
-    path = policy.paths.index(candidate.model) if candidate.model in policy.paths else len(policy.paths)
-    order: dict[str, tuple[Any, ...]] = {
-        "path_order": (path, latency),
-        "lowest_latency": (latency, path),
-        "best_quality": (-quality, latency),
-    }
-    return (*order[policy.objective], candidate.label, candidate.run_ids)
-
-
 def _overall_reasons(
     best: CandidateVerdict, candidates: tuple[CandidateVerdict, ...], policy: PolicyConfig
 ) -> tuple[str, ...]:
-    if best.verdict in ("GO", "CONDITIONAL_GO"):
+    if best.verdict in PICKABLE:
         equals = [c for c in candidates[1:] if c.verdict == best.verdict]
         reasons = [f"{best.label}: {reason}" for reason in best.reasons]
         if best.latency_p95_ms is not None:
             reasons.append(f"{best.label}: P95 {best.latency_p95_ms:.2f} ms, the median launch's")
         if equals:
-            others = ", ".join(c.label for c in equals)
-            reasons.append(f"picked by {policy.objective.replace('_', ' ')} before {others}")
+            more = len(equals) - _MOST_NAMED
+            others = [c.label for c in equals[:_MOST_NAMED]] + ([f"{more} more"] if more > 0 else [])
+            reasons.append(f"picked by {objective_words(policy)} before {', '.join(others)}")
         if best.verdict == "CONDITIONAL_GO":
             tried = {c.model for c in candidates if c.run_ids}
             untried = [model for model in policy.paths if model not in tried]
@@ -570,9 +607,8 @@ def _fallback(rows: list[Row], policy: PolicyConfig) -> str | None:
     if policy.fallback is None:
         return None
     text, fallback = policy.fallback.sentence, policy.fallback
-    latency = next((gate for gate in policy.gates if gate.metric == "latency_p95_ms"), None)
     mine = [row for row in rows if row["model"] == fallback.model and row["ep"] == fallback.ep]
-    row = None if latency is None else _run_for(latency, _newest_first(mine))
+    row = run_at(latency_at(policy), _newest_first(mine))
     if row is None:
         return text
     p50, p95 = as_number(row["latency_p50_ms"]), as_number(row["latency_p95_ms"])

@@ -9,6 +9,7 @@ from __future__ import annotations
 import bisect
 import itertools
 import math
+from functools import lru_cache
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
@@ -24,6 +25,8 @@ GateVerdict = Literal["PASS", "FAIL", "UNDECIDED"]
 ALPHA = 0.05
 # Over so many values the exact distributions of rank statistics are slow, and as good as normal.
 _LARGE_SAMPLE = 100
+# Answers by counts of launches that are kept: thousands of runs ask for the same few.
+_COUNTS_CACHED = 65_536
 # Resamples of a percentile bootstrap: its Monte-Carlo error is then below a tenth of the interval.
 BOOTSTRAP_RESAMPLES = 2_000
 
@@ -90,6 +93,7 @@ def log_e_value(k: int, n: int, q: float) -> float:
     )
 
 
+@lru_cache(maxsize=_COUNTS_CACHED)
 def _passes(k: int, n: int, q: float, alpha: float) -> bool:
     return log_e_value(k, n, q) >= -math.log(alpha)
 
@@ -126,9 +130,13 @@ def gate_verdict(
         raise ValueError("the bound is NaN")
     if not (0.0 < alpha < 1.0 and 0.0 < launch_quantile < 1.0):
         raise ValueError(f"alpha={alpha} and launch_quantile={launch_quantile} must lie in (0, 1)")
-    n = values.size
-    q = 1.0 - launch_quantile
     over = int(np.count_nonzero(values >= bound))
+    return count_verdict(over, values.size, launch_quantile=launch_quantile, alpha=alpha)
+
+
+def count_verdict(over: int, n: int, *, launch_quantile: float, alpha: float = ALPHA) -> GateVerdict:
+    """`gate_verdict` of `n` launches of which `over` lie at or over the bound."""
+    q = 1.0 - launch_quantile
     if n and _passes(over, n, q, alpha):
         return "PASS"
     if n and _passes(n - over, n, 1.0 - q, alpha):
@@ -166,6 +174,7 @@ def launch_interval(
     )
 
 
+@lru_cache(maxsize=_COUNTS_CACHED)
 def _largest_passing(n: int, q: float, alpha: float) -> int | None:
     """The largest k with E(k, n, q) ≥ 1/α, or None; E falls as k grows."""
     largest = None
@@ -199,6 +208,7 @@ def launches_to_settle(
     return None if total is None else total - n
 
 
+@lru_cache(maxsize=_COUNTS_CACHED)
 def _first_settled(over: int, n: int, quantile: float, alpha: float, *, most: int) -> int | None:
     q = 1.0 - quantile
     share = over / n if n else 0.0

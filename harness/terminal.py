@@ -135,6 +135,8 @@ def print_decision(console: Console, decision: Decision, *, details: bool) -> No
         _bullet(console, reason)
     for line in decision.not_picked:
         _bullet(console, f"not picked: {line}")
+    for line in decision.firmness:
+        _bullet(console, line)
     if decision.fallback:
         _bullet(console, f"fallback: {decision.fallback}")
     for step in decision.next_steps:

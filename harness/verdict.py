@@ -9,32 +9,100 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from harness.errors import ExitCode
 from harness.gates import gate_at
+from harness.units import format_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     import pandas as pd
 
+    from harness.config import GateConfig
     from harness.confirmation import Confirmation
-    from harness.gates import GateResult
+    from harness.gates import GateResult, GateStatus
 
 Verdict = Literal["GO", "CONDITIONAL_GO", "INCONCLUSIVE", "NO_GO"]
 
 # Best first.
 VERDICTS: tuple[Verdict, ...] = ("GO", "CONDITIONAL_GO", "INCONCLUSIVE", "NO_GO")
+# A candidate with one of these can be picked.
+PICKABLE = VERDICTS[:2]
 EXIT_CODES: dict[Verdict, ExitCode] = {
     "GO": ExitCode.OK,
     "CONDITIONAL_GO": ExitCode.CONDITIONAL_GO,
     "NO_GO": ExitCode.NO_GO,
     "INCONCLUSIVE": ExitCode.INCONCLUSIVE,
 }
+# Candidates of the Pareto front that are named in a line; the record has all.
+_FRONT_NAMED = 5
 # Reasons told of a candidate that was not picked, the gravest first; all stand with the candidate itself.
 _REASONS = 2
 
 
+def is_target(gate: GateConfig) -> bool:
+    """Whether it is a latency target, which tells GO from CONDITIONAL_GO."""
+    return gate.tier == "should" and gate.metric in ("latency_p95_ms", "latency_overhead")
+
+
+def demerit(gate: GateConfig, status: GateStatus) -> int:
+    """How far from GO a gate's answer keeps a candidate, as an index of `VERDICTS`."""
+    if status == "PASS":
+        return 0
+    if gate.tier == "must":
+        return VERDICTS.index("NO_GO" if status == "FAIL" else "INCONCLUSIVE")
+    return VERDICTS.index("CONDITIONAL_GO") if is_target(gate) else 0
+
+
+@dataclass(frozen=True)
+class ScorePart:
+    """One criterion of a candidate's weighted score: its figure (None is unknown), scored from 0 to 1."""
+
+    metric: str
+    value: float | None
+    score: float
+    weight: float
+
+
+@dataclass(frozen=True)
+class Change:
+    """A change of one number that would change the pick to the candidate named, or to None.
+
+    `kind` is ``bound``, ``measurement`` or ``weight``; `what` says which.
+    """
+
+    kind: str
+    what: str
+    now: float
+    then: float
+    pick: str | None
+
+    @property
+    def relative(self) -> float | None:
+        """The change as a share of what the number is now; None where that is 0."""
+        return (self.then - self.now) / abs(self.now) if self.now else None
+
+    def __str__(self) -> str:
+        share = "" if self.relative is None else f" ({100 * self.relative:+.3g}%)"
+        figures = f"{number_text(self.now)} → {number_text(self.then)}"
+        return f"{self.what} {figures}{share} picks {self.pick or 'none'}"
+
+
+@dataclass(frozen=True)
+class FrontPoint:
+    """A candidate that could be picked, by what is traded off; None is unknown."""
+
+    label: str
+    latency_p95_ms: float | None
+    separation_auc: float | None
+    peak_rss_bytes: float | None
+
+
 @dataclass(frozen=True)
 class CandidateVerdict:
-    """One candidate: its verdict, every gate's answer, and sentences on why."""
+    """One candidate: its verdict, every gate's answer, and sentences on why.
+
+    `at_best` is the best verdict that gates could still give it: where something stands against it that no
+    gate asks, that is worse than GO. `rows` are the runs that were read; they are no part of the record.
+    """
 
     label: str
     verdict: Verdict
@@ -50,6 +118,10 @@ class CandidateVerdict:
     separation_auc: float | None
     scripted: bool
     run_ids: tuple[str, ...]
+    peak_rss_bytes: float | None = None
+    score: tuple[ScorePart, ...] = ()
+    at_best: Verdict = "GO"
+    rows: tuple[Mapping[str, Any], ...] = field(default=(), repr=False)
 
 
 @dataclass(frozen=True)
@@ -57,7 +129,9 @@ class Decision:
     """The overall verdict, the pick and why.
 
     `chosen` is the pick's label, None unless the verdict is GO or CONDITIONAL_GO. `fallback` is told
-    when it is NO_GO. `evidence` is ``provisional`` or ``confirmed``.
+    when it is NO_GO. `evidence` is ``provisional`` or ``confirmed``. `stays` is the share of
+    resampled data sets under which the pick stays, `changes` the closest that would change it, a kind each,
+    `front` the candidates of which no other is better in everything. `rules` are the policy's own content.
     """
 
     verdict: Verdict
@@ -69,6 +143,10 @@ class Decision:
     fallback: str | None
     next_steps: tuple[str, ...]
     machine: Mapping[str, Any] = field(default_factory=dict)
+    stays: float | None = None
+    changes: tuple[Change, ...] = ()
+    front: tuple[FrontPoint, ...] = ()
+    rules: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def exit_code(self) -> ExitCode:
@@ -93,6 +171,23 @@ class Decision:
         return tuple(f"{', '.join(names)}: {why}" for why, names in labels.items())
 
     @property
+    def firmness(self) -> tuple[str, ...]:
+        """How firm the pick is and what it is traded off against, a line each."""
+        told = []
+        if self.stays is not None:
+            told.append(
+                f"robustness: the pick stays in {self.stays:.1%} of data sets with launches resampled"
+            )
+        if self.changes:
+            told.append(f"closest change of the pick: {'; '.join(map(str, self.changes))}")
+        if len(self.front) > 1:
+            more = len(self.front) - _FRONT_NAMED
+            named = [_front_text(point) for point in self.front[:_FRONT_NAMED]]
+            named += [f"and {more} more"] if more > 0 else []
+            told.append(f"Pareto front of P95, AUC and memory: {'; '.join(named)}")
+        return tuple(told)
+
+    @property
     def table(self) -> pd.DataFrame:
         """One row a candidate and gate: tier, bound, value, interval, distance and status."""
         import pandas as pd
@@ -111,11 +206,15 @@ class Decision:
             "verdict": self.verdict,
             "chosen": self.chosen,
             "policy": self.policy,
+            "rules": dict(self.rules),
             "evidence": self.evidence,
             "reasons": list(self.reasons),
             "not_picked": list(self.not_picked),
             "next_steps": list(self.next_steps),
             "fallback": self.fallback,
+            "pick_stays": self.stays,
+            "closest_changes": [{**asdict(change), "relative": change.relative} for change in self.changes],
+            "pareto_front": [asdict(point) for point in self.front],
             "machine": dict(self.machine),
             "candidates": [
                 {
@@ -127,6 +226,7 @@ class Decision:
                     "provisional": list(c.provisional),
                     "confirmation": _confirmation_record(c.confirmation),
                     "run_ids": list(c.run_ids),
+                    "score": [asdict(part) for part in c.score],
                     "gates": [_gate_record(gate) for gate in c.gates],
                 }
                 for c in self.candidates
@@ -142,6 +242,7 @@ class Decision:
         lines += [f"- Not picked: {_cell(line)}" for line in self.not_picked]
         if self.fallback:
             lines.append(f"- Fallback: {_cell(self.fallback)}.")
+        lines += [f"- {_cell(line[0].upper() + line[1:])}." for line in self.firmness]
         lines += [f"- Evidence: {self.evidence}. Policy: {self.policy}."]
         lines += [f"- Next: {step}" for step in self.next_steps]
         if self.machine:
@@ -200,6 +301,12 @@ def _gate_record(result: GateResult) -> dict[str, Any]:
         "undisturbed": result.undisturbed,
         "reason": result.reason,
     }
+
+
+def _front_text(point: FrontPoint) -> str:
+    memory = "?" if point.peak_rss_bytes is None else format_bytes(int(point.peak_rss_bytes))
+    figures = f"{number_text(point.latency_p95_ms)} ms, {number_text(point.separation_auc)}, {memory}"
+    return f"{point.label} ({figures})"
 
 
 def _confirmation_record(confirmation: Confirmation | None) -> dict[str, Any] | None:

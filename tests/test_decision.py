@@ -13,14 +13,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import harness
+from harness import robustness
 from harness.config import SOAK_METRICS, AtConfig, PolicyConfig, load_policy
 from harness.confirmation import Limit
 from harness.decision import LOAD_STEP, NEXT_STEPS, command_for, decide
 from harness.errors import BadInputError, ExitCode
 from harness.gates import ask
 from harness.measure.quality import QUALITY_COLUMNS
-from harness.record import CHANGED_SINCE, RUN_COLUMNS
+from harness.record import CHANGED_SINCE, RUN_COLUMNS, SCHEMA_VERSION
 from harness.store import Store, load_runs
 from harness.verdict import VERDICTS, Decision, gate_cells
 from tests.conftest import STARTED, run_row
@@ -168,6 +168,30 @@ def test_the_pessimistic_scenario_falls_back_on_qwen3_with_its_measured_figures(
     assert decision.fallback in decision.to_markdown()
     for model in ("minilm", "e5", "bge"):
         assert any(reason.startswith(model) and "P95" in reason for reason in decision.reasons)
+
+
+def test_each_scenario_ends_in_the_documents_decision_reason_by_reason() -> None:
+    optimistic = decide(frame(model_row("minilm", p95_ms=12)), "documents")
+    assert optimistic.reasons == (
+        "minilm fp32 cpu: all 5 must gates and the latency target pass",
+        "minilm fp32 cpu: P95 12.00 ms, the median launch's",
+    )
+    realistic = decide(frame(model_row("minilm", p95_ms=25)), "documents")
+    assert realistic.reasons == (
+        "minilm fp32 cpu: all 5 must gates pass, the latency target does not",
+        "minilm fp32 cpu: should gate fails: P95 ms (target) is 25, needed < 20",
+        "minilm fp32 cpu: P95 25.00 ms, the median launch's",
+        "alternatives not measured yet: e5, bge",
+    )
+    assert realistic.next_steps[0] == NEXT_STEPS["CONDITIONAL_GO"]
+    slow = {"minilm": 34, "e5": 41, "bge": 38, "qwen3": 171}
+    pessimistic = decide(frame(*(model_row(name, p95_ms=ms) for name, ms in slow.items())), "documents")
+    assert pessimistic.reasons == tuple(
+        f"{name} fp32 cpu: {tier} gate fails: {label} is {ms}, needed < {bound}"
+        for name, ms in slow.items()
+        for tier, label, bound in (("must", "P95 latency ms", 30), ("should", "P95 ms (target)", 20))
+    )
+    assert pessimistic.next_steps[0] == NEXT_STEPS["NO_GO"]
 
 
 def test_in_the_realistic_scenario_a_measured_alternative_that_meets_the_target_is_picked() -> None:
@@ -578,6 +602,33 @@ def test_loosening_a_latency_bound_never_worsens_the_verdict(
     assert VERDICTS.index(loose.verdict) <= VERDICTS.index(tight.verdict)
 
 
+shares = st.sampled_from([0.0, 0.3, 0.6, 0.9, 0.94, 0.95, 0.96, 1.0])
+
+
+@property_test
+@given(
+    st.sampled_from(["neighbour_overlap", "separation_auc", "separation", "dissimilar_mean"]),
+    st.sampled_from(["must", "should"]),
+    st.lists(shares, min_size=3, max_size=3).map(sorted),
+    st.lists(shares, min_size=2, max_size=2).map(sorted),
+)
+def test_loosening_any_bound_never_worsens_the_verdict(
+    metric: str, tier: str, figures: list[float], bounds: list[float]
+) -> None:
+    op, (loose, tight) = (">=", bounds) if metric != "dissimilar_mean" else ("<=", bounds[::-1])
+    low, value, high = figures
+    row = model_row("minilm", **{metric: value, f"{metric}_low": low, f"{metric}_high": high})
+    policy = latency_only()
+    asked = {"tier": tier, "metric": metric, "op": op, "label": metric}
+    decisions = [
+        decide(frame(row), PolicyConfig.model_validate(
+            policy.model_dump() | {"gates": [*policy.model_dump()["gates"], asked | {"bound": bound}]}
+        ))
+        for bound in (loose, tight)
+    ]  # fmt: skip
+    assert VERDICTS.index(decisions[0].verdict) <= VERDICTS.index(decisions[1].verdict)
+
+
 @property_test
 @given(launch_p95s)
 def test_one_more_slow_launch_never_improves_the_verdict(p95s: list[float]) -> None:
@@ -881,6 +932,13 @@ def test_runs_of_two_machines_are_refused_by_name() -> None:
     assert "m2" in str(caught.value)
 
 
+def test_runs_of_a_schema_that_is_not_known_yet_are_refused() -> None:
+    with pytest.raises(
+        BadInputError, match=f"schema {SCHEMA_VERSION + 1}: this harness knows {SCHEMA_VERSION}"
+    ):
+        decide(frame(run_row("r1"), run_row("r2", schema_version=SCHEMA_VERSION + 1)))
+
+
 def test_a_run_id_that_stands_twice_is_refused() -> None:
     with pytest.raises(BadInputError, match="more than once: r1"):
         decide(frame(run_row("r1"), run_row("r1"), run_row("r2")))
@@ -896,7 +954,6 @@ def test_a_policy_is_taken_by_name_or_as_it_is() -> None:
     assert decide(runs, "documents").policy == "documents"
     assert decide(runs, load_policy("documents")).to_json() == decide(runs, "documents").to_json()
     assert decide(runs).policy == "default"
-    assert harness.decide is decide
 
 
 # --- the record
@@ -1701,3 +1758,41 @@ def test_runs_under_load_read_from_a_store_are_decided_like_their_rows(tmp_path:
 def test_a_row_without_its_number_of_launches_is_bad_input() -> None:
     with pytest.raises(BadInputError, match="launches cannot be null"):
         decide(frame(model_row("minilm", launches=None)))
+
+
+# --- a policy of another shape
+
+
+def test_a_policy_without_a_latency_target_speaks_of_none() -> None:
+    decision = decide(frame(model_row("minilm")), latency_only())
+    assert decision.reasons[0] == "minilm fp32 cpu: all 1 must gates pass"
+
+
+def test_strict_takes_36_clean_launches_under_15_ms() -> None:
+    clean = launches_row("minilm", [12.0] * 36)
+    assert decide(frame(clean), "strict").verdict == "GO"
+    assert decide(frame(launches_row("minilm", [12.0] * 35)), "strict").verdict == "INCONCLUSIVE"
+    assert decide(frame(launches_row("minilm", [16.0] * 36)), "strict").verdict == "NO_GO"
+
+
+def test_of_many_that_are_not_picked_a_few_are_named() -> None:
+    rows = [model_row("minilm", f"r{n:02}", threads=n, candidate_label=f"t{n:02}") for n in range(1, 21)]
+    decision = decide(frame(*rows))
+    assert "picked by path order before t02, t03, t04, t05, t06, 14 more" in decision.reasons
+
+
+def test_only_who_could_win_is_resampled_however_many_there_are(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """No test asserts a time: that the work stays in proportion shows in what is drawn anew."""
+    drawn: list[str] = []
+    draw = robustness._resampled
+    monkeypatch.setattr(robustness, "_resampled", lambda run, values: drawn.append(run) or draw(run, values))
+    rows = [
+        model_row("minilm", f"r{n:05}", threads=n + 1, candidate_label=f"t{n:05}", p95_ms=5 + n / 100)
+        for n in range(300)
+    ]
+    decision = decide(frame(*rows))
+    assert (decision.chosen, decision.stays) == ("t00000", 1.0)
+    assert set(drawn) == {"r00000"}
+    assert decide(frame(*rows[::-1])).to_json() == decision.to_json()

@@ -85,7 +85,11 @@ ORDER = (
     "harness.sweep",
     "harness.confirmation",
     "harness.confirm",
+    "harness.overhead",
     "harness.verdict",
+    "harness.objective",
+    "harness.robustness",
+    "harness.sensitivity",
     "harness.decision",
     "harness.comparison",
     "harness.terminal",
@@ -173,5 +177,5 @@ def test_the_worker_imports_no_configuration_and_no_data_frames() -> None:
 
 
 def test_decide_is_the_function_whatever_was_imported_before() -> None:
-    code = "from harness.decision import Decision\nfrom harness import decide\nassert callable(decide)"
+    code = "from harness.decision import decide as own\nfrom harness import decide\nassert decide is own"
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -1606,6 +1606,18 @@ def test_a_machine_that_changes_its_state_in_blocks_of_launches_is_never_plainly
         assert (slow, decision.verdict) == (20, "NO_GO")
 
 
+@pytest.mark.parametrize(("slow", "verdict"), [(6, "CONDITIONAL_GO"), (4, "GO")])
+def test_six_slow_requests_of_a_hundred_miss_the_target_and_four_do_not(
+    config: Plan, store: Store, told: io.StringIO, slow: int, verdict: str
+) -> None:
+    """25 ms lie over the target of 20 ms and under the bound of 30 ms; a P95 is the 95th of 100."""
+    plan = config(runtime={"script": {"infer_ms": [25.0] * slow + [2.0] * (100 - slow)}})
+    with Progress(Console(file=told)) as progress:
+        measure([plan], store, progress, strict=True, worker=in_process)
+    decision = decide(load_runs(store.path))
+    assert (decision.verdict, decision.chosen) == (verdict, "minilm fp32 fake cpu")
+
+
 def test_slow_blocks_at_low_capacity_are_flagged_and_the_verdict_is_told_without_them(
     real: Plan, watched: Run, store: Store
 ) -> None:

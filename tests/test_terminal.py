@@ -297,6 +297,16 @@ def test_off_a_terminal_a_sentence_is_one_line_whatever_its_length(decision: Cal
         assert f"· {reason}" in lines
 
 
+def test_how_firm_the_pick_is_stands_below_the_reasons(decision: Callable[..., Decision]) -> None:
+    made = decision(
+        run_row(peak_rss_bytes=2 * 10**8), run_row("r2", threads=1, p95_ms=13.0, peak_rss_bytes=10**8)
+    )
+    lines = shown(lambda console: print_decision(console, made, details=False)).splitlines()
+    assert len(made.firmness) == 3
+    told = [f"· {line}" for line in made.firmness]
+    assert [line for line in lines if line in told] == told
+
+
 def test_a_verdict_comes_with_its_pick_its_evidence_and_its_policy(decision: Callable[..., Decision]) -> None:
     text = shown(lambda console: print_decision(console, decision(run_row()), details=False))
     assert "GO  minilm fp32 cpu  (provisional, policy default)" in text.splitlines()

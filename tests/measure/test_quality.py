@@ -5,12 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from harness import stats
+from harness.decision import decide
 from harness.measure.quality import QUALITY_COLUMNS, quality_columns
 from harness.record import RUN_COLUMNS
 from harness.texts import quality_pairs
+from tests.conftest import run_row
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -258,3 +261,27 @@ def test_queries_of_another_size_than_the_index_are_refused() -> None:
         stats.index_overlap(noisy()[:, :8], noisy())
     with pytest.raises(ValueError, match="more than 10 rows"):
         stats.index_overlap(noisy()[:10], noisy()[:10])
+
+
+def test_cosines_squeezed_into_e5s_range_change_no_ranking_and_only_the_policy_with_absolute_gates(
+    minilm: Artifact,
+) -> None:
+    """With √0.7 before √0.3 v, every cosine c of unit vectors v becomes 0.7 + 0.3 c."""
+    vectors, labels = minilm.reference(), [pair.similar for pair in quality_pairs()]
+    shared = np.full((len(vectors), 1), np.sqrt(0.7))
+    squeezed = np.hstack([shared, np.sqrt(0.3) * vectors]).astype(np.float32)
+    plain, e5 = columns_of(vectors, labels=labels), columns_of(squeezed, labels=labels)
+    cosines = stats.cosines(vectors[0::2], vectors[1::2])
+    assert stats.cosines(squeezed[0::2], squeezed[1::2]) == pytest.approx(0.7 + 0.3 * cosines, abs=1e-6)
+    for name in ("separation_auc", "separation_auc_low", "separation_auc_high"):
+        assert e5[name] == pytest.approx(plain[name], abs=1e-3)
+    assert stats.spearman(labels, 0.7 + 0.3 * cosines) == pytest.approx(stats.spearman(labels, cosines))
+    assert stats.neighbour_overlap(squeezed, vectors).mean() == pytest.approx(1.0, abs=1e-3)
+    assert e5["separation"] == pytest.approx(0.3 * plain["separation"], abs=1e-5)
+
+    runs = pd.DataFrame([run_row(**e5)])
+    default, documents = decide(runs, "default"), decide(runs, "documents")
+    assert (default.verdict, documents.verdict) == ("GO", "NO_GO")
+    assert any("must gate fails: separation is" in reason for reason in documents.reasons)
+    (said,) = (note for note in default.candidates[0].notes if "the scale of this model's cosines" in note)
+    assert "the absolute gates on separation" in said
