@@ -27,7 +27,7 @@ from harness.record import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     import pandas as pd
     import pyarrow as pa
@@ -160,12 +160,20 @@ def load_runs(results: str | Path = "results") -> pd.DataFrame:
     return _load(results, "runs", RUN_COLUMNS, ["started_at", "run_id"])
 
 
-def load_launches(results: str | Path = "results") -> pd.DataFrame:
-    """All launches, one row each, raw samples in list columns; as `load_runs` otherwise."""
-    return _load(results, "launches", LAUNCH_COLUMNS, ["run_id", "launch_index"])
+def load_launches(
+    results: str | Path = "results", run_ids: Collection[str] | None = None
+) -> pd.DataFrame:
+    """All launches, or those of some runs, one row each, raw samples in list columns; as `load_runs` otherwise."""
+    return _load(results, "launches", LAUNCH_COLUMNS, ["run_id", "launch_index"], run_ids)
 
 
-def _load(results: str | Path, folder: str, columns: tuple[Column, ...], order: list[str]) -> pd.DataFrame:
+def _load(
+    results: str | Path,
+    folder: str,
+    columns: tuple[Column, ...],
+    order: list[str],
+    run_ids: Collection[str] | None = None,
+) -> pd.DataFrame:
     import pandas as pd
     import pyarrow as pa
 
@@ -173,6 +181,8 @@ def _load(results: str | Path, folder: str, columns: tuple[Column, ...], order: 
     if not root.is_dir():
         raise BadInputError(f"results={results}: no such directory; measure first, or give results=DIR")
     files = sorted((root / folder).glob("*.parquet"))
+    if run_ids is not None:
+        files = [file for file in files if file.stem in run_ids]
     tables = [table for file in files if (table := _read_file(file, columns)) is not None]
     schema = arrow_schema(columns)
     table = pa.concat_tables(tables) if tables else schema.empty_table()

@@ -779,8 +779,8 @@ def test_a_run_that_was_stopped_early_over_its_own_bound_is_a_no_go_that_says_wh
     decision = decide(frame(row))
     assert decision.verdict == "NO_GO"
     said = "launches were stopped early over 30 ms: by how much they are over is a guess"
-    assert said in decision.candidates[0].notes
-    assert said not in decide(frame(model_row("minilm", p95_ms=45))).candidates[0].notes
+    assert said in decision.candidates[0].warnings
+    assert said not in decide(frame(model_row("minilm", p95_ms=45))).candidates[0].warnings
 
 
 # What a run of the first schema does not know in the meaning of today.
@@ -1034,7 +1034,7 @@ def test_a_gate_is_shown_with_bound_value_interval_and_distance() -> None:
     tier, label, bound, value, interval, distance, status = gate_cells(ask(gate, row))
     assert (tier, label, bound) == ("must", "P95 latency ms", "< 30 in 80% of launches")
     # Nearest rank: the 16th of 20 is 11.5 ms; all 20 are needed for the upper end, the highest is 11.9.
-    assert (value, distance) == ("11.5", "+18.5")
+    assert (value, distance) == ("11.5", "+18.5 ms (+61.7%)")
     assert interval.endswith("–11.9")
     assert status == "pass 0/20 over"
 
@@ -1618,7 +1618,7 @@ def test_a_nice_gate_makes_nothing_provisional() -> None:
 
 def noise_lines(*rows: dict[str, Any]) -> list[str]:
     """What the decision's first candidate says of noise."""
-    return [note for note in decide(frame(*rows)).candidates[0].notes if note.startswith("noise")]
+    return [line for line in decide(frame(*rows)).candidates[0].warnings if line.startswith("noise")]
 
 
 @pytest.mark.parametrize(
@@ -1660,7 +1660,7 @@ def test_the_noise_is_that_of_the_run_the_latency_gate_reads() -> None:
 @pytest.mark.parametrize(("share", "told"), [(None, False), (0.0, False), (0.01, False), (0.023, True)])
 def test_a_loop_that_shows_in_its_own_figures_is_told(share: float | None, told: bool) -> None:
     (candidate,) = decide(frame(model_row("minilm", loop_overhead_share=share))).candidates
-    lines = [note for note in candidate.notes if "timed loop itself" in note]
+    lines = [line for line in candidate.warnings if "timed loop itself" in line]
     assert bool(lines) == told
     assert not told or "2.3% of the median" in lines[0]
 

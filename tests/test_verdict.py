@@ -68,7 +68,7 @@ def test_every_verdict_has_an_exit_code_of_its_own() -> None:
     ("value", "digits", "text"),
     [
         (None, 4, "?"), (0.0, 4, "0"), (12.3456, 4, "12.35"), (12.3456, 3, "12.3"), (0.00005, 4, "5.0e-05"),
-        (-0.00005, 4, "-5.0e-05"), (0.0001, 4, "0.0001"), (-12.3456, 3, "-12.3"),
+        (-0.00005, 4, "-5.0e-05"), (0.0001, 4, "0.0001"), (-12.3456, 3, "-12.3"), (12345.67, 4, "12346"), (999.96, 3, "1000"), (-1234.4, 3, "-1234"),
     ],
 )  # fmt: skip
 def test_a_figure_is_told_in_significant_digits(value: float | None, digits: int, text: str) -> None:
@@ -80,7 +80,7 @@ def test_a_soak_gate_is_shown_like_any_other() -> None:
         metric="rss_slope_bytes_per_request", bound=64, label="growth", tier="should", launch_quantile=None
     )
     assert gate_cells(GateResult(g, "PASS", 1.5, -2.0, 4.0)) == (
-        "should", "growth", "< 64", "1.5", "-2–4", "+62.5", "pass",
+        "should", "growth", "< 64", "1.5", "-2–4", "+62.5 bytes/request (+97.7%)", "pass",
     )  # fmt: skip
     nothing = gate_cells(GateResult(g, "NOT_MEASURED", reason="no soak run"))
     assert nothing[3:] == ("?", "", "", "not measured")
