@@ -47,14 +47,17 @@ def load_reported(file: Path = SHIPPED) -> dict[str, BaselineRecord]:
     """
     found, problems = {}, []
     for name, entry in yaml_of(file).items():
-        if not isinstance(entry, dict):
-            problems.append(f"{name}: holds no mapping of keys to values")
-            continue
         ours = {"kind": "reported", "name": str(name), "speedups": (), "not_compared": ()}
         try:
-            found[str(name)] = BaselineRecord.model_validate(entry | ours)
+            baseline = BaselineRecord.model_validate((entry if isinstance(entry, dict) else {}) | ours)
         except ValidationError as error:
-            problems += [f"{'.'.join(map(str, (name, *e['loc'])))}: {e['msg']}" for e in error.errors()]
+            for wrong in error.errors():
+                key = ".".join(map(str, (name, *wrong["loc"])))
+                problems.append(f"{key}: {wrong['msg'].removeprefix('Value error, ')}")
+            continue
+        found[baseline.name] = baseline
+        if not any(figure.metric in _LATENCIES for figure in baseline.figures):
+            problems.append(f"{name}.figures: none is {' or '.join(_LATENCIES)}: nothing to compare with")
     if problems:
         raise BadInputError(*(f"{file}: {problem}" for problem in problems))
     return found

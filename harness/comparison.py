@@ -78,7 +78,9 @@ def compare_runs(
     found = []
     for label, first, second in pairs:
         for metric in _METRICS:
-            ours, theirs = (launches_of(*side, metric) for side in zip(launches, (first, second), strict=True))
+            ours, theirs = (
+                launches_of(*side, metric) for side in zip(launches, (first, second), strict=True)
+            )
             found.append(compare_launches(label, metric, ours, theirs, threshold=threshold, alpha=level))
     return found
 

@@ -408,10 +408,15 @@ def _unpinned(row: Row) -> list[str]:
 
 
 def _open_shoulds(results: tuple[GateResult, ...]) -> list[str]:
+    """Shoulds that do not pass; those that one missing run leaves open in one line."""
+    open_ones = [r for r in results if r.gate.tier == "should" and r.status != "PASS" and not _is_target(r)]
+    unmeasured: dict[str, list[str]] = {}
+    for r in open_ones:
+        if r.status == "NOT_MEASURED":
+            unmeasured.setdefault(r.reason, []).append(r.gate.label)
     return [
-        _sentence(r)
-        for r in results
-        if r.gate.tier == "should" and r.status != "PASS" and r.gate.metric != "latency_p95_ms"
+        *(f"should gates not measured: {', '.join(labels)} ({why})" for why, labels in unmeasured.items()),
+        *(_sentence(r) for r in open_ones if r.status != "NOT_MEASURED"),
     ]
 
 

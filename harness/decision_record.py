@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from harness.config import Arrival, Metric, Op, Tier
+from harness.config import Arrival, Metric, Op, Tier  # noqa: TC001  (pydantic reads them)
 from harness.errors import unknown_name
 from harness.gates import GateStatus, plain
 from harness.record import RUN_COLUMNS, RUN_UNITS
@@ -31,9 +31,7 @@ Evidence = Literal["provisional", "confirmed"]
 
 
 class _Record(BaseModel):
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True
-    )
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
 
 
 class PlaceRecord(_Record):
@@ -221,7 +219,7 @@ class BaselineRecord(_Record):
     machine: str
     conditions: str
     """How it was measured, as far as that is known."""
-    figures: Annotated[tuple[FigureRecord, ...], Field(min_length=1)]
+    figures: tuple[FigureRecord, ...]
     speedups: tuple[SpeedupRecord, ...]
     not_compared: tuple[str, ...]
     """Measured candidates without a run where the baseline stands."""

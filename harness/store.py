@@ -160,10 +160,8 @@ def load_runs(results: str | Path = "results") -> pd.DataFrame:
     return _load(results, "runs", RUN_COLUMNS, ["started_at", "run_id"])
 
 
-def load_launches(
-    results: str | Path = "results", run_ids: Collection[str] | None = None
-) -> pd.DataFrame:
-    """All launches, or those of some runs, one row each, raw samples in list columns; as `load_runs` otherwise."""
+def load_launches(results: str | Path = "results", run_ids: Collection[str] | None = None) -> pd.DataFrame:
+    """All launches, or those of some runs, one row each; raw samples in list columns; else as `load_runs`."""
     return _load(results, "launches", LAUNCH_COLUMNS, ["run_id", "launch_index"], run_ids)
 
 

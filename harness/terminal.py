@@ -179,11 +179,12 @@ def print_comparisons(console: Console, comparisons: Sequence[Comparison]) -> No
 
 def _print_gates(console: Console, candidate: CandidateVerdict) -> None:
     table = _table(f"{candidate.label}: gates")
+    table.padding = 0  # eight columns in 80
     table.add_column("tier")
     table.add_column("gate", overflow="fold", min_width=12)
     for name in ("needed", "value", "interval", "distance", "%"):
         table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("result", min_width=9)
+    table.add_column("result, over", min_width=9, max_width=10)
     for result in candidate.gates:
         tier, label, _, value, interval, distance, _ = gate_cells(result)
         gate = result.gate

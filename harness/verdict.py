@@ -231,13 +231,15 @@ def baseline_told(baseline: BaselineRecord) -> tuple[str, ...]:
         told = [f"{baseline.source}, measured here: {baseline.conditions}"]
         if apart := [s for s in baseline.speedups if not s.paired and s.ratio is not None]:
             labels = ", ".join(dict.fromkeys(s.candidate for s in apart))
-            told.append(f"measured apart, so how the machine changed meanwhile is part of the ratio: {labels}")
+            told.append(
+                f"measured apart, so how the machine changed meanwhile is part of the ratio: {labels}"
+            )
     else:
         figures = "; ".join(figure.said for figure in baseline.figures)
         told = [
             f"reported, not measured here: {figures}",
             f"by {baseline.source}; {baseline.machine}; {baseline.conditions}",
-            "a ratio to it is one between machines and texts too; its interval is that of the candidate's launches",
+            "a ratio to it is between machines and texts too; its interval is the candidate's side alone",
         ]
     told += [f"not compared: {line}" for line in baseline.not_compared]
     reasons = dict.fromkeys(f"{s.candidate}: {s.reason}" for s in baseline.speedups if s.reason)
@@ -248,7 +250,11 @@ def _baseline_lines(baseline: BaselineRecord) -> list[str]:
     title = baseline_title(baseline)
     lines = ["", f"## {_cell(title[0].upper() + title[1:])}", ""]
     lines += [f"- {_cell(line)}" for line in baseline_told(baseline)]
-    lines += ["", "| candidate | latency | baseline | candidate's | speed-up | interval |", "|---|---|---|---|---|---|"]
+    lines += [
+        "",
+        "| candidate | latency | baseline | candidate's | speed-up | interval |",
+        "|---|---|---|---|---|---|",
+    ]
     return lines + [f"| {' | '.join(map(_cell, speedup_cells(s)))} |" for s in baseline.speedups]
 
 

@@ -66,14 +66,21 @@ def test_speedups_are_told_in_every_format_and_change_no_exit_code(
         assert "reported" in out or baseline == "run-e5"
     record = json.loads(out)["baseline"]
     assert record["name"] == baseline
-    p95 = [s for s in record["speedups"] if (s["candidate"], s["metric"]) == ("minilm fp32 cpu", "latency_p95_ms")]
+    p95 = [
+        s
+        for s in record["speedups"]
+        if (s["candidate"], s["metric"]) == ("minilm fp32 cpu", "latency_p95_ms")
+    ]
     assert p95[0]["ratio"] == pytest.approx({"reported_qwen3": 171 / 12, "run-e5": 25 / 12}[baseline])
 
 
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["baseline=qwen"], "unknown baseline 'qwen': neither reported .reported_qwen3, reported_candle. nor"),
+        (
+            ["baseline=qwen"],
+            "unknown baseline 'qwen': neither reported .reported_qwen3, reported_candle. nor",
+        ),
         (["baseline=soak-minilm"], "a soak run"),
         (["baseline.file=missing.yaml"], "missing.yaml cannot be read"),
     ],

@@ -454,7 +454,10 @@ def test_a_throughput_that_was_not_measured_is_open_with_its_command() -> None:
     decision = decide(frame(model_row("minilm", launch_throughput_texts_per_s=[1000.0] * 20)))
     assert throughput(decision) == ("NOT_MEASURED", None)
     assert decision.verdict == "GO"
-    assert any("texts/s, batch 32" in note for note in decision.candidates[0].notes)
+    notes = decision.candidates[0].notes
+    assert "should gates not measured: texts/s, batch 32 (no run at workload=default batch_size=32)" in notes
+    missing_soak = "memory growth B/req, handles gained, latency drift (no soak run)"
+    assert f"should gates not measured: {missing_soak}" in notes, "one line for one missing run"
     assert "python -m harness model=minilm ep=cpu batch_size=32" in decision.candidates[0].missing
 
 

@@ -95,7 +95,7 @@ def test_a_gate_has_its_unit_and_its_distance_in_that_unit_and_in_percent() -> N
     latency = gates["must", "latency_p95_ms"]
     assert (latency["unit"], latency["distance"], latency["distance_percent"]) == ("ms", 18.0, 60.0)
     failed = gates["must", "launches_failed"]
-    assert (failed["unit"], failed["distance"], failed["distance_percent"]) == ("", 0.0, None)
+    assert (failed["unit"], failed["distance"], failed["distance_percent"]) == ("launches", 0.0, None)
     soak = gates["should", "handles_gained"]
     assert (soak["value"], soak["distance"], soak["distance_percent"]) == (None, None, None)
 

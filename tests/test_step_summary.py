@@ -1,4 +1,4 @@
-"""A decision's page in a pipeline's summary: appended, short enough to be shown, and never the verdict's end."""
+"""A decision's page in a pipeline's summary: appended, short enough to be shown, no reason to fail."""
 
 from __future__ import annotations
 

@@ -257,7 +257,7 @@ def test_how_many_launches_lie_over_the_bound_is_always_readable(
     values = [2.0 + n / 1000 for n in range(launches)]
     made = decision(run_row(launch_p95_ms=values, launches=launches, **FINE))
     text = shown(lambda console: print_decision(console, made, details=True))
-    assert len(re.findall(rf" (pass|undecided)\s+0/{launches}\b", text)) == 3
+    assert len(re.findall(rf" 0/{launches}\b", text)) == 3
 
 
 def test_on_a_terminal_of_80_columns_sentences_are_wrapped_too(decision: Callable[..., Decision]) -> None:
@@ -285,7 +285,7 @@ def test_a_gate_that_was_not_measured_shows_no_value(decision: Callable[..., Dec
     made = decision(run_row(finite=None, latency_p95_ms=None, launch_p95_ms=[], launches=0))
     text = shown(lambda console: print_decision(console, made, details=True))
     (line,) = [line for line in table_lines(text) if "values finite" in line]
-    assert line.split("yes", 1)[1].split() == ["?", "not", "measured"]
+    assert line.split("yes", 1)[1].split() == ["?", "not"], "measured stands in the next line"
 
 
 def prints(decision: Callable[..., Decision]) -> list[Callable[[Console], None]]:
