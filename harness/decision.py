@@ -32,10 +32,10 @@ Row = dict[str, Any]
 # The documents' own decision point.
 NEXT_STEPS: dict[Verdict, str] = {
     "GO": "go with the pick; confirm it under production's own load before the launch",
-    "CONDITIONAL_GO": "debug the execution provider's activation, try E5 or BGE, or accept and proceed if "
-    "quality is good",
+    "CONDITIONAL_GO": "debug the execution provider's activation where it is not the CPU's, try E5 or BGE, or "
+    "accept and proceed if quality is good",
     "INCONCLUSIVE": "measure what is missing",
-    "NO_GO": "investigate, make a quick MLX check, or accept the fallback",
+    "NO_GO": "investigate, make a quick MLX check on Apple Silicon, or accept the fallback",
 }
 # Where the pick holds for one caller and not under production's load.
 LOAD_STEP = (
@@ -540,7 +540,7 @@ def _overall_reasons(
         if best.confirmation and not lacking:
             reasons.append(f"confirmed on {best.confirmation.cores} cores; measure.cpus=N holds it to fewer")
         return (*reasons, *limits, *best.provisional, *(f"not confirmed: {line}" for line in lacking))
-    return tuple(f"{c.label}: {reason}" for c in candidates for reason in c.reasons[:3])
+    return tuple(f"{c.label}: {line}" for c in candidates for line in (*c.reasons[:3], *c.provisional))
 
 
 def _fallback(rows: list[Row], policy: PolicyConfig) -> str | None:

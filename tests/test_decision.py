@@ -1574,6 +1574,12 @@ def test_an_answer_that_disturbed_launches_changed_is_provisional() -> None:
     assert json.loads(decision.to_json())["candidates"][0]["gates"][0]["undisturbed"] == "PASS"
 
 
+def test_a_no_go_that_rests_on_disturbed_launches_says_so_where_the_verdict_is_told() -> None:
+    decision = decide(frame(noisy_row([45.0] * 20, [True] * 20)))
+    assert decision.verdict == "NO_GO"
+    assert any("would be undecided without the launches that were disturbed" in x for x in decision.reasons)
+
+
 def test_a_pass_that_rests_on_disturbed_launches_is_never_confirmed() -> None:
     base, *load = confirmed_rows("minilm")
     decision = decide(frame(base | {"launch_disturbed": [True] * 12 + [False] * 8, "noise": 0.6}, *load))
