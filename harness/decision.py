@@ -32,8 +32,8 @@ Row = dict[str, Any]
 # The documents' own decision point.
 NEXT_STEPS: dict[Verdict, str] = {
     "GO": "go with the pick; confirm it under production's own load before the launch",
-    "CONDITIONAL_GO": "debug the execution provider's activation where it is not the CPU's, try E5 or BGE, or "
-    "accept and proceed if quality is good",
+    "CONDITIONAL_GO": "debug the execution provider's activation where it is not the CPU's, try E5 or BGE, "
+    "or accept and proceed if quality is good",
     "INCONCLUSIVE": "measure what is missing",
     "NO_GO": "investigate, make a quick MLX check on Apple Silicon, or accept the fallback",
 }
