@@ -198,15 +198,18 @@ def _read_file(file: Path, columns: tuple[Column, ...]) -> pa.Table | None:
         return None
     try:
         # Read once: a path is opened twice, and the file may be replaced in between.
-        table = pq.read_table(pa.BufferReader(file.read_bytes()))
+        table = pq.ParquetFile(pa.BufferReader(file.read_bytes())).read()
+        wanted = arrow_schema(columns)
+        if table.schema.equals(wanted, check_metadata=True):  # as this version writes it
+            return table
         written = int((table.schema.metadata or {}).get(b"schema_version", b"0"))
         if written > SCHEMA_VERSION:
             raise ValueError(
                 f"schema {written} is newer than this harness's {SCHEMA_VERSION}; upgrade the harness"
             )
-        wanted = arrow_schema(columns)
         table = table.drop([name for name in table.column_names if CHANGED_SINCE.get(name, 0) > written])
-        missing = [field for field in wanted if field.name not in table.column_names]
+        known = set(table.column_names)
+        missing = [field for field in wanted if field.name not in known]
         if lost := [field.name for field in missing if written == SCHEMA_VERSION or not field.nullable]:
             raise ValueError(f"columns missing: {', '.join(lost)}")
         for field in missing:  # a column that an older schema did not have, or had with another meaning
