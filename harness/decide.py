@@ -20,6 +20,7 @@ from harness.decision_record import schema_text
 from harness.errors import BadInputError, unknown_name
 from harness.step_summary import append_summary
 from harness.store import Store, load_launches, load_runs
+from harness.verdict import record_id
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -91,7 +92,7 @@ def main(argv: list[str]) -> int:
     else:
         sys.stdout.write(json_text if words["format"] == "json" else page)
     sys.stdout.flush()  # told first: what cannot be written can still be read
-    record = Store(results).write_decision(decision.id, json_text, page)
+    record = Store(results).write_decision(record_id(json_text), json_text, page)
     if words["format"] == "table":
         sys.stdout.write(f"record: {record}\n")
     append_summary(page, words["summary"])

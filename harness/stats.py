@@ -9,6 +9,7 @@ from __future__ import annotations
 import bisect
 import itertools
 import math
+from functools import lru_cache
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
@@ -53,6 +54,7 @@ def nearest_rank(values: ArrayLike, share: float) -> float:
     return float(ordered[max(math.ceil(share * ordered.size - 1e-9), 1) - 1])
 
 
+@lru_cache(maxsize=2**16)  # asked again and again of the same few counts
 def log_e_value(k: int, n: int, q: float) -> float:
     """Natural logarithm of the evidence that the true share of launches over a bound is below `q`.
 

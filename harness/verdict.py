@@ -91,7 +91,7 @@ class Decision:
     @property
     def id(self) -> str:
         """The first digits of the record's own hash."""
-        return hashlib.sha256(self.to_json().encode()).hexdigest()[:12]
+        return record_id(self.to_json())
 
     @property
     def not_picked(self) -> tuple[str, ...]:
@@ -180,6 +180,11 @@ class Decision:
         lines += [] if self.baseline is None else _baseline_lines(self.baseline)
         lines += ["", f"Decided by harness {self.provenance.harness_version}."] if self.provenance else []
         return "\n".join(lines) + "\n"
+
+
+def record_id(text: str) -> str:
+    """The name that a decision's JSON is kept by."""
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 def gate_cells(result: GateResult) -> tuple[str, str, str, str, str, str, str]:
