@@ -11,8 +11,10 @@ from collections import Counter
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from harness import __version__, caveats
 from harness.config import LAUNCH_METRICS, SOAK_METRICS, PolicyConfig, load_policy
 from harness.confirmation import confirmation_of, newest_confirmation
+from harness.decision_record import ProvenanceRecord, Verdict, run_record
 from harness.errors import BadInputError
 from harness.gates import (
     GateResult,
@@ -20,6 +22,7 @@ from harness.gates import (
     ask,
     gate_place,
     place_words,
+    plain,
     row_place,
     run_at,
     run_for,
@@ -44,7 +47,6 @@ from harness.verdict import (
     VERDICTS,
     CandidateVerdict,
     Decision,
-    Verdict,
     demerit,
     is_target,
     number_text,
@@ -62,10 +64,10 @@ Row = dict[str, Any]
 # The documents' own decision point.
 NEXT_STEPS: dict[Verdict, str] = {
     "GO": "go with the pick; confirm it under production's own load before the launch",
-    "CONDITIONAL_GO": "debug the execution provider's activation, try E5 or BGE, or accept and proceed if "
-    "quality is good",
+    "CONDITIONAL_GO": "debug the execution provider's activation where it is not the CPU's, try E5 or BGE, "
+    "or accept and proceed if quality is good",
     "INCONCLUSIVE": "measure what is missing",
-    "NO_GO": "investigate, make a quick MLX check, or accept the fallback",
+    "NO_GO": "investigate, make a quick MLX check on Apple Silicon, or accept the fallback",
 }
 # Where the pick holds for one caller and not under production's load.
 LOAD_STEP = (
@@ -79,8 +81,6 @@ _IDENTITY = (
 )  # fmt: skip
 # Evidence of a candidate is read together only where all of these agree.
 _SAME_EVIDENCE = ("artifact_sha256", "onnxruntime", "harness_version", "schema_version", "cores", "cpus")
-# A loop that adds more than this share to the median makes figures rough.
-OVERHEAD_SHARE_MAX = 0.01
 # Shares of nodes and of their time on the execution provider that differ by more are both told.
 TIME_SHARE_GAP_MAX = 0.1
 # What every row has, whatever could not be measured.
@@ -136,7 +136,7 @@ def decide(runs: pd.DataFrame, policy: str | PolicyConfig = "default") -> Decisi
         steps.append(f"`{chosen.confirm}` (with measure.rate= and measure.cpus= as in production)")
     wanted = [c for c in candidates if c is chosen or c.verdict == best.verdict == "INCONCLUSIVE"]
     steps += [f"`{command}`" for c in wanted for command in c.missing]
-    machine = {name: _plain(rows[0][name]) for name in ("machine_id", "cpu", "cores", "os")}
+    machine = {name: plain(rows[0][name]) for name in ("machine_id", "cpu", "cores", "os")}
     return Decision(
         verdict=best.verdict,
         chosen=None if chosen is None else chosen.label,
@@ -150,7 +150,8 @@ def decide(runs: pd.DataFrame, policy: str | PolicyConfig = "default") -> Decisi
         stays=None if chosen is None else share_that_stays(contenders, policy),
         changes=closest_changes(contenders, policy),
         front=pareto_front(contenders),
-        rules=policy.model_dump(mode="json"),
+        warnings=caveats.of_twins(rows),
+        provenance=ProvenanceRecord(harness_version=__version__, policy=policy.model_dump(mode="json")),
     )
 
 
@@ -161,7 +162,7 @@ def command_for(row: Mapping[str, Any], **changes: Any) -> str:
     else:
         words = {name: str(row[name]) for name in ("model", "precision", "runtime", "ep")}
         words |= place_words(row_place(row))
-        if (threads := _plain(row["threads"])) is not None:
+        if (threads := plain(row["threads"])) is not None:
             words["threads"] = str(threads)
     for group in _REPLACED.keys() & changes:
         words = {name: value for name, value in words.items() if not name.startswith(_REPLACED[group])}
@@ -182,7 +183,7 @@ def _again(row: Row, **changes: Any) -> str:
 
 def candidate_key(row: Mapping[str, Any]) -> str:
     """What makes two rows' candidates the same, as text."""
-    return json.dumps([_plain(row[name]) for name in _IDENTITY])
+    return json.dumps([plain(row[name]) for name in _IDENTITY])
 
 
 def candidate_rows(runs: pd.DataFrame, like: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
@@ -226,7 +227,7 @@ def _inconsistency(row: Row) -> str:
     """What no measured row can look like; empty where nothing is wrong."""
     if row["status"] not in STATUSES:
         return f"status {row['status']!r} is none of {', '.join(STATUSES)}"
-    if unknown := [name for name in _NEVER_NULL if _plain(row[name]) is None]:
+    if unknown := [name for name in _NEVER_NULL if plain(row[name]) is None]:
         return f"{', '.join(unknown)} cannot be null"
     listed, launches = row["launch_p95_ms"], as_number(row["launches"])
     if hasattr(listed, "__len__") and launches is not None and len(listed) != launches:
@@ -291,13 +292,14 @@ def _judge(rows: list[Row], policy: PolicyConfig) -> CandidateVerdict:
         notes.append(f"what it takes over Python is held against {reference}")
     score = score_parts(policy, current)
     notes += [score_text(score)] if score else []
-    notes += [] if main is None else _noise(main)
+    measured = [row for row in read if row["status"] != "unavailable"]
     return CandidateVerdict(
         label=str(newest["candidate_label"]),
         verdict=verdict,
         gates=results,
         reasons=tuple(reasons),
         notes=tuple(notes),
+        warnings=() if main is None else caveats.of_noise(main),
         missing=_missing(results, current, newest),
         confirm=command_for(newest, workload="default", batch_size=1, measure="confirm"),
         provisional=(
@@ -310,11 +312,12 @@ def _judge(rows: list[Row], policy: PolicyConfig) -> CandidateVerdict:
         latency_p95_ms=None if main is None else as_number(main["latency_p95_ms"]),
         separation_auc=None if main is None else as_number(main["separation_auc"]),
         scripted=newest["runtime"] == "fake",
-        run_ids=tuple(str(row["run_id"]) for row in read if row["status"] != "unavailable"),
+        run_ids=tuple(str(row["run_id"]) for row in measured),
         peak_rss_bytes=None if main is None else as_number(main["peak_rss_bytes"]),
         score=score,
         at_best=at_best,
         rows=tuple(current),
+        runs=tuple(run_record(row) for row in (*measured, *under_load)),
     )
 
 
@@ -448,10 +451,17 @@ def _unpinned(row: Row) -> list[str]:
 
 
 def _open_shoulds(results: tuple[GateResult, ...]) -> list[str]:
+    """Shoulds that do not pass; those that one missing run leaves open in one line."""
+    open_ones = [
+        r for r in results if r.gate.tier == "should" and r.status != "PASS" and not is_target(r.gate)
+    ]
+    unmeasured: dict[str, list[str]] = {}
+    for r in open_ones:
+        if r.status == "NOT_MEASURED":
+            unmeasured.setdefault(r.reason, []).append(r.gate.label)
     return [
-        _sentence(r)
-        for r in results
-        if r.gate.tier == "should" and r.status != "PASS" and not is_target(r.gate)
+        *(f"should gates not measured: {', '.join(labels)} ({why})" for why, labels in unmeasured.items()),
+        *(_sentence(r) for r in open_ones if r.status != "NOT_MEASURED"),
     ]
 
 
@@ -546,38 +556,6 @@ def _depends_on_noise(results: tuple[GateResult, ...]) -> tuple[str, ...]:
     )
 
 
-# What helps against what disturbed launches.
-_REMEDIES = {
-    "other processes": "stop what else is running",
-    "stolen time": "the hypervisor gives time to others: measure at another hour, or on another machine",
-    "low capacity": "neighbours or a clock held down: measure at another hour, or on another machine",
-    "heat": "let the machine cool",
-}
-
-
-def _noise(row: Row) -> list[str]:
-    """How far noise limits what can be concluded, and what to do about it: one line, two where it helps."""
-    notes = []
-    listed = row["launch_disturbed"]
-    known = [flag for flag in listed if flag is not None] if hasattr(listed, "__len__") else []
-    low, high = as_number(row["latency_p95_low_ms"]), as_number(row["latency_p95_high_ms"])
-    if known:
-        seen = ""
-        if low and high:
-            seen = f"; P95 is known to {low:.3g}-{high:.3g} ms, so a change under {high / low - 1:.0%} "
-            seen += "cannot be seen"
-        what = text_of(row["disturbance"], "")
-        flagged = f"{sum(known) or 'none'} of {len(known)} launches disturbed{f' ({what})' if what else ''}"
-        helps = [remedy for name, remedy in _REMEDIES.items() if name in what]
-        notes.append(f"noise: {flagged}{seen}{'; ' if helps else ''}{', '.join(helps)}")
-    if (over_ms := as_number(row["truncated_over_ms"])) is not None:
-        notes.append(f"launches were stopped early over {over_ms:g} ms: by how much they are over is a guess")
-    overhead = as_number(row["loop_overhead_share"])
-    if overhead is not None and overhead > OVERHEAD_SHARE_MAX:
-        notes.append(f"the timed loop itself is {overhead:.1%} of the median: figures this small are rough")
-    return notes
-
-
 def _overall_reasons(
     best: CandidateVerdict, candidates: tuple[CandidateVerdict, ...], policy: PolicyConfig
 ) -> tuple[str, ...]:
@@ -600,7 +578,7 @@ def _overall_reasons(
         if best.confirmation and not lacking:
             reasons.append(f"confirmed on {best.confirmation.cores} cores; measure.cpus=N holds it to fewer")
         return (*reasons, *limits, *best.provisional, *(f"not confirmed: {line}" for line in lacking))
-    return tuple(f"{c.label}: {reason}" for c in candidates for reason in c.reasons[:3])
+    return tuple(f"{c.label}: {line}" for c in candidates for line in (*c.reasons[:3], *c.provisional))
 
 
 def _fallback(rows: list[Row], policy: PolicyConfig) -> str | None:
@@ -618,12 +596,5 @@ def _fallback(rows: list[Row], policy: PolicyConfig) -> str | None:
     return f"{text}; measured here: {p50:.0f} ms median, {p95:.0f} ms P95{weights}"
 
 
-def _plain(value: Any) -> Any:
-    """A cell as JSON can hold it; every kind of null is None."""
-    if value is None or str(value) in ("<NA>", "nan", "NaT"):
-        return None
-    return value.item() if hasattr(value, "item") else value
-
-
 def _null(first: Any, second: Any) -> bool:
-    return _plain(first) is None and _plain(second) is None
+    return plain(first) is None and plain(second) is None

@@ -81,7 +81,16 @@ class GateResult:
         if self.value is None:
             return None
         gap = self.value - self.gate.bound
-        return -gap if self.gate.op in ("<", "<=") else gap if self.gate.op in (">", ">=") else -abs(gap)
+        if self.gate.op in (">", ">="):
+            return gap
+        return 0.0 - (gap if self.gate.op in ("<", "<=") else abs(gap))
+
+    @property
+    def distance_percent(self) -> float | None:
+        """`distance` in percent of the bound; None where the bound is 0."""
+        if self.distance is None or self.gate.bound == 0:
+            return None
+        return 100 * self.distance / abs(self.gate.bound)
 
 
 def ask(gate: GateConfig, run: Mapping[str, Any] | None) -> GateResult:
@@ -165,6 +174,13 @@ def as_number(value: Any) -> float | None:
 def text_of(value: Any, otherwise: str) -> str:
     """A cell as text; `otherwise` for null of any kind."""
     return value if isinstance(value, str) and value else otherwise
+
+
+def plain(value: Any) -> Any:
+    """A cell as JSON can hold it; every kind of null is None."""
+    if value is None or str(value) in ("<NA>", "nan", "NaT"):
+        return None
+    return value.item() if hasattr(value, "item") else value
 
 
 def holds(value: float, gate: GateConfig) -> bool:

@@ -276,6 +276,9 @@ on_battery bool? - whether the machine was
 load_1m double? - load average when it started
 """)
 
+# Of each column of a run; empty where it has none.
+RUN_UNITS = {column.name: column.unit for column in RUN_COLUMNS}
+
 
 @cache
 def arrow_schema(columns: tuple[Column, ...]) -> pa.Schema:

@@ -56,6 +56,7 @@ def nearest_rank(values: ArrayLike, share: float) -> float:
     return float(ordered[max(math.ceil(share * ordered.size - 1e-9), 1) - 1])
 
 
+@lru_cache(maxsize=2**16)  # asked again and again of the same few counts
 def log_e_value(k: int, n: int, q: float) -> float:
     """Natural logarithm of the evidence that the true share of launches over a bound is below `q`.
 

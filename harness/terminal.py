@@ -12,12 +12,20 @@ from rich.text import Text
 
 from harness.gates import as_number, row_place, text_of
 from harness.units import format_bytes, format_duration
-from harness.verdict import gate_cells
+from harness.verdict import (
+    baseline_title,
+    baseline_told,
+    distance_text,
+    gate_cells,
+    percent_text,
+    speedup_cells,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from harness.comparison import Comparison
+    from harness.decision_record import BaselineRecord
     from harness.verdict import CandidateVerdict, Decision
 
 _STYLES = {
@@ -127,6 +135,8 @@ def print_decision(console: Console, decision: Decision, *, details: bool) -> No
     shown = decision.candidates if details else decision.candidates[:1]
     for candidate in shown:
         _print_gates(console, candidate)
+    if decision.baseline is not None:
+        _print_speedups(console, decision.baseline)
     pick = f"  {decision.chosen}" if decision.chosen else ""
     headline = Text(decision.verdict, style=_STYLES[decision.verdict])
     headline.append(f"{pick}  ({decision.evidence}, policy {decision.policy})", style="not bold default")
@@ -139,6 +149,8 @@ def print_decision(console: Console, decision: Decision, *, details: bool) -> No
         _bullet(console, line)
     if decision.fallback:
         _bullet(console, f"fallback: {decision.fallback}")
+    for warning in decision.warnings:
+        _bullet(console, f"warning: {warning}")
     for step in decision.next_steps:
         _bullet(console, f"next: {step}")
 
@@ -199,28 +211,46 @@ def print_stages(console: Console, report: dict[str, Any]) -> None:
 
 def _print_gates(console: Console, candidate: CandidateVerdict) -> None:
     table = _table(f"{candidate.label}: gates")
+    table.padding = 0  # eight columns in 80
     table.add_column("tier")
     table.add_column("gate", overflow="fold", min_width=12)
-    for name in ("needed", "value", "interval", "over"):
+    for name in ("needed", "value", "interval", "distance", "%"):
         table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("result", min_width=9)
+    table.add_column("result, over", min_width=9, max_width=10)
     for result in candidate.gates:
-        tier, label, _, value, interval, _, _ = gate_cells(result)
+        tier, label, _, value, interval, distance, _ = gate_cells(result)
         gate = result.gate
         needed = "yes" if gate.metric == "finite" else f"{gate.op}{gate.bound:g}"
         quantile = "" if gate.launch_quantile is None else f" @{gate.launch_quantile:.0%}"
+        over = "" if result.over is None else f" {result.over}/{result.n}"
         table.add_row(
             tier,
             Text(label),
             needed + quantile,
             value,
             interval,
-            "" if result.over is None else f"{result.over}/{result.n}",
-            Text(result.status.replace("_", " ").lower(), style=_STYLES[result.status]),
+            distance_text(result, 3) if distance else "",
+            percent_text(result) if distance else "",
+            Text(result.status.replace("_", " ").lower() + over, style=_STYLES[result.status]),
         )
     console.print(table)
     for note in candidate.notes:
         _bullet(console, f"note: {note}")
+    for warning in candidate.warnings:
+        _bullet(console, f"warning: {warning}")
+
+
+def _print_speedups(console: Console, baseline: BaselineRecord) -> None:
+    table = _table(baseline_title(baseline))
+    table.add_column("candidate", overflow="fold", min_width=12)
+    for name in ("latency", "baseline", "candidate's", "speed-up", "interval"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for speedup in baseline.speedups:
+        label, *figures = speedup_cells(speedup)
+        table.add_row(Text(label), *figures)
+    console.print(table)
+    for line in baseline_told(baseline):
+        _bullet(console, line)
 
 
 def _quality_figures(row: dict[str, Any]) -> list[tuple[str, str, str]]:

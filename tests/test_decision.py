@@ -478,7 +478,10 @@ def test_a_throughput_that_was_not_measured_is_open_with_its_command() -> None:
     decision = decide(frame(model_row("minilm", launch_throughput_texts_per_s=[1000.0] * 20)))
     assert throughput(decision) == ("NOT_MEASURED", None)
     assert decision.verdict == "GO"
-    assert any("texts/s, batch 32" in note for note in decision.candidates[0].notes)
+    notes = decision.candidates[0].notes
+    assert "should gates not measured: texts/s, batch 32 (no run at workload=default batch_size=32)" in notes
+    missing_soak = "memory growth B/req, handles gained, latency drift (no soak run)"
+    assert f"should gates not measured: {missing_soak}" in notes, "one line for one missing run"
     assert "python -m harness model=minilm ep=cpu batch_size=32" in decision.candidates[0].missing
 
 
@@ -830,8 +833,8 @@ def test_a_run_that_was_stopped_early_over_its_own_bound_is_a_no_go_that_says_wh
     decision = decide(frame(row))
     assert decision.verdict == "NO_GO"
     said = "launches were stopped early over 30 ms: by how much they are over is a guess"
-    assert said in decision.candidates[0].notes
-    assert said not in decide(frame(model_row("minilm", p95_ms=45))).candidates[0].notes
+    assert said in decision.candidates[0].warnings
+    assert said not in decide(frame(model_row("minilm", p95_ms=45))).candidates[0].warnings
 
 
 # What a run of the first schema does not know in the meaning of today.
@@ -1091,7 +1094,7 @@ def test_a_gate_is_shown_with_bound_value_interval_and_distance() -> None:
     tier, label, bound, value, interval, distance, status = gate_cells(ask(gate, row))
     assert (tier, label, bound) == ("must", "P95 latency ms", "< 30 in 80% of launches")
     # Nearest rank: the 16th of 20 is 11.5 ms; all 20 are needed for the upper end, the highest is 11.9.
-    assert (value, distance) == ("11.5", "+18.5")
+    assert (value, distance) == ("11.5", "+18.5 ms (+61.7%)")
     assert interval.endswith("–11.9")
     assert status == "pass 0/20 over"
 
@@ -1628,6 +1631,12 @@ def test_an_answer_that_disturbed_launches_changed_is_provisional() -> None:
     assert json.loads(decision.to_json())["candidates"][0]["gates"][0]["undisturbed"] == "PASS"
 
 
+def test_a_no_go_that_rests_on_disturbed_launches_says_so_where_the_verdict_is_told() -> None:
+    decision = decide(frame(noisy_row([45.0] * 20, [True] * 20)))
+    assert decision.verdict == "NO_GO"
+    assert any("would be undecided without the launches that were disturbed" in x for x in decision.reasons)
+
+
 def test_a_pass_that_rests_on_disturbed_launches_is_never_confirmed() -> None:
     base, *load = confirmed_rows("minilm")
     decision = decide(frame(base | {"launch_disturbed": [True] * 12 + [False] * 8, "noise": 0.6}, *load))
@@ -1675,7 +1684,7 @@ def test_a_nice_gate_makes_nothing_provisional() -> None:
 
 def noise_lines(*rows: dict[str, Any]) -> list[str]:
     """What the decision's first candidate says of noise."""
-    return [note for note in decide(frame(*rows)).candidates[0].notes if note.startswith("noise")]
+    return [line for line in decide(frame(*rows)).candidates[0].warnings if line.startswith("noise")]
 
 
 @pytest.mark.parametrize(
@@ -1717,7 +1726,7 @@ def test_the_noise_is_that_of_the_run_the_latency_gate_reads() -> None:
 @pytest.mark.parametrize(("share", "told"), [(None, False), (0.0, False), (0.01, False), (0.023, True)])
 def test_a_loop_that_shows_in_its_own_figures_is_told(share: float | None, told: bool) -> None:
     (candidate,) = decide(frame(model_row("minilm", loop_overhead_share=share))).candidates
-    lines = [note for note in candidate.notes if "timed loop itself" in note]
+    lines = [line for line in candidate.warnings if "timed loop itself" in line]
     assert bool(lines) == told
     assert not told or "2.3% of the median" in lines[0]
 

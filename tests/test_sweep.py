@@ -1630,7 +1630,7 @@ def test_slow_blocks_at_low_capacity_are_flagged_and_the_verdict_is_told_without
     (candidate,) = decision.candidates
     assert (decision.verdict, decision.evidence) == ("NO_GO", "provisional")
     assert any("would be pass without the launches that were disturbed" in x for x in candidate.provisional)
-    assert any("20 of 40 launches disturbed (low capacity 20)" in note for note in candidate.notes)
+    assert any("20 of 40 launches disturbed (low capacity 20)" in line for line in candidate.warnings)
 
 
 def test_slow_blocks_that_come_first_are_flagged_once_the_machine_shows_what_it_can_do(
