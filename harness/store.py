@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 PROBES = ("capacity_before_gflops", "capacity_after_gflops")
 # More runs than these say no more of it.
 _MOST_RUNS_PROBED = 20
+# A table of one row takes 200 KiB; so many are made one.
+_MOST_TABLES = 500
 
 
 class UnreadableFileWarning(UserWarning):
@@ -181,9 +183,13 @@ def _load(
     files = sorted((root / folder).glob("*.parquet"))
     if run_ids is not None:
         files = [file for file in files if file.stem in run_ids]
-    tables = [table for file in files if (table := _read_file(file, columns)) is not None]
-    schema = arrow_schema(columns)
-    table = pa.concat_tables(tables) if tables else schema.empty_table()
+    tables = [arrow_schema(columns).empty_table()]
+    for file in files:
+        if (read := _read_file(file, columns)) is not None:
+            tables.append(read)
+        if len(tables) > _MOST_TABLES:
+            tables = [pa.concat_tables(tables).combine_chunks()]
+    table = pa.concat_tables(tables)
     nullable = {pa.int64(): pd.Int64Dtype(), pa.bool_(): pd.BooleanDtype()}
     frame: pd.DataFrame = table.to_pandas(types_mapper=nullable.get)
     return frame.sort_values(order, ignore_index=True)
