@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,6 +11,8 @@ import pytest
 from harness import stats
 from harness.errors import BadInputError, HarnessError, RuntimeUnavailableError, UnavailableError
 from harness.measure.mteb import evaluate, require_mteb
+from harness.runtimes.base import SessionOptions
+from harness.worker import Task, run
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -84,6 +87,17 @@ def test_a_local_task_gives_the_correlation_of_the_sessions_own_vectors(
     assert found["mteb_scores"] == {"LocalSTS": pytest.approx(stats.spearman(cosine, SCORES), abs=1e-6)}
     assert found["mteb_version"] == mteb.__version__
     assert max(requests) == 2, "the batch size in use"
+    task = Task(
+        kind="mteb",
+        artifact=str(provider.artifact.path),
+        runtime="onnxruntime",
+        options=asdict(SessionOptions(threads=1)),
+        batch_size=2,
+        mteb_tasks=["LocalSTS"],
+    )
+    answer = run(task)
+    assert answer["status"] == "complete"
+    assert answer["mteb_scores"] == pytest.approx(found["mteb_scores"], abs=1e-6)
 
 
 def test_a_task_that_does_not_exist_is_bad_input(mteb: Any) -> None:
