@@ -16,7 +16,7 @@ from harness.objective import pareto_front
 from harness.verdict import CandidateVerdict, Decision
 from tests.conftest import run_row
 
-property_test = settings(deadline=None, max_examples=25, derandomize=True)
+property_test = settings(deadline=None, max_examples=15, derandomize=True)
 figures = st.tuples(
     st.sampled_from([2.0, 5.0, 9.0, 14.0, 19.0]),
     st.sampled_from([0.981, 0.985, 0.99, 0.995]),
