@@ -7,12 +7,12 @@ is the function whatever else was imported.
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 
 from harness.command import run_command
 from harness.config import load_policy, parse_words
 from harness.decision import command_for, decide, rows_of
 from harness.errors import BadInputError, unknown_name
+from harness.paths import typed_path
 from harness.store import Store, load_runs
 
 _DEFAULTS = {
@@ -44,7 +44,7 @@ def main(argv: list[str]) -> int:
     if words["format"] not in _FORMATS:
         raise BadInputError(unknown_name("format", words["format"], _FORMATS))
     policy = load_policy(words["policy"], file=words["policy.file"] or None)
-    results = Path(words["results"]).expanduser()
+    results = typed_path(words["results"])
     runs = load_runs(results)
     if words["results"] != _DEFAULTS["results"]:  # the commands that are told measure into this folder
         told = [command_for(row, results=words["results"]) for row in rows_of(runs)]

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import sys
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.artifacts.anatomy import load_graph, read_anatomy
@@ -17,10 +16,12 @@ from harness.command import run_command
 from harness.compose import options_of
 from harness.config import load_model, load_precision, parse_words
 from harness.errors import BadInputError, unknown_name
+from harness.paths import file_stat, typed_path
 from harness.units import format_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from pathlib import Path
 
     from harness.artifacts.anatomy import Anatomy
     from harness.artifacts.coreml import CoreMlEstimate
@@ -66,7 +67,9 @@ def main(argv: list[str]) -> int:
     sizes = _checked(words)
     model = load_model(words["model"]) if words["model"] else None
     if model is not None and sizes["tokens"] > model.max_length:
-        raise BadInputError(f"tokens={sizes['tokens']}: {model.name} reads {model.max_length} tokens at most")
+        raise BadInputError(
+            f"tokens={sizes['tokens']}: {model.name} reads {model.max_length} tokens at most; give at most that"
+        )
     graph, tokenizer = _files(words, model)
     loaded = load_graph(graph)
     anatomy = read_anatomy(loaded, **sizes, tokenizer_vocab=_tokenizer_vocab(tokenizer))
@@ -111,8 +114,11 @@ def _checked(words: Mapping[str, str]) -> dict[str, int]:
         sizes[name] = int(words[name]) if digits and len(words[name]) < 10 else 0
         if not 1 <= sizes[name] <= most:
             problems.append(f"{name}={words[name]}: must be a whole number from 1 to {most}")
-    if words["path"] and not Path(words["path"]).expanduser().is_file():
-        problems.append(f"path={words['path']}: no such file")
+    if words["path"]:
+        try:
+            file_stat(typed_path(words["path"]), told=f"path={words['path']}", give="path=FILE.onnx")
+        except BadInputError as error:
+            problems += error.problems
     if problems:
         raise BadInputError(*problems)
     return sizes
@@ -121,7 +127,7 @@ def _checked(words: Mapping[str, str]) -> dict[str, int]:
 def _files(words: Mapping[str, str], model: ModelConfig | None) -> tuple[Path, Path]:
     """The graph and the place of its tokenizer, which need not be there."""
     if model is None:
-        graph = Path(words["path"]).expanduser()
+        graph = typed_path(words["path"])
         return graph, graph.with_name("tokenizer.json")
     from harness.artifacts.cache import Recipe
     from harness.progress import Progress
@@ -142,7 +148,7 @@ def _tokenizer_vocab(file: Path) -> int | None:
         ids = list(vocab.values()) if isinstance(vocab, dict) else [len(vocab) - 1]
         ids += [token["id"] for token in tokenizer.get("added_tokens") or []]
         return max(ids) + 1
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
         return None
 
 
