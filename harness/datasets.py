@@ -287,7 +287,9 @@ def _json_rows(path: Path, lines: Iterable[str]) -> Iterator[Row]:
             row = json.loads(line)
         except (ValueError, RecursionError) as error:
             why = error.msg if isinstance(error, json.JSONDecodeError) else "beyond all measure"
-            raise BadInputError(f"{path}, line {number}: no valid JSON ({why}); give one object a line") from None
+            raise BadInputError(
+                f"{path}, line {number}: no valid JSON ({why}); give one object a line"
+            ) from None
         if not isinstance(row, dict):
             raise BadInputError(f"{path}, line {number}: no JSON object with keys and values")
         yield f"line {number}", row

@@ -68,7 +68,8 @@ def main(argv: list[str]) -> int:
     model = load_model(words["model"]) if words["model"] else None
     if model is not None and sizes["tokens"] > model.max_length:
         raise BadInputError(
-            f"tokens={sizes['tokens']}: {model.name} reads {model.max_length} tokens at most; give at most that"
+            f"tokens={sizes['tokens']}: {model.name} reads {model.max_length} tokens at most; give at most "
+            "that"
         )
     graph, tokenizer = _files(words, model)
     loaded = load_graph(graph)

@@ -32,7 +32,7 @@ def at_fault(files: str) -> Iterator[None]:
     """Tell whatever a library raises on a model's files as one line on them.
 
     Raises:
-        BadInputError: it raised something; a missing package and the system's own errors are left as they are.
+        BadInputError: it raised something; a missing package and the system's own errors are left alone.
     """
     try:
         yield

@@ -154,8 +154,8 @@ def _load(source: Path) -> Any:
     A head on top may be left over, and BERT's pooler may be missing: no embedding here is computed by them.
 
     Raises:
-        BadInputError: transformers cannot load them, or config.json and the weights are of two models: it would
-            make up what is missing.
+        BadInputError: transformers cannot load them, or config.json is not that of the weights: what is
+            missing would be made up.
     """
     from transformers import CONFIG_MAPPING, AutoModel
 

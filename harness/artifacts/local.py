@@ -132,7 +132,7 @@ def _require_weights(folder: Path, facts: Facts) -> None:
     config = read_json(folder, CONFIG)
     kind = config.get("model_type")
     if not isinstance(kind, str):
-        raise BadInputError(f'{CONFIG} says no model_type; add it, as in "model_type": "bert", or save the model anew')
+        raise BadInputError(f"{CONFIG} says no model_type; {ANEW}")
     for name in _SPECIAL:
         if (folder / name).is_file():
             read_json(folder, name)
