@@ -21,9 +21,8 @@ ROWS: list[dict[str, Any]] = [
     {"sentence1": "c", "sentence2": "d", "score": 0.0},
 ]
 
-TOO_FEW = (
-    "a rank correlation needs at least 3; give more, with the columns sentence1, sentence2, score"
-)
+TOO_FEW = "a rank correlation needs at least 3; give more, with the columns sentence1, sentence2, score"
+
 
 def written(rows: list[dict[str, Any]], file: Path) -> Path:
     """Rows in the format that the file's suffix names."""

@@ -116,10 +116,10 @@ def _encoder(graph: Any, scratch: Path, request: dict[str, Any]) -> Callable[[st
         ids = np.array([encoding.ids], dtype=np.int64)
         feeds = {"input_ids": ids, "attention_mask": np.ones_like(ids), "token_type_ids": np.zeros_like(ids)}
         feeds[POSITIONS] = np.arange(ids.size, dtype=np.int64)[None]
-        states: NDArray[np.float32] = session.run([output], {n: feeds[n] for n in names})[0]
+        states = session.run([output], {n: feeds[n] for n in names})[0]
         if states.ndim != 3 or states.shape[:2] != ids.shape:
             raise ValueError(f"{output} is {list(states.shape)} for {ids.size} tokens, not a vector for each")
-        return states[0]
+        vectors: NDArray[np.float32] = states[0]
+        return vectors
 
     return encode
-

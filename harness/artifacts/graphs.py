@@ -144,9 +144,7 @@ def check_graph(model: ModelProto) -> None:
     quantised = sorted({node.op_type for node in _nodes(graph)} & _QUANTISED)
     half = {TensorProto.FLOAT16, TensorProto.BFLOAT16}
     if quantised:
-        raise ValueError(
-            f"it is no fp32 graph but a quantised one: it has {', '.join(quantised)}; {_FP32}"
-        )
+        raise ValueError(f"it is no fp32 graph but a quantised one: it has {', '.join(quantised)}; {_FP32}")
     if any(tensor.data_type in half for tensor in graph.initializer):
         raise ValueError(f"it is no fp32 graph: it has 16-bit weights; {_FP32}")
 

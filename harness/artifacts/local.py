@@ -174,9 +174,7 @@ def _parts(folder: Path) -> list[str]:
     return parts
 
 
-def _table(
-    shapes: dict[str, tuple[int, ...]], ends: tuple[str, ...]
-) -> tuple[str, tuple[int, int]] | None:
+def _table(shapes: dict[str, tuple[int, ...]], ends: tuple[str, ...]) -> tuple[str, tuple[int, int]] | None:
     """The one table whose name has such an end, with its shape; None where there are several, or none."""
     found = [
         (name, (shape[0], shape[1]))

@@ -89,7 +89,6 @@ def read_facts(folder: Path, *, graph: str | None = None) -> Facts:
     problems: list[str] = []
     files = _Files(folder, problems)
     stated: dict[str, Fact] = {}
-    config = files.mapping(CONFIG)
     problems += [
         f"{name} has an auto_map: it wants code from its repository to run, which is refused; choose another "
         "model"
@@ -328,7 +327,7 @@ def _pooling(files: _Files, path: str, stated: dict[str, Fact], problems: list[s
     modes = modes if isinstance(modes, list) else [modes]
     if len(modes) != 1 or modes[0] not in [*_POOLING]:
         problems.append(
-            f"{name} pools by {' and '.join(map(str, modes))}, which cannot be applied here: valid: one of "
+            f"{name} pools by {' and '.join(map(str, modes))}, which cannot be applied here; valid: one of "
             f"{', '.join(_POOLING)}"
         )
     else:
@@ -381,12 +380,11 @@ def _size(
     """Hold the dimensions that a module says it takes against those of the vectors before it."""
     if (size := files.whole(name, *keys)) is None:
         return
-    before = stated.setdefault("dim", Fact(size, name))
-    if before.value == size:
-        stated["dim"] = Fact(size, name)
-    else:
+    before = stated.get("dim")
+    if before is not None and before.value != size:
         says = f"{name} says vectors of {size} dimensions"
         problems.append(of_two_models(says, f"{before.file} {before.value}"))
+    stated["dim"] = Fact(size, name)
 
 
 def token_positions(rows: int, model_type: object) -> int:
