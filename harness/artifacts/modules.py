@@ -384,7 +384,9 @@ def _size(
     if before is not None and before.value != size:
         says = f"{name} says vectors of {size} dimensions"
         problems.append(of_two_models(says, f"{before.file} {before.value}"))
-    stated["dim"] = Fact(size, name)
+        del stated["dim"]  # which of the two it is, is not known
+    else:
+        stated["dim"] = Fact(size, name)
 
 
 def token_positions(rows: int, model_type: object) -> int:
