@@ -121,7 +121,7 @@ def _read_texts(path: Path, _modified_ns: int, _bytes: int) -> Texts:
     if len(texts) <= NEIGHBOURS:
         raise BadInputError(
             f"{path} has {len(texts)} distinct texts: {NEIGHBOURS} neighbours of each take at least "
-            f"{NEIGHBOURS + 1}"
+            f"{NEIGHBOURS + 1}; give more"
         )
     return Texts(hashlib.sha256(content).hexdigest(), texts)
 

@@ -11,7 +11,7 @@ import sys
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from harness.artifacts.anatomy import load_graph, read_anatomy
+from harness.artifacts.anatomy import flaw_of, load_graph, read_anatomy
 from harness.command import run_command
 from harness.compose import options_of
 from harness.config import load_model, load_precision, parse_words
@@ -73,13 +73,18 @@ def main(argv: list[str]) -> int:
         )
     graph, tokenizer = _files(words, model)
     loaded = load_graph(graph)
-    anatomy = read_anatomy(loaded, **sizes, tokenizer_vocab=_tokenizer_vocab(tokenizer))
-    del loaded
     coreml = None
-    if words["ep"] == "coreml":
-        from harness.artifacts.coreml import estimate_coreml
+    try:
+        anatomy = read_anatomy(loaded, **sizes, tokenizer_vocab=_tokenizer_vocab(tokenizer))
+        if words["ep"] == "coreml":
+            from harness.artifacts.coreml import estimate_coreml
 
-        coreml = estimate_coreml(graph, **sizes)
+            coreml = estimate_coreml(graph, **sizes)
+    except Exception:
+        if (flaw := flaw_of(loaded)) is None:
+            raise  # the graph is valid: a defect of ours
+        raise BadInputError(f"{graph}: a damaged graph ({flaw}); copy or export it anew") from None
+    del loaded
     found = report(anatomy, graph, model, coreml)
     if model is not None and (unfit := load_precision(words["precision"]).unfit.get(words["ep"])):
         found["warnings"].append(f"precision={words['precision']} ep={words['ep']}: {unfit}")

@@ -21,7 +21,7 @@ def typed_path(typed: str | Path) -> Path:
     try:
         return Path(typed).expanduser()
     except RuntimeError:
-        raise BadInputError(f"{typed}: no such home directory; give the path from / on") from None
+        raise BadInputError(f"{Path(typed).parts[0]} is nobody's home; give the path from / on") from None
 
 
 def file_stat(path: Path, *, told: str, give: str = "a readable file") -> stat_result:

@@ -140,7 +140,7 @@ def test_a_precision_that_makes_no_sense_for_the_provider_is_told(
         (["path=/no/such/file"], ["path=/no/such/file: No such file or directory; give path=FILE.onnx"]),
         (["path={folder}"], ["path={folder}: a directory; give path=FILE.onnx"]),
         (["path=/dev/null"], ["path=/dev/null: no regular file; give path=FILE.onnx"]),
-        (["path=~nobody-of-this-name/x"], ["~nobody-of-this-name/x: no such home directory; give"]),
+        (["path=~nobody-of-this-name/x"], ["~nobody-of-this-name is nobody's home; give the path from / on"]),
         (["path={graph}", "ep=coremel"], ["unknown ep 'coremel': did you mean coreml or directml?"]),
         (["path={graph}", "tokens=0", "batch_size=-1", "format=yaml"],
          ["unknown format 'yaml'", "tokens=0: must be", "batch_size=-1: must be"]),
@@ -150,6 +150,7 @@ def test_a_precision_that_makes_no_sense_for_the_provider_is_told(
         (["modle=minilm"], ["unknown key 'modle': did you mean model?"]),
         (["minilm"], ["'minilm' is not key=value"]),
         (["path={text}"], ["{text}: no ONNX graph; give the .onnx file"]),
+        (["path={damaged}"], ["{damaged}: a damaged graph (TensorProto (tensor name: table) raw_data size"]),
     ],
 )  # fmt: skip
 def test_bad_input_is_a_line_a_problem_and_exit_2(
@@ -162,7 +163,10 @@ def test_bad_input_is_a_line_a_problem_and_exit_2(
     monkeypatch.setattr("signal.signal", lambda *_: None)
     text = graph.with_name("notes.txt")
     text.write_text("hello", encoding="utf-8")
-    places = {"graph": graph, "text": text, "folder": text.parent}
+    other = embedder()
+    other.graph.initializer[0].dims[0] += 1
+    damaged = saved(other, graph.parent, "damaged.onnx")
+    places = {"graph": graph, "text": text, "folder": text.parent, "damaged": damaged}
     code = run_command(lambda: main([word.format(**places) for word in words]))
     out, err = capsys.readouterr()
     assert (code, out) == (2, "")

@@ -14,7 +14,7 @@ from harness.paths import file_stat, typed_path
 def test_a_tilde_is_a_home_directory_and_one_of_nobody_is_bad_input(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", "/home/me")
     assert typed_path("~/models") == Path("/home/me/models")
-    with pytest.raises(BadInputError, match=r"^~nobody-of-this-name/x: no such home directory; give the"):
+    with pytest.raises(BadInputError, match=r"^~nobody-of-this-name is nobody's home; give the path"):
         typed_path("~nobody-of-this-name/x")
 
 

@@ -121,6 +121,17 @@ def load_graph(path: Path) -> ModelProto:
     return model
 
 
+def flaw_of(model: ModelProto) -> str | None:
+    """What ONNX's own checker finds wrong with a graph, its first line; None where that is nothing."""
+    import onnx
+
+    try:
+        onnx.checker.check_model(model)
+    except Exception as error:  # bytes that are no text in a name have a class of their own
+        return str(error).split("\n")[0].rstrip(". ")
+    return None
+
+
 def external_data(model: ModelProto) -> dict[str, int]:
     """The external files that a graph names, each with the bytes of its weights there."""
     from onnx import TensorProto

@@ -237,6 +237,9 @@ class _Files:
                     self._read[name] = read_json(self._folder, name)
                 except BadInputError as error:
                     self._problems += error.problems
+                else:
+                    if self._read[name] is None:
+                        self._problems.append(f"{name} holds null, nothing else; {ANEW}")
         return self._read[name]
 
     def mapping(self, name: str) -> dict[str, Any]:

@@ -122,6 +122,7 @@ def all_of(*damages: Damage) -> Damage:
     ("damage", "told"),
     [
         (put("config.json", b'{"hidden_size": 384,\n'), "config.json is no valid JSON, at line 2, column 1"),
+        (put("config.json", b"null"), "config.json holds null, nothing else; save the model anew"),
         (put("config.json", b"\xff\xfe"), "config.json is no UTF-8 text, at byte 0; save the model anew"),
         (put("special_tokens_map.json", b"{"), "special_tokens_map.json is no valid JSON, at line 1"),
         (changed("config.json", model_type=None), "config.json says no model_type; save"),
