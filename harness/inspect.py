@@ -76,15 +76,15 @@ def main(argv: list[str]) -> int:
     coreml = None
     try:
         anatomy = read_anatomy(loaded, **sizes, tokenizer_vocab=_tokenizer_vocab(tokenizer))
+        del loaded
         if words["ep"] == "coreml":
             from harness.artifacts.coreml import estimate_coreml
 
             coreml = estimate_coreml(graph, **sizes)
     except Exception:
-        if (flaw := flaw_of(loaded)) is None:
+        if (flaw := flaw_of(load_graph(graph))) is None:
             raise  # the graph is valid: a defect of ours
         raise BadInputError(f"{graph}: a damaged graph ({flaw}); copy or export it anew") from None
-    del loaded
     found = report(anatomy, graph, model, coreml)
     if model is not None and (unfit := load_precision(words["precision"]).unfit.get(words["ep"])):
         found["warnings"].append(f"precision={words['precision']} ep={words['ep']}: {unfit}")

@@ -49,6 +49,8 @@ def read_graph(path: Path) -> ModelProto:
         raise ValueError(f"{path.name} is no ONNX graph, or is cut short; copy or export it anew") from None
     if not model.HasField("graph") or not model.opset_import:
         raise ValueError(f"{path.name} is no ONNX graph; give the .onnx file itself")
+    if any(isinstance(port.name, bytes) for port in (*model.graph.input, *model.graph.output)):
+        raise ValueError(f"{path.name} is damaged: a name in it is no text; copy or export it anew")
     return model
 
 
