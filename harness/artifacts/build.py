@@ -30,7 +30,7 @@ from harness.artifacts.assemble import (
     save_references,
     save_tokenizer,
 )
-from harness.artifacts.files import read_json, read_tokenizer
+from harness.artifacts.files import ANEW, read_json, read_tokenizer
 from harness.artifacts.manifest import GRAPH, REFERENCE, TOKENIZER, VERIFICATION
 from harness.artifacts.modules import CONFIG
 from harness.artifacts.pooling import pool
@@ -154,8 +154,8 @@ def _load(source: Path) -> Any:
     A head on top may be left over, and BERT's pooler may be missing: no embedding here is computed by them.
 
     Raises:
-        BadInputError: transformers cannot load them, or config.json is not that of the weights: what is
-            missing would be made up.
+        BadInputError: transformers cannot load them, they are not finite, or config.json is not that of the
+            weights: what is missing would be made up.
     """
     from transformers import CONFIG_MAPPING, AutoModel
 
@@ -190,6 +190,9 @@ def _load(source: Path) -> Any:
                 f"{CONFIG} does not describe the weights: {len(keys)} of them {what} ({keys[0]}, ...); give "
                 "the one that they were saved with"
             )
+    for name, weight in model.named_parameters():
+        if not weight.isfinite().all():
+            raise BadInputError(f"the weights hold NaN or infinity ({name}): they are of no use; {ANEW}")
     return model.eval()
 
 
