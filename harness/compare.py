@@ -16,6 +16,7 @@ from harness.comparison import compare_runs
 from harness.config import parse_words
 from harness.decision import rows_of
 from harness.errors import BadInputError, ExitCode, unknown_name
+from harness.paths import typed_path
 from harness.store import load_launches, load_runs
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ Exit codes: 0, 13 B is slower, 2 bad input.
 
 def _select(word: str, results: Path) -> tuple[list[dict[str, Any]], pd.DataFrame]:
     """Rows of the runs that a word names, newest last, and the launches beside them."""
-    folder = Path(word).expanduser()
+    folder = typed_path(word)
     source = folder if (folder / "runs").is_dir() else results
     runs, launches = load_runs(source), load_launches(source)
     if source is not folder:

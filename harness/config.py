@@ -9,28 +9,22 @@ import hashlib
 import itertools
 import json
 import re
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from harness.artifacts.modules import (
-    NEEDED_FACTS,
-    Facts,
-    completed,
-    contradictions,
-    graph_in,
-    hub_facts,
-    read_facts,
-)
+from harness.artifacts.local import local_facts
+from harness.artifacts.modules import NEEDED_FACTS, completed, contradictions, hub_facts
 from harness.compose import conf_dir, options_of, unknown_ep_option
 from harness.datasets import read_retrieval, read_sts, read_texts
 from harness.errors import BadInputError, unknown_name
+from harness.paths import typed_path
 from harness.stats import launches_to_pass
 from harness.units import NS_PER_MS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
+    from pathlib import Path
 
     from pydantic_core import ErrorDetails
 
@@ -247,7 +241,10 @@ class SessionConfig(_Schema):
     @classmethod
     def _null_is_dynamic(cls, value: object) -> object:
         if value is not None and not isinstance(value, dict | StaticShapesConfig):
-            raise ValueError(f"session.static_shapes={value}: takes batch_size and sequence_length")
+            raise ValueError(
+                f"session.static_shapes={value}: takes batch_size and sequence_length; give "
+                "session.static_shapes.batch_size=N, session.static_shapes.sequence_length=N, or both"
+            )
         return {} if value is None else value
 
     @model_validator(mode="after")
@@ -729,7 +726,7 @@ def _with_own_policy(raw: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]
         plain["policy"] = load_policy(file=file)
     except BadInputError as error:
         return plain, list(error.problems)
-    absolute = Path(file).expanduser().resolve()
+    absolute = typed_path(file).resolve()
     plain["words"] = [f"policy.file={absolute}" if word in of_policy else word for word in words]
     return plain, []
 
@@ -752,7 +749,7 @@ def _unreadable(quality: QualityConfig) -> list[str]:
 
 
 def _unfit_dim(model: ModelConfig, dim: Any) -> list[str]:
-    if not isinstance(dim, int):
+    if not isinstance(dim, int) or dim < 1:  # told by the schema
         return []
     if model.matryoshka is None:
         return [f"dim={dim}: {model.name}'s vectors were not trained to be cut; leave dim out"]
@@ -773,13 +770,17 @@ def _completed(raw: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
             f"model={model.get('name')}: which model is not said; give model.path=DIR or model.id=ORG/NAME"
         )
         return plain | {"model": completed(model, None)}, [unsaid]
+    if path and repo and model.get("name") == "custom":
+        both = f"model.path={path} and model.id={repo} are two models; give one of them, leave the other out"
+        return plain | {"model": completed(model, None)}, [both]
     open_facts = any(key in model and model[key] is None for key in NEEDED_FACTS)
     facts, problems = None, []
     try:
         if isinstance(path, str):
-            facts = _local_facts(path, needed=open_facts)
+            if open_facts or typed_path(path).is_dir():  # else told where the files are needed
+                facts = local_facts(path)
         elif isinstance(repo, str) and not _HUB_ID.fullmatch(repo):
-            problems = [f"model.id={repo}: no repository's name; give model.id=ORG/NAME"]
+            problems = [f"model.id={repo}: no repository's name; give model.id=ORG/NAME, or model.path=DIR"]
         elif isinstance(repo, str) and open_facts:
             facts = hub_facts(repo, model.get("revision"), tell=lambda _what, _left_s: None)
     except BadInputError as error:
@@ -790,19 +791,6 @@ def _completed(raw: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
     if isinstance(repo, str) and not path and model.get("sources") == []:
         plain["model"]["sources"] = [{"kind": "hub"}]
     return plain, problems
-
-
-def _local_facts(path: str, *, needed: bool) -> Facts | None:
-    """What the files of a user's folder say; None where there is no folder and nothing open."""
-    folder = Path(path).expanduser()
-    if not folder.is_dir():
-        if needed:
-            raise BadInputError(f"model.path={path}: no such directory")
-        return None
-    try:
-        return read_facts(folder, graph=graph_in(folder))
-    except BadInputError as error:
-        raise BadInputError(*(f"model.path={path}: {line}" for line in error.problems)) from None
 
 
 def _tampered(config: Config) -> list[str]:
@@ -863,7 +851,7 @@ def load_policy(name: str = "default", *, file: str | Path | None = None) -> Pol
         BadInputError: unknown name, unreadable file, or any wrong value, a line each.
     """
     if file is not None:
-        own = _load(PolicyConfig, Path(file).expanduser())
+        own = _load(PolicyConfig, typed_path(file))
         return _renamed(own, "policy") if own.name in options_of("policy") else own
     return _load(PolicyConfig, _option("policy", name))
 

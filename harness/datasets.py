@@ -9,13 +9,14 @@ import json
 import math
 from contextlib import suppress
 from functools import lru_cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from harness.errors import BadInputError
+from harness.paths import file_stat, typed_path, unreadable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
+    from pathlib import Path
 
 _Read = TypeVar("_Read")
 # A row of a file as it is told to the user, and its values by column.
@@ -52,12 +53,12 @@ def read_sts(file: str) -> StsPairs:
 
 def _unchanged(file: str, read: Callable[[Path, int, int], _Read]) -> _Read:
     """What a cached reader makes of a file, keyed by its time and size: read anew only where it changed."""
-    path = Path(file).expanduser()
+    path = typed_path(file)
     try:
-        seen = path.stat()
+        seen = file_stat(path, told=file)
         return read(path, seen.st_mtime_ns, seen.st_size)
     except OSError as error:
-        raise BadInputError(f"{file}: {error.strerror or error}; give a readable file") from None
+        raise BadInputError(unreadable(file, error)) from None
 
 
 @lru_cache(maxsize=8)
@@ -76,10 +77,16 @@ def _read_sts(path: Path, _modified_ns: int, _bytes: int) -> StsPairs:
             texts.append(row[name])
         scores.append(_number(path, where, row["score"]))
     if len(scores) < _FEWEST_PAIRS:
-        found = "is empty" if not scores else f"has {len(scores)} pairs"
-        raise BadInputError(f"{path} {found}: a rank correlation needs at least {_FEWEST_PAIRS}")
+        found = f"has {len(scores)} pairs" if content.strip() else "is empty"
+        columns = ", ".join(_STS_COLUMNS)
+        raise BadInputError(
+            f"{path} {found}: a rank correlation needs at least {_FEWEST_PAIRS}; give more, with the columns "
+            f"{columns}"
+        )
     if len(set(scores)) == 1:
-        raise BadInputError(f"{path}: every score is {scores[0]:g}: there is nothing to rank")
+        raise BadInputError(
+            f"{path}: every score is {scores[0]:g}: there is nothing to rank; give scores that differ"
+        )
     return StsPairs(hashlib.sha256(content).hexdigest(), tuple(texts), tuple(scores))
 
 
@@ -114,7 +121,7 @@ def _read_texts(path: Path, _modified_ns: int, _bytes: int) -> Texts:
     if len(texts) <= NEIGHBOURS:
         raise BadInputError(
             f"{path} has {len(texts)} distinct texts: {NEIGHBOURS} neighbours of each take at least "
-            f"{NEIGHBOURS + 1}"
+            f"{NEIGHBOURS + 1}; give more"
         )
     return Texts(hashlib.sha256(content).hexdigest(), texts)
 
@@ -219,7 +226,7 @@ def read_retrieval(folder: str) -> Retrieval:
     Raises:
         BadInputError: one line on what is wrong with it.
     """
-    root = Path(folder).expanduser()
+    root = typed_path(folder)
     files = (root / "corpus.jsonl", root / "queries.jsonl", _qrels_file(root))
     try:
         seen = [file.stat() for file in files]
@@ -352,8 +359,11 @@ def _json_rows(path: Path, lines: Iterable[str]) -> Iterator[Row]:
             continue
         try:
             row = json.loads(line)
-        except ValueError as error:
-            raise BadInputError(f"{path}, line {number}: no valid JSON: {error}") from None
+        except (ValueError, RecursionError) as error:
+            why = error.msg if isinstance(error, json.JSONDecodeError) else "beyond all measure"
+            raise BadInputError(
+                f"{path}, line {number}: no valid JSON ({why}); give one object a line"
+            ) from None
         if not isinstance(row, dict):
             raise BadInputError(f"{path}, line {number}: no JSON object with keys and values")
         yield f"line {number}", row

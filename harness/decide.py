@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import sys
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness import caveats
@@ -18,11 +17,14 @@ from harness.config import load_policy, parse_words
 from harness.decision import command_for, decide, rows_of
 from harness.decision_record import schema_text
 from harness.errors import BadInputError, unknown_name
+from harness.paths import typed_path
 from harness.step_summary import append_summary
 from harness.store import Store, load_launches, load_runs
 from harness.verdict import record_id
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import pandas as pd
 
     from harness.decision_record import BaselineRecord
@@ -71,9 +73,9 @@ def main(argv: list[str]) -> int:
         if words["policy"] != _DEFAULTS["policy"]:
             told = f"policy={words['policy']}: policy.file is a whole policy; leave one of them out"
             raise BadInputError(told)
-        words["policy.file"] = str(Path(words["policy.file"]).expanduser().resolve())
+        words["policy.file"] = str(typed_path(words["policy.file"]).resolve())
     reported = _reported(words["baseline"], words["baseline.file"])
-    results = Path(words["results"]).expanduser()
+    results = typed_path(words["results"])
     runs = load_runs(results)
     # The commands that are told measure into this folder, for this policy.
     asked = {key: words[key] for key in ("results", "policy", "policy.file")}
@@ -108,7 +110,7 @@ def _reported(name: str, file: str) -> dict[str, BaselineRecord]:
     """The reported figures that a baseline can be named from."""
     if not (name or file):
         return {}
-    reported = load_reported(Path(file).expanduser() if file else SHIPPED)
+    reported = load_reported(typed_path(file) if file else SHIPPED)
     if not name:
         raise BadInputError(f"baseline.file={file}: which figures? give baseline=NAME: {', '.join(reported)}")
     return reported

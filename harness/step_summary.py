@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import warnings
-from pathlib import Path
 
 from harness.errors import StorageError
+from harness.paths import typed_path
 
 # Of one step; a longer summary is not shown at all (docs.github.com, "Workflow commands", job summaries).
 MOST_BYTES = 1024 * 1024
@@ -31,7 +31,7 @@ def append_summary(page: str, asked: str = "") -> None:
     name = asked or os.environ.get("GITHUB_STEP_SUMMARY", "")
     if not name:
         return
-    file = Path(name).expanduser()
+    file = typed_path(name)
     try:
         with file.open("ab") as summary:
             summary.write(_cut(page, MOST_BYTES - summary.tell()))

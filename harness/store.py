@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import BadInputError, StorageError
+from harness.paths import typed_path
 from harness.record import (
     CHANGED_SINCE,
     LAUNCH_COLUMNS,
@@ -58,7 +59,7 @@ class Store:
         """
         if not str(results):
             raise BadInputError("results=: empty; give results=DIR")
-        self.path = Path(results).expanduser().absolute()
+        self.path = typed_path(results).absolute()
         try:
             for name in ("runs", "launches", "decisions"):
                 (self.path / name).mkdir(parents=True, exist_ok=True)
@@ -177,7 +178,7 @@ def _load(
     import pandas as pd
     import pyarrow as pa
 
-    root = Path(results).expanduser()
+    root = typed_path(results)
     if not root.is_dir():
         raise BadInputError(f"results={results}: no such directory; measure first, or give results=DIR")
     files = sorted((root / folder).glob("*.parquet"))

@@ -299,7 +299,10 @@ def test_an_option_that_a_provider_does_not_have_is_refused_by_name(ep: str, sai
             {"session": {"inter_op_threads": 2}},
             "session.inter_op_threads=2: belongs to session.execution_mode=parallel",
         ),
-        ({"session": {"static_shapes": 128}}, "session.static_shapes=128: takes batch_size and"),
+        (
+            {"session": {"static_shapes": 128}},
+            "session.static_shapes=128: takes batch_size and sequence_length; give session.static_shapes.b",
+        ),
         (
             {"session": {"static_shapes": {"batch_size": 8}}, "batch_size": 32},
             "batch_size=32: session.static_shapes.batch_size=8 takes at most that",
@@ -411,6 +414,8 @@ def test_a_twin_that_cannot_be_built_is_refused_before_anything_starts(
         ("minilm", 128, "dim=128: minilm's vectors were not trained to be cut; leave dim out"),
         ("qwen3", 31, "dim=31: qwen3's vectors can be cut to 32 to 1024 dimensions"),
         ("qwen3", 1025, "dim=1025: qwen3's vectors can be cut to 32 to 1024 dimensions"),
+        ("minilm", 0, "dim=0: must be at least 1"),
+        ("qwen3", -3, "dim=-3: must be at least 1"),
     ],
 )
 def test_vectors_are_cut_only_to_what_the_model_was_trained_for(model: str, dim: int, said: str) -> None:

@@ -74,7 +74,10 @@ def test_the_record_holds_the_policys_content_and_not_its_name_alone(results: Pa
     main(["policy.file=mine.yaml", "format=json"])
     found = record(results)
     assert (found["policy"], found["provenance"]["policy"]["name"]) == ("mine", "mine")
-    assert (found["provenance"]["policy"]["min_ep_node_share"], found["provenance"]["policy"]["objective"]) == (0.75, "best_quality")
+    assert (
+        found["provenance"]["policy"]["min_ep_node_share"],
+        found["provenance"]["policy"]["objective"],
+    ) == (0.75, "best_quality")
     gate = found["provenance"]["policy"]["gates"][0]
     assert (gate["metric"], gate["bound"], gate["launch_quantile"]) == ("latency_p95_ms", 30, 0.8)
     own_policy(results.parent / "mine.yaml", min_ep_node_share=0.76, objective="best_quality")
