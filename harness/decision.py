@@ -74,6 +74,8 @@ LOAD_STEP = (
     "stay within the load that holds, or confirm again with fewer threads (threads=1 suits several callers), "
     "more cores or shorter texts"
 )
+# Where an external provider takes too much over the Python reference.
+PROVIDER_STEP = "hold the provider against the Python reference stage by stage: tokens, inference, pooling"
 _IDENTITY = (
     "model", "model_id", "revision", "weights", "precision", "runtime", "ep", "ep_options", "threads",
     "session_options",
@@ -366,8 +368,11 @@ def _steps(best: CandidateVerdict) -> list[str]:
         return []
     under_load = best.verdict == "CONDITIONAL_GO" and best.confirmation and best.confirmation.failing
     missed = [r for r in best.gates if is_target(r.gate) and r.status != "PASS"]
+    over = any(r.gate.metric == "latency_overhead" and r.status == "FAIL" for r in best.gates)
     steps = [LOAD_STEP] if under_load else []
-    return steps if under_load and not missed else [*steps, NEXT_STEPS[best.verdict]]
+    if under_load and not missed:
+        return steps
+    return [*steps, PROVIDER_STEP if over else NEXT_STEPS[best.verdict]]
 
 
 def _confirmed(candidate: CandidateVerdict) -> bool:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 import pytest
 
-from harness.decision import decide
+from harness.decision import PROVIDER_STEP, decide
 from harness.overhead import with_overhead
 from tests.conftest import run_row
 
@@ -58,6 +58,7 @@ def test_under_a_fifth_is_the_target_and_under_a_half_acceptable(
     assert decision.chosen == (None if verdict == "NO_GO" else "minilm fp32 http cpu")
     if verdict != "GO":
         assert any("P95 over Python's" in reason for reason in decision.reasons)
+        assert decision.next_steps[0] == PROVIDER_STEP
 
 
 def test_the_reference_is_named_and_is_no_candidate_beside_what_is_held_against_it() -> None:
