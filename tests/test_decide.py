@@ -1,13 +1,14 @@
-"""The decide command in its own process' place: what goes where, and which exit code it ends with."""
+"""The decide command in this process: what goes where, and which exit code it ends with."""
 
 from __future__ import annotations
 
 import json
+import runpy
 from typing import TYPE_CHECKING
 
 import pytest
 
-from harness.decide import main
+from harness.baseline import SHIPPED
 from harness.decision_record import DecisionRecord, schema_text
 from harness.errors import BadInputError
 from harness.store import Store
@@ -15,7 +16,11 @@ from tests.conftest import launch_row
 from tests.test_decision import model_row, soak_row
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
+
+# Run, not imported: an imported harness.decide would stand where ``from harness import decide`` is looked up.
+main: Callable[[list[str]], int] = runpy.run_module("harness.decide", run_name="decide")["main"]
 
 
 @pytest.fixture
@@ -94,8 +99,6 @@ def test_a_baseline_that_cannot_be_used_is_told_and_nothing_is_written(
 
 
 def test_a_file_of_figures_without_a_name_lists_its_names(results: Path, tmp_path: Path) -> None:
-    from harness.baseline import SHIPPED
-
     with pytest.raises(BadInputError, match="give baseline=NAME: reported_qwen3, reported_candle"):
         main([f"results={results}", HERE, f"baseline.file={SHIPPED}"])
 
