@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from harness import texts
-from harness.measure.limits import machine_peaks, request_columns
+from harness.measure.limits import known_peaks, machine_peaks, request_columns
 from harness.measure.parity import TEXTS_COLUMNS, texts_columns
 from harness.measure.quality import QUALITY_COLUMNS, quality_columns
 from harness.measure.retrieval import RETRIEVAL_COLUMNS, all_finite, retrieval_columns
@@ -87,8 +87,9 @@ def describe(run: Run, folder: Path, describer: Describer) -> None:
     mine: dict[str, Any] = dict.fromkeys(_TEXT_FACTS)
     mine |= {"tokens_mean": float(np.mean(lengths)), "tokens_p95": nearest_rank(lengths, 0.95)}
     if (run.candidate.runtime, run.candidate.ep) == ("onnxruntime", "cpu"):
-        describer.progress.tell(f"{run.label}: what this machine can do at most")
-        machine_peaks(run.threads)
+        if known_peaks(run.threads) is None:
+            describer.progress.tell("what this machine can do at most, once")
+            machine_peaks(run.threads)
         mine |= request_columns(run.artifact, counts)
     shared = describer.known.get(run.describes())
     if shared is None:
