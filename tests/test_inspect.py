@@ -149,7 +149,7 @@ def test_a_precision_that_makes_no_sense_for_the_provider_is_told(
         (["model=minilm", "tokens=257"], ["tokens=257: minilm reads 256 tokens at most; give at most that"]),
         (["modle=minilm"], ["unknown key 'modle': did you mean model?"]),
         (["minilm"], ["'minilm' is not key=value"]),
-        (["path={text}"], ["{text}: no ONNX graph; give the .onnx file"]),
+        (["path={text}"], ["{text}: no ONNX graph, or cut short; give the .onnx file whole"]),
         (["path={damaged}"], ["{damaged}: a damaged graph (TensorProto (tensor name: table) raw_data size"]),
     ],
 )  # fmt: skip

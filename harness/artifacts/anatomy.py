@@ -113,7 +113,7 @@ def load_graph(path: Path) -> ModelProto:
     except OSError as error:
         raise BadInputError(unreadable(path, error)) from None
     except Exception:  # protobuf has several names for bytes that are no message
-        raise BadInputError(f"{path}: no ONNX graph; give the .onnx file") from None
+        raise BadInputError(f"{path}: no ONNX graph, or cut short; give the .onnx file whole") from None
     if not model.graph.node:
         raise BadInputError(f"{path}: no ONNX graph: it holds no operator; give the .onnx file")
     for place in external_data(model):

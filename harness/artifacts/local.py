@@ -149,8 +149,10 @@ def _require_weights(folder: Path, facts: Facts) -> None:
     if (table := _table(shapes, _POSITION_TABLES)) and longest is not None:
         name, (rows, _) = table
         if longest.value > (places := token_positions(rows, kind)):
-            says = f"{longest.file} says texts of {longest.value} tokens"
-            raise BadInputError(of_two_models(says, f"{name} in the weights has places for {places}"))
+            raise BadInputError(
+                f"{longest.file} says texts of {longest.value} tokens, {name} in the weights has places for "
+                f"{places}; write at most that there"
+            )
 
 
 def _parts(folder: Path) -> list[str]:

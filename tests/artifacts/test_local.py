@@ -148,7 +148,7 @@ def all_of(*damages: Damage) -> Damage:
         (changed("sentence_bert_config.json", max_seq_length=-5), "sentence_bert_config.json: max_seq_"),
         (changed("sentence_bert_config.json", max_seq_length=65),
          "sentence_bert_config.json says texts of 65 tokens, embeddings.position_embeddings.weight in the "
-         f"weights has places for 64: {TOGETHER}"),
+         "weights has places for 64; write at most that there"),
         (put("config_sentence_transformers.json", b'{"default_prompt_name": ["a"]}'), "config_sentence"),
         (put("tokenizer.json", b"{}"), "tokenizer.json holds no tokenizer ("),
         (cut("model.safetensors"), "model.safetensors has "),
