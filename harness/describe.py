@@ -17,7 +17,7 @@ import numpy as np
 
 from harness import texts
 from harness.measure.batching import BATCHING_COLUMNS
-from harness.measure.limits import machine_peaks, request_columns
+from harness.measure.limits import known_peaks, machine_peaks, request_columns
 from harness.measure.mteb import MTEB_COLUMNS
 from harness.measure.parity import TEXTS_COLUMNS, texts_columns
 from harness.measure.quality import QUALITY_COLUMNS, quality_columns
@@ -93,8 +93,9 @@ def describe(run: Run, folder: Path, describer: Describer) -> None:
     mine: dict[str, Any] = dict.fromkeys(_TEXT_FACTS)
     mine |= {"tokens_mean": float(np.mean(lengths)), "tokens_p95": nearest_rank(lengths, 0.95)}
     if (run.candidate.runtime, run.candidate.ep) == ("onnxruntime", "cpu"):
-        describer.progress.tell(f"{run.label}: what this machine can do at most")
-        machine_peaks(run.threads)
+        if known_peaks(run.threads) is None:
+            describer.progress.tell("what this machine can do at most, once")
+            machine_peaks(run.threads)
         mine |= request_columns(run.artifact, counts)
     shared = describer.known.get(run.describes())
     if shared is None:

@@ -117,7 +117,8 @@ def _runs_table(title: str, *figures: str) -> Table:
 
 
 def _run_cells(row: dict[str, Any]) -> tuple[Text, Text, str]:
-    workload = Text(f"{row['workload']}{_load(row)}")
+    replicate = f" #{row['replicate']:.0f}" if row["replicate"] else ""
+    workload = Text(f"{row['workload']}{_load(row)}{replicate}")
     return Text(str(row["candidate_label"])), workload, str(row["batch_size"])
 
 

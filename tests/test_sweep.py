@@ -34,8 +34,9 @@ from harness.measure.quality import QUALITY_COLUMNS
 from harness.progress import Progress
 from harness.provider import prepare_artifact
 from harness.record import RUN_COLUMNS, to_table
+from harness.run import Run as MeasuredRun
 from harness.store import Store, UnreadableFileWarning, load_launches, load_runs
-from harness.sweep import Sweep, failed_or_unavailable, measure, measure_in
+from harness.sweep import Sweep, _expected_s, failed_or_unavailable, measure, measure_in
 from harness.worker import Task
 from harness.worker import run as work
 
@@ -593,6 +594,23 @@ def test_the_progress_says_what_is_measured(config: Plan, run: Run, told: io.Str
     assert sum("texts and quality" in line for line in lines) == 2
     (line,) = [line for line in lines if line.startswith("measuring")]
     assert line.startswith("measuring 2 runs, interleaved (about ")
+
+
+@pytest.mark.parametrize(
+    ("facts", "limit_gflops", "expected_s"),
+    [({"flops_per_request": 5e9}, 100.0, 12.5), ({"flops_per_request": 5e9}, None, 1.0), ({}, 100.0, 1.0)],
+)
+def test_before_the_first_launch_the_time_left_follows_from_the_work_of_a_request(
+    config: Plan,
+    monkeypatch: pytest.MonkeyPatch,
+    facts: dict[str, float],
+    limit_gflops: float | None,
+    expected_s: float,
+) -> None:
+    monkeypatch.setattr("harness.sweep.limit_columns", lambda *_a, **_k: {"limit_gflops": limit_gflops})
+    planned = MeasuredRun.planned(config(measure={"requests": 100, "warmup_requests": 20}))
+    planned.facts = facts
+    assert _expected_s(planned) == expected_s, "half a second to start, then 120 requests at half the limit"
 
 
 # --- several callers, paced arrivals

@@ -219,6 +219,12 @@ def test_runs_that_are_not_possible_here_are_one_line_for_each_reason() -> None:
     assert "runs" not in shown(lambda console: print_runs(console, rows[1:])).split()
 
 
+def test_replicates_of_one_run_are_told_apart() -> None:
+    text = shown(lambda console: print_runs(console, [run_row(f"r{n}", replicate=n) for n in (1, 2)]))
+    assert "default #1" in text
+    assert "default #2" in text
+
+
 def test_a_sweep_tells_memory_and_how_near_the_limit_each_run_came() -> None:
     row = run_row(peak_rss_bytes=200 * 2**20, artifact_bytes=86 * 2**20)
     row |= {"achieved_gflops": 77.4, "share_of_peak": 0.56}
