@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     from harness.datasets import StageDump
 
 STAGES = ("input_ids", "pooled", "normalised")
-# Vectors further apart than this, relative to the expected one's length, differ. On MiniLM in fp32 ONNX Runtime
-# and sentence-transformers come to 1e-6, CLS instead of mean pooling to 1.
+# Vectors further apart than this, relative to the expected one's length, differ. On MiniLM in fp32 those of
+# ONNX Runtime and of sentence-transformers come to 1e-6, CLS instead of mean pooling to 1.
 TOLERANCE = 1e-3
 _SEVERITY_ERROR = 3
 _PROMPTS = ("default", "query", "document")
