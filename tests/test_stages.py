@@ -73,6 +73,14 @@ def test_a_provider_without_a_fault_agrees_at_every_stage(found: Callable[..., d
     assert first_difference(list(findings.values())) is None
 
 
+def test_padding_that_was_not_masked_is_no_fault_of_what_follows(
+    right: StageDump, found: Callable[..., dict[str, Finding]]
+) -> None:
+    assert right.input_ids is not None
+    findings = found(input_ids=(*right.input_ids, 0, 0, 0))
+    assert [finding.agrees for finding in findings.values()] == [False, True, True]
+
+
 def test_stages_that_were_not_dumped_are_not_judged(found: Callable[..., dict[str, Finding]]) -> None:
     assert list(found(input_ids=None, pooled=None)) == ["normalised"]
     assert found(input_ids=None, pooled=None)["normalised"].agrees
