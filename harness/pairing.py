@@ -78,14 +78,15 @@ def pair_runs(
 
 
 def without_counterpart(a: Sequence[dict[str, Any]], b: Sequence[dict[str, Any]]) -> tuple[str, ...]:
-    """The runs, a line each, that larger sets hold of what the other side has not, so that none compares."""
+    """The runs of larger sets that nothing on the other side is the same measurement as, a line each."""
     if len(a) == len(b) == 1:
         return ()
     ours, theirs = _by_work(a), _by_work(b)
     return tuple(
-        f"not compared: {_name(mine[key][-1])}, run {mine[key][-1]['run_id']}: in {side} alone"
-        for side, mine, other in (("A", ours, theirs), ("B", theirs, ours))
-        for key in sorted(set(mine) - set(other))
+        f"not compared: {_name(mine[key][-1])}, run {mine[key][-1]['run_id']}: "
+        f"{other} has none of the same requests and cores"
+        for mine, other, others in ((ours, "B", theirs), (theirs, "A", ours))
+        for key in sorted(set(mine) - set(others))
     )
 
 

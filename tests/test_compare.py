@@ -274,7 +274,7 @@ def test_what_has_no_counterpart_is_told_beside_the_answer(results: Path, capsys
     assert main(["first", "third", "format=json"]) == 0
     out = capsys.readouterr()
     assert len(json.loads(out.out)) == 2
-    assert "not compared: minilm openvino, default, batch 1, run bbbb2222: in A alone" in out.err
+    assert "not compared: minilm openvino, default, batch 1, run bbbb2222: B has none of" in out.err
 
 
 def test_the_table_has_a_line_for_each_run_and_metric(results: Path, capsys: Capture) -> None:

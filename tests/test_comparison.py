@@ -420,7 +420,7 @@ def test_runs_that_serve_other_requests_are_not_the_same_measurement() -> None:
     b = [run_row("b2", **words("measure.requests=200"))]
     assert len(sides(a, b)) == 1
     assert without_counterpart(a, b) == (
-        "not compared: minilm fp32 cpu, default, batch 1, run a1: in A alone",
+        "not compared: minilm fp32 cpu, default, batch 1, run a1: B has none of the same requests and cores",
     )
 
 
