@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, get_args
 from pydantic import ValidationError
 
 from harness import stats
-from harness.comparison import compare_launches, launches_of, unusable
+from harness.comparison import compare_launches, launches_of, stopped_early, unusable
 from harness.config import yaml_of
 from harness.decision import rows_of
 from harness.decision_record import (
@@ -155,8 +155,8 @@ def _over_launches(
 ) -> dict[str, Any]:
     found = compare_launches("", metric, mine, base, alpha=alpha)
     return {
-        "baseline_ms": found.b_ms,
-        "candidate_ms": found.a_ms,
+        "baseline_ms": None if found.b_at_least else found.b_ms,
+        "candidate_ms": None if found.a_at_least else found.a_ms,
         "ratio": found.ratio,
         "low": found.low,
         "high": found.high,
@@ -169,9 +169,9 @@ def _over_figure(value_ms: float, mine: Sequence[Launch], metric: str, alpha: fl
     """Over a reported figure, taken as exact: the interval is that of the median launch alone."""
     found: dict[str, Any] = dict.fromkeys(("candidate_ms", "ratio", "low", "high"))
     found |= {"baseline_ms": value_ms, "paired": False}
-    if reason := unusable(mine, metric):
+    if reason := unusable(mine) or stopped_early(metric, mine):
         return found | {"reason": reason}
-    values = [launch.ms for launch in mine]
+    values = [launch.low_ms for launch in mine]
     low, high = stats.launch_interval(values, alpha=alpha)
     middle = stats.nearest_rank(values, 0.5)
     few = "" if low and high else f"{len(values)} launches are too few for an interval"

@@ -16,6 +16,7 @@ from harness.comparison import compare_runs
 from harness.config import parse_words
 from harness.decision import rows_of
 from harness.errors import BadInputError, ExitCode, unknown_name
+from harness.pairing import without_counterpart
 from harness.paths import typed_path
 from harness.store import load_launches, load_runs
 
@@ -32,7 +33,10 @@ A and B: results directories, or sweep ids or run ids in results=DIR. Tells for 
 B's latency changed by more than the threshold, did not, or cannot be told. A sweep is all runs that it
 measured, with all their launches. Two single runs are compared
 whatever their candidates; larger sets are paired by candidate and where they were measured. Runs that were
-interleaved in one sweep are compared round by round, which the machine's drift does not reach.
+interleaved in one sweep are compared round by round, which the machine's drift does not reach. Runs of
+other requests, warm-up or cores are not paired; of several runs of the same thing the newest is taken,
+and told. A launch that was stopped early counts with at least the bound it went over. What all launches
+say and those that were not disturbed do not, where these are enough to tell, is inconclusive.
 Exit codes: 0, 13 B is slower, 2 bad input.
 """
 
@@ -81,11 +85,13 @@ def main(argv: list[str]) -> int:
     launches = (launches_a, launches_b)
     across = words["across_machines"] == "true"
     found = compare_runs(a, b, launches, threshold=threshold, across_machines=across)
+    from harness.terminal import error_console, output_console, print_comparisons
+
+    for line in without_counterpart(a, b):
+        error_console().print(line, markup=False, highlight=False, soft_wrap=True)
     if words["format"] == "json":
         sys.stdout.write(json.dumps([asdict(c) for c in found], indent=1) + "\n")
     else:
-        from harness.terminal import output_console, print_comparisons
-
         print_comparisons(output_console(), found)
     return ExitCode.REGRESSION if any(c.slower for c in found) else ExitCode.OK
 

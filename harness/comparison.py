@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from harness import stats
-from harness.decision import candidate_key
 from harness.errors import BadInputError
-from harness.gates import as_number, row_place
+from harness.gates import as_number, plain
+from harness.pairing import pair_runs
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -27,11 +27,16 @@ _METRICS = ("p50_ms", "p95_ms")
 class Comparison:
     """One latency of one pair of runs.
 
-    `ratio` and its interval are B over A: Hodges-Lehmann's, the median of all ratios between launches (or
-    within rounds), which always lies in its interval as the ratio of the two medians need not.
+    `a_ms` and `b_ms` are medians over launches; at least so much where `a_at_least` or `b_at_least`, because
+    launches were stopped early, and None where nothing is known. `ratio` and its interval are B over A:
+    Hodges-Lehmann's, the median of all ratios between launches (or within rounds), which always lies in its
+    interval as the ratio of the two medians need not. `ratio` is None where it is known within bounds
+    alone; of the interval, a None beside a number is an open end.
 
     `paired`: both were measured in the same rounds of one sweep, and the interval rests on the ratios
-    within rounds, which the machine's drift does not reach.
+    within rounds, which the machine's drift does not reach. `without_disturbed` is the answer of the launches
+    alone that were not flagged as disturbed; None where all are quiet, or too few for an interval.
+    `reason` says why it is inconclusive or what a figure lacks, `notes` what else to know of the two runs.
     """
 
     label: str
@@ -44,6 +49,10 @@ class Comparison:
     change: Change
     reason: str
     paired: bool = False
+    a_at_least: bool = False
+    b_at_least: bool = False
+    without_disturbed: Change | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def slower(self) -> bool:
@@ -63,7 +72,7 @@ def compare_runs(
     """Compare the runs of A with those of B.
 
     Args:
-        a: rows of runs; likewise `b`.
+        a: rows of runs, newest last; likewise `b`. Of several runs of the same thing the newest is taken.
         b: as `a`.
         launches: rows of all launches of A, and of B. The same run measured in two places has one id.
         threshold: a ratio in [1 / (1 + threshold), 1 + threshold] is no change.
@@ -71,36 +80,65 @@ def compare_runs(
         across_machines: compare runs of different machines all the same.
 
     Raises:
-        BadInputError: nothing in common, or what is in common is not comparable.
+        BadInputError: nothing in common, what is in common is not comparable, or both hold the same launches.
     """
-    pairs = _pairs(a, b, across_machines=across_machines)
+    pairs = pair_runs(a, b, across_machines=across_machines)
     level = alpha / (len(pairs) * len(_METRICS))
-    found = []
-    for label, first, second in pairs:
+    found, same = [], []
+    for pair in pairs:
         for metric in _METRICS:
-            ours, theirs = (
-                launches_of(*side, metric) for side in zip(launches, (first, second), strict=True)
-            )
-            found.append(compare_launches(label, metric, ours, theirs, threshold=threshold, alpha=level))
+            runs = zip(launches, (pair.a, pair.b), strict=True)
+            ours, theirs = (launches_of(frame, run, metric) for frame, run in runs)
+            if pair.a["run_id"] == pair.b["run_id"] and set(ours) & set(theirs):
+                same.append(str(pair.a["run_id"]))
+                found.append(_unknown(pair.label, metric, "both sides hold the same launches"))
+                continue
+            one = _compare_both_ways(pair.label, metric, ours, theirs, threshold=threshold, alpha=level)
+            apart = () if one.paired else _provisional(pair.a, pair.b)
+            found.append(replace(one, notes=(*_disturbed(ours, theirs), *pair.notes, *apart)))
+    if len(same) == len(found):
+        raise BadInputError(
+            f"A and B hold the same launches of {', '.join(dict.fromkeys(same))}: nothing to compare; "
+            "measure.replicate=1,2 with -m measures the same thing twice, side by side"
+        )
     return found
 
 
 class Launch(NamedTuple):
-    """A launch: the sweep and round it was measured in, when, its value in ms; was it stopped early?"""
+    """A launch: the sweep and round it was measured in, when, between what its value in ms lies.
+
+    Both ends are the value where it is known, and +inf where the launch failed. A launch that was stopped
+    early is known from below alone: more of its requests lie over the bound than a P95 under it allows,
+    whatever the others would have taken. Its median is of the first texts alone and says nothing.
+    """
 
     round: tuple[str, int]
     started_at: datetime
-    ms: float
-    truncated: bool
+    low_ms: float
+    high_ms: float
+    disturbed: bool
+
+    @property
+    def stopped(self) -> bool:
+        """Whether it was stopped early."""
+        return self.low_ms < self.high_ms
 
 
-def unusable(launches: Sequence[Launch], metric: str) -> str:
-    """Why a run's launches give no figure of `metric` to compare; empty where they do."""
-    if not launches or not all(math.isfinite(launch.ms) for launch in launches):
+def unusable(launches: Sequence[Launch]) -> str:
+    """Why a run's launches give no figure to compare; empty where they do."""
+    if not launches or not all(math.isfinite(launch.low_ms) for launch in launches):
         return "launches failed or are missing"
-    if metric == "p95_ms" and any(launch.truncated for launch in launches):
-        return "launches were stopped early: their P95 is a guess"
     return ""
+
+
+def stopped_early(metric: str, *sides: Sequence[Launch]) -> str:
+    """How many launches of each side were stopped early, and what that leaves of `metric`; empty for none."""
+    least_ms = min((launch.low_ms for side in sides for launch in side if launch.stopped), default=None)
+    if least_ms is None:
+        return ""
+    counts = " and ".join(f"{sum(launch.stopped for launch in side)} of {len(side)}" for side in sides)
+    left = f"is at least {least_ms:g} ms" if least_ms else "over all requests is unknown"
+    return f"{counts} launches were stopped early: their {metric.removesuffix('_ms').upper()} {left}"
 
 
 def compare_launches(
@@ -112,30 +150,127 @@ def compare_launches(
     threshold: float = 0.05,
     alpha: float = stats.ALPHA,
 ) -> Comparison:
-    """Compare one latency of two runs, given their launches; as `compare_runs` otherwise."""
-    if reason := unusable(a, metric) or unusable(b, metric):
-        return Comparison(label, metric, None, None, None, None, None, "inconclusive", reason)
-    values_a, values_b = ([launch.ms for launch in side] for side in (a, b))
-    a_ms, b_ms = (stats.nearest_rank(values, 0.5) for values in (values_a, values_b))
-    within = [math.log(second.ms / first.ms) for first, second in _rounds(a, b)]
-    low, high = stats.paired_shift_interval(within, alpha=alpha)
-    if paired := low is not None and high is not None:
-        ratio = math.exp(stats.paired_shift_centre(within))
-    else:
-        logs = [[math.log(value) for value in values] for values in (values_a, values_b)]
-        low, high = stats.shift_interval(*logs, alpha=alpha)
-        ratio = math.exp(stats.shift_centre(*logs))
-    if low is None or high is None:
-        reason = f"{len(a)} and {len(b)} launches are too few for an interval"
-        return Comparison(label, metric, a_ms, b_ms, ratio, None, None, "inconclusive", reason)
-    edge = math.log1p(threshold)
+    """Compare one latency of two runs, given their launches, disturbed or not; as `compare_runs` otherwise.
+
+    Where a launch is known within bounds alone, each end of the interval is that of the worst case for it.
+    """
+    if reason := unusable(a) or unusable(b):
+        return _unknown(label, metric, reason)
+    (low, high), ratio, paired = _ratio(a, b, alpha)
+    reason = stopped_early(metric, a, b)
     change: Change = "inconclusive"
-    if low > edge or high < -edge:
+    edge = math.log1p(threshold)
+    if (low is not None and low > edge) or (high is not None and high < -edge):
         change = "changed"
-    elif -edge <= low and high <= edge:
+    elif low is not None and high is not None and -edge <= low and high <= edge:
         change = "unchanged"
+    elif low is None and high is None and not reason:
+        reason = f"{len(a)} and {len(b)} launches are too few for an interval"
+    (a_ms, a_at_least), (b_ms, b_at_least) = _median(a), _median(b)
     return Comparison(
-        label, metric, a_ms, b_ms, ratio, math.exp(low), math.exp(high), change, "", paired=paired
+        label,
+        metric,
+        a_ms,
+        b_ms,
+        None if ratio is None else math.exp(ratio),
+        None if low is None else math.exp(low),
+        None if high is None else math.exp(high),
+        change,
+        reason,
+        paired=paired,
+        a_at_least=a_at_least,
+        b_at_least=b_at_least,
+    )
+
+
+def _unknown(label: str, metric: str, reason: str) -> Comparison:
+    return Comparison(label, metric, None, None, None, None, None, "inconclusive", reason)
+
+
+def _ratio(
+    a: Sequence[Launch], b: Sequence[Launch], alpha: float
+) -> tuple[stats.Interval, float | None, bool]:
+    """The logarithm of B over A: its interval, its centre where that is known, and whether within rounds."""
+    rounds = _rounds(a, b)
+    lows = [_log(second.low_ms) - _log(first.high_ms) for first, second in rounds]
+    highs = [_log(second.high_ms) - _log(first.low_ms) for first, second in rounds]
+    low = stats.paired_shift_interval(lows, alpha=alpha).low
+    high = stats.paired_shift_interval(highs, alpha=alpha).high
+    if paired := low is not None or high is not None:
+        least, most = stats.paired_shift_centre(lows), stats.paired_shift_centre(highs)
+    else:
+        a_low, b_low = ([_log(launch.low_ms) for launch in side] for side in (a, b))
+        a_high, b_high = ([_log(launch.high_ms) for launch in side] for side in (a, b))
+        low = stats.shift_interval(a_high, b_low, alpha=alpha).low
+        high = stats.shift_interval(a_low, b_high, alpha=alpha).high
+        least, most = stats.shift_centre(a_high, b_low), stats.shift_centre(a_low, b_high)
+    return stats.Interval(low, high), least if least == most else None, paired
+
+
+def _log(ms: float) -> float:
+    return math.log(ms) if ms > 0 else -math.inf
+
+
+def _median(launches: Sequence[Launch]) -> tuple[float | None, bool]:
+    """The median launch's value in ms, None for unknown, and whether it is only known to be at least that."""
+    low = stats.nearest_rank([launch.low_ms for launch in launches], 0.5)
+    high = stats.nearest_rank([launch.high_ms for launch in launches], 0.5)
+    return low or None, 0 < low < high
+
+
+def _quiet(launches: Sequence[Launch]) -> list[Launch]:
+    return [launch for launch in launches if not launch.disturbed]
+
+
+def _compare_both_ways(
+    label: str, metric: str, a: Sequence[Launch], b: Sequence[Launch], *, threshold: float, alpha: float
+) -> Comparison:
+    """`compare_launches`, inconclusive where the launches that were not disturbed answer otherwise.
+
+    They are asked where there is a disturbed one, and heard where they are enough for an interval, within
+    rounds where that of all launches is.
+    """
+    found = compare_launches(label, metric, a, b, threshold=threshold, alpha=alpha)
+    if found.low is found.high is None or not any(launch.disturbed for launch in (*a, *b)):
+        return found
+    alone = compare_launches(label, metric, _quiet(a), _quiet(b), threshold=threshold, alpha=alpha)
+    if alone.low is alone.high is None or alone.paired != found.paired:
+        told = "too few are left to tell without the disturbed ones"
+        return replace(found, reason="; ".join(filter(None, (found.reason, told))))
+    found = replace(found, without_disturbed=alone.change)
+    if (alone.change, alone.slower) == (found.change, found.slower):
+        return found
+    told = f"{_word(found)} by all launches, {_word(alone)} without the disturbed ones: not certain"
+    return replace(found, change="inconclusive", reason="; ".join(filter(None, (found.reason, told))))
+
+
+def _word(found: Comparison) -> str:
+    if found.change != "changed":
+        return found.change
+    return "slower" if found.slower else "faster"
+
+
+def _disturbed(a: Sequence[Launch], b: Sequence[Launch]) -> tuple[str, ...]:
+    """How many launches of each side were disturbed; nothing where none was."""
+    if not any(launch.disturbed for launch in (*a, *b)):
+        return ()
+    counts = [f"{len(side) - len(_quiet(side))} of {len(side)}" for side in (a, b)]
+    return (f"{counts[0]} launches of A and {counts[1]} of B were disturbed",)
+
+
+def _provisional(a: Mapping[str, Any], b: Mapping[str, Any]) -> tuple[str, ...]:
+    """That two runs which were measured apart stand for a moment each, where they do."""
+    spans = [(as_number(run["evidence_span_s"]), as_number(run["min_span_s"]) or 0.0) for run in (a, b)]
+    short = [
+        f"{side} spans {span_s:.0f} s of {wanted_s:g}"
+        for side, (span_s, wanted_s) in zip("AB", spans, strict=True)
+        if span_s is not None and span_s < wanted_s
+    ]
+    if not short:
+        return ()
+    return (
+        f"provisional: measured apart, {', '.join(short)}: the machine may be what changed; one sweep (-m) "
+        "of both measures them round by round",
     )
 
 
@@ -152,45 +287,17 @@ def _rounds(a: Sequence[Launch], b: Sequence[Launch]) -> list[tuple[Launch, Laun
 
 
 def launches_of(launches: pd.DataFrame, run: Mapping[str, Any], metric: str) -> list[Launch]:
-    """The launches of a run with their `metric` in ms; +inf for one that failed."""
+    """The launches of a run with their `metric` in ms."""
     mine = launches[launches["run_id"] == run["run_id"]]
-    complete = mine["status"] == "complete"
-    names = ("sweep_id", "round", "started_at", metric, "truncated")
-    columns = (complete, *(mine[name] for name in names))
-    return [
-        Launch((str(sweep), int(number)), started_at, float(ms) if ok else math.inf, bool(truncated))
-        for ok, sweep, number, started_at, ms, truncated in zip(*columns, strict=True)
-    ]
-
-
-def _pairs(
-    a: Sequence[dict[str, Any]], b: Sequence[dict[str, Any]], *, across_machines: bool
-) -> list[tuple[str, dict[str, Any], dict[str, Any]]]:
-    machines = sorted({str(run["machine_id"]) for run in (*a, *b)})
-    if len(machines) > 1 and not across_machines:
-        raise BadInputError(
-            f"A and B are of different machines ({', '.join(machines)}): not comparable; "
-            "across_machines=true compares them all the same"
-        )
-    if len(a) == len(b) == 1:
-        if row_place(a[0]) != row_place(b[0]):
-            raise BadInputError(
-                f"A is {row_place(a[0])}, B is {row_place(b[0])}: different work is not comparable"
-            )
-        if (a[0]["purpose"] == "soak") != (b[0]["purpose"] == "soak"):
-            raise BadInputError("one of A and B is a soak run: its blocks are not comparable with launches")
-        return [(f"{_name(a[0])} → {_name(b[0])}", a[0], b[0])]
-    ours, theirs = ({_same_work(run): run for run in side} for side in (a, b))
-    common = sorted(set(ours) & set(theirs))
-    if not common:
-        raise BadInputError("A and B have no run of the same candidate, workload and batch size in common")
-    return [(_name(ours[key]), ours[key], theirs[key]) for key in common]
-
-
-def _same_work(run: dict[str, Any]) -> tuple[Any, ...]:
-    soak, replicate = run["purpose"] == "soak", as_number(run["replicate"]) or 0.0
-    return candidate_key(run), row_place(run), soak, int(run["cores"]), replicate
-
-
-def _name(run: dict[str, Any]) -> str:
-    return f"{run['candidate_label']}, {row_place(run)}"
+    names = (
+        "sweep_id", "round", "started_at", "status", metric, "truncated", "truncated_over_ms", "disturbed",
+    )  # fmt: skip
+    found = []
+    for sweep, number, started_at, status, ms, truncated, over_ms, flag in zip(
+        *(mine[name] for name in names), strict=True
+    ):
+        low_ms = high_ms = float(ms) if status == "complete" else math.inf
+        if status == "complete" and truncated:
+            low_ms, high_ms = (as_number(over_ms) or 0.0) if metric == "p95_ms" else 0.0, math.inf
+        found.append(Launch((str(sweep), int(number)), started_at, low_ms, high_ms, plain(flag) is True))
+    return found

@@ -492,14 +492,17 @@ def shift_interval(first: ArrayLike, second: ArrayLike, *, alpha: float = ALPHA)
     which P(U ≤ c) ≤ α/2 under equality, the interval is [D₍c+1₎, D₍mn-c₎] (Hollander, Wolfe & Chicken
     2014, Nonparametric Statistical Methods, §4.3). Distribution-free for a shift. An end is None
     where the samples are too few for it (under 4 and 4 at 0.05). Over 100 values together, c comes from
-    the normal approximation of U.
+    the normal approximation of U. An infinite value is one that is known from one side alone: an end that
+    rests on it is None.
 
     Raises:
-        ValueError: a value is not finite.
+        ValueError: a difference is no number: NaN, or of two infinite values.
     """
     a, b = np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64)
-    if not (np.isfinite(a).all() and np.isfinite(b).all()):
-        raise ValueError("shift_interval needs finite values")
+    with np.errstate(invalid="ignore"):
+        differences = (b[:, None] - a[None, :]).ravel()
+    if np.isnan(differences).any():
+        raise ValueError("shift_interval needs values with differences, NaN and two infinite ones have none")
     if a.size == 0 or b.size == 0:
         return Interval(None, None)
     m, n = a.size, b.size
@@ -507,7 +510,7 @@ def shift_interval(first: ArrayLike, second: ArrayLike, *, alpha: float = ALPHA)
         cut = _normal_cut(m * n / 2, math.sqrt(m * n * (m + n + 1) / 12), alpha)
     else:
         cut = _exact_cut(_rank_sum_counts(m, n), alpha)
-    return _cut_at(np.sort((b[:, None] - a[None, :]).ravel()), cut)
+    return _cut_at(np.sort(differences), cut)
 
 
 def shift_centre(first: ArrayLike, second: ArrayLike) -> float:
@@ -522,14 +525,16 @@ def paired_shift_interval(differences: ArrayLike, *, alpha: float = ALPHA) -> In
     The Walsh averages (dᵢ + dⱼ) / 2, cut at the exact distribution of Wilcoxon's signed-rank statistic
     (Hollander & Wolfe 1999, §3.3); for differences that are independent and symmetric about their
     centre. Both ends are None where the pairs are too few for it (under 6 at 0.05). Over 100 pairs, the
-    cut comes from the normal approximation.
+    cut comes from the normal approximation. Infinite values as in `shift_interval`.
 
     Raises:
-        ValueError: a value is not finite.
+        ValueError: a value is NaN, or some are infinite upwards and some downwards.
     """
     d = np.asarray(differences, dtype=np.float64)
-    if not np.isfinite(d).all():
-        raise ValueError("paired_shift_interval needs finite values")
+    if np.isnan(d).any() or {-math.inf, math.inf} <= set(d.tolist()):
+        raise ValueError(
+            "paired_shift_interval needs values with means, NaN and opposite infinities have none"
+        )
     if d.size == 0:
         return Interval(None, None)
     n = d.size
@@ -566,7 +571,8 @@ def _normal_cut(mean: float, deviation: float, alpha: float) -> int:
 def _cut_at(ordered: NDArray[np.float64], cut: int) -> Interval:
     if cut < 0:
         return Interval(None, None)
-    return Interval(float(ordered[cut]), float(ordered[ordered.size - cut - 1]))
+    low, high = (float(ordered[position]) for position in (cut, ordered.size - cut - 1))
+    return Interval(low if math.isfinite(low) else None, high if math.isfinite(high) else None)
 
 
 def mean_step_interval(values: ArrayLike, steps: ArrayLike, *, alpha: float = ALPHA) -> Interval:

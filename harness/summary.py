@@ -150,7 +150,7 @@ def _soak_columns(served: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         "rss_slope_bytes_per_request_low": None if growth.low is None else growth.low - page,
         "rss_slope_bytes_per_request_high": None if growth.high is None else growth.high + page,
         "handles_gained": handles[-1] - handles[0],
-        "latency_drift": float(np.median(last) / np.median(middle)),
+        "latency_drift": math.exp(stats.shift_centre(*logs)),
         "latency_drift_low": None if drift.low is None else math.exp(drift.low),
         "latency_drift_high": None if drift.high is None else math.exp(drift.high),
     }

@@ -167,18 +167,20 @@ def print_comparisons(console: Console, comparisons: Sequence[Comparison]) -> No
         table.add_row(
             Text(c.label),
             c.metric.removesuffix("_ms"),
-            _number(c.a_ms),
-            _number(c.b_ms),
+            ("≥" if c.a_at_least else "") + _number(c.a_ms),
+            ("≥" if c.b_at_least else "") + _number(c.b_ms),
             _number(c.ratio, 3),
-            "" if c.low is None else f"{c.low:.3f}–{c.high:.3f}",
+            _ratios(c.low, c.high),
             Text(
                 c.change + (", paired" if c.paired else ""),
                 style={"changed": "bold red" if c.slower else "bold green"}.get(c.change, ""),
             ),
         )
     console.print(table)
-    for reason in dict.fromkeys(c.reason for c in comparisons if c.reason):
-        _bullet(console, reason)
+    several = len({c.label for c in comparisons}) > 1
+    told = ((c.label, line) for c in comparisons for line in (c.reason, *c.notes) if line)
+    for label, line in dict.fromkeys(told):
+        _bullet(console, f"{label}: {line}" if several else line)
 
 
 def print_stages(console: Console, report: dict[str, Any]) -> None:
@@ -408,6 +410,13 @@ def _interval(low: Any, high: Any) -> str:
     if as_number(low) is None and as_number(high) is None:
         return ""
     return f"{_short(low)}–{_short(high)}"
+
+
+def _ratios(low: float | None, high: float | None) -> str:
+    """An interval of a ratio; an end alone is open on the other side."""
+    if low is None and high is None:
+        return ""
+    return f"{low or 0.0:.3f}–{'∞' if high is None else f'{high:.3f}'}"
 
 
 def _bounds(row: dict[str, Any], name: str) -> str:

@@ -158,7 +158,8 @@ def launch_row(index: int = 0, *, p95_ms: float = 12.0, run_id: str = "r1", **ch
     return {
         "launch_id": f"{run_id}-{index:04d}", "run_id": run_id, "sweep_id": "s1", "launch_index": index,
         "round": index, "started_at": STARTED + timedelta(seconds=index), "schema_version": SCHEMA_VERSION,
-        "status": "complete", "error": None, "truncated": False, "pid": 1,
+        "status": "complete", "error": None, "truncated": False, "truncated_over_ms": None, "pid": 1,
+        "disturbed": None,
         "total_ns": [ns] * 100, "tokenize_ns": [20_000] * 100, "infer_ns": [ns - 20_000] * 100,
         "serving_s": p95_ms / 10, "new_shape_ns": [5_000_000, ns], "timer_resolution_ns": 50,
         "loop_overhead_ns": 600.0, "p50_ms": p95_ms, "p95_ms": p95_ms, "requests": 100,

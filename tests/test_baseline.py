@@ -94,15 +94,26 @@ def test_too_few_launches_give_a_ratio_and_no_interval() -> None:
     assert p50.reason == "3 launches are too few for an interval"
 
 
-def test_a_failed_launch_gives_no_ratio_and_one_that_was_stopped_early_none_of_p95() -> None:
+def test_a_launch_that_failed_or_was_stopped_early_gives_no_ratio_to_a_figure() -> None:
     failed = reported([12.0] * 19 + [math.inf])
     assert {(s.ratio, s.candidate_ms, s.reason) for s in failed.values()} == {
         (None, None, "launches failed or are missing")
     }
     stopped = reported([45.0] * 20, truncated=True)
-    assert stopped["latency_p50_ms"].ratio is not None
-    assert stopped["latency_p95_ms"].ratio is None
-    assert "stopped early" in stopped["latency_p95_ms"].reason
+    assert {s.ratio for s in stopped.values()} == {None}
+    assert all("stopped early" in s.reason for s in stopped.values())
+
+
+def test_a_baseline_that_was_stopped_early_gives_the_least_that_a_candidate_is_faster_by() -> None:
+    cut = {"truncated": True, "truncated_over_ms": 30.0}
+    runs = frame(launches_row("minilm", [90.0] * 20), launches_row("e5", [3.0] * 20))
+    rows = [*launches("run-minilm", [90.0] * 20, **cut), *launches("run-e5", [3.0] * 20)]
+    found = against(decide(runs), measured_baseline(runs.to_dict("records")[0]), runs, pd.DataFrame(rows))
+    assert found.baseline is not None
+    (p95,) = (s for s in found.baseline.speedups if s.metric == "latency_p95_ms")
+    assert (p95.baseline_ms, p95.ratio, p95.low, p95.high) == (None, None, pytest.approx(10), None)
+    assert "stopped early" in p95.reason
+    assert "| ? | 10–? |" in found.to_markdown()
 
 
 def test_a_baseline_changes_no_verdict_no_pick_no_gate_and_is_no_candidate() -> None:

@@ -232,7 +232,49 @@ def test_the_answer_is_json_of_finite_numbers(results: Path, capsys: Capture) ->
         assert c["ratio"] is None
         assert set(c) == {
             "label", "metric", "a_ms", "b_ms", "ratio", "low", "high", "change", "reason", "paired",
+            "a_at_least", "b_at_least", "without_disturbed", "notes",
         }  # fmt: skip
+
+
+def test_launches_that_were_stopped_early_are_a_regression_by_the_bound_they_went_over(
+    results: Path, capsys: Capture
+) -> None:
+    store_run(results, "eeee5555", 45.0, sweep_id="third")
+    store = Store(results)
+    cut = {"truncated": True, "truncated_over_ms": 30.0}
+    store.write_launches("eeee5555", [row | cut for row in store.launches_of("eeee5555")])
+    assert main(["aaaa1111", "eeee5555"]) == 13
+    text = capsys.readouterr().out
+    assert "≥30.00" in text
+    assert "–∞" in text
+    assert max(len(line) for line in text.splitlines() if not line.startswith("·")) <= 80
+    assert main(["eeee5555", "aaaa1111"]) == 0
+
+
+def test_a_regression_of_disturbed_launches_alone_is_exit_0_and_told(results: Path, capsys: Capture) -> None:
+    store_run(results, "eeee5555", 10.0, sweep_id="first")
+    store = Store(results)
+    slow = {"disturbed": True, "p50_ms": 30.0, "p95_ms": 30.0}
+    rows = [row | (slow if row["round"] >= 8 else {}) for row in store.launches_of("eeee5555")]
+    store.write_launches("eeee5555", rows)
+    assert main(["aaaa1111", "eeee5555"]) == 0
+    told = capsys.readouterr().out
+    assert "· 0 of 20 launches of A and 12 of 20 of B were disturbed" in told
+    assert "slower by all launches, unchanged without the disturbed ones: not certain" in told
+
+
+@pytest.mark.parametrize("word", ["aaaa1111", "first", "results"])
+def test_a_side_against_itself_is_bad_input_with_the_remedy(results: Path, word: str) -> None:
+    with pytest.raises(BadInputError, match=r"hold the same launches.*measure\.replicate=1,2"):
+        main([word, word])
+
+
+def test_what_has_no_counterpart_is_told_beside_the_answer(results: Path, capsys: Capture) -> None:
+    store_run(results, "aaaa9999", 10.0, sweep_id="third")
+    assert main(["first", "third", "format=json"]) == 0
+    out = capsys.readouterr()
+    assert len(json.loads(out.out)) == 2
+    assert "not compared: minilm openvino, default, batch 1, run bbbb2222: B has none of" in out.err
 
 
 def test_the_table_has_a_line_for_each_run_and_metric(results: Path, capsys: Capture) -> None:

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from harness import stats
 from harness.comparison import Comparison, compare_runs
 from harness.errors import BadInputError
+from harness.pairing import pair_runs, without_counterpart
 from tests.conftest import STARTED, launch_row, run_row
 
 if TYPE_CHECKING:
@@ -388,7 +389,7 @@ def test_of_one_thing_measured_anew_the_newest_is_compared() -> None:
 def test_the_same_run_measured_in_two_places_is_compared_with_itself_there() -> None:
     """What is measured makes the id: after a change of the system it is the same run."""
     before, after = launches("r1", [12.0] * 20), launches("r1", [24.0] * 20)
-    assert [c.ratio for c in compared(before, after)] == [2.0, 2.0]
+    assert [c.ratio for c in compared(before, after)] == [pytest.approx(2.0)] * 2
 
 
 def test_machines_are_not_compared_silently() -> None:
@@ -402,19 +403,149 @@ def test_nothing_in_common_is_told() -> None:
         sides([run_row("a1"), run_row("a8", batch_size=8)], [run_row("b", batch_size=2)])
 
 
+def test_runs_that_serve_other_requests_are_not_the_same_measurement() -> None:
+    def words(text: str) -> dict[str, Any]:
+        return {"command": f"python -m harness model=minilm {text}"}
+
+    for ours, theirs in (
+        ("", "measure.requests=200"),
+        ("measure.warmup_requests=5", "measure.warmup_requests=20"),
+        ("workload.seed=1", ""),
+    ):
+        with pytest.raises(BadInputError, match=rf"{theirs or ours}.*not the same measurement"):
+            sides([run_row("a", **words(ours))], [run_row("b", **words(theirs))])
+    usual = "measure.requests=100 measure.warmup_requests=20 measure.launches=9"
+    assert sides([run_row("a", **words(usual))], [run_row("b", **words(""))])
+    a = [run_row("a1", **words("")), run_row("a2", **words("measure.requests=200"))]
+    b = [run_row("b2", **words("measure.requests=200"))]
+    assert len(sides(a, b)) == 1
+    assert without_counterpart(a, b) == (
+        "not compared: minilm fp32 cpu, default, batch 1, run a1: B has none of the same requests and cores",
+    )
+
+
+def test_a_run_held_to_all_the_cores_there_are_is_not_one_held_to_none() -> None:
+    """The limit sets the threads."""
+    held = [run_row("a1"), run_row("a2", cpus=2, started_at=STARTED + timedelta(hours=1))]
+    pairs = pair_runs(held, [run_row("b1"), run_row("b2", cpus=2)])
+    assert [(pair.a["run_id"], pair.b["run_id"]) for pair in pairs] == [("a1", "b1"), ("a2", "b2")]
+    (pair,) = pair_runs([held[0]], [run_row("b", cpus=2, onnxruntime="1.40", artifact_sha256="b" * 64)])
+    assert pair.notes == ("what differs: cpus None → 2, onnxruntime 1.31.1 → 1.40, the artifact's files",)
+
+
+def test_which_of_several_runs_of_the_same_thing_is_taken_is_told() -> None:
+    a = [run_row("old", status="failed"), run_row("new")]
+    (pair,) = pair_runs(a, [run_row("b")])
+    assert pair.a["run_id"] == "new"
+    assert pair.notes == (
+        "A has 2 runs of it: new (complete), the newest, is taken, not old (failed); a run id names another",
+    )
+
+
+def test_the_same_launches_are_no_comparison_of_two_sides() -> None:
+    rows = launches("r1", [12.0] * 20)
+    for grown in (rows, rows + launches("r1", [12.0] * 3, sweep_id="s2")):
+        with pytest.raises(BadInputError, match=r"the same launches of r1.*measure.replicate=1,2"):
+            compared(rows, grown)
+    other = [run_row("x", batch_size=2)]
+    frames = (
+        pd.DataFrame(rows + launches("x", [10.0] * 20)),
+        pd.DataFrame(rows + launches("y", [20.0] * 20)),
+    )
+    found = compare_runs([run_row("r1"), *other], [run_row("r1"), run_row("y", batch_size=2)], frames)
+    assert [c.change for c in found] == ["inconclusive"] * 2 + ["changed"] * 2
+    assert found[0].reason == "both sides hold the same launches"
+
+
 # --- launches that were stopped early
 
+STOPPED: dict[str, Any] = {"truncated": True, "truncated_over_ms": 30.0}
 
-@pytest.mark.parametrize("side", ["a", "b"])
+
 @pytest.mark.parametrize("paired", [True, False])
-def test_a_p95_of_launches_that_were_stopped_early_is_inconclusive_and_a_p50_is_not(
-    side: str, paired: bool
-) -> None:
-    a = launches("a", [12.0] * 20)
-    b = launches("b", [24.0] * 20, **({} if paired else {"sweep_id": "s2"}))
-    (a if side == "a" else b)[7]["truncated"] = True
+def test_launches_that_were_stopped_early_are_slower_by_what_the_bound_alone_says(paired: bool) -> None:
+    a, b = launches("a", [2.02] * 20), launches("b", [45.0] * 20, **STOPPED)
+    if not paired:
+        b = [row | {"sweep_id": "s2"} for row in b]
     p50, p95 = compared(a, b)
-    assert (p95.change, p95.slower, p95.ratio, p95.low) == ("inconclusive", False, None, None)
-    assert p95.reason == "launches were stopped early: their P95 is a guess"
-    assert (p50.change, p50.slower, p50.paired) == ("changed", True, paired)
-    assert p50.ratio == pytest.approx(2.0)
+    assert (p95.change, p95.slower, p95.paired) == ("changed", True, paired)
+    assert (p95.low, p95.high, p95.ratio) == (pytest.approx(30 / 2.02), None, None)
+    assert (p95.a_ms, p95.a_at_least, p95.b_ms, p95.b_at_least) == (2.02, False, 30.0, True)
+    assert p95.reason == "0 of 20 and 20 of 20 launches were stopped early: their P95 is at least 30 ms"
+    assert (p50.change, p50.b_ms, p50.low, p50.high) == ("inconclusive", None, None, None)
+    assert p50.reason.endswith("stopped early: their P50 over all requests is unknown")
+    back = compared(b, a)[1]
+    assert (back.change, back.slower, back.low) == ("changed", False, None)
+    assert back.high == pytest.approx(2.02 / 30)
+
+
+@pytest.mark.parametrize(
+    ("a", "b"),
+    [
+        (launches("a", [45.0] * 20, **STOPPED), launches("b", [90.0] * 20, **STOPPED)),
+        (launches("a", [29.5] * 20), launches("b", [90.0] * 20, **STOPPED)),
+        (launches("a", [2.0] * 20), launches("b", [90.0] * 20, truncated=True)),
+    ],
+    ids=["both", "nearly as slow", "over an unknown bound"],
+)
+def test_a_bound_that_does_not_tell_is_inconclusive_and_says_why(
+    a: list[dict[str, Any]], b: list[dict[str, Any]]
+) -> None:
+    p95 = compared(a, b)[1]
+    assert (p95.change, p95.slower, p95.ratio, p95.high) == ("inconclusive", False, None, None)
+    assert "stopped early" in p95.reason
+
+
+@settings(deadline=None, max_examples=20, derandomize=True)
+@given(st.lists(st.floats(5.0, 100.0), min_size=8, max_size=12), st.booleans())
+def test_an_interval_of_launches_that_were_stopped_early_holds_that_of_the_whole_ones(
+    values: list[float], paired: bool
+) -> None:
+    """Whatever they would have taken: stopping can hide a change, never make one."""
+    sweep = {} if paired else {"sweep_id": "s2"}
+    a = launches("a", values[::-1])
+    whole = compared(a, launches("b", values, **sweep))[1]
+    cut = compared(a, [r | (STOPPED if r["p95_ms"] >= 30 else {}) for r in launches("b", values, **sweep)])[1]
+    assert cut.low is None or (whole.low is not None and cut.low <= whole.low + 1e-12)
+    assert cut.high is None or cut.high == pytest.approx(whole.high)
+    if cut.change == "changed":
+        assert (whole.change, whole.slower) == (cut.change, cut.slower)
+
+
+# --- launches that were disturbed
+
+
+def disturbed(rows: list[dict[str, Any]], which: slice) -> list[dict[str, Any]]:
+    for row in rows[which]:
+        row["disturbed"] = True
+    return rows
+
+
+def test_a_change_that_only_disturbed_launches_show_is_inconclusive() -> None:
+    b = disturbed(launches("b", [12.0] * 8 + [40.0] * 12), slice(8, None))
+    p95 = compared(launches("a", [12.0] * 20), b)[1]
+    assert p95.low is not None
+    assert p95.low > 1.05
+    assert (p95.change, p95.slower, p95.without_disturbed) == ("inconclusive", False, "unchanged")
+    assert p95.reason == "slower by all launches, unchanged without the disturbed ones: not certain"
+    assert p95.notes == ("0 of 20 launches of A and 12 of 20 of B were disturbed",)
+
+
+def test_a_change_that_quiet_launches_show_too_stays_and_one_that_few_could_is_told() -> None:
+    a, slow = launches("a", [12.0] * 20), [24.0] * 20
+    p95 = compared(a, disturbed(launches("b", slow), slice(8, None)))[1]
+    assert (p95.change, p95.slower, p95.without_disturbed, p95.reason) == ("changed", True, "changed", "")
+    p95 = compared(a, disturbed(launches("b", slow), slice(2, None)))[1]
+    assert (p95.change, p95.slower, p95.without_disturbed) == ("changed", True, None)
+    assert p95.reason == "too few are left to tell without the disturbed ones"
+    assert compared(a, launches("b", slow))[1].notes == ()
+
+
+def test_two_short_runs_that_were_measured_apart_are_provisional() -> None:
+    frames = [pd.DataFrame(launches(*side)) for side in (("a", [12.0] * 20), ("b", [24.0] * 20))]
+    short = [run_row(name, evidence_span_s=20.0) for name in "ab"]
+    together = compare_runs([short[0]], [short[1]], (frames[0], frames[1]))
+    assert [c.notes for c in together] == [(), ()]
+    frames[1]["sweep_id"] = "s2"
+    (note,) = compare_runs([run_row("a")], [short[1]], (frames[0], frames[1]))[1].notes
+    assert note.startswith("provisional: measured apart, B spans 20 s of 90:")

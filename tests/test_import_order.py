@@ -96,6 +96,7 @@ ORDER = (
     "harness.robustness",
     "harness.sensitivity",
     "harness.decision",
+    "harness.pairing",
     "harness.comparison",
     "harness.baseline",
     "harness.terminal",

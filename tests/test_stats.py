@@ -760,12 +760,19 @@ def test_the_shift_interval_covers_the_true_shift() -> None:
     assert covered / 400 >= 0.93
 
 
-@pytest.mark.parametrize("wrong", [math.inf, math.nan])
-def test_a_shift_of_values_that_are_not_finite_is_refused(wrong: float) -> None:
-    with pytest.raises(ValueError, match="finite"):
-        stats.shift_interval([1.0, wrong], [1.0, 2.0])
-    with pytest.raises(ValueError, match="finite"):
-        stats.shift_interval([1.0, 2.0], [wrong])
+def test_a_shift_of_values_that_have_no_difference_is_refused() -> None:
+    for first, second in (([1.0, math.nan], [1.0]), ([1.0], [math.nan]), ([math.inf], [1.0, math.inf])):
+        with pytest.raises(ValueError, match="infinite ones have none"):
+            stats.shift_interval(first, second)
+
+
+def test_an_end_of_a_shift_that_rests_on_a_value_known_from_one_side_is_open() -> None:
+    few, many = [11.0, 12.0, 13.0, math.inf], [11.0, math.inf, math.inf, math.inf]
+    assert stats.shift_interval([1, 2, 3, 4], few) == (7.0, None)
+    assert stats.shift_interval([1, 2, 3, 4], many) == (7.0, None)
+    assert stats.shift_interval(many, [1, 2, 3, 4]) == (None, -7.0)
+    assert stats.paired_shift_interval([3.0, 1.0, 2.0, 6.0, 5.0, math.inf]) == (1.0, None)
+    assert stats.paired_shift_centre([1.0, math.inf, math.inf]) == math.inf
 
 
 # --- shift between paired values
@@ -840,10 +847,10 @@ def test_tied_pairs_give_an_interval_of_one_value() -> None:
     assert stats.paired_shift_interval([0.25] * 12) == (0.25, 0.25)
 
 
-@pytest.mark.parametrize("wrong", [math.inf, -math.inf, math.nan])
-def test_paired_differences_that_are_not_finite_are_refused(wrong: float) -> None:
-    with pytest.raises(ValueError, match="finite"):
-        stats.paired_shift_interval([1.0] * 10 + [wrong])
+@pytest.mark.parametrize("wrong", [[math.nan], [math.inf, -math.inf]])
+def test_paired_differences_that_have_no_mean_are_refused(wrong: list[float]) -> None:
+    with pytest.raises(ValueError, match="means"):
+        stats.paired_shift_interval([1.0] * 10 + wrong)
 
 
 # --- growth of a series

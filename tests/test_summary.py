@@ -489,6 +489,14 @@ def test_drift_is_the_last_third_over_the_middle_one_with_its_interval() -> None
     assert 1.3 < summary["latency_drift_low"] < 1.5 < summary["latency_drift_high"] < 1.7
 
 
+def test_drift_is_the_ratio_that_its_interval_is_of_and_not_that_of_the_medians() -> None:
+    middle, last = [2.0] * 4 + [3.0] * 6, [2.0] * 6 + [3.0] * 4
+    summary = soaked(p50_ms=[2.0] * 10 + middle + last)
+    assert float(np.median(last) / np.median(middle)) == pytest.approx(2 / 3)
+    assert summary["latency_drift"] == 1.0
+    assert summary["latency_drift_low"] <= 1.0 <= summary["latency_drift_high"]
+
+
 def test_one_slow_block_is_no_drift() -> None:
     middle, last = np.linspace(1.9, 2.1, 10).tolist(), np.linspace(1.9, 2.1, 10).tolist()
     summary = soaked(p50_ms=[2.0] * 10 + middle + [*last[:9], 40.0])

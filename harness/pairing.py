@@ -1,0 +1,138 @@
+"""Which runs of two sets are the same measurement, and what to know of each pair. Pure."""
+
+from __future__ import annotations
+
+import shlex
+from functools import cache
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from harness.compose import conf_dir
+from harness.config import yaml_of
+from harness.decision import candidate_key
+from harness.errors import BadInputError
+from harness.gates import as_number, plain, row_place, text_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+# Words of a command that change what a launch serves; other values are another measurement.
+_SERVED = ("measure.requests", "measure.warmup_requests", "workload.seed")
+# What two runs may differ in and still be compared: it is told.
+_TOLD = ("machine_id", "cores", "cpus", "onnxruntime", "python", "os", "harness_version")
+
+
+class Pair(NamedTuple):
+    """Two runs to compare, and what to know of them."""
+
+    label: str
+    a: dict[str, Any]
+    b: dict[str, Any]
+    notes: tuple[str, ...]
+
+
+def pair_runs(
+    a: Sequence[dict[str, Any]], b: Sequence[dict[str, Any]], *, across_machines: bool = False
+) -> list[Pair]:
+    """The runs of A and B that are the same measurement; two single ones whatever their candidates.
+
+    Args:
+        a: rows of runs, newest last: of several of the same thing the newest is taken.
+        b: likewise.
+        across_machines: pair runs of different machines all the same.
+
+    Raises:
+        BadInputError: nothing in common, or what is in common is not comparable.
+    """
+    machines = sorted({str(run["machine_id"]) for run in (*a, *b)})
+    if len(machines) > 1 and not across_machines:
+        raise BadInputError(
+            f"A and B are of different machines ({', '.join(machines)}): not comparable; "
+            "across_machines=true compares them all the same"
+        )
+    if len(a) == len(b) == 1:
+        (first,), (second,) = a, b
+        if row_place(first) != row_place(second):
+            raise BadInputError(
+                f"A is {row_place(first)}, B is {row_place(second)}: different work is not comparable"
+            )
+        if (first["purpose"] == "soak") != (second["purpose"] == "soak"):
+            raise BadInputError("one of A and B is a soak run: its blocks are not comparable with launches")
+        if others := set(_served(first)) ^ set(_served(second)):
+            raise BadInputError(
+                f"A and B differ in {' and '.join(sorted(others))}: "
+                "not the same measurement; measure both alike"
+            )
+        return [Pair(f"{_name(first)} → {_name(second)}", first, second, _differences(first, second))]
+    ours, theirs = _by_work(a), _by_work(b)
+    common = sorted(set(ours) & set(theirs))
+    if not common:
+        raise BadInputError(
+            "A and B have no run of the same candidate, workload, batch size, requests and cores in common"
+        )
+    pairs = []
+    for key in common:
+        first, second = ours[key][-1], theirs[key][-1]
+        taken = (*_taken("A", ours[key]), *_taken("B", theirs[key]))
+        pairs.append(Pair(_name(first), first, second, (*taken, *_differences(first, second))))
+    return pairs
+
+
+def without_counterpart(a: Sequence[dict[str, Any]], b: Sequence[dict[str, Any]]) -> tuple[str, ...]:
+    """The runs of larger sets that nothing on the other side is the same measurement as, a line each."""
+    if len(a) == len(b) == 1:
+        return ()
+    ours, theirs = _by_work(a), _by_work(b)
+    return tuple(
+        f"not compared: {_name(mine[key][-1])}, run {mine[key][-1]['run_id']}: "
+        f"{other} has none of the same requests and cores"
+        for mine, other, others in ((ours, "B", theirs), (theirs, "A", ours))
+        for key in sorted(set(mine) - set(others))
+    )
+
+
+def _by_work(runs: Sequence[dict[str, Any]]) -> dict[tuple[Any, ...], list[dict[str, Any]]]:
+    """The runs by what they measured, newest last."""
+    found: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
+    for run in runs:
+        soak, replicate = run["purpose"] == "soak", as_number(run["replicate"]) or 0.0
+        held_to = as_number(run["cpus"]) or 0.0
+        key = (candidate_key(run), row_place(run), soak, int(run["cores"]), held_to, replicate, _served(run))
+        found.setdefault(key, []).append(run)
+    return found
+
+
+def _served(run: Mapping[str, Any]) -> tuple[str, ...]:
+    """What a launch of it serves beside the workload, as words: requests, warm-up, the seed of the texts."""
+    given = dict(word.partition("=")[::2] for word in shlex.split(text_of(run["command"], "")))
+    return tuple(f"{name}={given.get(name, _usual()[name])}" for name in _SERVED)
+
+
+@cache
+def _usual() -> dict[str, str]:
+    """The values of `_SERVED` where a command does not say."""
+    groups = {group: yaml_of(conf_dir() / group / "default.yaml") for group in ("measure", "workload")}
+    return {name: str(groups[group][key]) for name in _SERVED for group, _, key in [name.partition(".")]}
+
+
+def _taken(side: str, runs: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
+    """Which run of several of the same thing is taken."""
+    if len(runs) == 1:
+        return ()
+    *older, taken = (f"{run['run_id']} ({run['status']})" for run in runs)
+    return (
+        f"{side} has {len(runs)} runs of it: {taken}, the newest, is taken, not {', '.join(older)}; "
+        "a run id names another",
+    )
+
+
+def _differences(a: Mapping[str, Any], b: Mapping[str, Any]) -> tuple[str, ...]:
+    """What else differs between two runs than what was asked to be compared."""
+    old, new = ({name: plain(run[name]) for name in (*_TOLD, "artifact_sha256")} for run in (a, b))
+    changed = [f"{name} {old[name]} → {new[name]}" for name in _TOLD if old[name] != new[name]]
+    if candidate_key(a) == candidate_key(b) and old["artifact_sha256"] != new["artifact_sha256"]:
+        changed.append("the artifact's files")
+    return (f"what differs: {', '.join(changed)}",) if changed else ()
+
+
+def _name(run: dict[str, Any]) -> str:
+    return f"{run['candidate_label']}, {row_place(run)}"
