@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from harness import stats
 from harness.decision import candidate_key
 from harness.errors import BadInputError
-from harness.gates import as_number, row_place
+from harness.gates import as_number, container_cpus, row_place
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -189,7 +189,8 @@ def _pairs(
 
 def _same_work(run: dict[str, Any]) -> tuple[Any, ...]:
     soak, replicate = run["purpose"] == "soak", as_number(run["replicate"]) or 0.0
-    return candidate_key(run), row_place(run), soak, int(run["cores"]), replicate
+    cpus = int(run["cores"]), container_cpus(run) or math.inf
+    return candidate_key(run), row_place(run), soak, cpus, replicate
 
 
 def _name(run: dict[str, Any]) -> str:

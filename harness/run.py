@@ -218,6 +218,8 @@ class Run:
             extra["replicate"] = measure.replicate
         if measure.cpus is not None:  # as many as there are is a limit too: it sets the threads
             extra["cpus"] = measure.cpus
+        if environment.container_cpus is not None:
+            extra["container_cpus"] = environment.container_cpus
         extra |= self._own_data()
         self.config_hash = run_identity(
             self.candidate,

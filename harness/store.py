@@ -110,8 +110,12 @@ class Store:
         rows: list[dict[str, Any]] = [] if table is None else table.to_pylist()
         return sorted(rows, key=lambda row: int(row["launch_index"]))
 
-    def probes_of(self, machine_id: str, cores: int) -> list[dict[str, Any]]:
+    def probes_of(
+        self, machine_id: str, cores: int, container_cpus: float | None = None
+    ) -> list[dict[str, Any]]:
         """The capacity probes around the launches of the newest runs on a machine, a mapping a launch.
+
+        Of runs with as many cores and the same CPU quota: what can be computed hangs on both.
 
         A hint alone: what cannot be read is left out here, and told where it is needed.
         """
@@ -119,11 +123,13 @@ class Store:
         import pyarrow.parquet as pq
 
         found: list[dict[str, Any]] = []
+        wanted = (machine_id, cores, container_cpus)
         files = sorted((self.path / "runs").glob("*.parquet"), key=_written_at, reverse=True)
         for file in files[:_MOST_RUNS_PROBED]:
             try:
                 (run,) = pq.read_table(file, columns=["machine_id", "environment"]).to_pylist()
-                if (run["machine_id"], json.loads(run["environment"])["cores"]) == (machine_id, cores):
+                of = json.loads(run["environment"])
+                if (run["machine_id"], of["cores"], of.get("container_cpus")) == wanted:
                     launches = self.path / "launches" / file.name
                     found += pq.read_table(launches, columns=list(PROBES)).to_pylist()
             except (OSError, ValueError, KeyError, TypeError, pa.ArrowException):

@@ -137,7 +137,9 @@ def measure_in(sweep: Sweep, configs: Sequence[Config], *, strict: bool) -> list
             tempfile.TemporaryDirectory(prefix="harness-sweep-") as folder,
         ):
             environment = fingerprint()
-            sweep.seen = sweep.seen or store.probes_of(environment.machine_id, environment.cores)
+            sweep.seen = sweep.seen or store.probes_of(
+                environment.machine_id, environment.cores, environment.container_cpus
+            )
             for run in runs:
                 if run.wanting():
                     _resume(run, store)  # again: whoever held the lock may have measured this run

@@ -27,6 +27,7 @@ from harness.run import Run
 from harness.store import Store, load_runs
 from harness.sweep import measure
 from harness.tokenizer import Tokenizer
+from harness.units import counted
 from harness.workload import Place, Workload, draw_arrivals
 
 if TYPE_CHECKING:
@@ -160,7 +161,7 @@ class Memory(Store):
     def run_of(self, run_id: str) -> dict[str, Any] | None:
         return self.runs.get(run_id)
 
-    def probes_of(self, machine_id: str, cores: int) -> Rows:
+    def probes_of(self, machine_id: str, cores: int, container_cpus: float | None = None) -> Rows:
         return []
 
 
@@ -635,7 +636,7 @@ def test_the_pick_is_confirmed_where_the_budget_holds_under_load(plan: Plan, tmp
     assert any("texts of up to 16 tokens" in reason for reason in decision.reasons)
     assert any("up to 70 requests/s" in reason for reason in decision.reasons)
     cores = rows[0]["cores"]
-    assert f"confirmed on {cores} cores; measure.cpus=N holds it to fewer" in decision.reasons
+    assert f"confirmed on {counted(cores, 'core')}; measure.cpus=N holds it to fewer" in decision.reasons
 
 
 def test_the_pick_without_a_declared_rate_is_provisional(plan: Plan, tmp_path: Path) -> None:

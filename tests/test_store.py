@@ -579,6 +579,7 @@ def test_probes_are_those_around_launches_on_this_machine_with_as_many_cores(sto
     probed(store, "more cores", 70.0, cores=4)
     assert store.probes_of("m1", 2) == [{"capacity_before_gflops": 50.0, "capacity_after_gflops": 50.5}]
     assert store.probes_of("m3", 2) == []
+    assert store.probes_of("m1", 2, 0.5) == [], "a quota holds it to less"
 
 
 def test_every_launch_of_a_run_tells_its_probes_unknown_ones_too(store: Store) -> None:

@@ -1520,7 +1520,9 @@ def test_what_the_machine_could_do_for_other_runs_is_known_before_the_first_laun
     assert (row["launch_disturbed"], row["disturbance"]) == ([True] * 3, "low capacity 3")
 
 
-@pytest.mark.parametrize("another", [{"machine_id": "another"}, {"cores": 99}], ids=str)
+@pytest.mark.parametrize(
+    "another", [{"machine_id": "another"}, {"cores": 99}, {"container_cpus": 0.375}], ids=str
+)
 def test_what_another_machine_or_another_limit_on_cores_could_do_is_no_reference(
     real: Plan, watched: Run, monkeypatch: pytest.MonkeyPatch, another: dict[str, Any]
 ) -> None:
