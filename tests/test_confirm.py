@@ -6,6 +6,7 @@ import io
 import json
 import math
 import shlex
+import tempfile
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -146,6 +147,7 @@ class Memory(Store):
     """A results folder that costs no time."""
 
     def __init__(self) -> None:
+        self.path = Path(tempfile.gettempdir())  # of its lock
         self.runs: dict[str, dict[str, Any]] = {}
         self.launches: dict[str, Rows] = {}
 

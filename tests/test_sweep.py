@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import threading
 from collections import Counter
 from dataclasses import replace
@@ -12,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnxruntime as ort
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from rich.console import Console
 
@@ -1291,13 +1294,23 @@ def test_a_lost_row_of_a_settled_run_is_made_again_too(config: Plan, run: Run, s
     assert (row["launches"], row["finite"], worker.launched) == (17, True, [])
 
 
-def test_launches_that_cannot_be_read_are_set_aside_and_measured_again(
-    config: Plan, run: Run, store: Store
+def cut_off(file: Path) -> None:
+    file.write_bytes(file.read_bytes()[:-30])
+
+
+def doubled(file: Path) -> None:
+    table = pq.read_table(file, partitioning=None)
+    pq.write_table(pa.concat_tables([table, table]), file)
+
+
+@pytest.mark.parametrize("damage", [cut_off, doubled], ids=lambda damage: damage.__name__)
+def test_launches_that_cannot_be_used_are_set_aside_and_measured_again(
+    config: Plan, run: Run, store: Store, damage: Callable[[Path], None]
 ) -> None:
     (first,) = run([config(measure={"launches": 3})], Scripted())
     file = store.path / "launches" / f"{first['run_id']}.parquet"
-    damaged = file.read_bytes()[:-30]
-    file.write_bytes(damaged)
+    damage(file)
+    damaged = file.read_bytes()
     worker = Scripted()
     with pytest.warns(UnreadableFileWarning, match=file.name):
         (row,) = run([config(measure={"launches": 3})], worker)
@@ -1308,7 +1321,11 @@ def test_launches_that_cannot_be_read_are_set_aside_and_measured_again(
 # --- one measuring process at a time
 
 
-def test_nothing_is_measured_while_somebody_else_measures(config: Plan, run: Run, told: io.StringIO) -> None:
+@pytest.mark.parametrize("where", ["on this machine", "into this folder"])
+def test_nothing_is_measured_while_somebody_else_measures(
+    config: Plan, run: Run, store: Store, told: io.StringIO, where: str
+) -> None:
+    lock = measuring_lock_path() if where == "on this machine" else store.lock
     worker = Scripted()
     finished = threading.Event()
 
@@ -1316,12 +1333,12 @@ def test_nothing_is_measured_while_somebody_else_measures(config: Plan, run: Run
         run([config(measure={"launches": 1})], worker)
         finished.set()
 
-    with hold(measuring_lock_path(), lambda _who: None):
+    with hold(lock, lambda _who: None):
         thread = threading.Thread(target=command, daemon=True)
         thread.start()
         assert not finished.wait(0.5)
         assert worker.tasks == []
-        assert "waiting: process " in told.getvalue()
+        assert f"waiting: process {os.getpid()} since " in told.getvalue()
     assert finished.wait(10)
     thread.join()
     assert len(worker.launched) == 1
