@@ -23,7 +23,7 @@ from harness.candidate import identity
 from harness.config import load_precision
 from harness.describe import FACTS, Describer, describe, own_texts
 from harness.environment import fingerprint
-from harness.errors import BadInputError, ModelUnavailableError, UnavailableError
+from harness.errors import BadInputError, InterruptedRunError, ModelUnavailableError, UnavailableError
 from harness.launch import run_worker
 from harness.locks import hold, measuring_lock_path
 from harness.measure.disturbance import Conditions, Observer, flag, reference_gflops
@@ -148,7 +148,13 @@ def measure_in(sweep: Sweep, configs: Sequence[Config], *, strict: bool) -> list
                     if not (run.done() and run.facts):
                         describe(run, Path(folder), Describer(sweep.worker, sweep.progress, sweep.described))
                     store.write_run(run.row(sweep_id))
-            _rounds(runs, sweep_id, sweep)
+            try:
+                _rounds(runs, sweep_id, sweep)
+            except InterruptedRunError as interruption:
+                if any(run.config.measure.force for run in runs):  # the new attempts exist by now
+                    without = "without measure.force, which starts anew"
+                    interruption.remedy = f"type the command again, {without}, to go on"
+                raise
     rows = [store.run_of(run.run_id) for run in runs]
     return [row for row in rows if row is not None]
 

@@ -585,21 +585,21 @@ def test_a_batch_size_that_no_must_gate_reads_is_refused(plan: Plan, read: int, 
 
 
 @pytest.mark.parametrize(
-    "workload",
+    ("workload", "told"),
     [
-        "mixture",
-        "tokens_8",
-        {"clients": 4},
-        {"arrival": "poisson", "rate": 20.0},
-        {"seed": 7},
+        ("mixture", r"workload=mixture: "),
+        ("tokens_8", r"workload=tokens_8: "),
+        ({"clients": 4}, r"workload\.clients=4: "),
+        ({"arrival": "poisson", "rate": 20.0}, r"workload\.arrival=poisson workload\.rate=20: "),
+        ({"seed": 7}, r"workload=default\+\w+: "),
     ],
     ids=str,
 )
 def test_a_workload_that_was_typed_is_refused_rather_than_left_out_of_account(
-    plan: Plan, workload: Any
+    plan: Plan, workload: Any, told: str
 ) -> None:
     worker = Production()
-    with pytest.raises(BadInputError, match=r"workload=.*measure\.clients=\[2,4\] and measure\.rate=N"):
+    with pytest.raises(BadInputError, match=rf"^{told}.*measure\.clients=\[2,4\] and measure\.rate=N"):
         confirmed([plan(workload=workload)], worker)
     assert worker.tasks == []
 

@@ -26,6 +26,7 @@ from harness.environment import fingerprint, usable_cores
 from harness.errors import (
     BadInputError,
     EpUnavailableError,
+    InterruptedRunError,
     ModelUnavailableError,
     StorageError,
     UnavailableError,
@@ -1371,6 +1372,21 @@ def test_a_command_that_waited_takes_what_the_same_command_measured_meanwhile(
     assert (len(first.launched), second.launched) == (17, [])
     assert store.run_of(row["run_id"])["latency_p95_ms"] == pytest.approx(2.0)
     assert len(store.launches_of(row["run_id"])) == 17
+
+
+def test_whoever_is_interrupted_goes_on_with_the_attempt_that_was_begun(config: Plan, run: Run) -> None:
+    def remedy_of(worker: Callable[..., Answer], **measure: Any) -> str:
+        with pytest.raises(InterruptedRunError) as interrupted:
+            run([config(measure=measure)], worker)
+        return interrupted.value.remedy
+
+    def interrupted_while_describing(*_: Any, **__: Any) -> Answer:
+        raise InterruptedRunError
+
+    again = "type the command again to go on"
+    assert remedy_of(interrupted_while_describing, force=True) == again, "nothing of it exists yet"
+    assert remedy_of(Scripted([2.0, InterruptedRunError])) == again
+    assert "without measure.force" in remedy_of(Scripted([InterruptedRunError]), force=True)
 
 
 def test_the_lock_is_free_again_after_an_interruption(config: Plan, run: Run) -> None:
