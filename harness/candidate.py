@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.compose import options_of
 from harness.config import load_ep
+from harness.units import counted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -83,7 +84,7 @@ class Candidate:
         if self.truncate_dim is not None:
             parts.append(f"dim={self.truncate_dim}")
         if self.threads is not None:
-            parts.append(f"{self.threads} threads")
+            parts.append(counted(self.threads, "thread"))
         for name, value in self.session_options.items():
             parts.append(_static(value) if name == "static_shapes" else f"{name}={_word(value)}")
         return " ".join(parts)

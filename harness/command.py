@@ -33,7 +33,7 @@ def run_command(body: Callable[[], int]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 128 + signal.SIGPIPE if code is None else code
     except InterruptedRunError as interruption:
-        print(interruption, file=sys.stderr)  # noqa: T201
+        print(f"{interruption}; {interruption.remedy}", file=sys.stderr)  # noqa: T201
         return interruption.exit_code
     except HarnessError as error:
         for line in str(error).splitlines():
@@ -59,10 +59,7 @@ def _defect() -> int:
 
 
 def _interrupt(number: int, _frame: FrameType | None) -> None:
-    name = signal.Signals(number).name
-    anew = any(word.startswith("measure.force=") for word in sys.argv[1:])
-    again = "type the command again" + (", without measure.force, which starts anew," if anew else "")
-    raise InterruptedRunError(f"interrupted by {name}: everything measured is kept; {again} to go on")
+    raise InterruptedRunError(f"interrupted by {signal.Signals(number).name}: everything measured is kept")
 
 
 def _show_warning(message: Warning | str, *_where: object, **_more: object) -> None:

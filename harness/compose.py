@@ -80,7 +80,8 @@ def compose(argv: Sequence[str]) -> list[dict[str, Any]]:
         task = [_unquoted(word) for word in HydraConfig.get().overrides.task]
         collected.append({**{str(key): value for key, value in plain.items()}, "words": task})
 
-    words = quote_paths(argv)
+    # In front, where Hydra reads its flag wherever it was typed.
+    words = sorted(quote_paths(argv), key=lambda word: word not in ("-m", "--multirun"))
     with tempfile.TemporaryDirectory(prefix="harness-hydra-") as scratch:
         OmegaConf.register_new_resolver("harness_scratch", lambda: scratch, replace=True)
         os.environ["HYDRA_FULL_ERROR"] = "1"  # errors reach us instead of being printed with exit 1
@@ -92,6 +93,8 @@ def compose(argv: Sequence[str]) -> list[dict[str, Any]]:
                 task(collect)()
             if unresolved:
                 raise unresolved[0]
+            if not collected:
+                _require_matches(words)
         except (HydraException, OmegaConfBaseException) as error:
             raise _explained(error, words) from None
     return collected
@@ -150,6 +153,24 @@ def _register_presets() -> dict[str, list[str]]:
     return parts
 
 
+def _require_matches(words: Sequence[str]) -> None:
+    """Refuse a glob that matches no name: Hydra would sweep over nothing, and say nothing.
+
+    Raises:
+        BadInputError: with the valid names.
+    """
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.core.override_parser.types import Glob
+
+    parser = OverridesParser.create()
+    for override in parser.parse_overrides([word for word in words if "=" in word and word[0] != "-"]):
+        key, glob = override.key_or_group, override.value()
+        names = options_of(key)
+        if isinstance(glob, Glob) and not glob.filter(names):
+            remedy = f"valid: {', '.join(names)}" if names else f"it has no names; give {key}=A,B"
+            raise BadInputError(f"{override.input_line}: matches nothing; {remedy}")
+
+
 def _explained(error: Exception, words: Sequence[str]) -> BadInputError:
     """Hydra's or OmegaConf's own error as one line with the nearest valid names."""
     from hydra.errors import MissingConfigException, OverrideParseException
@@ -159,12 +180,27 @@ def _explained(error: Exception, words: Sequence[str]) -> BadInputError:
         group, _, option = error.missing_cfg_file.rpartition("/")
         return BadInputError(unknown_name(group or "configuration", option, options_of(group)))
     if isinstance(error, OverrideParseException):
-        return BadInputError(f"'{error.override}' cannot be read: quote its value, as in key='a b'")
+        remedy, (name, _, value) = "quote its value, as in key='a b'", str(error.override).partition("=")
+        if re.match(r"\w+\(", value):  # a function of Hydra's
+            remedy = f"give the values of a sweep, as in -m {name}=A,B, or quote it as a text"
+        return BadInputError(f"'{error.override}' cannot be read: {remedy}")
+    several = re.search(r"Ambiguous value for argument '(.+?)' 1\.|Sweep parameters '(.+)' requires", text)
+    if several is not None:
+        word = several[1] or several[2]
+        name, _, values = word.partition("=")
+        if several[1] and isinstance(_defaults(words).get(name), list):
+            return BadInputError(f"{word}: a list is written in brackets; give {name}=[{values}]")
+        return BadInputError(f"{word}: several values are a sweep; give -m (--multirun) too, or one of them")
+    misfit = re.fullmatch(r"Error merging override ([^=]+)=(.*)", text)
+    if misfit is not None:
+        name, value = misfit.groups()
+        usual = str(_defaults(words).get(name)).replace(" ", "").replace("None", "null")
+        return BadInputError(f"{name}={value}: takes another kind of value, as {name}={usual}")
     key = re.search(r"Could not override '([^']+)'", text) or re.search(
         r"not in struct full_key: (\S+)", text
     )
     if key is not None:
-        name, valid = key.group(1), _valid_keys(words)
+        name, valid = key.group(1), list(_defaults(words))
         if name.startswith(_EP_OPTIONS):
             options = [other.removeprefix(_EP_OPTIONS) for other in valid if other.startswith(_EP_OPTIONS)]
             return BadInputError(unknown_ep_option(name.removeprefix(_EP_OPTIONS), options))
@@ -181,8 +217,8 @@ def unknown_ep_option(name: str, valid: Sequence[str]) -> str:
     return unknown_name("key", f"{_EP_OPTIONS}{name}", [f"{_EP_OPTIONS}{option}" for option in valid])
 
 
-def _valid_keys(words: Sequence[str]) -> list[str]:
-    """Every dotted key under the groups that `words` chooses."""
+def _defaults(words: Sequence[str]) -> dict[str, Any]:
+    """Every dotted key under the groups that `words` chooses, with the value it has there."""
     from hydra import compose as compose_config
     from hydra import initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra
@@ -199,12 +235,12 @@ def _valid_keys(words: Sequence[str]) -> list[str]:
         config = compose_config("config", overrides=choices)
     plain = OmegaConf.to_container(config, resolve=True)
     assert isinstance(plain, dict)
-    return list(_flat_keys({str(key): value for key, value in plain.items()}))
+    return dict(_flat({str(key): value for key, value in plain.items()}))
 
 
-def _flat_keys(raw: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+def _flat(raw: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     for key, value in raw.items():
         dotted = f"{prefix}{key}"
-        yield dotted
+        yield dotted, value
         if isinstance(value, dict):
-            yield from _flat_keys(value, f"{dotted}.")
+            yield from _flat(value, f"{dotted}.")

@@ -82,12 +82,21 @@ _UNNAMED_KEYS = {*_ARRIVAL_KEYS, "weights"}
 _HUB_ID = re.compile(r"(\w[\w.-]*/)?\w[\w.-]*", re.ASCII)
 
 
+# What a table keeps whole: a 64-bit integer.
+_MOST = 2**63 - 1
+Count = Annotated[int, Field(ge=1, le=_MOST)]
+Seed = Annotated[int, Field(ge=0, le=_MOST)]
+Name = Annotated[str, Field(pattern=r"\S")]
+
+
 class _Schema(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, protected_namespaces=())
 
 
 def _check_rate(arrival: Arrival, rate: float | None, group: str) -> None:
-    if (arrival == "poisson") != (rate is not None):
+    if arrival == "poisson" and rate is None:
+        raise ValueError(f"{group}arrival=poisson: needs a rate; give {group}rate=N, in requests/s")
+    if arrival != "poisson" and rate is not None:
         raise ValueError(f"{group}rate={rate}: belongs to {group}arrival=poisson, and to it alone")
 
 
@@ -139,10 +148,10 @@ class ArchitectureConfig(_Schema):
     """
 
     family: Literal["bert", "qwen3"]
-    ffn: Annotated[int, Field(ge=1)]
-    positions: Annotated[int, Field(ge=1)]
-    kv_heads: Annotated[int, Field(ge=1)] | None = None
-    head_dim: Annotated[int, Field(ge=1)] | None = None
+    ffn: Count
+    positions: Count
+    kv_heads: Count | None = None
+    head_dim: Count | None = None
 
     @model_validator(mode="after")
     def _a_family_has_what_it_needs(self) -> ArchitectureConfig:
@@ -162,7 +171,7 @@ class ModelConfig(_Schema):
     where they were not. `truncate_dim`: what they are cut to; null is all.
     """
 
-    name: str
+    name: Name
     id: str | None
     revision: str | None
     weights: Literal["trained", "random", "auto"]
@@ -171,16 +180,16 @@ class ModelConfig(_Schema):
     pooling: Literal["mean", "cls", "last"]
     normalize: bool
     prompts: PromptsConfig
-    max_length: Annotated[int, Field(ge=2)]
-    dim: Annotated[int, Field(ge=1)]
-    layers: Annotated[int, Field(ge=1)] | None
-    hidden: Annotated[int, Field(ge=1)] | None
-    heads: Annotated[int, Field(ge=1)] | None
-    vocab_size: Annotated[int, Field(ge=1)] | None
-    params: Annotated[int, Field(ge=1)] | None
+    max_length: Annotated[int, Field(ge=2, le=_MOST)]
+    dim: Count
+    layers: Count | None
+    hidden: Count | None
+    heads: Count | None
+    vocab_size: Count | None
+    params: Count | None
     architecture: ArchitectureConfig | None
     matryoshka: Annotated[list[int], Field(min_length=2, max_length=2)] | None
-    truncate_dim: Annotated[int, Field(ge=1)] | None = None
+    truncate_dim: Count | None = None
 
     @property
     def vector_dim(self) -> int:
@@ -271,7 +280,7 @@ class PrecisionConfig(_Schema):
     for, and why.
     """
 
-    name: str
+    name: Name
     method: Literal["none", "fuse", "fp16", "dynamic_int8", "weight_only"]
     parity_cosine_min: Annotated[float, Field(ge=-1, le=1)]
     bits: Literal[4, 8] | None
@@ -289,7 +298,8 @@ class PrecisionConfig(_Schema):
                 )
         if self.reduce_range is not None and self.method != "dynamic_int8":
             raise ValueError(
-                "precision.reduce_range belongs to precision.method=dynamic_int8, and to it alone"
+                f"precision.reduce_range={self.reduce_range}: belongs to precision.method=dynamic_int8, "
+                "and to it alone"
             )
         return self
 
@@ -337,18 +347,23 @@ class RuntimeConfig(_Schema):
 class WorkloadConfig(_Schema):
     """The texts of a request, and how requests arrive."""
 
-    name: str
+    name: Name
     lengths: Literal["short", "fixed", "mixture"]
-    tokens: Annotated[int, Field(ge=3)] | None
-    seed: Annotated[int, Field(ge=0)]
+    tokens: Annotated[int, Field(ge=3, le=_MOST)] | None
+    seed: Seed
     clients: Annotated[int, Field(ge=1, le=256)]
     arrival: Arrival
     rate: Rate | None
 
     @model_validator(mode="after")
     def _fixed_lengths_have_a_length(self) -> WorkloadConfig:
-        if (self.lengths == "fixed") != (self.tokens is not None):
-            raise ValueError("workload.tokens belongs to workload.lengths=fixed, and to it alone")
+        if self.lengths == "fixed" and self.tokens is None:
+            raise ValueError("workload.tokens=null: workload.lengths=fixed needs it; give workload.tokens=N")
+        if self.lengths != "fixed" and self.tokens is not None:
+            raise ValueError(
+                f"workload.tokens={self.tokens}: belongs to workload.lengths=fixed, and to it alone; give "
+                "workload=tokens_128 and the like"
+            )
         return self
 
     @model_validator(mode="after")
@@ -374,8 +389,8 @@ class MeasureConfig(_Schema):
     clients: Annotated[list[Annotated[int, Field(ge=1, le=256)]], Field(min_length=1)]
     rate: Rate | None
     duration_s: Annotated[float, Field(ge=30, le=604_800)]
-    replicate: Annotated[int, Field(ge=0)]
-    seed: Annotated[int, Field(ge=0)]
+    replicate: Annotated[int, Field(ge=0, le=10_000)]
+    seed: Seed
     force: bool
 
 
@@ -476,7 +491,7 @@ class PolicyConfig(_Schema):
     `order` is what the objective ``lexicographic`` compares by, `matrix` what ``weighted_matrix`` weighs.
     """
 
-    name: str
+    name: Name
     gates: Annotated[list[GateConfig], Field(min_length=1)]
     objective: Literal["path_order", "lowest_latency", "best_quality", "lexicographic", "weighted_matrix"]
     order: list[RankConfig] = Field(default_factory=list)
@@ -547,7 +562,7 @@ class Config(_Schema):
     measure: MeasureConfig
     policy: PolicyConfig
     batch_size: Annotated[int, Field(ge=1, le=4096)]
-    dim: Annotated[int, Field(ge=1)] | None
+    dim: Count | None
     threads: Annotated[int, Field(ge=1, le=1024)] | None
     session: SessionConfig = SessionConfig()
     quality: QualityConfig = QualityConfig()
@@ -969,6 +984,14 @@ def _problem(detail: ErrorDetails, schema: type[BaseModel]) -> str:
     }
     if kind in plain:
         return f"{shown}: {plain[kind]}"
+    if kind == "string_pattern_mismatch":
+        return f"{shown}: empty; give {key}=NAME"
+    if kind == "list_type":
+        return f"{shown}: not a list; give {key}=[{value}]"
+    if kind in {"too_short", "too_long"}:
+        least, most = limits.get("min_length"), limits.get("max_length")
+        count = f"at least {least}" if kind == "too_short" else f"at most {most}"
+        return f"{shown}: must have {count} in it, as {key}=[A,B]"
     if kind in {"greater_than_equal", "greater_than", "less_than_equal", "less_than"}:
         word, bound = next(iter(limits.items()))
         words = {"ge": "at least", "gt": "more than", "le": "at most", "lt": "less than"}

@@ -106,10 +106,14 @@ def _batch_size(config: Config, gates: Sequence[GateConfig]) -> int:
             f"batch_size={config.batch_size}: policy {policy} reads batches of {size}, and measure=confirm "
             "confirms what it reads; leave batch_size out"
         )
-    if config.workload.name != "default" or config.workload.clients != 1 or config.workload.rate is not None:
+    own = config.workload
+    given = [f"workload={own.name}"] if own.name != "default" else []
+    given += [f"workload.clients={own.clients}"] if own.clients != 1 else []
+    given += [] if own.rate is None else [f"workload.arrival={own.arrival} workload.rate={own.rate:g}"]
+    if given:
         raise BadInputError(
-            f"workload={config.workload.name}: measure=confirm has workloads of its own; leave it out, and "
-            "say measure.clients=[2,4] and measure.rate=N as in production"
+            f"{' '.join(given)}: measure=confirm has workloads of its own; leave that out, and say "
+            "measure.clients=[2,4] and measure.rate=N as in production"
         )
     return size
 

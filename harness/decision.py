@@ -20,6 +20,7 @@ from harness.gates import (
     GateResult,
     as_number,
     ask,
+    container_cpus,
     gate_place,
     place_words,
     plain,
@@ -42,6 +43,7 @@ from harness.record import RUN_COLUMNS, SCHEMA_VERSION, STATUSES
 from harness.robustness import share_that_stays
 from harness.sensitivity import closest_changes
 from harness.stats import launches_to_settle
+from harness.units import counted
 from harness.verdict import (
     PICKABLE,
     VERDICTS,
@@ -82,7 +84,9 @@ _IDENTITY = (
     "pooling", "dim",
 )  # fmt: skip
 # Evidence of a candidate is read together only where all of these agree.
-_SAME_EVIDENCE = ("artifact_sha256", "onnxruntime", "harness_version", "schema_version", "cores", "cpus")
+_SAME_EVIDENCE = (
+    "artifact_sha256", "onnxruntime", "harness_version", "schema_version", "cores", "cpus", "container_cpus",
+)  # fmt: skip
 # Shares of nodes and of their time on the execution provider that differ by more are both told.
 TIME_SHARE_GAP_MAX = 0.1
 # What every row has, whatever could not be measured.
@@ -207,6 +211,7 @@ def _checked(runs: pd.DataFrame) -> list[Row]:
     if runs.empty:
         raise BadInputError("no runs to decide on; measure first: python -m harness model=minilm ep=cpu")
     rows = sorted(rows_of(runs), key=lambda row: str(row["run_id"]))
+    rows = [{**row, "container_cpus": container_cpus(row)} for row in rows]
     counts = Counter(str(row["run_id"]) for row in rows)
     if twice := sorted(run_id for run_id, count in counts.items() if count > 1):
         raise BadInputError(f"run ids that stand more than once: {', '.join(twice)}")
@@ -581,7 +586,9 @@ def _overall_reasons(
         limits = best.confirmation.limits if best.confirmation else ()
         lacking = best.confirmation.lacking if best.confirmation else ()
         if best.confirmation and not lacking:
-            reasons.append(f"confirmed on {best.confirmation.cores} cores; measure.cpus=N holds it to fewer")
+            where, quota = counted(best.confirmation.cores, "core"), best.rows[0]["container_cpus"]
+            within = "" if quota is None else f", within a quota of {quota:g} CPUs"
+            reasons.append(f"confirmed on {where}{within}; measure.cpus=N holds it to fewer")
         return (*reasons, *limits, *best.provisional, *(f"not confirmed: {line}" for line in lacking))
     return tuple(f"{c.label}: {line}" for c in candidates for line in (*c.reasons[:3], *c.provisional))
 

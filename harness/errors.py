@@ -92,9 +92,10 @@ class StorageError(HarnessError):
 
 
 class InterruptedRunError(KeyboardInterrupt):
-    """Stopped by a signal; everything measured until then is stored."""
+    """Stopped by a signal; everything measured until then is stored. `remedy` says how to go on."""
 
     exit_code = ExitCode.INTERRUPTED
+    remedy = "type the command again to go on"
 
 
 # More valid names than this are not listed in one line.

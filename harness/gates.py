@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
@@ -243,6 +244,14 @@ def row_place(row: Mapping[str, Any]) -> Place:
         str(row["arrival"]),
         as_number(row["offered_qps"]),
     )
+
+
+def container_cpus(row: Mapping[str, Any]) -> float | None:
+    """CPUs' worth of time that a quota left a run; None where there was none, or none is known of."""
+    try:
+        return as_number(json.loads(row["environment"])["container_cpus"])
+    except (KeyError, TypeError, ValueError):
+        return None
 
 
 def place_words(place: Place) -> dict[str, str]:

@@ -13,12 +13,19 @@ from typing import TYPE_CHECKING
 
 from filelock import FileLock, Timeout
 
+from harness.errors import StorageError
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from filelock import BaseFileLock
 
 
 # Whoever waits wakes no more often, so as not to disturb whoever measures.
 _POLL_S = 1.0
+# Where all processes of a machine meet, whoever their users are and whatever TMPDIR says. Windows has no such
+# place for all of its users.
+MACHINE_WIDE = Path("/tmp" if os.name == "posix" else tempfile.gettempdir())  # noqa: S108
 
 
 @contextmanager
@@ -28,14 +35,15 @@ def hold(path: Path, on_wait: Callable[[str], None]) -> Iterator[None]:
     Args:
         path: of the lock; who holds it is written beside it.
         on_wait: called with a description of the holder.
+
+    Raises:
+        StorageError: the lock cannot be taken at all, as where something else is in its place.
     """
     note = path.with_suffix(".holder")
     lock = FileLock(path, mode=0o666)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
+    if not _taken(lock, timeout_s=0):
         on_wait(_holder(note))
-        lock.acquire(poll_interval=_POLL_S)
+        _taken(lock, timeout_s=-1)
     try:
         with suppress(OSError):  # a courtesy; another user's note may be in the way
             _sign(note)
@@ -47,11 +55,22 @@ def hold(path: Path, on_wait: Callable[[str], None]) -> Iterator[None]:
 
 
 def measuring_lock_path() -> Path:
-    """The lock of whoever measures on this machine: one for all results folders.
+    """The lock of whoever measures on this machine: one for all results folders and all users."""
+    return MACHINE_WIDE / "embedding-harness-measuring.lock"
 
-    It stands in the temporary directory, and so is one for all users where they share that.
-    """
-    return Path(tempfile.gettempdir()) / "embedding-harness-measuring.lock"
+
+def _taken(lock: BaseFileLock, *, timeout_s: float) -> bool:
+    """Whether the lock could be had in time; below 0 it is waited for as long as it takes."""
+    try:
+        lock.acquire(timeout=timeout_s, poll_interval=_POLL_S)
+    except Timeout:
+        return False
+    except OSError as error:
+        raise StorageError(
+            f"{lock.lock_file} cannot be locked ({error.strerror}), and whoever measures holds it; let it be "
+            "a file that can be written"
+        ) from None
+    return True
 
 
 def _sign(note: Path) -> None:

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from harness import stats
-from harness.gates import as_number, row_place
+from harness.gates import as_number, container_cpus, row_place
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 # The runtime of the Python reference; whatever else executes is external to it.
 REFERENCE = "onnxruntime"
-# What has to agree besides the place and the cores, for the two to serve the same vectors.
+# What has to agree besides the place, the cores and the CPU quota, for the two to serve the same vectors.
 _SAME_MODEL = ("model", "model_id", "revision", "weights", "precision", "pooling", "dim", "ep")
 
 
@@ -48,7 +48,7 @@ def _overhead(row: Mapping[str, Any], reference: Mapping[str, Any] | None) -> di
 
 
 def _work(row: Mapping[str, Any]) -> tuple[Any, ...]:
-    return (*(str(row[name]) for name in _SAME_MODEL), row_place(row), row["cores"])
+    return (*(str(row[name]) for name in _SAME_MODEL), row_place(row), row["cores"], container_cpus(row))
 
 
 def _log_p95s(row: Mapping[str, Any]) -> np.ndarray[Any, np.dtype[np.float64]] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -10,7 +11,7 @@ from harness.compose import conf_dir
 from harness.config import yaml_of
 from harness.decision import candidate_key
 from harness.errors import BadInputError
-from harness.gates import as_number, plain, row_place, text_of
+from harness.gates import as_number, container_cpus, plain, row_place, text_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -96,7 +97,8 @@ def _by_work(runs: Sequence[dict[str, Any]]) -> dict[tuple[Any, ...], list[dict[
     for run in runs:
         soak, replicate = run["purpose"] == "soak", as_number(run["replicate"]) or 0.0
         held_to = as_number(run["cpus"]) or 0.0
-        key = (candidate_key(run), row_place(run), soak, int(run["cores"]), held_to, replicate, _served(run))
+        cores = int(run["cores"]), held_to, container_cpus(run) or math.inf
+        key = (candidate_key(run), row_place(run), soak, cores, replicate, _served(run))
         found.setdefault(key, []).append(run)
     return found
 

@@ -34,6 +34,8 @@ CHANGED_SINCE = {
 
 # Of a run; a launch is complete, failed or timeout.
 STATUSES = ("complete", "failed", "timeout", "interrupted", "unavailable")
+# Of a run; one that was measured for several reasons carries the first of these.
+PURPOSES = ("soak", "confirm", "latency", "search")
 
 
 class Column(NamedTuple):

@@ -15,7 +15,7 @@ from harness.datasets import read_retrieval, read_sts, read_texts
 from harness.environment import fingerprint
 from harness.gates import GateResult, ask_launches, gate_place
 from harness.measure.limits import limit_columns
-from harness.record import SCHEMA_VERSION
+from harness.record import PURPOSES, SCHEMA_VERSION
 from harness.runtimes.base import SessionOptions
 from harness.stats import launches_to_settle
 from harness.summary import evidence_span_s, launch_values, summarise_run
@@ -30,8 +30,6 @@ if TYPE_CHECKING:
 
 # A run whose first launches all failed is not asked for more.
 HOPELESS_AFTER = 3
-# A run that was measured for several reasons carries the first of these.
-_PURPOSES = ("soak", "confirm", "latency", "search")
 # Keys of `measure` that make another run of it.
 _IDENTITY_WORDS = (
     "measure.requests=", "measure.warmup_requests=", "measure.cpus=", "measure.replicate=",
@@ -112,7 +110,7 @@ class Run:
     def purpose(self) -> str:
         """Why it is, or was before, measured."""
         reasons = (self.config.measure.purpose, self.stored["purpose"] if self.stored else None)
-        return min((reason for reason in reasons if reason), key=_PURPOSES.index)
+        return min((reason for reason in reasons if reason), key=PURPOSES.index)
 
     def options(self, *, record_placement: bool = False, launch_index: int | None = None) -> SessionOptions:
         """How its sessions are loaded.
@@ -218,6 +216,8 @@ class Run:
             extra["replicate"] = measure.replicate
         if measure.cpus is not None:  # as many as there are is a limit too: it sets the threads
             extra["cpus"] = measure.cpus
+        if environment.container_cpus is not None:
+            extra["container_cpus"] = environment.container_cpus
         extra |= self._own_data()
         self.config_hash = run_identity(
             self.candidate,

@@ -3,7 +3,7 @@
 Layout: ``runs/<run_id>.parquet`` (one row), ``launches/<run_id>.parquet`` (a row a launch, raw samples
 in list columns), ``decisions/<id>.json`` and ``.md``. A file is written beside its place and moved
 there, so that a reader or a crash never meets half of one. Plain ``pandas.read_parquet`` opens both
-folders.
+folders. ``.measuring.lock`` is held by whoever measures into the folder.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import json
 import os
 import tempfile
 import warnings
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,7 @@ from harness.paths import typed_path
 from harness.record import (
     CHANGED_SINCE,
     LAUNCH_COLUMNS,
+    PURPOSES,
     RUN_COLUMNS,
     SCHEMA_VERSION,
     arrow_schema,
@@ -48,6 +50,10 @@ class UnreadableFileWarning(UserWarning):
     """A file in the results folder was skipped; the message says which and why."""
 
 
+class _NewerSchemaError(ValueError):
+    """A newer harness wrote it."""
+
+
 class Store:
     """A results folder that can be written to."""
 
@@ -69,6 +75,11 @@ class Store:
             raise BadInputError(
                 f"results={results}: cannot be written ({error.strerror}); give results=DIR"
             ) from None
+
+    @property
+    def lock(self) -> Path:
+        """The lock of whoever measures into this folder (`harness.locks.hold`)."""
+        return self.path / ".measuring.lock"
 
     def write_run(self, row: Mapping[str, Any]) -> None:
         """Write or replace a run's row.
@@ -98,20 +109,20 @@ class Store:
         return path
 
     def launches_of(self, run_id: str) -> list[dict[str, Any]]:
-        """The stored launches of a run, in order; none where the file is missing or unreadable.
+        """The stored launches of a run, in order; none where there are none, or the file was set aside.
 
-        An unreadable file is set aside under another name, since the run will be written anew.
+        Raises:
+            BadInputError: see `_stored`.
         """
-        file = self.path / "launches" / f"{run_id}.parquet"
-        table = _read_file(file, LAUNCH_COLUMNS)
-        if table is None and file.exists():
-            content = hashlib.sha256(file.read_bytes()).hexdigest()[:8]
-            file.replace(file.with_name(f".{run_id}.{content}.unreadable"))
-        rows: list[dict[str, Any]] = [] if table is None else table.to_pylist()
+        rows = self._stored("launches", run_id, LAUNCH_COLUMNS)
         return sorted(rows, key=lambda row: int(row["launch_index"]))
 
-    def probes_of(self, machine_id: str, cores: int) -> list[dict[str, Any]]:
+    def probes_of(
+        self, machine_id: str, cores: int, container_cpus: float | None = None
+    ) -> list[dict[str, Any]]:
         """The capacity probes around the launches of the newest runs on a machine, a mapping a launch.
+
+        Of runs with as many cores and the same CPU quota: what can be computed hangs on both.
 
         A hint alone: what cannot be read is left out here, and told where it is needed.
         """
@@ -119,11 +130,13 @@ class Store:
         import pyarrow.parquet as pq
 
         found: list[dict[str, Any]] = []
+        wanted = (machine_id, cores, container_cpus)
         files = sorted((self.path / "runs").glob("*.parquet"), key=_written_at, reverse=True)
         for file in files[:_MOST_RUNS_PROBED]:
             try:
                 (run,) = pq.read_table(file, columns=["machine_id", "environment"]).to_pylist()
-                if (run["machine_id"], json.loads(run["environment"])["cores"]) == (machine_id, cores):
+                of = json.loads(run["environment"])
+                if (run["machine_id"], of["cores"], of.get("container_cpus")) == wanted:
                     launches = self.path / "launches" / file.name
                     found += pq.read_table(launches, columns=list(PROBES)).to_pylist()
             except (OSError, ValueError, KeyError, TypeError, pa.ArrowException):
@@ -131,9 +144,39 @@ class Store:
         return found
 
     def run_of(self, run_id: str) -> dict[str, Any] | None:
-        """The stored row of a run, or None."""
-        table = _read_file(self.path / "runs" / f"{run_id}.parquet", RUN_COLUMNS)
-        return None if table is None else dict(table.to_pylist()[0])
+        """The stored row of a run; None where there is none, or the file was set aside.
+
+        Raises:
+            BadInputError: see `_stored`.
+        """
+        return next(iter(self._stored("runs", run_id, RUN_COLUMNS)), None)
+
+    def _stored(self, folder: str, run_id: str, columns: tuple[Column, ...]) -> list[dict[str, Any]]:
+        """The rows of a run's file, which will be written anew: an unusable one is set aside and told.
+
+        Raises:
+            BadInputError: a newer harness wrote it, or it is there and the system does not give it.
+        """
+        import pyarrow as pa
+
+        file = self.path / folder / f"{run_id}.parquet"
+        try:
+            content = file.read_bytes()
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            raise BadInputError(
+                f"{file} cannot be read ({error.strerror}); move it away, or give another results=DIR"
+            ) from None
+        try:
+            return _parsed(content, columns).to_pylist()  # type: ignore[no-any-return]
+        except _NewerSchemaError as error:
+            raise BadInputError(f"{file}: {error}, or give another results=DIR") from None
+        except (ValueError, pa.ArrowException) as error:
+            aside = file.with_name(f".{run_id}.{hashlib.sha256(content).hexdigest()[:8]}.unreadable")
+            file.replace(aside)
+            _warn(f"set aside {file} as {aside.name}", error)
+            return []
 
     def _write(
         self,
@@ -199,33 +242,70 @@ def _load(
 def _read_file(file: Path, columns: tuple[Column, ...]) -> pa.Table | None:
     """A file's table in the declared schema, or None with a warning where that cannot be."""
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
-    if not file.exists():
-        return None
     try:
         # Read once: a path is opened twice, and the file may be replaced in between.
-        table = pq.ParquetFile(pa.BufferReader(file.read_bytes())).read()
-        wanted = arrow_schema(columns)
-        if table.schema.equals(wanted, check_metadata=True):  # as this version writes it
-            return table
-        written = int((table.schema.metadata or {}).get(b"schema_version", b"0"))
-        if written > SCHEMA_VERSION:
-            raise ValueError(
-                f"schema {written} is newer than this harness's {SCHEMA_VERSION}; upgrade the harness"
-            )
-        table = table.drop([name for name in table.column_names if CHANGED_SINCE.get(name, 0) > written])
-        known = set(table.column_names)
-        missing = [field for field in wanted if field.name not in known]
-        if lost := [field.name for field in missing if written == SCHEMA_VERSION or not field.nullable]:
-            raise ValueError(f"columns missing: {', '.join(lost)}")
-        for field in missing:  # a column that an older schema did not have, or had with another meaning
-            table = table.append_column(field, pa.nulls(table.num_rows, field.type))
-        return table.select(wanted.names).cast(wanted)
-    except (OSError, ValueError, pa.ArrowException) as error:
-        reason = " ".join(str(error).split())
-        warnings.warn(f"skipped {file}: {reason}", UnreadableFileWarning, stacklevel=4)
+        return _parsed(file.read_bytes(), columns)
+    except FileNotFoundError:  # gone meanwhile
         return None
+    except (OSError, ValueError, pa.ArrowException) as error:
+        _warn(f"skipped {file}", error)
+        return None
+
+
+def _parsed(content: bytes, columns: tuple[Column, ...]) -> pa.Table:
+    """A file's content as a table in the declared schema.
+
+    Raises:
+        ValueError: it does not hold what such a file must.
+        pyarrow.ArrowException: it is no parquet.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    table = pq.ParquetFile(pa.BufferReader(content)).read()
+    wanted = arrow_schema(columns)
+    if not table.schema.equals(wanted, check_metadata=True):  # as another version wrote it
+        table = _as_of_now(table, wanted)
+    _check_rows(table, columns)
+    return table
+
+
+def _as_of_now(table: pa.Table, wanted: pa.Schema) -> pa.Table:
+    import pyarrow as pa
+
+    written = int((table.schema.metadata or {}).get(b"schema_version", b"0"))
+    if written > SCHEMA_VERSION:
+        raise _NewerSchemaError(
+            f"schema {written} is newer than this harness's {SCHEMA_VERSION}; upgrade the harness"
+        )
+    table = table.drop([name for name in table.column_names if CHANGED_SINCE.get(name, 0) > written])
+    known = set(table.column_names)
+    missing = [field for field in wanted if field.name not in known]
+    if lost := [field.name for field in missing if written == SCHEMA_VERSION or not field.nullable]:
+        raise ValueError(f"columns missing: {', '.join(lost)}")
+    for field in missing:  # a column that an older schema did not have, or had with another meaning
+        table = table.append_column(field, pa.nulls(table.num_rows, field.type))
+    return table.select(wanted.names).cast(wanted)
+
+
+def _check_rows(table: pa.Table, columns: tuple[Column, ...]) -> None:
+    """One row of a run, of a known purpose; each launch once, since evidence that is doubled is none."""
+    if columns is RUN_COLUMNS:
+        if table.num_rows != 1:
+            raise ValueError(f"{table.num_rows} rows where a run has one")
+        if (purpose := table.column("purpose")[0].as_py()) not in (None, *PURPOSES):
+            raise ValueError(f"purpose {purpose!r} is none of {', '.join(PURPOSES)}")
+    if columns is LAUNCH_COLUMNS:
+        for name in ("launch_index", "launch_id"):
+            counts = Counter(table.column(name).to_pylist())
+            if twice := [value for value, count in counts.items() if count > 1]:
+                raise ValueError(f"{name} {twice[0]} stands {counts[twice[0]]} times")
+
+
+def _warn(done: str, error: Exception) -> None:
+    """Tell what was done about an unusable file, and why."""
+    warnings.warn(f"{done}: {' '.join(str(error).split())}", UnreadableFileWarning, stacklevel=5)
 
 
 def _written_at(file: Path) -> float:

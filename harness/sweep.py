@@ -23,7 +23,7 @@ from harness.candidate import identity
 from harness.config import load_precision
 from harness.describe import FACTS, Describer, describe, own_texts
 from harness.environment import fingerprint
-from harness.errors import BadInputError, ModelUnavailableError, UnavailableError
+from harness.errors import BadInputError, InterruptedRunError, ModelUnavailableError, UnavailableError
 from harness.launch import run_worker
 from harness.locks import hold, measuring_lock_path
 from harness.measure.disturbance import Conditions, Observer, flag, reference_gflops
@@ -133,11 +133,14 @@ def measure_in(sweep: Sweep, configs: Sequence[Config], *, strict: bool) -> list
             store.write_run(run.row(sweep_id, status="unavailable"))
     if any(run.wanting() for run in runs):
         with (
+            hold(store.lock, lambda who: progress.tell(f"waiting: {who} is measuring into {store.path}")),
             hold(measuring_lock_path(), lambda who: progress.tell(f"waiting: {who} is measuring")),
             tempfile.TemporaryDirectory(prefix="harness-sweep-") as folder,
         ):
             environment = fingerprint()
-            sweep.seen = sweep.seen or store.probes_of(environment.machine_id, environment.cores)
+            sweep.seen = sweep.seen or store.probes_of(
+                environment.machine_id, environment.cores, environment.container_cpus
+            )
             for run in runs:
                 if run.wanting():
                     _resume(run, store)  # again: whoever held the lock may have measured this run
@@ -145,7 +148,13 @@ def measure_in(sweep: Sweep, configs: Sequence[Config], *, strict: bool) -> list
                     if not (run.done() and run.facts):
                         describe(run, Path(folder), Describer(sweep.worker, sweep.progress, sweep.described))
                     store.write_run(run.row(sweep_id))
-            _rounds(runs, sweep_id, sweep)
+            try:
+                _rounds(runs, sweep_id, sweep)
+            except InterruptedRunError as interruption:
+                if any(run.config.measure.force for run in runs):  # the new attempts exist by now
+                    without = "without measure.force, which starts anew"
+                    interruption.remedy = f"type the command again, {without}, to go on"
+                raise
     rows = [store.run_of(run.run_id) for run in runs]
     return [row for row in rows if row is not None]
 

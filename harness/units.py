@@ -16,6 +16,11 @@ def ns_to_s(ns: float) -> float:
     return ns / NS_PER_S
 
 
+def counted(count: int, thing: str) -> str:
+    """A count with what is counted: ``1 core``, ``2 cores``."""
+    return f"{count} {thing}{'' if count == 1 else 's'}"
+
+
 def format_bytes(count: int) -> str:
     """Bytes in binary units, three significant digits: ``94371840`` is ``90.0 MiB``."""
     size = float(count)

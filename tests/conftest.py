@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from harness import locks
 from harness.artifacts.cache import Recipe
 from harness.compose import conf_dir
 from harness.config import Config, load_model, load_precision, validate
@@ -42,6 +43,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         patch.setenv("XDG_CACHE_HOME", str(root / "cache"))
         patch.setenv("TMPDIR", str(root / "tmp"))
         patch.setattr(tempfile, "tempdir", str(root / "tmp"))
+        patch.setattr(locks, "MACHINE_WIDE", root)
         yield root
 
 
@@ -168,6 +170,16 @@ def launch_row(index: int = 0, *, p95_ms: float = 12.0, run_id: str = "r1", **ch
     } | changes  # fmt: skip
 
 
+def python_m(world: Path) -> list[str]:
+    """What stands before ``MODULE WORDS…`` for ``python -m``, with the measuring lock of these tests."""
+    code = (
+        "import pathlib, runpy, sys; from harness import locks; del sys.argv[0]; "
+        f"locks.MACHINE_WIDE = pathlib.Path({str(world)!r}); "
+        "runpy.run_module(sys.argv[0], run_name='__main__', alter_sys=True)"
+    )
+    return [sys.executable, "-c", code]
+
+
 @pytest.fixture
 def cli(world: Path, tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
     """Run ``python -m MODULE WORDS…`` in an empty working directory, as a user would."""
@@ -176,7 +188,7 @@ def cli(world: Path, tmp_path: Path) -> Callable[..., subprocess.CompletedProces
         *words: str, module: str = "harness", timeout: float = 300, **environment: str
     ) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [sys.executable, "-m", module, *words],
+            [*python_m(world), module, *words],
             cwd=tmp_path,
             env={**os.environ, **environment},
             capture_output=True,

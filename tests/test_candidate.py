@@ -147,7 +147,7 @@ def test_a_fake_script_that_is_another_is_another_run(config: Callable[..., Conf
     ("change", "label"),
     [
         ({}, "minilm fp32 coreml"),
-        ({"threads": 1}, "minilm fp32 coreml 1 threads"),
+        ({"threads": 1}, "minilm fp32 coreml 1 thread"),
         ({"threads": 4, "ep": "cpu", "ep_options": {}}, "minilm fp32 cpu 4 threads"),
         ({"runtime": "fake", "ep": "cpu", "ep_options": {}}, "minilm fp32 fake cpu"),
         ({"model": "e5", "precision": "int8"}, "e5 int8 coreml"),

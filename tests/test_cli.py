@@ -15,6 +15,7 @@ import pytest
 
 from harness.config import load_ep
 from harness.store import load_launches, load_runs
+from tests.conftest import python_m
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -56,13 +57,8 @@ def measured(
         if verdict not in runs:
             folder = tmp_path_factory.mktemp(verdict.lower()) / "results"
             command = [
-                sys.executable,
-                "-m",
-                "harness",
-                "runtime=fake",
-                f"results={folder}",
-                *VERDICTS[verdict],
-            ]
+                *python_m(world), "harness", "runtime=fake", f"results={folder}", *VERDICTS[verdict],
+            ]  # fmt: skip
             done = subprocess.run(command, cwd=folder.parent, capture_output=True, text=True, timeout=120)
             runs[verdict] = Measured(folder, done, VERDICTS[verdict])
         return runs[verdict]
@@ -402,7 +398,7 @@ def started(world: Path, tmp_path: Path) -> Iterator[Callable[..., subprocess.Po
 
     def start(*words: str) -> subprocess.Popen[str]:
         process = subprocess.Popen(
-            [sys.executable, "-m", "harness", *words],
+            [*python_m(world), "harness", *words],
             cwd=tmp_path,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -479,7 +475,7 @@ def test_a_sweep_killed_again_and_again_has_every_launch_once(cli: Cli, world: P
     for _ in range(5):
         began_ns = time.time_ns()
         process = subprocess.Popen(
-            [sys.executable, "-m", "harness", *words],
+            [*python_m(world), "harness", *words],
             cwd=tmp_path,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,

@@ -8,10 +8,12 @@ import signal
 import subprocess
 import sys
 import warnings
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+import harness
 from harness import errors
 from harness.command import run_command
 from harness.errors import ExitCode, HarnessError
@@ -114,16 +116,27 @@ def test_a_signal_interrupts_and_says_how_to_go_on(
     assert "type the command again to go on" in line
 
 
-def test_whoever_forced_a_run_is_told_to_go_on_without_forcing_another(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("module", ["harness", "harness.decide"])
+def test_a_signal_while_a_command_still_imports_is_a_line_too(
+    module: str, number: signal.Signals, tmp_path: Path
 ) -> None:
-    def body() -> int:
-        signal.raise_signal(signal.SIGINT)
-        return 0
+    stub = f"import signal; signal.raise_signal({int(number)})"  # stands before what the command imports
+    (tmp_path / ("hydra.py" if module == "harness" else "numpy.py")).write_text(stub, encoding="utf-8")
+    environment = {
+        **os.environ,
+        "PYTHONPATH": f"{tmp_path}{os.pathsep}{Path(harness.__file__).parent.parent}",
+    }
+    command = [sys.executable, "-m", module, f"results={tmp_path}"]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=tmp_path, timeout=60)
+    assert done.returncode == ExitCode.INTERRUPTED
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"interrupted by {number.name}: ")
 
-    monkeypatch.setattr("sys.argv", ["harness", "ep=cpu", "measure.force=true"])
-    run_command(body)
-    assert "type the command again, without measure.force, which starts anew," in capsys.readouterr().err
+
+def test_whoever_only_imports_the_package_keeps_the_signals() -> None:
+    code = "import signal; a = signal.getsignal(2); import harness; assert signal.getsignal(2) is a"
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -347,6 +347,7 @@ def test_larger_sets_are_paired_by_candidate_and_place() -> None:
 
 DIFFERENT: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "cores": ({"cores": 2}, {"cores": 1}),
+    "quota": ({}, {"environment": '{"container_cpus": 0.5}'}),
     "replicate": ({"replicate": 1}, {"replicate": 2}),
     "soak": ({"purpose": "latency"}, {"purpose": "soak"}),
     "callers": ({"clients": 2}, {"clients": 4}),

@@ -130,8 +130,36 @@ def test_a_word_that_cannot_be_read_is_named(word: str) -> None:
     assert word in problem_of(word)
 
 
-def test_a_list_without_the_flag_for_a_sweep_says_so() -> None:
-    assert "--multirun" in problem_of("batch_size=1,8")
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["batch_size=1,8"], "batch_size=1,8: several values are a sweep; give -m (--multirun) too"),
+        (["batch_size=choice(1,8)"], "batch_size=choice(1,8): several values are a sweep; give -m"),
+        (
+            ["measure.clients=2,4"],
+            "measure.clients=2,4: a list is written in brackets; give measure.clients=[2,4]",
+        ),
+        (
+            ["measure.clients={a:1}"],
+            "measure.clients={a:1}: takes another kind of value, as measure.clients=[2,4]",
+        ),
+        (
+            ["batch_size=choice()"],
+            "'batch_size=choice()' cannot be read: give the values of a sweep, as in -m",
+        ),
+        (
+            ["-m", "workload=glob(xyz*)"],
+            f"workload=glob(xyz*): matches nothing; valid: {', '.join(options_of('workload'))}",
+        ),
+        (
+            ["runtime=fake", "-m", "batch_size=glob(1*)"],
+            "batch_size=glob(1*): matches nothing; it has no names; give",
+        ),
+    ],
+    ids=str,
+)
+def test_what_hydra_says_at_length_or_not_at_all_is_told_with_its_remedy(words: list[str], said: str) -> None:
+    assert problem_of(*words).startswith(said)
 
 
 def test_a_reference_to_nothing_is_told_by_its_name_and_by_nothing_else(

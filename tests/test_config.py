@@ -142,10 +142,30 @@ def test_threads_are_a_whole_number_or_left_to_the_runtime(value: object, said: 
         ({"quiet_wait_s": math.nan}, "measure.quiet_wait_s=nan: "),
         ({"force": 1}, "measure.force=1: neither true nor false"),
         ({"seed": 1.5}, "measure.seed=1.5: not a whole number"),
+        ({"replicate": 10**21}, f"measure.replicate={10**21}: must be at most 10000"),
+        ({"clients": 2}, "measure.clients=2: not a list; give measure.clients=[2]"),
+        ({"clients": []}, "measure.clients=[]: must have at least 1 in it"),
     ],
 )
 def test_a_wrong_measure_is_told_with_its_limit(measure: dict[str, Any], said: str) -> None:
     assert only_problem_of(measure=measure).startswith(said)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"model": {"params": 10**21}}, f"model.params={10**21}: must be at most {2**63 - 1}"),
+        ({"workload": {"name": ""}}, "workload.name='': empty; give workload.name=NAME"),
+        ({"workload": {"arrival": "poisson"}}, "workload.arrival=poisson: needs a rate; give workload.rate="),
+        ({"workload": {"tokens": 128}}, "workload.tokens=128: belongs to workload.lengths=fixed, and"),
+        ({"workload": {"lengths": "fixed"}}, "workload.tokens=null: workload.lengths=fixed needs it; give"),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_what_cannot_be_stored_named_or_served_is_told_with_its_remedy(
+    changes: dict[str, Any], said: str
+) -> None:
+    assert only_problem_of(**changes).startswith(said)
 
 
 def test_a_pause_without_end_is_refused() -> None:
@@ -438,7 +458,11 @@ def test_cut_vectors_are_a_candidate_of_their_own(dim: int | None, served: int, 
         ("int8", {"bits": 8}, "precision.bits=8: belongs to precision.method=weight_only"),
         ("int4-weights", {"bits": None}, "precision.bits=None: belongs to precision.method=weight_only"),
         ("int4-weights", {"block_size": 48}, "precision.block_size=48: valid:"),
-        ("fp16", {"reduce_range": True}, "precision.reduce_range belongs to precision.method=dynamic_int8"),
+        (
+            "fp16",
+            {"reduce_range": True},
+            "precision.reduce_range=True: belongs to precision.method=dynamic_int8",
+        ),
     ],
 )
 def test_a_setting_belongs_to_the_method_that_knows_it(

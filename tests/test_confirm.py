@@ -6,6 +6,7 @@ import io
 import json
 import math
 import shlex
+import tempfile
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,6 +28,7 @@ from harness.run import Run
 from harness.store import Store, load_runs
 from harness.sweep import measure
 from harness.tokenizer import Tokenizer
+from harness.units import counted
 from harness.workload import Place, Workload, draw_arrivals
 
 if TYPE_CHECKING:
@@ -145,6 +147,7 @@ class Memory(Store):
     """A results folder that costs no time."""
 
     def __init__(self) -> None:
+        self.path = Path(tempfile.gettempdir())  # of its lock
         self.runs: dict[str, dict[str, Any]] = {}
         self.launches: dict[str, Rows] = {}
 
@@ -160,7 +163,7 @@ class Memory(Store):
     def run_of(self, run_id: str) -> dict[str, Any] | None:
         return self.runs.get(run_id)
 
-    def probes_of(self, machine_id: str, cores: int) -> Rows:
+    def probes_of(self, machine_id: str, cores: int, container_cpus: float | None = None) -> Rows:
         return []
 
 
@@ -582,21 +585,21 @@ def test_a_batch_size_that_no_must_gate_reads_is_refused(plan: Plan, read: int, 
 
 
 @pytest.mark.parametrize(
-    "workload",
+    ("workload", "told"),
     [
-        "mixture",
-        "tokens_8",
-        {"clients": 4},
-        {"arrival": "poisson", "rate": 20.0},
-        {"seed": 7},
+        ("mixture", r"workload=mixture: "),
+        ("tokens_8", r"workload=tokens_8: "),
+        ({"clients": 4}, r"workload\.clients=4: "),
+        ({"arrival": "poisson", "rate": 20.0}, r"workload\.arrival=poisson workload\.rate=20: "),
+        ({"seed": 7}, r"workload=default\+\w+: "),
     ],
     ids=str,
 )
 def test_a_workload_that_was_typed_is_refused_rather_than_left_out_of_account(
-    plan: Plan, workload: Any
+    plan: Plan, workload: Any, told: str
 ) -> None:
     worker = Production()
-    with pytest.raises(BadInputError, match=r"workload=.*measure\.clients=\[2,4\] and measure\.rate=N"):
+    with pytest.raises(BadInputError, match=rf"^{told}.*measure\.clients=\[2,4\] and measure\.rate=N"):
         confirmed([plan(workload=workload)], worker)
     assert worker.tasks == []
 
@@ -635,7 +638,7 @@ def test_the_pick_is_confirmed_where_the_budget_holds_under_load(plan: Plan, tmp
     assert any("texts of up to 16 tokens" in reason for reason in decision.reasons)
     assert any("up to 70 requests/s" in reason for reason in decision.reasons)
     cores = rows[0]["cores"]
-    assert f"confirmed on {cores} cores; measure.cpus=N holds it to fewer" in decision.reasons
+    assert f"confirmed on {counted(cores, 'core')}; measure.cpus=N holds it to fewer" in decision.reasons
 
 
 def test_the_pick_without_a_declared_rate_is_provisional(plan: Plan, tmp_path: Path) -> None:

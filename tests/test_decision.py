@@ -1142,14 +1142,20 @@ def test_evidence_of_unknown_span_is_provisional() -> None:
     assert any("provisional" in sentence for sentence in candidate.provisional)
 
 
-def test_evidence_on_other_cores_is_not_read_together() -> None:
+@pytest.mark.parametrize(
+    ("what", "change"),
+    [("cores", {"cores": 1}), ("container_cpus", {"environment": '{"container_cpus": 0.5}'})],
+)
+def test_evidence_on_other_cores_or_within_another_quota_is_not_read_together(
+    what: str, change: dict[str, Any]
+) -> None:
     rows = [
         model_row("minilm", "two", cores=2, started_at=STARTED + timedelta(hours=1)),
-        model_row("minilm", "one", cores=1, batch_size=32),
+        model_row("minilm", "one", batch_size=32, **change),
     ]
     (candidate,) = decide(frame(*rows)).candidates
     assert candidate.run_ids == ("two",)
-    assert "1 run(s) with another cores are not read: the newest run's is" in candidate.notes
+    assert f"1 run(s) with another {what} are not read: the newest run's is" in candidate.notes
 
 
 # --- soak runs
@@ -1375,7 +1381,10 @@ def test_a_pick_that_holds_under_productions_load_is_confirmed(policy: str) -> N
 
 def test_on_how_many_cores_it_was_confirmed_is_told_where_it_is_confirmed_alone() -> None:
     held = [row | {"cores": 1, "cpus": 1} for row in confirmed_rows("minilm")]
-    assert "confirmed on 1 cores; measure.cpus=N holds it to fewer" in decide(frame(*held)).reasons
+    assert "confirmed on 1 core; measure.cpus=N holds it to fewer" in decide(frame(*held)).reasons
+    quota = [row | {"environment": '{"container_cpus": 0.5}'} for row in confirmed_rows("minilm")]
+    told = decide(frame(*quota)).reasons
+    assert "confirmed on 2 cores, within a quota of 0.5 CPUs; measure.cpus=N holds it to fewer" in told
     for rows in ([model_row("minilm")], confirmed_rows("minilm")[:-1]):
         assert not any("confirmed on" in reason for reason in decide(frame(*rows)).reasons)
 

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from harness.locks import hold, measuring_lock_path
+from harness.errors import StorageError
+from harness.locks import hold
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -160,10 +161,26 @@ def test_every_user_of_the_machine_can_take_the_lock(lock: Path) -> None:
         assert lock.stat().st_mode & 0o777 == 0o666
 
 
-def test_whoever_measures_shares_one_lock_whatever_the_working_directory(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    before = measuring_lock_path()
-    monkeypatch.chdir(tmp_path)
-    assert measuring_lock_path() == before == before.absolute()
-    assert before.parent == Path(tempfile.gettempdir())
+def test_whoever_measures_shares_one_lock_whatever_the_directory_and_the_environment(tmp_path: Path) -> None:
+    code = "from harness.locks import measuring_lock_path; print(measuring_lock_path())"
+    places = set()
+    for folder in (tmp_path / "one", tmp_path / "two"):
+        folder.mkdir()
+        own = {"TMPDIR": str(folder), "XDG_RUNTIME_DIR": str(folder), "HOME": str(folder)}
+        command, environment = [sys.executable, "-c", code], {**os.environ, **own}
+        done = subprocess.run(
+            command, env=environment, cwd=folder, capture_output=True, text=True, check=True
+        )
+        places.add(done.stdout.strip())
+    (place,) = places
+    assert Path(place).is_absolute()
+    assert not Path(place).is_relative_to(tmp_path)
+
+
+def test_a_lock_that_cannot_be_taken_is_named_with_the_reason(lock: Path) -> None:
+    lock.mkdir()
+    with (
+        pytest.raises(StorageError, match=r"some\.lock cannot be locked \(Is a directory\)"),
+        hold(lock, print),
+    ):
+        pass

@@ -85,6 +85,7 @@ def test_the_reference_itself_is_never_picked_and_no_command_could_help() -> Non
     [
         {"model": "e5"}, {"precision": "int8"}, {"ep": "coreml"}, {"dim": 256}, {"weights": "random"},
         {"revision": "other"}, {"batch_size": 8}, {"workload": "mixture"}, {"clients": 2}, {"cores": 8},
+        {"environment": '{"container_cpus": 0.5}'},
         {"purpose": "soak"}, {"status": "interrupted"}, {"truncated_over_ms": 30.0},
         {"launch_p95_ms": [10.0] * 19 + [float("inf")]}, {"launch_p95_ms": None},
     ],

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from harness.candidate import identity
 from harness.config import load_policy
-from harness.environment import usable_cores
+from harness.environment import fingerprint, usable_cores
 from harness.record import RUN_COLUMNS, SCHEMA_VERSION, to_table
 from harness.run import Run
 from tests.conftest import STARTED, launch_row
@@ -317,6 +319,24 @@ def test_what_matters_is_in_its_identity(config: Plan, changes: dict[str, Any]) 
     others = [config(), config(batch_size=2), config(measure={"cpus": 99}), config(measure={"replicate": 99})]
     assert hash_of(config(**changes)) == hash_of(config(**changes))
     assert hash_of(config(**changes)) not in {hash_of(other) for other in others}
+
+
+def test_a_cpu_quota_is_in_its_identity_and_where_there_is_none_nothing_is(
+    config: Plan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here, told = fingerprint(), []
+
+    def identity_of(_candidate: object, workload: dict[str, Any], **_more: object) -> str:
+        told.append(workload.get("container_cpus", "not said"))
+        return identity(workload)
+
+    monkeypatch.setattr("harness.run.run_identity", identity_of)
+    hashes = set()
+    for quota in (None, 0.5, 1.0):
+        monkeypatch.setattr("harness.run.fingerprint", lambda q=quota: replace(here, container_cpus=q))
+        hashes.add(hash_of(config()))
+    assert told == ["not said", 0.5, 1.0]
+    assert len(hashes) == 3
 
 
 @pytest.mark.parametrize(

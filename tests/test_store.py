@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
+import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
@@ -189,6 +190,34 @@ def of_a_newer_schema(file: Path) -> None:
     pq.write_table(table.replace_schema_metadata(newer), file)
 
 
+def without_rows(file: Path) -> None:
+    pq.write_table(pq.read_table(file, partitioning=None).slice(0, 0), file)
+
+
+def of_an_unknown_purpose(file: Path) -> None:
+    table = pq.read_table(file, partitioning=None)
+    index = table.column_names.index("purpose")
+    pq.write_table(table.set_column(index, table.field("purpose"), [["banana"]]), file)
+
+
+def every_row_twice(file: Path) -> None:
+    table = pq.read_table(file, partitioning=None)
+    pq.write_table(pa.concat_tables([table, table]), file)
+
+
+def launches_twice(file: Path) -> None:
+    """The same launches under other indices: their ids tell."""
+    table = pq.read_table(file, partitioning=None)
+    index = table.column_names.index("launch_index")
+    again = pa.array([number + 100 for number in table.column("launch_index").to_pylist()])
+    pq.write_table(pa.concat_tables([table, table.set_column(index, table.field(index), again)]), file)
+
+
+def a_folder(file: Path) -> None:
+    file.unlink()
+    file.mkdir()
+
+
 def without_a_column(file: Path) -> None:
     table = pq.read_table(file, partitioning=None)
     pq.write_table(table.drop_columns(["status"]), file)
@@ -206,6 +235,8 @@ BREAKAGES = {
     scribbled: "",
     of_a_newer_schema: "newer",
     without_a_column: "columns missing: status",
+    every_row_twice: "",
+    a_folder: "Is a directory",
     of_another_type: "",
 }
 
@@ -501,16 +532,54 @@ def test_a_tilde_is_the_home_directory(tmp_path: Path, monkeypatch: pytest.Monke
     assert len(load_runs("~/results")) == len(load_runs(tmp_path / "results")) == 2
 
 
-def test_launches_that_cannot_be_read_are_set_aside_whole(store: Store) -> None:
+UNUSABLE = [
+    ("launches", truncated, ""),
+    ("launches", every_row_twice, "launch_index 0 stands 2 times"),
+    ("launches", launches_twice, "launch_id r1-0000 stands 2 times"),
+    ("runs", truncated, ""),
+    ("runs", without_rows, "0 rows where a run has one"),
+    ("runs", every_row_twice, "2 rows where a run has one"),
+    ("runs", of_an_unknown_purpose, "purpose 'banana' is none of soak, confirm, latency, search"),
+]
+
+
+@pytest.mark.parametrize(("folder", "damage", "reason"), UNUSABLE)
+def test_what_cannot_be_used_is_set_aside_whole_and_told_under_its_new_name(
+    store: Store, folder: str, damage: Callable[[Path], None], reason: str
+) -> None:
     filled(store)
-    file = store.path / "launches" / "r1.parquet"
-    truncated(file)
+    file = store.path / folder / "r1.parquet"
+    damage(file)
     damaged = file.read_bytes()
-    with pytest.warns(UnreadableFileWarning, match=r"r1\.parquet"):
-        assert store.launches_of("r1") == []
+    with pytest.warns(UnreadableFileWarning) as told:
+        assert not (store.run_of("r1") if folder == "runs" else store.launches_of("r1"))
+    (message,) = [str(warning.message) for warning in told]
+    (aside,) = file.parent.glob(".r1.*.unreadable")
+    assert message.startswith(f"set aside {file} as {aside.name}: {reason}")
+    assert aside.read_bytes() == damaged
+    store.write_run(run_row("r1"))
     store.write_launches("r1", [launch_row(0)])
-    assert damaged in files_under(store.path).values()
+    assert store.run_of("r1") is not None
     assert len(store.launches_of("r1")) == 1
+
+
+@pytest.mark.parametrize("folder", ["runs", "launches"])
+@pytest.mark.parametrize(
+    ("obstacle", "reason"),
+    [(of_a_newer_schema, "is newer than this harness's"), (a_folder, "Is a directory")],
+)
+def test_what_is_not_ours_to_replace_is_refused_and_left_as_it_is(
+    store: Store, folder: str, obstacle: Callable[[Path], None], reason: str
+) -> None:
+    filled(store)
+    file = store.path / folder / "r1.parquet"
+    obstacle(file)
+    before = files_under(store.path)
+    with pytest.raises(BadInputError, match=reason) as refused:
+        store.run_of("r1") if folder == "runs" else store.launches_of("r1")
+    assert str(refused.value).startswith(str(file))
+    assert str(refused.value).endswith("give another results=DIR")
+    assert files_under(store.path) == before
 
 
 def test_launches_set_aside_before_are_not_lost_when_others_are(store: Store) -> None:
@@ -579,6 +648,7 @@ def test_probes_are_those_around_launches_on_this_machine_with_as_many_cores(sto
     probed(store, "more cores", 70.0, cores=4)
     assert store.probes_of("m1", 2) == [{"capacity_before_gflops": 50.0, "capacity_after_gflops": 50.5}]
     assert store.probes_of("m3", 2) == []
+    assert store.probes_of("m1", 2, 0.5) == [], "a quota holds it to less"
 
 
 def test_every_launch_of_a_run_tells_its_probes_unknown_ones_too(store: Store) -> None:

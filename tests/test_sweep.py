@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import threading
 from collections import Counter
 from dataclasses import replace
@@ -12,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnxruntime as ort
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from rich.console import Console
 
@@ -23,6 +26,7 @@ from harness.environment import fingerprint, usable_cores
 from harness.errors import (
     BadInputError,
     EpUnavailableError,
+    InterruptedRunError,
     ModelUnavailableError,
     StorageError,
     UnavailableError,
@@ -1291,13 +1295,23 @@ def test_a_lost_row_of_a_settled_run_is_made_again_too(config: Plan, run: Run, s
     assert (row["launches"], row["finite"], worker.launched) == (17, True, [])
 
 
-def test_launches_that_cannot_be_read_are_set_aside_and_measured_again(
-    config: Plan, run: Run, store: Store
+def cut_off(file: Path) -> None:
+    file.write_bytes(file.read_bytes()[:-30])
+
+
+def doubled(file: Path) -> None:
+    table = pq.read_table(file, partitioning=None)
+    pq.write_table(pa.concat_tables([table, table]), file)
+
+
+@pytest.mark.parametrize("damage", [cut_off, doubled], ids=lambda damage: damage.__name__)
+def test_launches_that_cannot_be_used_are_set_aside_and_measured_again(
+    config: Plan, run: Run, store: Store, damage: Callable[[Path], None]
 ) -> None:
     (first,) = run([config(measure={"launches": 3})], Scripted())
     file = store.path / "launches" / f"{first['run_id']}.parquet"
-    damaged = file.read_bytes()[:-30]
-    file.write_bytes(damaged)
+    damage(file)
+    damaged = file.read_bytes()
     worker = Scripted()
     with pytest.warns(UnreadableFileWarning, match=file.name):
         (row,) = run([config(measure={"launches": 3})], worker)
@@ -1308,7 +1322,11 @@ def test_launches_that_cannot_be_read_are_set_aside_and_measured_again(
 # --- one measuring process at a time
 
 
-def test_nothing_is_measured_while_somebody_else_measures(config: Plan, run: Run, told: io.StringIO) -> None:
+@pytest.mark.parametrize("where", ["on this machine", "into this folder"])
+def test_nothing_is_measured_while_somebody_else_measures(
+    config: Plan, run: Run, store: Store, told: io.StringIO, where: str
+) -> None:
+    lock = measuring_lock_path() if where == "on this machine" else store.lock
     worker = Scripted()
     finished = threading.Event()
 
@@ -1316,12 +1334,12 @@ def test_nothing_is_measured_while_somebody_else_measures(config: Plan, run: Run
         run([config(measure={"launches": 1})], worker)
         finished.set()
 
-    with hold(measuring_lock_path(), lambda _who: None):
+    with hold(lock, lambda _who: None):
         thread = threading.Thread(target=command, daemon=True)
         thread.start()
         assert not finished.wait(0.5)
         assert worker.tasks == []
-        assert "waiting: process " in told.getvalue()
+        assert f"waiting: process {os.getpid()} since " in told.getvalue()
     assert finished.wait(10)
     thread.join()
     assert len(worker.launched) == 1
@@ -1354,6 +1372,21 @@ def test_a_command_that_waited_takes_what_the_same_command_measured_meanwhile(
     assert (len(first.launched), second.launched) == (17, [])
     assert store.run_of(row["run_id"])["latency_p95_ms"] == pytest.approx(2.0)
     assert len(store.launches_of(row["run_id"])) == 17
+
+
+def test_whoever_is_interrupted_goes_on_with_the_attempt_that_was_begun(config: Plan, run: Run) -> None:
+    def remedy_of(worker: Callable[..., Answer], **measure: Any) -> str:
+        with pytest.raises(InterruptedRunError) as interrupted:
+            run([config(measure=measure)], worker)
+        return interrupted.value.remedy
+
+    def interrupted_while_describing(*_: Any, **__: Any) -> Answer:
+        raise InterruptedRunError
+
+    again = "type the command again to go on"
+    assert remedy_of(interrupted_while_describing, force=True) == again, "nothing of it exists yet"
+    assert remedy_of(Scripted([2.0, InterruptedRunError])) == again
+    assert "without measure.force" in remedy_of(Scripted([InterruptedRunError]), force=True)
 
 
 def test_the_lock_is_free_again_after_an_interruption(config: Plan, run: Run) -> None:
@@ -1520,7 +1553,9 @@ def test_what_the_machine_could_do_for_other_runs_is_known_before_the_first_laun
     assert (row["launch_disturbed"], row["disturbance"]) == ([True] * 3, "low capacity 3")
 
 
-@pytest.mark.parametrize("another", [{"machine_id": "another"}, {"cores": 99}], ids=str)
+@pytest.mark.parametrize(
+    "another", [{"machine_id": "another"}, {"cores": 99}, {"container_cpus": 0.375}], ids=str
+)
 def test_what_another_machine_or_another_limit_on_cores_could_do_is_no_reference(
     real: Plan, watched: Run, monkeypatch: pytest.MonkeyPatch, another: dict[str, Any]
 ) -> None:

@@ -132,7 +132,7 @@ def test_what_the_session_uses_is_in_the_row_and_every_request_is_padded_to_the_
     )  # fmt: skip
     assert effective["input_shapes"]["input_ids"] == [2, 48]
     assert effective["ep_options"]["ModelFormat"] == "MLProgram"
-    assert row["candidate_label"].endswith("coreml 1 threads spinning=false graph_level=basic static 2×48")
+    assert row["candidate_label"].endswith("coreml 1 thread spinning=false graph_level=basic static 2×48")
     assert set(played.shapes) == {(2, 48)}
     assert row["parity_cosine_min"] > 0.9999
 
