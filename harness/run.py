@@ -147,9 +147,9 @@ class Run:
         return [gate for gate in gates if gate.tier == "must" and gate.metric == "latency_p95_ms"]
 
     def loosest_bound_ms(self) -> float | None:
-        """A launch that is over this is over every bound that is asked; None where it is to go on all the same.
+        """A launch that is over this is over every bound that is asked; None where it is to go on even so.
 
-        So where no latency is asked, and where throughput is: a launch that is stopped early served other texts.
+        That is where throughput is asked too: a launch that is stopped early served other texts.
         """
         if self._asks_throughput():
             return None
