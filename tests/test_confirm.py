@@ -652,7 +652,7 @@ def test_the_pick_is_confirmed_where_the_budget_holds_under_load(plan: Plan, tmp
     scripted = decide(load_runs(store.path))
     assert (scripted.verdict, scripted.evidence) == ("GO", "provisional")
     assert "not confirmed: the figures are a script's, not this machine's" in scripted.reasons
-    assert any("16 tokens, one caller; provisional: seen within 0 s" in r for r in scripted.reasons)
+    assert any("16 tokens, one caller; provisional: seen within " in r for r in scripted.reasons)
 
 
 def test_the_pick_without_a_declared_rate_is_provisional(plan: Plan, tmp_path: Path) -> None:
