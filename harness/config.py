@@ -614,6 +614,23 @@ def _misfits(
     return problems
 
 
+def _unconfirmed(measure: MeasureConfig, words: Sequence[object]) -> list[str]:
+    """What was asked of a confirmation that is none, and would be left out silently."""
+    if measure.purpose == "confirm":
+        return []
+    asked = (
+        []
+        if measure.rate is None
+        else [("rate", f"{measure.rate:g}", "workload.arrival=poisson workload.rate")]
+    )
+    typed = [str(word).lstrip("+").partition("=") for word in words]
+    asked += [("clients", value, "workload.clients") for key, _, value in typed if key == "measure.clients"]
+    return [
+        f"measure.{key}={value}: belongs to measure=confirm; add that, or load a plain run by {plain}=N"
+        for key, value, plain in asked
+    ]
+
+
 def _twin_misfits(model: ModelConfig) -> list[str]:
     """What a model of random weights cannot be built from."""
     if model.weights != "random":
@@ -695,6 +712,8 @@ def validate(raw: Mapping[str, Any]) -> Config:
         _valid(MeasureConfig, raw, "measure"),
         _valid(PolicyConfig, raw, "policy"),
     )
+    if measured := _valid(MeasureConfig, raw, "measure"):
+        problems += _unconfirmed(measured, raw.get("words", []))
     if described := _valid(ModelConfig, raw, "model"):
         problems += _unfit_dim(described, raw.get("dim")) + _twin_misfits(described)
     if ep := _valid(EpConfig, raw, "ep"):

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from harness.gates import GateResult, as_number, ask, row_place
+from harness.gates import GateResult, as_number, ask, row_place, run_for
 from harness.workload import Place
 
 if TYPE_CHECKING:
@@ -22,6 +22,9 @@ RowT = TypeVar("RowT", bound="Mapping[str, Any]")
 # What has to be measured before anything is called confirmed.
 WORKLOAD = "mixture"
 CLIENTS = (1, 2, 4)
+# What is confirmed was to span at least this, in s: the default of measure.min_span_s, which may be less. A
+# machine has states that outlast a burst of launches.
+SPAN_S = 90.0
 # A paced rate over this share of what one caller can be served proves nothing: a queue so near to growing
 # without end takes longer to settle than a launch lasts (about service time / (1 - load)², Kleinrock 1975).
 MOST_LOAD = 0.9
@@ -36,11 +39,14 @@ class Limit:
 
     `holds` is the highest that passes, below all that fail; `fails` the lowest that fails; `undecided` the
     lowest between them that its launches did not settle. Each is a gate's own answer, at 95 %.
+    `seen_within_s` is how long a time the launches of `holds` stand for, where that is under `SPAN_S`: what
+    is searched for is measured in a burst.
     """
 
     holds: float | None = None
     undecided: float | None = None
     fails: float | None = None
+    seen_within_s: float | None = None
 
 
 @dataclass(frozen=True)
@@ -74,7 +80,9 @@ class Confirmation:
             told = [f"{limit.undecided:g} is undecided"] if limit.undecided is not None else []
             told += [f"{limit.fails:g} is too much"] if limit.fails is not None else []
             if limit.holds is not None:
+                seen_s = limit.seen_within_s
                 beyond = f" ({', '.join(told)})" if told else ""
+                beyond += "" if seen_s is None else f"; provisional: seen within {seen_s:.0f} s"
                 found.append(f"within the budget: {what} {limit.holds:g} {unit}{beyond}")
             elif told:
                 found.append(f"not shown to be within the budget at {every} measured ({', '.join(told)})")
@@ -107,6 +115,14 @@ def confirmation_of(rows: Sequence[Mapping[str, Any]], policy: PolicyConfig) -> 
         here = [place for place in measured if (place.workload, place.batch_size) == (WORKLOAD, batch_size)]
         if all(place.offered_qps is None for place in here):
             lacking.append("no rate of arrivals was declared: measure.rate=N in requests/s, as in production")
+    if any(row["runtime"] == "fake" for row in load):
+        lacking.append("the figures are a script's, not this machine's")
+    for row in [*load, *(row for gate in gates if (row := run_for(gate, rows)) is not None)]:
+        if (asked_s := as_number(row["min_span_s"]) or 0.0) < SPAN_S:
+            lacking.append(
+                f"the launches at {row_place(row)} were to span {asked_s:g} s; give measure.min_span_s="
+                f"{SPAN_S:g} or more"
+            )
     for row in load:
         span_s, wanted_s = as_number(row["evidence_span_s"]) or 0.0, as_number(row["min_span_s"]) or 0.0
         if row["status"] == "interrupted":
@@ -132,7 +148,7 @@ def confirmation_of(rows: Sequence[Mapping[str, Any]], policy: PolicyConfig) -> 
     held = [row for row in rows if row["batch_size"] in batch_sizes]
     return Confirmation(
         results=results,
-        lacking=tuple(lacking),
+        lacking=tuple(dict.fromkeys(lacking)),
         failing=tuple(_over(place, r) for place, r in results if r.status == "FAIL"),
         longest_tokens=_limit(gates, [(level, row) for row in held if (level := _tokens(row)) is not None]),
         highest_qps=_limit(
@@ -191,7 +207,9 @@ def _limit(
     fails = min(failing, default=None)
     holds = max((level for level in holding if fails is None or level < fails), default=None)
     between = [level for level in undecided if (holds or 0) < level and (fails is None or level < fails)]
-    return Limit(holds, min(between, default=None), fails)
+    spans_s = {level: as_number(row["evidence_span_s"]) or 0.0 for level, row in levels}
+    seen_s = None if holds is None or spans_s[holds] >= SPAN_S else spans_s[holds]
+    return Limit(holds, min(between, default=None), fails, seen_s)
 
 
 def _tokens(row: Mapping[str, Any]) -> float | None:

@@ -87,6 +87,8 @@ _IDENTITY = (
 _SAME_EVIDENCE = (
     "artifact_sha256", "onnxruntime", "harness_version", "schema_version", "cores", "cpus", "container_cpus",
 )  # fmt: skip
+# Words that change neither the candidate nor its place, but what is measured of it.
+_SETTINGS = ("measure.", "quality.", "runtime.script.")
 # Shares of nodes and of their time on the execution provider that differ by more are both told.
 TIME_SHARE_GAP_MAX = 0.1
 # What every row has, whatever could not be measured.
@@ -163,6 +165,12 @@ def decide(runs: pd.DataFrame, policy: str | PolicyConfig = "default") -> Decisi
 
 def command_for(row: Mapping[str, Any], **changes: Any) -> str:
     """The command that measures a run's candidate, with some keys changed; `workload` names a whole place."""
+    words = _words_for(row, **changes)
+    return shlex.join(["python", "-m", "harness", *(f"{name}={value}" for name, value in words.items())])
+
+
+def _words_for(row: Mapping[str, Any], **changes: Any) -> dict[str, str]:
+    """The words of that command that differ from the defaults."""
     if command := text_of(row["command"], ""):
         words = dict(word.partition("=")[::2] for word in shlex.split(command)[3:])
     else:
@@ -175,16 +183,20 @@ def command_for(row: Mapping[str, Any], **changes: Any) -> str:
     words |= {name: str(value) for name, value in changes.items()}
     defaults = {
         "precision": "fp32", "runtime": "onnxruntime", "workload": "default", "batch_size": "1",
-        "policy": "default", "policy.file": "", "results": "results",
+        "policy": "default", "policy.file": "", "results": "results", "measure.replicate": "0",
     }  # fmt: skip
-    shown = [f"{name}={value}" for name, value in words.items() if defaults.get(name) != value]
-    return shlex.join(["python", "-m", "harness", *shown])
+    return {name: value for name, value in words.items() if defaults.get(name) != value}
 
 
 def _again(row: Row, **changes: Any) -> str:
     """The command that measures a run itself again, or goes on with it."""
     soak = {"measure": "soak"} if row["purpose"] == "soak" else {}
     return command_for(row, **soak, **changes)
+
+
+def _elsewhere(row: Row, **changes: Any) -> str:
+    """The command that measures a run's candidate somewhere else: no replicate of that run."""
+    return command_for(row, **{"measure.replicate": 0}, **changes)
 
 
 def candidate_key(row: Mapping[str, Any]) -> str:
@@ -254,9 +266,12 @@ def _judge(rows: list[Row], policy: PolicyConfig) -> CandidateVerdict:
     confirmation = load if load.results else None
     newest = _newest_first(current)[0]
     known = {row["run_id"] for row in read}
-    under_load = [row for row in newest_confirmation(current) if row["run_id"] not in known]
+    loaded = {row_place(row): row for row in newest_confirmation(current)}
+    under_load = [row for row in loaded.values() if row["run_id"] not in known]
     blocks, unknowns = _guards([*read, *under_load], policy)
     musts = [r for r in results if r.gate.tier == "must"]
+    asked = [(r, row) for r in musts if (row := run_for(r.gate, current)) is not None]
+    asked += [(r, loaded[place]) for place, r in load.results]
     targets = [r for r in results if is_target(r.gate)]
     relied_on = [row for row in read if any(run_for(r.gate, [row]) is row for r in (*musts, *targets))]
 
@@ -308,11 +323,11 @@ def _judge(rows: list[Row], policy: PolicyConfig) -> CandidateVerdict:
         notes=tuple(notes),
         warnings=() if main is None else caveats.of_noise(main),
         missing=_missing(results, current, newest),
-        confirm=command_for(newest, workload="default", batch_size=1, measure="confirm"),
+        confirm=_elsewhere(newest, workload="default", batch_size=1, measure="confirm"),
         provisional=(
             *_provisional(relied_on),
             *_depends_on_noise(results),
-            *_contradicted(musts, current, rows),
+            *_contradicted(asked, rows),
         ),
         confirmation=confirmation,
         model=str(newest["model"]),
@@ -332,15 +347,13 @@ def _current_evidence(rows: list[Row]) -> tuple[list[Row], list[str]]:
     """The newest run at each place, of the newest artifact and versions; the rest is told, not read."""
     measured = [row for row in rows if row["status"] != "unavailable"] or rows
     newest = _newest_first(measured)[0]
-    same = [
-        row
-        for row in measured
-        if all(row[n] == newest[n] or _null(row[n], newest[n]) for n in _SAME_EVIDENCE)
-    ]
+    same = [row for row in measured if _evidence(row) == _evidence(newest)]
     notes = []
     if others := [row for row in measured if row not in same]:
-        differing = {n for row in others for n in _SAME_EVIDENCE if row[n] != newest[n]}
-        what = ", ".join(name for name in _SAME_EVIDENCE if name in differing)
+        differing = [
+            name for name in _SAME_EVIDENCE if any(plain(row[name]) != plain(newest[name]) for row in others)
+        ]
+        what = ", ".join(differing)
         notes.append(f"{len(others)} run(s) with another {what} are not read: the newest run's is")
     current: dict[tuple[Any, ...], Row] = {}
     for row in _newest_first(same):
@@ -348,7 +361,7 @@ def _current_evidence(rows: list[Row]) -> tuple[list[Row], list[str]]:
     for standing, row in current.items():
         where = row_place(row)
         here = [other for other in same if _standing(other) == standing and other is not row]
-        again = sum(other["config_hash"] == row["config_hash"] for other in here)
+        again = sum(not _set_up(other, row) for other in here)
         if again:
             notes.append(f"{again} other run(s) of the same thing exist at {where}; the newest is read")
         if len(here) > again:
@@ -365,6 +378,31 @@ def _newest_first(rows: list[Row]) -> list[Row]:
 def _standing(row: Row) -> tuple[Any, ...]:
     """What a newer run of the same candidate replaces: the run at its place, soak runs apart."""
     return (*row_place(row), row["purpose"] == "soak")
+
+
+def _evidence(row: Row) -> list[Any]:
+    """What has to agree for two runs of a candidate to be read together."""
+    return [plain(row[name]) for name in _SAME_EVIDENCE]
+
+
+def _set_up(other: Row, row: Row) -> str:
+    """How another run of the same thing was measured otherwise, in words; empty where it was not.
+
+    A replicate is the same thing by definition.
+    """
+    if other["config_hash"] == row["config_hash"]:
+        return ""
+    theirs, ours = (
+        {
+            name: value
+            for name, value in _words_for(run, **{"measure.replicate": 0}).items()
+            if name.startswith(_SETTINGS)
+        }
+        for run in (other, row)
+    )
+    told = [f"with {name}={value}" for name, value in theirs.items() if ours.get(name) != value]
+    told += [f"without {name}={value}" for name, value in ours.items() if name not in theirs]
+    return ", ".join(told)
 
 
 def _steps(best: CandidateVerdict) -> list[str]:
@@ -512,7 +550,11 @@ def _missing(results: tuple[GateResult, ...], current: list[Row], newest: Row) -
         if result.n is not None and result.over is not None and gate.launch_quantile is not None:
             more = launches_to_settle(result.over, result.n, launch_quantile=gate.launch_quantile)
             launches = {} if more is None else {"measure.launches": result.n + more}
-        commands.setdefault(tuple(at.items()), command_for(row or newest, **at, **launches))
+        if row is None or "runtime" in at:
+            command = _elsewhere(row or newest, **at)
+        else:
+            command = command_for(row, **at, **launches)
+        commands.setdefault(tuple(at.items()), command)
     return tuple(dict.fromkeys(commands.values()))
 
 
@@ -538,22 +580,34 @@ def _provisional(rows: list[Row]) -> tuple[str, ...]:
     )
 
 
-def _contradicted(musts: list[GateResult], current: list[Row], rows: list[Row]) -> tuple[str, ...]:
-    """Must gates that other runs of the very same thing answer the other way: nobody measures until GO."""
+def _contradicted(asked: list[tuple[GateResult, Row]], rows: list[Row]) -> tuple[str, ...]:
+    """Must gates that other runs of the same thing answer the other way: nobody measures until GO.
+
+    The same thing is the same candidate at the same place, of the same artifact and versions, however it was
+    measured.
+
+    Args:
+        asked: each must gate's answer, with the run that gave it.
+        rows: all runs of the candidate.
+    """
     told = []
-    for result in musts:
-        row = run_for(result.gate, current)
-        if row is None or result.status not in ("PASS", "FAIL"):
+    for result, row in asked:
+        if result.status not in ("PASS", "FAIL"):
             continue
         other_way = "FAIL" if result.status == "PASS" else "PASS"
-        same = [other for other in rows if other["config_hash"] == row["config_hash"] and other is not row]
-        against = [other["run_id"] for other in same if ask(result.gate, other).status == other_way]
+        against = []
+        for other in rows:
+            same = (_standing(other), _evidence(other)) == (_standing(row), _evidence(row))
+            if same and other is not row and ask(result.gate, other).status == other_way:
+                set_up = _set_up(other, row)
+                against.append(f"{other['run_id']}{set_up and f' ({set_up})'}")
         if against:
+            where = "" if row_place(row) == gate_place(result.gate) else f" at {row_place(row)}"
             told.append(
-                f"provisional: must gate {result.gate.label}, {result.status.lower()}, is "
+                f"provisional: must gate {result.gate.label}{where}, {result.status.lower()}, is "
                 f"{other_way.lower()} in another run of the same thing: {', '.join(against)}"
             )
-    return tuple(told)
+    return tuple(dict.fromkeys(told))
 
 
 def _depends_on_noise(results: tuple[GateResult, ...]) -> tuple[str, ...]:
@@ -606,7 +660,3 @@ def _fallback(rows: list[Row], policy: PolicyConfig) -> str | None:
         return text
     weights = "" if row["weights"] == "trained" else f" with {row['weights']} weights"
     return f"{text}; measured here: {p50:.0f} ms median, {p95:.0f} ms P95{weights}"
-
-
-def _null(first: Any, second: Any) -> bool:
-    return plain(first) is None and plain(second) is None

@@ -92,6 +92,8 @@ class LimitRecord(_Record):
     """The lowest between them that its launches did not settle."""
     fails: float | None
     """The lowest that fails."""
+    seen_within_s: float | None
+    """How long a time, in s, the launches of the highest that passes stand for, where that is short."""
 
 
 class ConfirmationRecord(_Record):

@@ -102,7 +102,7 @@ def ask(gate: GateConfig, run: Mapping[str, Any] | None) -> GateResult:
     if run["status"] == "unavailable":
         return GateResult(gate, "NOT_MEASURED", reason=text_of(run["error"], "unavailable"))
     over_ms = as_number(run.get("truncated_over_ms"))
-    if gate.metric == "latency_p95_ms" and over_ms is not None and over_ms < gate.bound:
+    if over_ms is not None and _unknown_if_stopped(gate, over_ms):
         reason = f"launches were stopped early over {over_ms:g} ms; measure them under this policy"
         return GateResult(gate, "NOT_MEASURED", reason=reason)
     if gate.metric in LAUNCH_METRICS:
@@ -119,6 +119,15 @@ def ask(gate: GateConfig, run: Mapping[str, Any] | None) -> GateResult:
     status: GateStatus = "PASS" if all(holds_at) else "UNDECIDED" if any(holds_at) else "FAIL"
     reason = "" if status != "UNDECIDED" else "the interval holds the bound"
     return GateResult(gate, status, value, low, high, reason=reason)
+
+
+def _unknown_if_stopped(gate: GateConfig, over_ms: float) -> bool:
+    """Whether launches that were stopped early, over a bound in ms, leave a gate's answer open.
+
+    A latency over a looser bound may have come down; texts that were not served have no throughput.
+    """
+    looser = gate.metric == "latency_p95_ms" and over_ms < gate.bound
+    return looser or gate.metric == "throughput_texts_per_s"
 
 
 def ask_launches(

@@ -145,13 +145,22 @@ class Run:
         return [gate for gate in gates if gate.tier == "must" and gate.metric == "latency_p95_ms"]
 
     def loosest_bound_ms(self) -> float | None:
-        """A launch that is over this is over every bound that is asked; None where none is."""
-        return max((gate.bound for gate in self.gates() if gate.metric == "latency_p95_ms"), default=None)
+        """A launch that is over this is over every bound that is asked; None where it is to go on even so.
+
+        That is where throughput is asked too: a launch that is stopped early served other texts.
+        """
+        if self._asks_throughput():
+            return None
+        return max((gate.bound for gate in self.gates()), default=None)
+
+    def _asks_throughput(self) -> bool:
+        return any(gate.metric == "throughput_texts_per_s" for gate in self.gates())
 
     def can_go_on_from(self, stored: Mapping[str, Any]) -> bool:
         """Whether more launches can be pooled with those of a stored row of it."""
         loosest_ms, over_ms = self.loosest_bound_ms(), stored["truncated_over_ms"]
-        cut_short = over_ms is not None and loosest_ms is not None and over_ms < loosest_ms
+        too_tight = loosest_ms is not None and over_ms is not None and over_ms < loosest_ms
+        cut_short = too_tight or (over_ms is not None and self._asks_throughput())
         return stored["status"] not in ("failed", "timeout") and not cut_short
 
     def ask(self, gate: GateConfig) -> GateResult:

@@ -43,6 +43,19 @@ def only_problem_of(**changes: Any) -> str:
     return problem
 
 
+def test_what_belongs_to_a_confirmation_is_refused_without_one() -> None:
+    for purpose in ("latency", "soak"):
+        asked = {"purpose": purpose, "rate": 20.0, "clients": [8]}
+        assert problems_of(measure=asked, words=["measure.rate=20", "measure.clients=[8]"]) == (
+            "measure.rate=20: belongs to measure=confirm; add that, or load a plain run by "
+            "workload.arrival=poisson workload.rate=N",
+            "measure.clients=[8]: belongs to measure=confirm; add that, or load a plain run by "
+            "workload.clients=N",
+        )
+    words = ["measure=confirm", "measure.rate=20", "measure.clients=[8]"]
+    validate(raw_config(measure={"purpose": "confirm", "rate": 20.0, "clients": [8]}, words=words))
+
+
 def test_the_defaults_are_a_plan(config: Callable[..., Config]) -> None:
     plan = config()
     assert (plan.model.name, plan.batch_size, plan.threads, plan.measure.max_launches) == (

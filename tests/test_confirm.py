@@ -19,7 +19,7 @@ from harness.artifacts.manifest import read_artifact
 from harness.compose import compose
 from harness.config import PolicyConfig, load_policy, validate
 from harness.confirm import confirm
-from harness.confirmation import LENGTHS, RATES, Limit, confirmation_of
+from harness.confirmation import LENGTHS, RATES, Confirmation, Limit, confirmation_of
 from harness.decision import decide
 from harness.errors import BadInputError, UnavailableError
 from harness.gates import row_place
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
     from harness.artifacts.manifest import Artifact
     from harness.config import Config
+    from harness.verdict import Decision
     from harness.worker import Task
 
     Plan = Callable[..., Config]
@@ -188,8 +189,20 @@ def confirmed(plans: list[Config], worker: Any, store: Store | None = None) -> R
         return confirm(plans, store or Memory(), progress, worker=worker)
 
 
+# As if the launches, which a script served in no time, had been a machine's own over a long enough time.
+MEASURED: dict[str, Any] = {"runtime": "onnxruntime", "min_span_s": 90.0, "evidence_span_s": 120.0}
+
+
+def found_by(rows: Rows, config: Config) -> Confirmation:
+    return confirmation_of([row | MEASURED for row in rows], config.policy)
+
+
+def decided(store: Store, policy: PolicyConfig | str = "default") -> Decision:
+    return decide(load_runs(store.path).assign(**MEASURED), policy)
+
+
 def limits(rows: Rows, config: Config) -> tuple[Limit, Limit]:
-    found = confirmation_of(rows, config.policy)
+    found = found_by(rows, config)
     return found.longest_tokens, found.highest_qps
 
 
@@ -358,7 +371,7 @@ def test_a_declared_rate_too_near_what_can_be_served_is_measured_and_holds_nothi
     (paced,) = [row for row in rows if row["offered_qps"] == 95.0]
     assert set(paced["launch_p95_ms"]) == {FAST}
     assert limits(rows, config)[1] == Limit(holds=70.0, undecided=95.0)
-    (line,) = confirmation_of(rows, config.policy).lacking
+    (line,) = found_by(rows, config).lacking
     assert "mixture, batch 1, poisson 95/s is over 90% of what one caller was served" in line
 
 
@@ -504,10 +517,10 @@ def test_a_mistyped_rate_is_withdrawn_by_confirming_again(plan: Plan, tmp_path: 
     small = {"max_length": 8}
     worker = Production(fastest=30)
     confirmed([plan(model=small, measure={"rate": 60.0})], worker, store)
-    mistyped = decide(load_runs(store.path), policy)
+    mistyped = decided(store, policy)
     assert mistyped.verdict == "CONDITIONAL_GO"
     confirmed([plan(model=small, measure={"rate": 6.0})], worker, store)
-    decision = decide(load_runs(store.path), policy)
+    decision = decided(store, policy)
     assert (decision.verdict, decision.evidence) == ("GO", "confirmed")
     assert worker.loads.count(("mixed", 4, None)) == 6, "the rest is not measured again"
 
@@ -517,7 +530,7 @@ def test_confirming_without_the_rate_withdraws_it_too(plan: Plan) -> None:
     confirmed([plan(measure={"rate": 20.0, "launches": 6})], Production(), store)
     config = plan(measure={"launches": 6})
     confirmed([config], Production(), store)
-    (line,) = confirmation_of(list(store.runs.values()), config.policy).lacking
+    (line,) = found_by(list(store.runs.values()), config).lacking
     assert "no rate of arrivals was declared" in line
 
 
@@ -633,12 +646,16 @@ def test_the_pick_is_confirmed_where_the_budget_holds_under_load(plan: Plan, tmp
     config = plan(policy="default", model={"max_length": 16}, measure={"rate": 20.0})
     rows = confirmed([config], Production(), store)
     assert {row["launches"] for row in rows} == {17}
-    decision = decide(load_runs(store.path))
+    decision = decided(store)
     assert (decision.verdict, decision.evidence) == ("GO", "confirmed")
     assert any("texts of up to 16 tokens" in reason for reason in decision.reasons)
     assert any("up to 70 requests/s" in reason for reason in decision.reasons)
     cores = rows[0]["cores"]
     assert f"confirmed on {counted(cores, 'core')}; measure.cpus=N holds it to fewer" in decision.reasons
+    scripted = decide(load_runs(store.path))
+    assert (scripted.verdict, scripted.evidence) == ("GO", "provisional")
+    assert "not confirmed: the figures are a script's, not this machine's" in scripted.reasons
+    assert any("16 tokens, one caller; provisional: seen within " in r for r in scripted.reasons)
 
 
 def test_the_pick_without_a_declared_rate_is_provisional(plan: Plan, tmp_path: Path) -> None:

@@ -9,8 +9,9 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from harness.config import PolicyConfig, load_policy
-from harness.confirmation import LENGTHS, RATES, Confirmation, Limit, confirmation_of
+from harness.compose import conf_dir
+from harness.config import PolicyConfig, load_policy, yaml_of
+from harness.confirmation import LENGTHS, RATES, SPAN_S, Confirmation, Limit, confirmation_of
 from harness.workload import Place
 from tests.conftest import STARTED, run_row
 
@@ -241,7 +242,22 @@ def test_launches_that_span_too_little_confirm_nothing() -> None:
     found = confirmed(full(evidence_span_s=89.0))
     assert found.lacking == ("the launches at mixture, batch 1, 4 clients span 89 s, under 90 s",)
     assert confirmed(full(evidence_span_s=90.0)).complete
-    assert confirmed(full(evidence_span_s=0.0, min_span_s=0.0)).complete
+
+
+@pytest.mark.parametrize("asked_s", [0.0, 89.0])
+def test_nothing_is_confirmed_where_less_than_the_shipped_span_was_asked_for(asked_s: float) -> None:
+    """However far apart its launches lie: with no span to fill, two bursts a day apart span a day."""
+    said = f"to span {asked_s:g} s; give measure.min_span_s=90 or more"
+    (line,) = confirmed(full(evidence_span_s=86_400.0, min_span_s=asked_s)).lacking
+    assert line == f"the launches at mixture, batch 1, 4 clients were {said}"
+    (line,) = confirmed([run_row(min_span_s=asked_s), *full()]).lacking
+    assert line == f"the launches at default, batch 1 were {said}", "what the must gate reads counts too"
+    assert yaml_of(conf_dir() / "measure" / "default.yaml")["min_span_s"] == SPAN_S
+
+
+def test_a_script_is_never_confirmed() -> None:
+    found = confirmed([row | {"runtime": "fake"} for row in full()])
+    assert found.lacking == ("the figures are a script's, not this machine's",)
 
 
 @pytest.mark.parametrize("unknown", [None, float("nan")])
@@ -400,6 +416,10 @@ def test_limits_are_told_in_words() -> None:
         "within the budget: texts of up to 64 tokens, one caller (96 is undecided, 128 is too much)",
         "within the budget: mixture texts arriving at random, up to 50 requests/s",
     )
+    burst = [tokens_row(64, evidence_span_s=8.4), rate_row(50.0, evidence_span_s=None)]
+    lengths, rates = confirmed([*burst, alone_row()]).limits
+    assert lengths.endswith("up to 64 tokens, one caller; provisional: seen within 8 s")
+    assert rates.endswith("up to 50 requests/s; provisional: seen within 0 s")
     (line,) = confirmed([tokens_row(8, p95_ms=FAILS)]).limits
     assert line.startswith("not shown to be within the budget at any length measured")
     assert line.endswith("(8 is too much)")

@@ -797,16 +797,80 @@ def test_a_contradicted_verdict_is_never_confirmed() -> None:
         {"launch_p95_ms": [13.0] * 20},
         {"launch_p95_ms": [12.0] * 9 + [60.0], "launches": 10},
         {"launch_p95_ms": [25.0] * 20},
-        {"launch_p95_ms": [60.0] * 20, "config_hash": "another"},
+        {"launch_p95_ms": [60.0] * 20, "config_hash": "another", "batch_size": 8},
+        {"launch_p95_ms": [60.0] * 20, "config_hash": "another", "artifact_sha256": "b" * 64},
+        {"launch_p95_ms": [60.0] * 20, "config_hash": "another", "cpus": 1},
+        {"launch_p95_ms": [60.0] * 20, "config_hash": "another", "purpose": "soak"},
         {"status": "unavailable", "launch_p95_ms": [60.0] * 20, "error": "gone"},
     ],
-    ids=["agrees", "undecided", "misses the target alone", "another thing", "not possible"],
+    ids=[
+        "agrees",
+        "undecided",
+        "misses the target alone",
+        "another place",
+        "another artifact",
+        "other cores",
+        "a soak",
+        "not possible",
+    ],
 )
 def test_a_run_that_does_not_answer_a_must_gate_the_other_way_contradicts_nothing(
     other: dict[str, Any],
 ) -> None:
     old, new = attempts(12.0, 12.0)
     assert decide(frame(old | other, new)).candidates[0].provisional == ()
+
+
+@pytest.mark.parametrize(
+    ("theirs", "ours", "told"),
+    [
+        ("", " measure.requests=200", "try-0 (without measure.requests=200)"),
+        (" measure.warmup_requests=99", "", "try-0 (with measure.warmup_requests=99)"),
+        (" measure.requests=300", " measure.requests=200", "try-0 (with measure.requests=300)"),
+        ("", " quality.sts=my.csv", "try-0 (without quality.sts=my.csv)"),
+        (" measure.replicate=1", " measure.replicate=2", "try-0"),
+        ("", " measure.replicate=1", "try-0"),
+        (" policy=documents results=there", " model=minilm ep=cpu", "try-0"),
+    ],
+)
+def test_a_failed_gate_does_not_go_away_by_measuring_the_same_thing_otherwise(
+    theirs: str, ours: str, told: str
+) -> None:
+    for first, second in ((45.0, 12.0), (12.0, 45.0)):
+        old, new = attempts(first, second)
+        old |= {"config_hash": "a", "command": f"python -m harness{theirs}"}
+        new |= {"config_hash": "b", "command": f"python -m harness{ours}"}
+        decision = decide(frame(old, new))
+        (said,) = decision.candidates[0].provisional
+        assert (decision.verdict == "GO", decision.evidence) == (second < first, "provisional")
+        assert said.endswith(f" in another run of the same thing: {told}")
+        assert any(said in reason for reason in decision.reasons)
+
+
+def test_a_load_that_does_not_hold_does_not_go_away_by_confirming_otherwise() -> None:
+    rows = [row | {"confirmation_at": STARTED + timedelta(hours=2)} for row in confirmed_rows("minilm")]
+    failed = rows[-1] | {
+        "run_id": "slow", "config_hash": "a", "command": "python -m harness measure.requests=200",
+        "confirmation_at": STARTED, "started_at": STARTED - timedelta(hours=1), "launch_p95_ms": [60.0] * 20,
+    }  # fmt: skip
+    assert decide(frame(*rows)).evidence == "confirmed"
+    decision = decide(frame(*rows, failed))
+    assert (decision.verdict, decision.evidence) == ("GO", "provisional")
+    (said,) = decision.candidates[0].provisional
+    assert "P95 latency ms at mixture, batch 1, 4 clients, pass, is fail in another run" in said
+    assert said.endswith(": slow (with measure.requests=200)")
+
+
+def test_commands_leave_a_replicate_behind_unless_they_go_on_with_that_very_run() -> None:
+    words = "python -m harness model=minilm ep=cpu measure.replicate=2"
+    (candidate,) = decide(frame(model_row("minilm", command=words, evidence_span_s=20.0))).candidates
+    assert candidate.confirm == "python -m harness model=minilm ep=cpu measure=confirm"
+    assert not any("replicate" in command for command in candidate.missing)
+    assert candidate.provisional[0].endswith(f"{words} measure.spread=true")
+    few = launches_row("minilm", [12.0] * 5, command=words)
+    assert decide(frame(few)).candidates[0].missing[0].startswith(f"{words} measure.launches=")
+    cut_short = model_row("minilm", command=words, status="interrupted")
+    assert any(f"{words} goes on" in note for note in decide(frame(cut_short)).candidates[0].notes)
 
 
 def test_a_must_gate_on_quality_can_be_contradicted_as_well() -> None:
@@ -1559,8 +1623,9 @@ def test_how_far_the_budget_reaches_is_told() -> None:
         assert limit in decision.reasons
         assert limit in decision.to_markdown()
     record = json.loads(decision.to_json())["candidates"][0]["confirmation"]
-    assert record["longest_tokens"] == {"holds": 128, "undecided": None, "fails": 192}
-    assert record["highest_qps"] == {"holds": 20, "undecided": None, "fails": 30}
+    spread = {"undecided": None, "seen_within_s": None}
+    assert record["longest_tokens"] == {"holds": 128, "fails": 192, **spread}
+    assert record["highest_qps"] == {"holds": 20, "fails": 30, **spread}
     assert decision.evidence == "confirmed", "where it ends is no failure"
 
 

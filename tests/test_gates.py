@@ -546,11 +546,19 @@ def test_a_latency_gate_looser_than_what_launches_were_stopped_over_is_not_measu
         assert (result.value, result.n) == (None, None)
 
 
-def test_launches_that_were_stopped_early_answer_every_other_gate() -> None:
+def test_launches_that_were_stopped_early_answer_every_gate_but_on_latency_and_throughput() -> None:
     row = run_row(truncated_over_ms=1.0)
     for g in ALL_GATES:
-        expected = "NOT_MEASURED" if g.metric == "latency_p95_ms" else ask(g, run_row()).status
+        expected = "NOT_MEASURED" if g.metric in LAUNCH_METRICS else ask(g, run_row()).status
         assert ask(g, row).status == expected
+
+
+@pytest.mark.parametrize("rate", [10.0, 1000.0])
+def test_launches_that_were_stopped_early_have_no_throughput_whatever_they_served(rate: float) -> None:
+    row = run_row(truncated_over_ms=1000.0, launch_throughput_texts_per_s=[rate] * 20)
+    result = ask(gate("throughput_texts_per_s", ">", 100), row)
+    assert (result.status, result.value) == ("NOT_MEASURED", None)
+    assert result.reason.startswith("launches were stopped early over 1000 ms")
 
 
 def test_a_run_of_before_it_was_stored_what_stopped_launches_is_asked_all_the_same() -> None:

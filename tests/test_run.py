@@ -168,6 +168,20 @@ def test_where_no_latency_gate_is_asked_it_does_not_matter_over_what_launches_we
     assert planned(config(batch_size=8)).can_go_on_from(stored(truncated_over_ms=1.0))
 
 
+def test_where_throughput_is_asked_no_launch_is_stopped_early_nor_pooled_with_one_that_was(
+    config: Plan,
+) -> None:
+    """A launch that was stopped early served other texts than the others."""
+    raw = load_policy().model_dump()
+    rate = next(gate for gate in raw["gates"] if gate["metric"] == "throughput_texts_per_s")
+    both = raw | {"gates": [*raw["gates"], rate | {"at": {"batch_size": 1}}]}
+    run = planned(config(policy=both))
+    assert len(bounds(run)) == len(bounds(planned(config()))) + 1
+    assert run.loosest_bound_ms() is None
+    assert not run.can_go_on_from(stored(truncated_over_ms=30.0))
+    assert run.can_go_on_from(stored())
+
+
 # --- when it is done
 
 
@@ -346,7 +360,7 @@ def test_a_cpu_quota_is_in_its_identity_and_where_there_is_none_nothing_is(
         {"purpose": "search"},
         {"duration_s": 31.0},
         {"clients": [8]},
-        {"rate": 3.0},
+        {"purpose": "confirm", "rate": 3.0},
         {"spread": True, "min_span_s": 3.0, "quiet_wait_s": 0.0},
         {"launches": 3, "force": True, "seed": 3},
     ],
