@@ -27,7 +27,7 @@ def run_command(body: Callable[[], int]) -> int:
         signal.signal(name, _interrupt)
     code: int | None = None
     try:
-        code = body()
+        code = _interruptible(body)
         sys.stdout.flush()
     except BrokenPipeError:  # the reader of our output has gone
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -50,6 +50,19 @@ def run_command(body: Callable[[], int]) -> int:
     except Exception:
         return _defect()
     return code
+
+
+def _interruptible(body: Callable[[], int]) -> int:
+    """The body's exit code; an interruption over which a library's clean-up failed is still one."""
+    try:
+        return body()
+    except Exception as error:
+        behind: BaseException | None = error
+        while behind is not None and not isinstance(behind, InterruptedRunError):
+            behind = behind.__context__
+        if behind is not None:
+            raise behind from None
+        raise
 
 
 def _defect() -> int:

@@ -151,6 +151,27 @@ def test_a_signal_is_not_swallowed_by_whoever_catches_every_error(number: signal
     assert run_command(body) == ExitCode.INTERRUPTED
 
 
+def test_a_signal_over_which_a_library_fails_is_still_an_interruption(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """As OmegaConf's clean-up does: what it raises would else be told as a wrong value."""
+
+    def body() -> int:
+        try:
+            try:
+                os.kill(os.getpid(), signal.SIGINT)
+            finally:
+                None.clean_up()  # type: ignore[attr-defined]
+        except AttributeError as error:
+            raise errors.BadInputError(f"a wrong value: {error}") from None
+        return 0
+
+    assert run_command(body) == ExitCode.INTERRUPTED
+    told = capsys.readouterr().err
+    assert told.startswith("interrupted by SIGINT")
+    assert "error" not in told
+
+
 def test_a_warning_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     def body() -> int:
         warnings.simplefilter("always")
