@@ -36,8 +36,16 @@ Exit codes: 0, 13 B is slower, 2 bad input.
 """
 
 
-def _select(word: str, results: Path) -> tuple[list[dict[str, Any]], pd.DataFrame]:
-    """Rows of the runs that a word names, newest last, and the launches beside them."""
+def select(word: str, results: Path) -> tuple[list[dict[str, Any]], pd.DataFrame]:
+    """Rows of the runs that a word names, newest last, and the launches beside them.
+
+    Args:
+        word: a results directory, or a sweep's or run's id in `results`.
+        results: where ids are looked up.
+
+    Raises:
+        BadInputError: nothing of that name, or no measured run in it.
+    """
     folder = Path(word).expanduser()
     source = folder if (folder / "runs").is_dir() else results
     runs, launches = load_runs(source), load_launches(source)
@@ -76,7 +84,7 @@ def main(argv: list[str]) -> int:
         raise BadInputError(unknown_name("format", words["format"], ("table", "json")))
     if words["across_machines"] not in ("true", "false"):
         raise BadInputError(unknown_name("across_machines", words["across_machines"], ("true", "false")))
-    (a, launches_a), (b, launches_b) = (_select(side, Path(words["results"])) for side in sides)
+    (a, launches_a), (b, launches_b) = (select(side, Path(words["results"])) for side in sides)
     launches = (launches_a, launches_b)
     across = words["across_machines"] == "true"
     found = compare_runs(a, b, launches, threshold=threshold, across_machines=across)
