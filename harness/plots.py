@@ -11,9 +11,10 @@ Colours: Okabe & Ito (2008), "Color Universal Design", told apart by colour-blin
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from harness.gates import as_number, row_place, text_of
+from harness.gates import as_number, text_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
 
     from harness.comparison import Comparison
     from harness.config import PolicyConfig
@@ -56,7 +58,7 @@ def p95_against_gates(runs: pd.DataFrame, policy: PolicyConfig) -> Figure:
     _gate_lines(axes, policy, "latency_p95_ms")
     axes.set_xlabel("P95 of a request, ms (log scale): the median launch and its interval")
     _title(axes, "P95 against the gates", len(rows) - len(shown))
-    _legend_of_marks(axes, shown)
+    _legend_of_marks(figure, shown)
     return figure
 
 
@@ -76,10 +78,9 @@ def launches(launch_rows: pd.DataFrame, runs: pd.DataFrame) -> Figure:
         colour = _colour(known[run_id])
         for i, row in enumerate(mine):
             at = y - 0.36 + 0.72 * (i + 0.5) / len(mine)
-            disturbed = bool(as_number(row["disturbed"]))
             axes.plot([row["p50_ms"], row["p95_ms"]], [at, at], color=colour, lw=1, alpha=0.75, zorder=2)
-            mark = {"marker": "x", "color": INK} if disturbed else {"marker": ".", "color": colour}
-            axes.plot(row["p95_ms"], at, ms=4, ls="none", zorder=3, **mark)
+            marker, ink = ("x", INK) if _disturbed(row) else (".", colour)
+            axes.plot(row["p95_ms"], at, marker=marker, color=ink, ms=4, ls="none", zorder=3)
     _rows_axis(axes, [_label(known[run_id]) for run_id in order])
     axes.set_xscale("log")
     _plain_ticks(axes)
@@ -89,13 +90,14 @@ def launches(launch_rows: pd.DataFrame, runs: pd.DataFrame) -> Figure:
 
 
 def scaling(runs: pd.DataFrame) -> Figure:
-    """P95 and throughput against the batch size and against the length of a text."""
-    rows = [row for row in _measured(runs, "latency_p95_ms") if row["clients"] == 1]
+    """P95 and throughput of one caller against the batch size, and against the length where it is fixed."""
+    measured = _measured(runs, "latency_p95_ms")
+    rows = [row for row in measured if (row["clients"], row["arrival"]) == (1, "back_to_back")]
     figure = _new(_WIDTH_IN, 5.6)
     grid = figure.subplots(2, 2, sharex="col", sharey="row")
     views: tuple[tuple[str, Callable[[Row], float | None], Callable[[Row], Any]], ...] = (
-        ("texts in a request", lambda row: as_number(row["batch_size"]), _tokens_of),
-        ("tokens of a text, mean", _tokens_of, lambda row: row["batch_size"]),
+        ("texts in a request", lambda row: as_number(row["batch_size"]), lambda row: row["workload"]),
+        ("tokens of a text", _fixed_length, lambda row: row["batch_size"]),
     )
     drawn = False
     for column, (name, x_of, held_of) in enumerate(views):
@@ -115,7 +117,7 @@ def scaling(runs: pd.DataFrame) -> Figure:
     grid[0][0].set_ylabel("P95 of a request, ms")
     grid[1][0].set_ylabel("throughput, texts/s")
     figure.suptitle("How latency and throughput grow", x=0.01, ha="left", color=INK, fontsize=11)
-    _legend(figure, [row for row in rows])
+    _legend(figure, rows)
     return figure
 
 
@@ -124,7 +126,7 @@ def model_by_ep(runs: pd.DataFrame) -> Figure:
     rows = [r for r in _rows(runs) if (r["workload"], r["batch_size"], r["clients"]) == ("default", 1, 1)]
     models = sorted({_model(row) for row in rows})
     eps = sorted({str(row["ep"]) for row in rows})
-    figure = _new(max(3.6, 1.3 + 1.1 * len(eps)), 1.3 + 0.5 * max(1, len(models)))
+    figure = _new(_WIDTH_IN, 1.1 + 0.5 * max(1, len(models)))
     axes = figure.subplots()
     if not rows:
         return _nothing(figure, axes, "no run at the default workload, batch 1, yet")
@@ -136,10 +138,13 @@ def model_by_ep(runs: pd.DataFrame) -> Figure:
     if finite:
         low, high = min(finite), max(finite)
         norm = LogNorm(low, high if high > low else low * 1.1)
-        axes.imshow(values, cmap="cividis_r", norm=norm, aspect="auto")
+        edges = ([i - 0.5 for i in range(len(names) + 1)] for names in (eps, models))
+        axes.pcolormesh(*edges, values, cmap="cividis_r", norm=norm, edgecolors="white", lw=2)
     for y, model in enumerate(models):
         for x, ep in enumerate(eps):
-            axes.text(x, y, *_cell(rows, model, ep, values[y][x], finite), ha="center", va="center", fontsize=9)
+            axes.text(
+                x, y, *_cell(rows, model, ep, values[y][x], finite), ha="center", va="center", fontsize=9
+            )
     axes.set_xticks(range(len(eps)), eps)
     axes.set_yticks(range(len(models)), models)
     axes.set_xlim(-0.5, len(eps) - 0.5)
@@ -210,26 +215,24 @@ def pareto(runs: pd.DataFrame, quality: str = "separation_auc") -> Figure:
 
 
 def timeline(launch_rows: pd.DataFrame, runs: pd.DataFrame) -> Figure:
-    """A sweep as it went: each launch's P95 over the time, and what the machine could do meanwhile."""
+    """The newest sweep as it went: each launch's P95 over time, and what the machine could do meanwhile."""
     known = {str(row["run_id"]): row for row in _rows(runs)}
     rows = [row for row in _rows(launch_rows) if str(row["run_id"]) in known and _has(row, "p95_ms")]
     figure = _new(_WIDTH_IN, 4.2)
-    upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
     if not rows:
-        figure.clear()
         return _nothing(figure, figure.add_subplot(), "no launch was measured yet")
+    newest = max(rows, key=lambda row: row["started_at"])["sweep_id"]
+    rows = [row for row in rows if row["sweep_id"] == newest]
+    began = min(row["started_at"] for row in rows)
+    upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
     for row in rows:
-        disturbed = bool(as_number(row["disturbed"]))
-        mark = {"marker": "x", "color": INK} if disturbed else {"marker": "o"}
-        upper.plot(
-            row["started_at"], row["p95_ms"], ms=4, ls="none", **{"color": _colour(known[str(row["run_id"])]), **mark}
-        )
+        colour = _colour(known[str(row["run_id"])])
+        marker, ink = ("x", INK) if _disturbed(row) else ("o", colour)
+        at_s = (row["started_at"] - began).total_seconds()
+        upper.plot(at_s, row["p95_ms"], marker=marker, color=ink, ms=4, ls="none")
     probed = [row for row in rows if _has(row, "capacity_before_gflops")]
-    lower.plot(
-        [row["started_at"] for row in probed],
-        [row["capacity_before_gflops"] for row in probed],
-        ".", color=_FAINT, ms=4,
-    )  # fmt: skip
+    seconds = [(row["started_at"] - began).total_seconds() for row in probed]
+    lower.plot(seconds, [row["capacity_before_gflops"] for row in probed], ".", color=_FAINT, ms=4)
     for axes in (upper, lower):
         _clean(axes)
     upper.set_yscale("log")
@@ -237,30 +240,30 @@ def timeline(launch_rows: pd.DataFrame, runs: pd.DataFrame) -> Figure:
     upper.set_ylabel("a launch's P95, ms")
     lower.set_ylabel("GFLOP/s")
     lower.set_ylim(bottom=0)
-    lower.set_xlabel("time, UTC (below: what the machine could do just before the launch); ×: disturbed")
-    from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
-
-    locator = AutoDateLocator(maxticks=7)
-    lower.xaxis.set_major_locator(locator)
-    lower.xaxis.set_major_formatter(ConciseDateFormatter(locator))
-    _title(upper, "The sweep as it went", 0)
+    lower.set_xlabel(f"seconds since {began:%Y-%m-%d %H:%M} UTC; below: the machine's capacity; ×: disturbed")
+    _title(upper, "The newest sweep as it went", 0)
     _legend(figure, [known[str(row["run_id"])] for row in rows])
     return figure
 
 
 def ratios(found: Sequence[Comparison], threshold: float = 0.05) -> Figure:
     """B over A with its interval, a line for each pair and latency; grey between is too small to matter."""
-    shown = [each for each in found if each.ratio is not None and each.low is not None][:MOST_RUNS]
+    known = ((each, each.ratio, each.low, each.high) for each in found)
+    shown = [
+        (each, ratio, low, high)
+        for each, ratio, low, high in known
+        if ratio is not None and low is not None and high is not None
+    ][:MOST_RUNS]
     figure, axes = _figure(len(shown))
     if not shown:
         return _nothing(figure, axes, "no two runs were compared")
     axes.axvspan(1 / (1 + threshold), 1 + threshold, color=_FAINT, alpha=0.2, lw=0)
     axes.axvline(1, color=_FAINT, lw=1)
-    for y, each in enumerate(shown):
+    for y, (each, ratio, low, high) in enumerate(shown):
         colour = INK if each.change != "changed" else _COLOURS[1] if each.slower else _COLOURS[2]
-        axes.hlines(y, each.low, each.high, color=colour, lw=2)
-        axes.plot(each.ratio, y, "o", color=colour, ms=6)
-    _rows_axis(axes, [_short(f"{each.metric[:3].upper()} {each.label}") for each in shown])
+        axes.hlines(y, low, high, color=colour, lw=2)
+        axes.plot(ratio, y, "o", color=colour, ms=6)
+    _rows_axis(axes, [_short(f"{each.metric[:3].upper()} {each.label}") for each, *_ in shown])
     axes.set_xscale("log")
     _plain_ticks(axes)
     axes.set_xlabel("B / A (log scale): right of the band is slower, left is quicker")
@@ -279,6 +282,7 @@ _QUALITY_NAMES = {
 
 def _front(rows: Sequence[Row], quality: str) -> list[Row]:
     """The rows that no other beats in latency and quality at once."""
+
     def beats(one: Row, other: Row) -> bool:
         quicker = float(one["latency_p95_ms"]) - float(other["latency_p95_ms"])
         better = float(one[quality]) - float(other[quality])
@@ -300,9 +304,9 @@ def _has(row: Row, column: str) -> bool:
     return value is not None and math.isfinite(value)
 
 
-def _tokens_of(row: Row) -> float | None:
-    value = as_number(row["tokens_mean"])
-    return None if value is None else round(value, 1)
+def _fixed_length(row: Row) -> float | None:
+    """Tokens of each text, where all have as many."""
+    return as_number(str(row["workload"]).removeprefix("tokens_"))
 
 
 def _lines(
@@ -312,17 +316,17 @@ def _lines(
     groups: dict[tuple[Any, ...], list[Row]] = {}
     for row in rows:
         if x_of(row) is not None:
-            held = (str(row["candidate_label"]), row["arrival"], row["cores"], held_of(row))
+            held = (str(row["candidate_label"]), row["cores"], held_of(row))
             groups.setdefault(held, []).append(row)
     lines = [sorted(group, key=lambda row: x_of(row) or 0.0) for group in groups.values()]
     return [line for line in lines if len({x_of(row) for row in line}) > 1]
 
 
 def _line(axes: Axes, line: Sequence[Row], x_of: Callable[[Row], float | None], metric: str) -> None:
-    xs = [x_of(row) for row in line]
-    axes.plot(xs, [row[metric] for row in line], color=_colour(line[0]) if line else INK, lw=1, zorder=2)
-    for x, row in zip(xs, line, strict=True):
-        assert x is not None
+    points = [(x, row) for row in line if (x := x_of(row)) is not None]
+    for (x, row), (next_x, next_row) in pairwise(points):
+        axes.plot([x, next_x], [row[metric], next_row[metric]], color=_colour(row), lw=1, zorder=2)
+    for x, row in points:
         _bars(axes, row, metric, float(row[metric]), x, vertical=True)
         axes.plot(x, row[metric], "o", ms=5, zorder=3, **_face(row))
 
@@ -341,6 +345,10 @@ def _bars(axes: Axes, row: Row, metric: str, value: float, at: float, *, vertica
     colour = _FAINT if _provisional(row) else _colour(row)
     draw = axes.vlines if vertical else axes.hlines
     draw(at, min(low, value), max(high, value), color=colour, lw=2, zorder=2)
+
+
+def _disturbed(row: Row) -> bool:
+    return bool(as_number(row["disturbed"]))
 
 
 def _provisional(row: Row) -> bool:
@@ -365,8 +373,12 @@ def _model(row: Row) -> str:
 
 
 def _label(row: Row) -> str:
-    """The candidate and where it was measured."""
-    return _short(f"{row['candidate_label']} · {row_place(row)}")
+    """The candidate and where it was measured; batch 1 and one caller go without saying."""
+    where = [str(row["workload"])]
+    where += [f"batch {row['batch_size']}"] if row["batch_size"] != 1 else []
+    where += [f"{row['clients']} callers"] if row["clients"] != 1 else []
+    where += [f"{row['offered_qps']:g}/s"] if _has(row, "offered_qps") else []
+    return _short(f"{row['candidate_label']} · {', '.join(where)}")
 
 
 def _short(label: str) -> str:
@@ -448,7 +460,9 @@ def _gate_lines(axes: Axes, policy: PolicyConfig, metric: str) -> None:
     """The policy's gates on a metric, each a line with its tier and bound."""
     gates = [gate for gate in policy.gates if gate.metric == metric]
     for gate in gates:
-        axes.axvline(gate.bound, color=INK, lw=1, ls={"must": "-", "should": "--"}.get(gate.tier, ":"), zorder=1)
+        axes.axvline(
+            gate.bound, color=INK, lw=1, ls={"must": "-", "should": "--"}.get(gate.tier, ":"), zorder=1
+        )
         axes.annotate(
             f"{gate.tier} {gate.op} {gate.bound:g}", (gate.bound, 1), xycoords=("data", "axes fraction"),
             xytext=(2, -2), textcoords="offset points", rotation=90, va="top", fontsize=7, color=INK,
@@ -465,13 +479,19 @@ def _legend(figure: Figure, rows: Sequence[Row]) -> None:
     from matplotlib.lines import Line2D
 
     models = {_model(row): row for row in sorted(rows, key=_model)}
-    handles = [Line2D([], [], marker="o", ls="none", label=name, **_face(row)) for name, row in models.items()]
+    handles = [
+        Line2D([], [], marker="o", ls="none", label=name, **_face(row)) for name, row in models.items()
+    ]
+    _outside(figure, handles)
+
+
+def _outside(figure: Figure, handles: list[Line2D]) -> None:
     figure.legend(
         handles=handles, loc="outside lower left", ncols=3, fontsize=8, frameon=False, labelcolor=INK
     )
 
 
-def _legend_of_marks(axes: Axes, rows: Sequence[Row]) -> None:
+def _legend_of_marks(figure: Figure, rows: Sequence[Row]) -> None:
     """What hollow and grey mean, where they occur."""
     from matplotlib.lines import Line2D
 
@@ -483,4 +503,4 @@ def _legend_of_marks(axes: Axes, rows: Sequence[Row]) -> None:
     if any(_provisional(row) for row in rows):
         handles.append(Line2D([], [], color=_FAINT, lw=2, label="provisional"))
     if handles:
-        axes.legend(handles=handles, loc="lower right", fontsize=8, frameon=False, labelcolor=INK)
+        _outside(figure, handles)

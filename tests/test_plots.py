@@ -98,11 +98,18 @@ def test_provisional_evidence_is_told_and_confirmed_length_is_not() -> None:
 
 
 def test_a_model_has_one_colour_in_all_figures() -> None:
-    rows = runs(*(run_row(f"{m}{b}", model=m, batch_size=b, candidate_label=m) for m in ("e5", "own") for b in (1, 8)))
+    rows = runs(
+        *(run_row(f"{m}{b}", model=m, batch_size=b, candidate_label=m) for m in ("e5", "own") for b in (1, 8))
+    )
     one, two = plots.p95_against_gates(rows, POLICY), plots.scaling(rows)
 
     def colours(figure: Figure) -> set[str]:
-        return {to_hex(line.get_color()) for axes in figure.axes for line in axes.lines if line.get_marker() == "o"}
+        return {
+            to_hex(line.get_color())
+            for axes in figure.axes
+            for line in axes.lines
+            if line.get_marker() == "o"
+        }
 
     assert colours(one) == colours(two)
     assert len(colours(one)) == 2
@@ -118,7 +125,10 @@ def test_a_hundred_runs_draw_the_quickest_and_say_how_many_more_there_are() -> N
 def test_disturbed_launches_are_crosses() -> None:
     launch_rows = launch_frame(launch_row(0, disturbed=False), launch_row(1, disturbed=True))
     figure = plots.launches(launch_rows, runs(run_row()))
-    assert [line.get_marker() for line in figure.axes[0].lines if line.get_marker() in (".", "x")] == [".", "x"]
+    assert [line.get_marker() for line in figure.axes[0].lines if line.get_marker() in (".", "x")] == [
+        ".",
+        "x",
+    ]
 
 
 def test_the_front_holds_who_is_beaten_by_nobody() -> None:
@@ -153,5 +163,7 @@ def test_ratios_are_drawn_with_their_intervals() -> None:
     pair = Comparison("a → b", "p95_ms", 3.0, 6.0, 2.0, 1.8, 2.2, "changed", "")
     (axes,) = plots.ratios([pair]).axes
     assert [float(x) for x, _ in axes.collections[0].get_segments()[0]] == [1.8, 2.2]
-    assert points(axes)[-1] == (2.0, 0.0) or (2.0, 0.0) in [tuple(p) for line in axes.lines for p in line.get_xydata()]
+    assert points(axes)[-1] == (2.0, 0.0) or (2.0, 0.0) in [
+        tuple(p) for line in axes.lines for p in line.get_xydata()
+    ]
     assert "no two runs" in text_in(plots.ratios([]))

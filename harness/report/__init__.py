@@ -7,5 +7,6 @@ from harness.report.data import Results, compare, read
 from harness.report.tables import comparison, environment, gates, placement, quality, runs, verdict
 
 __all__ = [
-    "Results", "compare", "comparison", "environment", "gates", "placement", "quality", "read", "runs", "verdict",
+    "Results", "compare", "comparison", "environment", "gates", "placement", "quality", "read", "runs",
+    "verdict",
 ]  # fmt: skip

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 from pathlib import Path
 
 from harness.command import run_command
 from harness.compose import notebooks_dir
 from harness.config import parse_words
 from harness.errors import BadInputError, StorageError
+from harness.progress import Progress
 from harness.report.data import read
 from harness.report.execute import Shown, execute
 from harness.report.figures import FORMATS, write_figures
@@ -22,7 +24,7 @@ _HELP = """python -m harness.report [results=DIR] [policy=NAME|FILE.yaml] [selec
                       [machine=ID] [a=RUN_OR_SWEEP b=RUN_OR_SWEEP] [out=FILE.html] [figures=png|svg|png,svg]
 
 Executes the notebooks and writes one self-contained page, results/report.html unless out= says otherwise: the
-decision, then every figure and run. With a= and b= it compares them too. figures= writes the figures beside it.
+decision, then every figure and run. With a= and b= it compares them too. figures= writes the figures as well.
 Exit codes: 0, 2 bad input, 3 what executes notebooks is not installed.
 """
 
@@ -66,7 +68,6 @@ def main(argv: list[str]) -> int:
 
 
 def _executed(notebooks: list[tuple[str, dict[str, str]]]) -> list[Shown]:
-    from harness.progress import Progress
     from harness.terminal import error_console
 
     shown = []
@@ -75,11 +76,13 @@ def _executed(notebooks: list[tuple[str, dict[str, str]]]) -> list[Shown]:
             what = f"notebook {number} of {len(notebooks)}: {name}"
             progress.tell(what)
             shown += execute(
-                notebooks_dir() / f"{name}.ipynb",
-                parameters,
-                on_cell=lambda cell, cells, what=what: progress.tell(what, detail=f", cell {cell + 1} of {cells}"),
+                notebooks_dir() / f"{name}.ipynb", parameters, on_cell=partial(_tell, progress, what)
             )
     return shown
+
+
+def _tell(progress: Progress, what: str, cell: int, cells: int) -> None:
+    progress.tell(what, detail=f", cell {cell + 1} of {cells}")
 
 
 if __name__ == "__main__":

@@ -93,6 +93,8 @@ def _selected(runs: pd.DataFrame, select: str) -> pd.DataFrame:
         if not equals:
             raise BadInputError(f"select={select}: {word!r} is no column=value; such as model=minilm,e5")
         if name not in runs.columns:
-            raise BadInputError(unknown_name("select's column", name, [str(column) for column in runs.columns]))
+            raise BadInputError(
+                unknown_name("select's column", name, [str(column) for column in runs.columns])
+            )
         runs = runs[runs[name].astype(str).isin(values.split(","))]
     return runs

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from harness.errors import UnavailableError
@@ -27,7 +28,10 @@ _KINDS = (("text/html", "html"), ("image/svg+xml", "svg"), ("text/plain", "text"
 
 
 def execute(
-    notebook: Path, parameters: Mapping[str, Any], *, on_cell: Callable[[int, int], None] = lambda _i, _n: None
+    notebook: Path,
+    parameters: Mapping[str, Any],
+    *,
+    on_cell: Callable[[int, int], None] = lambda _i, _n: None,
 ) -> list[Shown]:
     """Execute a notebook from top to bottom in a kernel of its own.
 
@@ -46,6 +50,7 @@ def execute(
     try:
         import nbformat
         from nbclient import NotebookClient
+        from traitlets.config import Config
     except ImportError as error:
         raise UnavailableError(
             f"a report needs {error.name}, which is not installed; install embedding-harness[report]"
@@ -56,14 +61,16 @@ def execute(
             lines = [f"{name} = {value!r}" for name, value in parameters.items()]
             document.cells.insert(position + 1, nbformat.v4.new_code_cell("\n".join(lines)))
             break
-    client = NotebookClient(
-        document,
-        timeout=_CELL_TIMEOUT_S,
-        kernel_name="python3",
-        resources={"metadata": {"path": str(notebook.parent)}},
-        on_cell_start=lambda cell, cell_index: on_cell(cell_index, len(document.cells)),
-    )
-    client.execute()
+    # Sockets in a folder of our own: nobody else can reach them, and no port has to be free.
+    with TemporaryDirectory(prefix="harness-report-") as folder:
+        NotebookClient(
+            document,
+            config=Config(KernelManager={"transport": "ipc", "ip": f"{folder}/kernel"}),
+            kernel_name="python3",
+            timeout=_CELL_TIMEOUT_S,
+            resources={"metadata": {"path": str(notebook.parent)}},
+            on_cell_start=lambda cell_index, **_: on_cell(cell_index, len(document.cells)),
+        ).execute()
     return [shown for cell in document.cells for shown in _shown(cell)]
 
 

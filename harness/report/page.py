@@ -1,4 +1,4 @@
-"""One self-contained HTML page out of what notebooks show: no network, light and dark, readable on a phone."""
+"""One self-contained HTML page out of what notebooks show: light and dark, readable on a phone."""
 
 from __future__ import annotations
 

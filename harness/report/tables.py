@@ -55,7 +55,8 @@ def verdict(data: Results) -> Html:
     pick = f'<span class="pick">{escape(decision.chosen)}</span>' if decision.chosen else ""
     parts = [
         f'<div class="verdict {kind}"><strong>{escape(decision.verdict.replace("_", " "))}</strong>{pick}'
-        f'<span class="evidence">{escape(decision.evidence)} evidence · policy {escape(decision.policy)}</span></div>',
+        f'<span class="evidence">{escape(decision.evidence)} evidence, policy {escape(decision.policy)}'
+        "</span></div>",
         _list(decision.reasons),
     ]
     if decision.not_picked:
@@ -69,11 +70,15 @@ def verdict(data: Results) -> Html:
 
 
 def gates(data: Results) -> Html:
-    """Every gate of every candidate with value, interval and distance; the best candidate's first and open."""
+    """Every gate of every candidate with value, interval and distance; the best candidate's first."""
     if data.decision is None:
         return Html(_note(NOTHING))
     first, *others = data.decision.candidates
-    parts = [f"<h3>{escape(first.label)}: {_words(first.verdict)}</h3>", _gates_table(first), _list(first.notes)]
+    parts = [
+        f"<h3>{escape(first.label)}: {_words(first.verdict)}</h3>",
+        _gates_table(first),
+        _list(first.notes),
+    ]
     for candidate in others:
         why = escape("; ".join(candidate.reasons))
         parts.append(
@@ -91,7 +96,9 @@ def runs(data: Results) -> Html:
 def quality(data: Results) -> Html:
     """Quality of each run with trained weights, on the artifact that was timed."""
     rows = [row for row in _rows(data) if as_number(row["separation_auc"]) is not None]
-    return _table(rows, _QUALITY, name="quality", empty="No run has quality figures yet; random weights have none.")
+    return _table(
+        rows, _QUALITY, name="quality", empty="No run has quality figures yet; random weights have none."
+    )
 
 
 def placement(data: Results) -> Html:
@@ -124,7 +131,12 @@ def environment(data: Results) -> Html:
 def comparison(found: Sequence[Comparison]) -> Html:
     """Two sets of runs, a line for each pair and latency."""
     rows = [vars(each) | {"slower": each.slower} for each in found]
-    return _table(rows, _COMPARISON, name="comparison", empty="Nothing is compared: give two sweeps, runs or results folders as a and b.")
+    return _table(
+        rows,
+        _COMPARISON,
+        name="comparison",
+        empty="Nothing is compared: give two sweeps, runs or results folders as a and b.",
+    )
 
 
 def _rows(data: Results) -> list[Row]:
@@ -305,9 +317,7 @@ def _with_code(line: str) -> str:
     parts = line.split("`")
     if len(parts) % 2 == 0:  # a backtick by itself is no command
         return escape(line)
-    return "".join(
-        f"<code>{escape(part)}</code>" if i % 2 else escape(part) for i, part in enumerate(parts)
-    )
+    return "".join(f"<code>{escape(part)}</code>" if i % 2 else escape(part) for i, part in enumerate(parts))
 
 
 def _note(sentence: str) -> str:

@@ -10,8 +10,8 @@ from harness.errors import BadInputError
 from harness.report.__main__ import main
 from harness.report.data import read
 from harness.report.figures import write_figures
-from tests.report.test_tables import stored
 from tests.conftest import run_row
+from tests.report.test_tables import stored
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -61,7 +61,9 @@ def test_what_comes_from_results_stays_text(tmp_path: Path) -> None:
 
 
 def test_every_gate_of_every_candidate_is_told_with_its_distance(tmp_path: Path) -> None:
-    data = report.read(stored(tmp_path, run_row("a"), run_row("b", model="e5", candidate_label="e5 fp32 cpu")))
+    data = report.read(
+        stored(tmp_path, run_row("a"), run_row("b", model="e5", candidate_label="e5 fp32 cpu"))
+    )
     text = report.gates(data).text
     assert data.decision is not None
     assert text.count("<table") == len(data.decision.candidates) == 2
