@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     import pandas as pd
+    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-    from matplotlib.lines import Line2D
 
     from harness.comparison import Comparison
     from harness.config import PolicyConfig
@@ -174,7 +174,7 @@ def stages(runs: pd.DataFrame) -> Figure:
     axes.set_xlim(left=0)
     axes.set_xlabel("median, ms")
     _title(axes, "Stages of a request", len(rows) - len(shown))
-    axes.legend(loc="lower right", fontsize=8, frameon=False, labelcolor=INK)
+    _outside(figure, axes.get_legend_handles_labels()[0])
     return figure
 
 
@@ -485,7 +485,7 @@ def _legend(figure: Figure, rows: Sequence[Row]) -> None:
     _outside(figure, handles)
 
 
-def _outside(figure: Figure, handles: list[Line2D]) -> None:
+def _outside(figure: Figure, handles: Sequence[Artist]) -> None:
     figure.legend(
         handles=handles, loc="outside lower left", ncols=3, fontsize=8, frameon=False, labelcolor=INK
     )

@@ -95,7 +95,7 @@ def runs(data: Results) -> Html:
 
 def quality(data: Results) -> Html:
     """Quality of each run with trained weights, on the artifact that was timed."""
-    rows = [row for row in _rows(data) if as_number(row["separation_auc"]) is not None]
+    rows = _once(row for row in _rows(data) if _known(row, "separation_auc"))
     return _table(
         rows, _QUALITY, name="quality", empty="No run has quality figures yet; random weights have none."
     )
@@ -103,7 +103,7 @@ def quality(data: Results) -> Html:
 
 def placement(data: Results) -> Html:
     """Where the graph's nodes and their time went, against what was asked for."""
-    rows = [row for row in _rows(data) if row["status"] == "unavailable" or _known(row, "nodes_total")]
+    rows = _once(row for row in _rows(data) if row["status"] == "unavailable" or _known(row, "nodes_total"))
     return _table(rows, _PLACEMENT, name="placement", empty="No run tells where its nodes went.")
 
 
@@ -141,6 +141,11 @@ def comparison(found: Sequence[Comparison]) -> Html:
 
 def _rows(data: Results) -> list[Row]:
     return [{str(name): value for name, value in row.items()} for row in data.runs.to_dict("records")]
+
+
+def _once(rows: Iterable[Row]) -> list[Row]:
+    """The newest row of each candidate and batch size: what does not depend on the workload."""
+    return list({(row["candidate_label"], row["batch_size"]): row for row in rows}.values())
 
 
 def _known(row: Row, name: str) -> bool:
@@ -204,6 +209,7 @@ def _evidence(row: Row) -> str:
 
 
 _WHO = (Column("candidate", _candidate), Column("measured at", _place))
+_WHAT = (_WHO[0], Column("batch", *_number("batch_size")))
 _RUNS = (
     *_WHO,
     Column("P50 ms", *_number("latency_p50_ms")),
@@ -222,7 +228,7 @@ _RUNS = (
     Column("run", _text("run_id")),
 )
 _QUALITY = (
-    *_WHO,
+    *_WHAT,
     Column("AUC", *_number("separation_auc")),
     Column("interval", _interval("separation_auc")),
     Column("separation", *_number("separation", 3)),
@@ -237,7 +243,7 @@ _QUALITY = (
     Column("cosine in a batch, worst", *_number("batch_cosine_min", 6)),
 )
 _PLACEMENT = (
-    *_WHO,
+    *_WHAT,
     Column("asked for", _text("ep_provider")),
     Column("nodes on it", *_number("ep_nodes")),
     Column("of", *_number("nodes_total")),
