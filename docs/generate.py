@@ -30,8 +30,8 @@ def write(folder: Path) -> None:
 def columns() -> str:
     """The schema of what is stored."""
     return (
-        f"# Columns\n\nSchema {SCHEMA_VERSION}. Unknown is null, never 0. Units and meanings also travel in the "
-        f"files, as Arrow field metadata.\n\n## `runs/`\n\nOne row a run.\n\n{_columns(RUN_COLUMNS)}\n\n"
+        f"# Columns\n\nSchema {SCHEMA_VERSION}. Unknown is null, never 0. Units and meanings also travel in "
+        f"the files, as Arrow field metadata.\n\n## `runs/`\n\nOne row a run.\n\n{_columns(RUN_COLUMNS)}\n\n"
         f"## `launches/`\n\nOne row a launch, raw samples in list columns.\n\n{_columns(LAUNCH_COLUMNS)}\n"
     )
 
@@ -71,7 +71,8 @@ def _first_comment(path: Path) -> str:
 
 
 def _keys(schema: type[BaseModel], group: str) -> str:
-    rows = ((f"`{group}.{name}`", _type(field), field.description or "") for name, field in schema.model_fields.items())
+    fields = schema.model_fields.items()
+    rows = ((f"`{group}.{name}`", _type(field), field.description or "") for name, field in fields)
     return _table(("key", "type", "meaning"), rows)
 
 

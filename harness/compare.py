@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import sys
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.command import run_command
@@ -16,9 +15,12 @@ from harness.comparison import compare_runs
 from harness.config import parse_words
 from harness.decision import rows_of
 from harness.errors import BadInputError, ExitCode, unknown_name
+from harness.paths import typed_path
 from harness.store import load_launches, load_runs
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import pandas as pd
 
 _DEFAULTS = {"results": "results", "threshold": "0.05", "format": "table", "across_machines": "false"}
@@ -46,7 +48,7 @@ def select(word: str, results: Path) -> tuple[list[dict[str, Any]], pd.DataFrame
     Raises:
         BadInputError: nothing of that name, or no measured run in it.
     """
-    folder = Path(word).expanduser()
+    folder = typed_path(word)
     source = folder if (folder / "runs").is_dir() else results
     runs, launches = load_runs(source), load_launches(source)
     if source is not folder:
@@ -84,7 +86,7 @@ def main(argv: list[str]) -> int:
         raise BadInputError(unknown_name("format", words["format"], ("table", "json")))
     if words["across_machines"] not in ("true", "false"):
         raise BadInputError(unknown_name("across_machines", words["across_machines"], ("true", "false")))
-    (a, launches_a), (b, launches_b) = (select(side, Path(words["results"])) for side in sides)
+    (a, launches_a), (b, launches_b) = (select(side, typed_path(words["results"])) for side in sides)
     launches = (launches_a, launches_b)
     across = words["across_machines"] == "true"
     found = compare_runs(a, b, launches, threshold=threshold, across_machines=across)

@@ -13,7 +13,7 @@ from harness.errors import BadInputError
 from harness.gates import as_number, row_place
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from datetime import datetime
 
     import pandas as pd
@@ -78,8 +78,10 @@ def compare_runs(
     found = []
     for label, first, second in pairs:
         for metric in _METRICS:
-            ours, theirs = (_launches(*side, metric) for side in zip(launches, (first, second), strict=True))
-            found.append(_compared(label, metric, ours, theirs, threshold=threshold, alpha=level))
+            ours, theirs = (
+                launches_of(*side, metric) for side in zip(launches, (first, second), strict=True)
+            )
+            found.append(compare_launches(label, metric, ours, theirs, threshold=threshold, alpha=level))
     return found
 
 
@@ -92,16 +94,28 @@ class Launch(NamedTuple):
     truncated: bool
 
 
-def _compared(
-    label: str, metric: str, a: list[Launch], b: list[Launch], *, threshold: float, alpha: float
+def unusable(launches: Sequence[Launch], metric: str) -> str:
+    """Why a run's launches give no figure of `metric` to compare; empty where they do."""
+    if not launches or not all(math.isfinite(launch.ms) for launch in launches):
+        return "launches failed or are missing"
+    if metric == "p95_ms" and any(launch.truncated for launch in launches):
+        return "launches were stopped early: their P95 is a guess"
+    return ""
+
+
+def compare_launches(
+    label: str,
+    metric: str,
+    a: Sequence[Launch],
+    b: Sequence[Launch],
+    *,
+    threshold: float = 0.05,
+    alpha: float = stats.ALPHA,
 ) -> Comparison:
+    """Compare one latency of two runs, given their launches; as `compare_runs` otherwise."""
+    if reason := unusable(a, metric) or unusable(b, metric):
+        return Comparison(label, metric, None, None, None, None, None, "inconclusive", reason)
     values_a, values_b = ([launch.ms for launch in side] for side in (a, b))
-    if not a or not b or not all(map(math.isfinite, (*values_a, *values_b))):
-        reason = "launches failed or are missing"
-        return Comparison(label, metric, None, None, None, None, None, "inconclusive", reason)
-    if metric == "p95_ms" and any(launch.truncated for launch in (*a, *b)):
-        reason = "launches were stopped early: their P95 is a guess"
-        return Comparison(label, metric, None, None, None, None, None, "inconclusive", reason)
     a_ms, b_ms = (stats.nearest_rank(values, 0.5) for values in (values_a, values_b))
     within = [math.log(second.ms / first.ms) for first, second in _rounds(a, b)]
     low, high = stats.paired_shift_interval(within, alpha=alpha)
@@ -125,7 +139,7 @@ def _compared(
     )
 
 
-def _rounds(a: list[Launch], b: list[Launch]) -> list[tuple[Launch, Launch]]:
+def _rounds(a: Sequence[Launch], b: Sequence[Launch]) -> list[tuple[Launch, Launch]]:
     """The launches of A and B of the same rounds; none where the rounds were not one after another.
 
     A sweep's id tells what was measured, not when: measured twice, it has the same rounds twice.
@@ -137,7 +151,8 @@ def _rounds(a: list[Launch], b: list[Launch]) -> list[tuple[Launch, Launch]]:
     return sorted(pairs) if interleaved else []
 
 
-def _launches(launches: pd.DataFrame, run: dict[str, Any], metric: str) -> list[Launch]:
+def launches_of(launches: pd.DataFrame, run: Mapping[str, Any], metric: str) -> list[Launch]:
+    """The launches of a run with their `metric` in ms; +inf for one that failed."""
     mine = launches[launches["run_id"] == run["run_id"]]
     complete = mine["status"] == "complete"
     names = ("sweep_id", "round", "started_at", metric, "truncated")

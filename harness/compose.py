@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
 # Keys whose values are paths: quoted before Hydra's grammar sees them, so that any name works.
-PATH_KEYS = ("results", "model.path", "quality.sts", "quality.retrieval", "quality.texts")
+PATH_KEYS = ("results", "model.path", "policy.file", "quality.sts", "quality.retrieval", "quality.texts")
 
 _EP_OPTIONS = "ep.options."
 _PRESET = "experiments="

@@ -6,30 +6,25 @@ All value errors are told together, each on a line of its own, before anything e
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import re
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from harness.artifacts.modules import (
-    NEEDED_FACTS,
-    Facts,
-    completed,
-    contradictions,
-    graph_in,
-    hub_facts,
-    read_facts,
-)
+from harness.artifacts.local import local_facts
+from harness.artifacts.modules import NEEDED_FACTS, completed, contradictions, hub_facts
 from harness.compose import conf_dir, options_of, unknown_ep_option
 from harness.datasets import read_retrieval, read_sts, read_texts
 from harness.errors import BadInputError, unknown_name
+from harness.paths import typed_path
 from harness.stats import launches_to_pass
 from harness.units import NS_PER_MS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
+    from pathlib import Path
 
     from pydantic_core import ErrorDetails
 
@@ -49,7 +44,29 @@ Metric = Literal[
     "rss_slope_bytes_per_request",
     "handles_gained",
     "latency_drift",
+    "latency_overhead",
 ]
+# What an objective can compare candidates by; more of it is better, but for `LESS_IS_BETTER`.
+Comparable = Literal[
+    "latency_p50_ms",
+    "latency_p95_ms",
+    "throughput_texts_per_s",
+    "cold_start_s",
+    "peak_rss_bytes",
+    "artifact_bytes",
+    "separation",
+    "separation_auc",
+    "neighbour_overlap",
+    "sts_spearman",
+    "ndcg_at_10",
+]
+LESS_IS_BETTER: tuple[Comparable, ...] = (
+    "latency_p50_ms",
+    "latency_p95_ms",
+    "cold_start_s",
+    "peak_rss_bytes",
+    "artifact_bytes",
+)
 Arrival = Literal["back_to_back", "poisson"]
 # Requests a second of an open loop.
 Rate = Annotated[float, Field(gt=0, le=100_000, allow_inf_nan=False)]
@@ -224,7 +241,10 @@ class SessionConfig(_Schema):
     @classmethod
     def _null_is_dynamic(cls, value: object) -> object:
         if value is not None and not isinstance(value, dict | StaticShapesConfig):
-            raise ValueError(f"session.static_shapes={value}: takes batch_size and sequence_length")
+            raise ValueError(
+                f"session.static_shapes={value}: takes batch_size and sequence_length; give "
+                "session.static_shapes.batch_size=N, session.static_shapes.sequence_length=N, or both"
+            )
         return {} if value is None else value
 
     @model_validator(mode="after")
@@ -414,12 +434,53 @@ class FallbackConfig(_Schema):
     sentence: str
 
 
+class RankConfig(_Schema):
+    """One figure of a lexicographic order, of the run at a place.
+
+    Figures are equal where they lie in the same step of this size, counted from 0; null: only where they
+    are the same. Without steps no later figure would ever be asked.
+    """
+
+    metric: Comparable
+    at: AtConfig = AtConfig()
+    step: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+
+
+class CriterionConfig(_Schema):
+    """One criterion of a weighted matrix: a figure of the run at a place, scored between 0 and 1.
+
+    `best` scores 1, `worst` 0, linear between them and no more beyond. Both are fixed here, not taken from
+    the candidates at hand: what one more of them scores can then not turn the others around.
+    """
+
+    metric: Comparable
+    at: AtConfig = AtConfig()
+    weight: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+    best: Annotated[float, Field(allow_inf_nan=False)]
+    worst: Annotated[float, Field(allow_inf_nan=False)]
+
+    @model_validator(mode="after")
+    def _best_is_better_than_worst(self) -> CriterionConfig:
+        less = self.metric in LESS_IS_BETTER
+        if self.best == self.worst or (self.best < self.worst) != less:
+            raise ValueError(
+                f"best {self.best:g}, worst {self.worst:g}: {'less' if less else 'more'} "
+                f"{self.metric} is better"
+            )
+        return self
+
+
 class PolicyConfig(_Schema):
-    """Gates, objective, ordered paths and fallback."""
+    """Gates, objective, ordered paths and fallback.
+
+    `order` is what the objective ``lexicographic`` compares by, `matrix` what ``weighted_matrix`` weighs.
+    """
 
     name: str
     gates: Annotated[list[GateConfig], Field(min_length=1)]
-    objective: Literal["path_order", "lowest_latency", "best_quality"]
+    objective: Literal["path_order", "lowest_latency", "best_quality", "lexicographic", "weighted_matrix"]
+    order: list[RankConfig] = Field(default_factory=list)
+    matrix: list[CriterionConfig] = Field(default_factory=list)
     paths: list[str]
     fallback: FallbackConfig | None
     min_ep_node_share: Annotated[float, Field(ge=0, le=1)]
@@ -430,13 +491,49 @@ class PolicyConfig(_Schema):
             raise ValueError("no must gate: such a policy would let anything pass")
         return self
 
+    @model_validator(mode="after")
+    def _something_can_pass(self) -> PolicyConfig:
+        for upper, lower in itertools.permutations(self.gates, 2):
+            if _exclude_each_other(upper, lower):
+                told = (f"'{gate.label}' ({gate.op} {gate.bound:g})" for gate in (upper, lower))
+                raise ValueError(
+                    f"gates contradict each other: no {upper.metric} passes {' and '.join(told)}"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _the_objective_can_be_computed(self) -> PolicyConfig:
+        if self.objective == "lexicographic" and not self.order:
+            raise ValueError("objective lexicographic: no order; list the metrics to compare by")
+        if self.objective == "weighted_matrix" and not self.matrix:
+            raise ValueError("objective weighted_matrix: no matrix; list metrics with weight, best and worst")
+        if self.matrix and not any(criterion.weight for criterion in self.matrix):
+            raise ValueError("matrix: every weight is 0, so that nothing is weighed; raise one")
+        return self
+
+
+def _exclude_each_other(upper: GateConfig, lower: GateConfig) -> bool:
+    """Whether what passes the one, a gate from above, cannot pass the other, one from below.
+
+    Two gates of launches hold together where they ask for different shares of them.
+    """
+    if (upper.metric, upper.at) != (lower.metric, lower.at):
+        return False
+    if upper.op not in ("<", "<=", "==") or lower.op not in (">", ">=", "=="):
+        return False
+    if upper.launch_quantile and lower.launch_quantile and upper.launch_quantile + lower.launch_quantile <= 1:
+        return False
+    meet = upper.op != "<" and lower.op != ">"
+    return lower.bound > upper.bound or (lower.bound == upper.bound and not meet)
+
 
 class QualityConfig(_Schema):
-    """Files of the user's own that quality is measured on; None is none."""
+    """What of the user's own quality is measured on, and tasks of the package mteb; None is none."""
 
     sts: str | None = None
     retrieval: str | None = None
     texts: str | None = None
+    mteb: Annotated[list[str], Field(min_length=1)] | None = None
 
 
 class Config(_Schema):
@@ -566,8 +663,10 @@ def validate(raw: Mapping[str, Any]) -> Config:
         BadInputError: with every problem there is, a line each.
         ModelUnavailableError: the hub has to be asked what the model is, and cannot be.
     """
+    raw, of_policy = _with_own_policy(raw)
     raw, problems = _completed(raw)
     undescribed = bool(problems)
+    problems += of_policy
     config = None
     try:
         config = Config.model_validate({k: v for k, v in raw.items() if k != "experiments"})
@@ -594,7 +693,7 @@ def validate(raw: Mapping[str, Any]) -> Config:
         problems += _tampered(config)
     if config is None or problems:
         raise BadInputError(*problems)
-    model = _renamed(config.model, "model")
+    model, policy = _renamed(config.model, "model"), raw["policy"]
     return config.model_copy(
         update={
             "model": model.model_copy(
@@ -602,9 +701,34 @@ def validate(raw: Mapping[str, Any]) -> Config:
             ),
             "precision": _renamed(config.precision, "precision"),
             "workload": _renamed(config.workload, "workload"),
-            "policy": _renamed(config.policy, "policy"),
+            "policy": policy if isinstance(policy, PolicyConfig) else _renamed(config.policy, "policy"),
         }
     )
+
+
+def _with_own_policy(raw: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """A composed configuration with the policy of the user's own file, if one is given, and its problems.
+
+    The words then name that file by its absolute path: a command that is told works in any directory.
+    """
+    plain, policy = dict(raw), raw.get("policy")
+    if not isinstance(policy, dict):
+        return plain, []
+    plain["policy"] = {key: value for key, value in policy.items() if key != "file"}
+    if not policy.get("file"):
+        return plain, []
+    file = str(policy["file"])
+    words = [str(word) for word in raw.get("words", [])]
+    of_policy = [word for word in words if word.lstrip("+").startswith("policy")]
+    if others := [word for word in of_policy if not word.startswith("policy.file=")]:
+        return plain, [f"{others[0]}: policy.file={file} is a whole policy; leave one of them out"]
+    try:
+        plain["policy"] = load_policy(file=file)
+    except BadInputError as error:
+        return plain, list(error.problems)
+    absolute = typed_path(file).resolve()
+    plain["words"] = [f"policy.file={absolute}" if word in of_policy else word for word in words]
+    return plain, []
 
 
 def _unreadable(quality: QualityConfig) -> list[str]:
@@ -625,7 +749,7 @@ def _unreadable(quality: QualityConfig) -> list[str]:
 
 
 def _unfit_dim(model: ModelConfig, dim: Any) -> list[str]:
-    if not isinstance(dim, int):
+    if not isinstance(dim, int) or dim < 1:  # told by the schema
         return []
     if model.matryoshka is None:
         return [f"dim={dim}: {model.name}'s vectors were not trained to be cut; leave dim out"]
@@ -646,13 +770,17 @@ def _completed(raw: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
             f"model={model.get('name')}: which model is not said; give model.path=DIR or model.id=ORG/NAME"
         )
         return plain | {"model": completed(model, None)}, [unsaid]
+    if path and repo and model.get("name") == "custom":
+        both = f"model.path={path} and model.id={repo} are two models; give one of them, leave the other out"
+        return plain | {"model": completed(model, None)}, [both]
     open_facts = any(key in model and model[key] is None for key in NEEDED_FACTS)
     facts, problems = None, []
     try:
         if isinstance(path, str):
-            facts = _local_facts(path, needed=open_facts)
+            if open_facts or typed_path(path).is_dir():  # else told where the files are needed
+                facts = local_facts(path)
         elif isinstance(repo, str) and not _HUB_ID.fullmatch(repo):
-            problems = [f"model.id={repo}: no repository's name; give model.id=ORG/NAME"]
+            problems = [f"model.id={repo}: no repository's name; give model.id=ORG/NAME, or model.path=DIR"]
         elif isinstance(repo, str) and open_facts:
             facts = hub_facts(repo, model.get("revision"), tell=lambda _what, _left_s: None)
     except BadInputError as error:
@@ -663,19 +791,6 @@ def _completed(raw: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
     if isinstance(repo, str) and not path and model.get("sources") == []:
         plain["model"]["sources"] = [{"kind": "hub"}]
     return plain, problems
-
-
-def _local_facts(path: str, *, needed: bool) -> Facts | None:
-    """What the files of a user's folder say; None where there is no folder and nothing open."""
-    folder = Path(path).expanduser()
-    if not folder.is_dir():
-        if needed:
-            raise BadInputError(f"model.path={path}: no such directory")
-        return None
-    try:
-        return read_facts(folder, graph=graph_in(folder))
-    except BadInputError as error:
-        raise BadInputError(*(f"model.path={path}: {line}" for line in error.problems)) from None
 
 
 def _tampered(config: Config) -> list[str]:
@@ -730,11 +845,14 @@ def _valid(schema: type[_SchemaT], raw: Mapping[str, Any], key: str) -> _SchemaT
 def load_policy(name: str = "default", *, file: str | Path | None = None) -> PolicyConfig:
     """A shipped policy by name, or the user's own from a YAML file.
 
+    One that bears a shipped policy's name without being the same gets a name of its own.
+
     Raises:
         BadInputError: unknown name, unreadable file, or any wrong value, a line each.
     """
     if file is not None:
-        return _load(PolicyConfig, Path(file).expanduser())
+        own = _load(PolicyConfig, typed_path(file))
+        return _renamed(own, "policy") if own.name in options_of("policy") else own
     return _load(PolicyConfig, _option("policy", name))
 
 

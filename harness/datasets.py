@@ -9,13 +9,14 @@ import json
 import math
 from contextlib import suppress
 from functools import lru_cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from harness.errors import BadInputError
+from harness.paths import file_stat, typed_path, unreadable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
+    from pathlib import Path
 
 _Read = TypeVar("_Read")
 # A row of a file as it is told to the user, and its values by column.
@@ -52,12 +53,12 @@ def read_sts(file: str) -> StsPairs:
 
 def _unchanged(file: str, read: Callable[[Path, int, int], _Read]) -> _Read:
     """What a cached reader makes of a file, keyed by its time and size: read anew only where it changed."""
-    path = Path(file).expanduser()
+    path = typed_path(file)
     try:
-        seen = path.stat()
+        seen = file_stat(path, told=file)
         return read(path, seen.st_mtime_ns, seen.st_size)
     except OSError as error:
-        raise BadInputError(f"{file}: {error.strerror or error}; give a readable file") from None
+        raise BadInputError(unreadable(file, error)) from None
 
 
 @lru_cache(maxsize=8)
@@ -76,10 +77,16 @@ def _read_sts(path: Path, _modified_ns: int, _bytes: int) -> StsPairs:
             texts.append(row[name])
         scores.append(_number(path, where, row["score"]))
     if len(scores) < _FEWEST_PAIRS:
-        found = "is empty" if not scores else f"has {len(scores)} pairs"
-        raise BadInputError(f"{path} {found}: a rank correlation needs at least {_FEWEST_PAIRS}")
+        found = f"has {len(scores)} pairs" if content.strip() else "is empty"
+        columns = ", ".join(_STS_COLUMNS)
+        raise BadInputError(
+            f"{path} {found}: a rank correlation needs at least {_FEWEST_PAIRS}; give more, with the columns "
+            f"{columns}"
+        )
     if len(set(scores)) == 1:
-        raise BadInputError(f"{path}: every score is {scores[0]:g}: there is nothing to rank")
+        raise BadInputError(
+            f"{path}: every score is {scores[0]:g}: there is nothing to rank; give scores that differ"
+        )
     return StsPairs(hashlib.sha256(content).hexdigest(), tuple(texts), tuple(scores))
 
 
@@ -114,9 +121,83 @@ def _read_texts(path: Path, _modified_ns: int, _bytes: int) -> Texts:
     if len(texts) <= NEIGHBOURS:
         raise BadInputError(
             f"{path} has {len(texts)} distinct texts: {NEIGHBOURS} neighbours of each take at least "
-            f"{NEIGHBOURS + 1}"
+            f"{NEIGHBOURS + 1}; give more"
         )
     return Texts(hashlib.sha256(content).hexdigest(), texts)
+
+
+class StageDump(NamedTuple):
+    """What somebody's provider made of a text, stage by stage; None where the file does not say.
+
+    `where` is the line of the file. `input_ids` [n_tokens] are without padding; `pooled` and `normalised`
+    [dim] are as they were given, NaN and infinity included.
+    """
+
+    where: str
+    text: str
+    input_ids: tuple[int, ...] | None
+    pooled: tuple[float, ...] | None
+    normalised: tuple[float, ...] | None
+
+
+# Spellings of the last one.
+_NORMALISED = ("normalised", "normalized")
+
+
+def read_stages(file: str) -> tuple[StageDump, ...]:
+    """A provider's dump: jsonl with ``text`` and any of ``input_ids``, ``pooled`` and ``normalised``.
+
+    An ``attention_mask`` says which of the ids are padding; those are left out.
+
+    Raises:
+        BadInputError: one line on what is wrong with the file.
+    """
+    return _unchanged(file, _read_stages)
+
+
+def _read_stages(path: Path, _modified_ns: int, _bytes: int) -> tuple[StageDump, ...]:
+    dumps = []
+    for where, row in _json_rows(path, _text(path, path.read_bytes()).split("\n")):
+        if not isinstance(row.get("text"), str):
+            raise BadInputError(f"{path}, {where}: text={row.get('text')!r} is no text")
+        ids = _numbers(path, where, row, "input_ids", whole=True)
+        mask = _numbers(path, where, row, "attention_mask", whole=True)
+        if ids is not None and mask is not None:
+            if len(ids) != len(mask):
+                raise BadInputError(
+                    f"{path}, {where}: {len(ids)} input_ids and {len(mask)} numbers of attention_mask"
+                )
+            ids = tuple(token for token, kept in zip(ids, mask, strict=True) if kept)
+        normalised = next((name for name in _NORMALISED if name in row), _NORMALISED[0])
+        dumps.append(
+            StageDump(
+                where,
+                row["text"],
+                None if ids is None else tuple(map(int, ids)),
+                _numbers(path, where, row, "pooled"),
+                _numbers(path, where, row, normalised),
+            )
+        )
+    if not any(stage is not None for dump in dumps for stage in dump[2:]):
+        raise BadInputError(
+            f"{path}: no line has input_ids, pooled or normalised: nothing is there to compare; give a JSON "
+            "object a line, with text and at least one of them"
+        )
+    return tuple(dumps)
+
+
+def _numbers(
+    path: Path, where: str, row: dict[str, Any], name: str, *, whole: bool = False
+) -> tuple[float, ...] | None:
+    values, kinds = row.get(name), int if whole else int | float
+    if values is None:
+        return None
+    numbers = isinstance(values, list) and all(
+        isinstance(value, kinds) and not isinstance(value, bool) for value in values
+    )
+    if not numbers or not values:
+        raise BadInputError(f"{path}, {where}: {name} is no flat list of {'whole ' * whole}numbers")
+    return tuple(values)
 
 
 class Retrieval(NamedTuple):
@@ -145,7 +226,7 @@ def read_retrieval(folder: str) -> Retrieval:
     Raises:
         BadInputError: one line on what is wrong with it.
     """
-    root = Path(folder).expanduser()
+    root = typed_path(folder)
     files = (root / "corpus.jsonl", root / "queries.jsonl", _qrels_file(root))
     try:
         seen = [file.stat() for file in files]
@@ -278,8 +359,11 @@ def _json_rows(path: Path, lines: Iterable[str]) -> Iterator[Row]:
             continue
         try:
             row = json.loads(line)
-        except ValueError as error:
-            raise BadInputError(f"{path}, line {number}: no valid JSON: {error}") from None
+        except (ValueError, RecursionError) as error:
+            why = error.msg if isinstance(error, json.JSONDecodeError) else "beyond all measure"
+            raise BadInputError(
+                f"{path}, line {number}: no valid JSON ({why}); give one object a line"
+            ) from None
         if not isinstance(row, dict):
             raise BadInputError(f"{path}, line {number}: no JSON object with keys and values")
         yield f"line {number}", row

@@ -7,27 +7,49 @@ is the function whatever else was imported.
 from __future__ import annotations
 
 import sys
-from pathlib import Path
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
+from harness import caveats
+from harness.baseline import SHIPPED, against, load_reported, measured_baseline
 from harness.command import run_command
 from harness.config import load_policy, parse_words
 from harness.decision import command_for, decide, rows_of
+from harness.decision_record import schema_text
 from harness.errors import BadInputError, unknown_name
-from harness.store import Store, load_runs
+from harness.paths import typed_path
+from harness.step_summary import append_summary
+from harness.store import Store, load_launches, load_runs
+from harness.verdict import record_id
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pandas as pd
+
+    from harness.decision_record import BaselineRecord
+    from harness.verdict import Decision
 
 _DEFAULTS = {
     "results": "results",
     "policy": "default",
     "policy.file": "",
+    "baseline": "",
+    "baseline.file": "",
     "format": "table",
     "machine": "",
+    "summary": "",
 }
-_FORMATS = ("table", "json", "markdown")
+_FORMATS = ("table", "json", "markdown", "schema")
 _HELP = """python -m harness.decide [results=DIR] [policy=NAME] [policy.file=FILE] [machine=ID]
-                      [format=table|json|markdown]
+                      [baseline=NAME|RUN_ID] [baseline.file=FILE]
+                      [format=table|json|markdown|schema] [summary=FILE]
 
 Judges every candidate measured in results/ by a policy and picks one; writes decisions/<id>.json and .md
-there. Exit codes: 0 GO, 10 CONDITIONAL_GO, 11 NO_GO, 12 INCONCLUSIVE, 2 bad input.
+there. baseline= tells speed-ups over figures that others report (reported_qwen3, reported_candle, or those
+of baseline.file=FILE), or over a run. format=json prints the record alone, format=schema its JSON schema.
+The page is appended to summary=FILE, or to $GITHUB_STEP_SUMMARY where that is set.
+Exit codes: 0 GO, 10 CONDITIONAL_GO, 11 NO_GO, 12 INCONCLUSIVE, 2 bad input.
 """
 
 
@@ -43,30 +65,69 @@ def main(argv: list[str]) -> int:
     words = parse_words(argv, defaults=_DEFAULTS)
     if words["format"] not in _FORMATS:
         raise BadInputError(unknown_name("format", words["format"], _FORMATS))
+    if words["format"] == "schema":
+        sys.stdout.write(schema_text())
+        return 0
     policy = load_policy(words["policy"], file=words["policy.file"] or None)
-    results = Path(words["results"]).expanduser()
+    if words["policy.file"]:
+        if words["policy"] != _DEFAULTS["policy"]:
+            told = f"policy={words['policy']}: policy.file is a whole policy; leave one of them out"
+            raise BadInputError(told)
+        words["policy.file"] = str(typed_path(words["policy.file"]).resolve())
+    reported = _reported(words["baseline"], words["baseline.file"])
+    results = typed_path(words["results"])
     runs = load_runs(results)
-    if words["results"] != _DEFAULTS["results"]:  # the commands that are told measure into this folder
-        told = [command_for(row, results=words["results"]) for row in rows_of(runs)]
-        runs = runs.assign(command=told)
+    # The commands that are told measure into this folder, for this policy.
+    asked = {key: words[key] for key in ("results", "policy", "policy.file")}
+    runs = runs.assign(command=[command_for(row, **asked) for row in rows_of(runs)])
+    limits: tuple[str, ...] = ()
     if words["machine"]:
         machines = sorted(set(runs["machine_id"]))
         if words["machine"] not in machines:
             raise BadInputError(unknown_name("machine", words["machine"], machines))
+        limits = caveats.of_other_machines(runs, words["machine"])
         runs = runs[runs["machine_id"] == words["machine"]]
     decision = decide(runs, policy)
+    decision = replace(decision, warnings=(*decision.warnings, *limits))
+    if words["baseline"]:
+        decision = _compared(decision, words["baseline"], reported, runs, results)
+    json_text, page = decision.to_json(), decision.to_markdown()
     if words["format"] == "table":
         from harness.terminal import output_console, print_decision
 
         print_decision(output_console(), decision, details=True)
     else:
-        text = decision.to_json() if words["format"] == "json" else decision.to_markdown()
-        sys.stdout.write(text)
+        sys.stdout.write(json_text if words["format"] == "json" else page)
     sys.stdout.flush()  # told first: what cannot be written can still be read
-    record = Store(results).write_decision(decision.id, decision.to_json(), decision.to_markdown())
+    record = Store(results).write_decision(record_id(json_text), json_text, page)
     if words["format"] == "table":
         sys.stdout.write(f"record: {record}\n")
+    append_summary(page, words["summary"])
     return decision.exit_code
+
+
+def _reported(name: str, file: str) -> dict[str, BaselineRecord]:
+    """The reported figures that a baseline can be named from."""
+    if not (name or file):
+        return {}
+    reported = load_reported(typed_path(file) if file else SHIPPED)
+    if not name:
+        raise BadInputError(f"baseline.file={file}: which figures? give baseline=NAME: {', '.join(reported)}")
+    return reported
+
+
+def _compared(
+    decision: Decision, name: str, reported: dict[str, BaselineRecord], runs: pd.DataFrame, results: Path
+) -> Decision:
+    """The decision with speed-ups over the baseline of that name."""
+    measured = {str(row["run_id"]): row for row in rows_of(runs)}
+    if name not in reported and name not in measured:
+        raise BadInputError(
+            f"unknown baseline '{name}': neither reported ({', '.join(reported)}) nor the id of a run here"
+        )
+    baseline = reported.get(name) or measured_baseline(measured[name])
+    needed = {name, *(run.run_id for candidate in decision.candidates for run in candidate.runs)}
+    return against(decision, baseline, runs, load_launches(results, needed))
 
 
 if __name__ == "__main__":

@@ -8,15 +8,49 @@ from __future__ import annotations
 import json
 import shlex
 from collections import Counter
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from harness import __version__, caveats
 from harness.config import LAUNCH_METRICS, SOAK_METRICS, PolicyConfig, load_policy
 from harness.confirmation import confirmation_of, newest_confirmation
+from harness.decision_record import ProvenanceRecord, Verdict, run_record
 from harness.errors import BadInputError
-from harness.gates import GateResult, as_number, ask, gate_place, place_words, row_place, text_of
-from harness.record import RUN_COLUMNS, STATUSES
+from harness.gates import (
+    GateResult,
+    as_number,
+    ask,
+    gate_place,
+    place_words,
+    plain,
+    row_place,
+    run_at,
+    run_for,
+    text_of,
+)
+from harness.objective import (
+    latency_at,
+    objective_words,
+    pareto_front,
+    preference,
+    read_from,
+    score_parts,
+    score_text,
+)
+from harness.overhead import REFERENCE, with_overhead
+from harness.record import RUN_COLUMNS, SCHEMA_VERSION, STATUSES
+from harness.robustness import share_that_stays
+from harness.sensitivity import closest_changes
 from harness.stats import launches_to_settle
-from harness.verdict import VERDICTS, CandidateVerdict, Decision, Verdict, number_text
+from harness.verdict import (
+    PICKABLE,
+    VERDICTS,
+    CandidateVerdict,
+    Decision,
+    demerit,
+    is_target,
+    number_text,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -30,10 +64,10 @@ Row = dict[str, Any]
 # The documents' own decision point.
 NEXT_STEPS: dict[Verdict, str] = {
     "GO": "go with the pick; confirm it under production's own load before the launch",
-    "CONDITIONAL_GO": "debug the execution provider's activation, try E5 or BGE, or accept and proceed if "
-    "quality is good",
+    "CONDITIONAL_GO": "debug the execution provider's activation where it is not the CPU's, try E5 or BGE, "
+    "or accept and proceed if quality is good",
     "INCONCLUSIVE": "measure what is missing",
-    "NO_GO": "investigate, make a quick MLX check, or accept the fallback",
+    "NO_GO": "investigate, make a quick MLX check on Apple Silicon, or accept the fallback",
 }
 # Where the pick holds for one caller and not under production's load.
 LOAD_STEP = (
@@ -47,8 +81,6 @@ _IDENTITY = (
 )  # fmt: skip
 # Evidence of a candidate is read together only where all of these agree.
 _SAME_EVIDENCE = ("artifact_sha256", "onnxruntime", "harness_version", "schema_version", "cores", "cpus")
-# A loop that adds more than this share to the median makes figures rough.
-OVERHEAD_SHARE_MAX = 0.01
 # Shares of nodes and of their time on the execution provider that differ by more are both told.
 TIME_SHARE_GAP_MAX = 0.1
 # What every row has, whatever could not be measured.
@@ -56,8 +88,10 @@ _NEVER_NULL = (
     "run_id", "config_hash", "machine_id", "started_at", "model", "candidate_label", "weights", "runtime",
     "ep", "workload", "batch_size", "clients", "arrival", "launches",
 )  # fmt: skip
-# Words that say where a run is measured begin so.
-_PLACE_WORDS = ("workload", "batch_size")
+# A change of one of these leaves nothing of the words that begin so.
+_REPLACED = {"workload": ("workload", "batch_size"), "policy": ("policy",), "runtime": ("runtime",)}
+# More candidates than this are not named in one sentence.
+_MOST_NAMED = 5
 _WITH_INTERVAL = ("throughput_texts_per_s", "separation", "similar_mean", "dissimilar_mean", "separation_auc")
 _QUALITY_SCALE = ("separation", "similar_mean", "dissimilar_mean")
 
@@ -75,6 +109,9 @@ def decide(runs: pd.DataFrame, policy: str | PolicyConfig = "default") -> Decisi
     if isinstance(policy, str):
         policy = load_policy(policy)
     rows = _checked(runs)
+    if any(gate.metric == "latency_overhead" for gate in policy.gates):
+        rows = with_overhead(rows)
+        rows = [row for row in rows if row["runtime"] != REFERENCE] or rows  # the measure, no candidate
     groups: dict[str, list[Row]] = {}
     for row in rows:
         groups.setdefault(candidate_key(row), []).append(row)
@@ -85,18 +122,21 @@ def decide(runs: pd.DataFrame, policy: str | PolicyConfig = "default") -> Decisi
             key=lambda c: (
                 c.scripted and not scripted_only,
                 VERDICTS.index(c.verdict),
-                *_preference(c, policy),
+                *preference(policy, c.model, partial(read_from, c.rows)),
+                c.label,
+                c.run_ids,
             ),
         )
     )
     best = candidates[0]
-    chosen = best if best.verdict in ("GO", "CONDITIONAL_GO") else None
+    contenders = [c for c in candidates if c.scripted == best.scripted]
+    chosen = best if best.verdict in PICKABLE else None
     steps = _steps(best)
     if chosen is not None and not _confirmed(chosen):
         steps.append(f"`{chosen.confirm}` (with measure.rate= and measure.cpus= as in production)")
     wanted = [c for c in candidates if c is chosen or c.verdict == best.verdict == "INCONCLUSIVE"]
     steps += [f"`{command}`" for c in wanted for command in c.missing]
-    machine = {name: _plain(rows[0][name]) for name in ("machine_id", "cpu", "cores", "os")}
+    machine = {name: plain(rows[0][name]) for name in ("machine_id", "cpu", "cores", "os")}
     return Decision(
         verdict=best.verdict,
         chosen=None if chosen is None else chosen.label,
@@ -107,6 +147,11 @@ def decide(runs: pd.DataFrame, policy: str | PolicyConfig = "default") -> Decisi
         fallback=_fallback(rows, policy) if best.verdict == "NO_GO" else None,
         next_steps=tuple(dict.fromkeys(steps)),
         machine=machine,
+        stays=None if chosen is None else share_that_stays(contenders, policy),
+        changes=closest_changes(contenders, policy),
+        front=pareto_front(contenders),
+        warnings=caveats.of_twins(rows),
+        provenance=ProvenanceRecord(harness_version=__version__, policy=policy.model_dump(mode="json")),
     )
 
 
@@ -117,12 +162,15 @@ def command_for(row: Mapping[str, Any], **changes: Any) -> str:
     else:
         words = {name: str(row[name]) for name in ("model", "precision", "runtime", "ep")}
         words |= place_words(row_place(row))
-        if (threads := _plain(row["threads"])) is not None:
+        if (threads := plain(row["threads"])) is not None:
             words["threads"] = str(threads)
-    if "workload" in changes:  # nothing of where the row stands
-        words = {name: value for name, value in words.items() if not name.startswith(_PLACE_WORDS)}
+    for group in _REPLACED.keys() & changes:
+        words = {name: value for name, value in words.items() if not name.startswith(_REPLACED[group])}
     words |= {name: str(value) for name, value in changes.items()}
-    defaults = {"precision": "fp32", "runtime": "onnxruntime", "workload": "default", "batch_size": "1"}
+    defaults = {
+        "precision": "fp32", "runtime": "onnxruntime", "workload": "default", "batch_size": "1",
+        "policy": "default", "policy.file": "", "results": "results",
+    }  # fmt: skip
     shown = [f"{name}={value}" for name, value in words.items() if defaults.get(name) != value]
     return shlex.join(["python", "-m", "harness", *shown])
 
@@ -135,7 +183,7 @@ def _again(row: Row, **changes: Any) -> str:
 
 def candidate_key(row: Mapping[str, Any]) -> str:
     """What makes two rows' candidates the same, as text."""
-    return json.dumps([_plain(row[name]) for name in _IDENTITY])
+    return json.dumps([plain(row[name]) for name in _IDENTITY])
 
 
 def candidate_rows(runs: pd.DataFrame, like: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
@@ -163,6 +211,10 @@ def _checked(runs: pd.DataFrame) -> list[Row]:
     for row in rows:
         if problem := _inconsistency(row):
             raise BadInputError(f"run {row['run_id']}: {problem}; measure it anew with measure.force=true")
+    if (newest := max(as_number(row["schema_version"]) or 0 for row in rows)) > SCHEMA_VERSION:
+        raise BadInputError(
+            f"runs of schema {newest:g}: this harness knows {SCHEMA_VERSION} at most; upgrade it first"
+        )
     if len(machines := sorted({str(row["machine_id"]) for row in rows})) > 1:
         raise BadInputError(
             f"runs of {len(machines)} machines ({', '.join(machines)}): a verdict is about one; give "
@@ -175,7 +227,7 @@ def _inconsistency(row: Row) -> str:
     """What no measured row can look like; empty where nothing is wrong."""
     if row["status"] not in STATUSES:
         return f"status {row['status']!r} is none of {', '.join(STATUSES)}"
-    if unknown := [name for name in _NEVER_NULL if _plain(row[name]) is None]:
+    if unknown := [name for name in _NEVER_NULL if plain(row[name]) is None]:
         return f"{', '.join(unknown)} cannot be null"
     listed, launches = row["launch_p95_ms"], as_number(row["launches"])
     if hasattr(listed, "__len__") and launches is not None and len(listed) != launches:
@@ -189,8 +241,8 @@ def _inconsistency(row: Row) -> str:
 
 def _judge(rows: list[Row], policy: PolicyConfig) -> CandidateVerdict:
     current, notes = _current_evidence(rows)
-    results = tuple(ask(gate, _run_for(gate, current)) for gate in policy.gates)
-    read = [row for row in current if any(_run_for(gate, [row]) is row for gate in policy.gates)]
+    results = tuple(ask(gate, run_for(gate, current)) for gate in policy.gates)
+    read = [row for row in current if any(run_for(gate, [row]) is row for gate in policy.gates)]
     load = confirmation_of(current, policy)
     confirmation = load if load.results else None
     newest = _newest_first(current)[0]
@@ -198,28 +250,26 @@ def _judge(rows: list[Row], policy: PolicyConfig) -> CandidateVerdict:
     under_load = [row for row in newest_confirmation(current) if row["run_id"] not in known]
     blocks, unknowns = _guards([*read, *under_load], policy)
     musts = [r for r in results if r.gate.tier == "must"]
-    targets = [r for r in results if _is_target(r)]
-    relied_on = [row for row in read if any(_run_for(r.gate, [row]) is row for r in (*musts, *targets))]
+    targets = [r for r in results if is_target(r.gate)]
+    relied_on = [row for row in read if any(run_for(r.gate, [row]) is row for r in (*musts, *targets))]
 
-    verdict: Verdict
-    if blocks or any(r.status == "FAIL" for r in musts):
-        verdict = "NO_GO"
-    elif unknowns or any(r.status != "PASS" for r in musts):
-        verdict = "INCONCLUSIVE"
-    else:
-        met = all(r.status == "PASS" for r in targets)
-        verdict = "GO" if met and not (confirmation and confirmation.failing) else "CONDITIONAL_GO"
+    failing = confirmation.failing if confirmation else ()
+    at_best: Verdict = "CONDITIONAL_GO" if failing else "GO"
+    if blocks or unknowns:
+        at_best = "NO_GO" if blocks else "INCONCLUSIVE"
+    verdict = VERDICTS[max(VERDICTS.index(at_best), *(demerit(r.gate, r.status) for r in results))]
+    met = all(r.status == "PASS" for r in targets)
     deciding = musts + targets
     if all(row["status"] == "unavailable" for row in current):
         blocks, unknowns, deciding = [], [f"not possible here: {text_of(newest['error'], '')}"], []
     reasons = [*blocks, *unknowns, *(_sentence(r) for r in deciding if r.status != "PASS")]
     if verdict == "GO":
-        reasons = [f"all {len(musts)} must gates and the latency target pass"]
+        reasons = [f"all {len(musts)} must gates{' and the latency target' if targets else ''} pass"]
     elif verdict == "CONDITIONAL_GO":
         but = "" if met else ", the latency target does not"
         reasons.insert(0, f"all {len(musts)} must gates pass{but}")
-    if confirmation and confirmation.failing and verdict in ("GO", "CONDITIONAL_GO"):
-        reasons += [f"not under production's load: {line}" for line in confirmation.failing]
+    if verdict in PICKABLE:
+        reasons += [f"not under production's load: {line}" for line in failing]
     notes += [
         f"the run at {row_place(row)} was interrupted: {_again(row)} goes on"
         for row in read
@@ -237,15 +287,19 @@ def _judge(rows: list[Row], policy: PolicyConfig) -> CandidateVerdict:
         and not r.rests_on_noise
         and r.gate.tier != "nice"
     ]
-    latency = next((gate for gate in policy.gates if gate.metric == "latency_p95_ms"), None)
-    main = None if latency is None else _run_for(latency, current)
-    notes += [] if main is None else _noise(main)
+    main = run_at(latency_at(policy), current)
+    if main is not None and (reference := main.get("overhead_over")):
+        notes.append(f"what it takes over Python is held against {reference}")
+    score = score_parts(policy, current)
+    notes += [score_text(score)] if score else []
+    measured = [row for row in read if row["status"] != "unavailable"]
     return CandidateVerdict(
         label=str(newest["candidate_label"]),
         verdict=verdict,
         gates=results,
         reasons=tuple(reasons),
         notes=tuple(notes),
+        warnings=() if main is None else caveats.of_noise(main),
         missing=_missing(results, current, newest),
         confirm=command_for(newest, workload="default", batch_size=1, measure="confirm"),
         provisional=(
@@ -258,7 +312,12 @@ def _judge(rows: list[Row], policy: PolicyConfig) -> CandidateVerdict:
         latency_p95_ms=None if main is None else as_number(main["latency_p95_ms"]),
         separation_auc=None if main is None else as_number(main["separation_auc"]),
         scripted=newest["runtime"] == "fake",
-        run_ids=tuple(str(row["run_id"]) for row in read if row["status"] != "unavailable"),
+        run_ids=tuple(str(row["run_id"]) for row in measured),
+        peak_rss_bytes=None if main is None else as_number(main["peak_rss_bytes"]),
+        score=score,
+        at_best=at_best,
+        rows=tuple(current),
+        runs=tuple(run_record(row) for row in (*measured, *under_load)),
     )
 
 
@@ -301,26 +360,14 @@ def _standing(row: Row) -> tuple[Any, ...]:
     return (*row_place(row), row["purpose"] == "soak")
 
 
-def _run_for(gate: GateConfig, rows: list[Row]) -> Row | None:
-    """The run that a gate reads, of `rows`."""
-    place, soaks = gate_place(gate), gate.metric in SOAK_METRICS
-    here = (row for row in rows if row_place(row) == place and (row["purpose"] == "soak") == soaks)
-    return next(here, None)
-
-
 def _steps(best: CandidateVerdict) -> list[str]:
     """What to do next, in words."""
     if best.verdict == "GO" and _confirmed(best):
         return []
     under_load = best.verdict == "CONDITIONAL_GO" and best.confirmation and best.confirmation.failing
-    missed = [r for r in best.gates if _is_target(r) and r.status != "PASS"]
+    missed = [r for r in best.gates if is_target(r.gate) and r.status != "PASS"]
     steps = [LOAD_STEP] if under_load else []
     return steps if under_load and not missed else [*steps, NEXT_STEPS[best.verdict]]
-
-
-def _is_target(result: GateResult) -> bool:
-    """Whether it is the latency target, which tells GO from CONDITIONAL_GO."""
-    return result.gate.tier == "should" and result.gate.metric == "latency_p95_ms"
 
 
 def _confirmed(candidate: CandidateVerdict) -> bool:
@@ -404,10 +451,17 @@ def _unpinned(row: Row) -> list[str]:
 
 
 def _open_shoulds(results: tuple[GateResult, ...]) -> list[str]:
+    """Shoulds that do not pass; those that one missing run leaves open in one line."""
+    open_ones = [
+        r for r in results if r.gate.tier == "should" and r.status != "PASS" and not is_target(r.gate)
+    ]
+    unmeasured: dict[str, list[str]] = {}
+    for r in open_ones:
+        if r.status == "NOT_MEASURED":
+            unmeasured.setdefault(r.reason, []).append(r.gate.label)
     return [
-        _sentence(r)
-        for r in results
-        if r.gate.tier == "should" and r.status != "PASS" and r.gate.metric != "latency_p95_ms"
+        *(f"should gates not measured: {', '.join(labels)} ({why})" for why, labels in unmeasured.items()),
+        *(_sentence(r) for r in open_ones if r.status != "NOT_MEASURED"),
     ]
 
 
@@ -434,7 +488,7 @@ def _missing(results: tuple[GateResult, ...], current: list[Row], newest: Row) -
         gate = result.gate
         if gate.tier == "nice" or result.status not in ("NOT_MEASURED", "UNDECIDED"):
             continue
-        row = _run_for(gate, current)
+        row = run_for(gate, current)
         if (row or newest)["status"] == "unavailable" or _means_nothing(gate, newest):
             continue
         if result.status == "UNDECIDED" and result.n is None:
@@ -442,6 +496,8 @@ def _missing(results: tuple[GateResult, ...], current: list[Row], newest: Row) -
         at: dict[str, Any] = dict(place_words(gate_place(gate)))
         if gate.metric in SOAK_METRICS:
             at |= {"measure": "soak"}
+        if gate.metric == "latency_overhead" and row is not None:
+            at |= {"runtime": REFERENCE}
         launches: dict[str, Any] = {}
         if result.n is not None and result.over is not None and gate.launch_quantile is not None:
             more = launches_to_settle(result.over, result.n, launch_quantile=gate.launch_quantile)
@@ -451,7 +507,9 @@ def _missing(results: tuple[GateResult, ...], current: list[Row], newest: Row) -
 
 
 def _means_nothing(gate: GateConfig, row: Row) -> bool:
-    """Whether a gate asks for the quality of random weights: no command can answer that."""
+    """Whether no command can answer a gate: the quality of random weights, the reference's own overhead."""
+    if gate.metric == "latency_overhead":
+        return bool(row["runtime"] == REFERENCE)
     of_quality = gate.metric not in (*LAUNCH_METRICS, *SOAK_METRICS, "launches_failed")
     return of_quality and row["weights"] != "trained"
 
@@ -474,7 +532,7 @@ def _contradicted(musts: list[GateResult], current: list[Row], rows: list[Row]) 
     """Must gates that other runs of the very same thing answer the other way: nobody measures until GO."""
     told = []
     for result in musts:
-        row = _run_for(result.gate, current)
+        row = run_for(result.gate, current)
         if row is None or result.status not in ("PASS", "FAIL"):
             continue
         other_way = "FAIL" if result.status == "PASS" else "PASS"
@@ -498,61 +556,18 @@ def _depends_on_noise(results: tuple[GateResult, ...]) -> tuple[str, ...]:
     )
 
 
-# What helps against what disturbed launches.
-_REMEDIES = {
-    "other processes": "stop what else is running",
-    "stolen time": "the hypervisor gives time to others: measure at another hour, or on another machine",
-    "low capacity": "neighbours or a clock held down: measure at another hour, or on another machine",
-    "heat": "let the machine cool",
-}
-
-
-def _noise(row: Row) -> list[str]:
-    """How far noise limits what can be concluded, and what to do about it: one line, two where it helps."""
-    notes = []
-    listed = row["launch_disturbed"]
-    known = [flag for flag in listed if flag is not None] if hasattr(listed, "__len__") else []
-    low, high = as_number(row["latency_p95_low_ms"]), as_number(row["latency_p95_high_ms"])
-    if known:
-        seen = ""
-        if low and high:
-            seen = f"; P95 is known to {low:.3g}-{high:.3g} ms, so a change under {high / low - 1:.0%} "
-            seen += "cannot be seen"
-        what = text_of(row["disturbance"], "")
-        flagged = f"{sum(known) or 'none'} of {len(known)} launches disturbed{f' ({what})' if what else ''}"
-        helps = [remedy for name, remedy in _REMEDIES.items() if name in what]
-        notes.append(f"noise: {flagged}{seen}{'; ' if helps else ''}{', '.join(helps)}")
-    if (over_ms := as_number(row["truncated_over_ms"])) is not None:
-        notes.append(f"launches were stopped early over {over_ms:g} ms: by how much they are over is a guess")
-    overhead = as_number(row["loop_overhead_share"])
-    if overhead is not None and overhead > OVERHEAD_SHARE_MAX:
-        notes.append(f"the timed loop itself is {overhead:.1%} of the median: figures this small are rough")
-    return notes
-
-
-def _preference(candidate: CandidateVerdict, policy: PolicyConfig) -> tuple[Any, ...]:
-    latency = float("inf") if candidate.latency_p95_ms is None else candidate.latency_p95_ms
-    quality = 0.0 if candidate.separation_auc is None else candidate.separation_auc
-    path = policy.paths.index(candidate.model) if candidate.model in policy.paths else len(policy.paths)
-    order: dict[str, tuple[Any, ...]] = {
-        "path_order": (path, latency),
-        "lowest_latency": (latency, path),
-        "best_quality": (-quality, latency),
-    }
-    return (*order[policy.objective], candidate.label, candidate.run_ids)
-
-
 def _overall_reasons(
     best: CandidateVerdict, candidates: tuple[CandidateVerdict, ...], policy: PolicyConfig
 ) -> tuple[str, ...]:
-    if best.verdict in ("GO", "CONDITIONAL_GO"):
+    if best.verdict in PICKABLE:
         equals = [c for c in candidates[1:] if c.verdict == best.verdict]
         reasons = [f"{best.label}: {reason}" for reason in best.reasons]
         if best.latency_p95_ms is not None:
             reasons.append(f"{best.label}: P95 {best.latency_p95_ms:.2f} ms, the median launch's")
         if equals:
-            others = ", ".join(c.label for c in equals)
-            reasons.append(f"picked by {policy.objective.replace('_', ' ')} before {others}")
+            more = len(equals) - _MOST_NAMED
+            others = [c.label for c in equals[:_MOST_NAMED]] + ([f"{more} more"] if more > 0 else [])
+            reasons.append(f"picked by {objective_words(policy)} before {', '.join(others)}")
         if best.verdict == "CONDITIONAL_GO":
             tried = {c.model for c in candidates if c.run_ids}
             untried = [model for model in policy.paths if model not in tried]
@@ -563,16 +578,15 @@ def _overall_reasons(
         if best.confirmation and not lacking:
             reasons.append(f"confirmed on {best.confirmation.cores} cores; measure.cpus=N holds it to fewer")
         return (*reasons, *limits, *best.provisional, *(f"not confirmed: {line}" for line in lacking))
-    return tuple(f"{c.label}: {reason}" for c in candidates for reason in c.reasons[:3])
+    return tuple(f"{c.label}: {line}" for c in candidates for line in (*c.reasons[:3], *c.provisional))
 
 
 def _fallback(rows: list[Row], policy: PolicyConfig) -> str | None:
     if policy.fallback is None:
         return None
     text, fallback = policy.fallback.sentence, policy.fallback
-    latency = next((gate for gate in policy.gates if gate.metric == "latency_p95_ms"), None)
     mine = [row for row in rows if row["model"] == fallback.model and row["ep"] == fallback.ep]
-    row = None if latency is None else _run_for(latency, _newest_first(mine))
+    row = run_at(latency_at(policy), _newest_first(mine))
     if row is None:
         return text
     p50, p95 = as_number(row["latency_p50_ms"]), as_number(row["latency_p95_ms"])
@@ -582,12 +596,5 @@ def _fallback(rows: list[Row], policy: PolicyConfig) -> str | None:
     return f"{text}; measured here: {p50:.0f} ms median, {p95:.0f} ms P95{weights}"
 
 
-def _plain(value: Any) -> Any:
-    """A cell as JSON can hold it; every kind of null is None."""
-    if value is None or str(value) in ("<NA>", "nan", "NaT"):
-        return None
-    return value.item() if hasattr(value, "item") else value
-
-
 def _null(first: Any, second: Any) -> bool:
-    return _plain(first) is None and _plain(second) is None
+    return plain(first) is None and plain(second) is None

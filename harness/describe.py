@@ -7,6 +7,7 @@ the profiler, then encodes the quality texts. Nothing of it is timed.
 from __future__ import annotations
 
 import json
+import math
 import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,7 +16,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from harness import texts
-from harness.measure.limits import machine_peaks, request_columns
+from harness.measure.batching import BATCHING_COLUMNS
+from harness.measure.limits import known_peaks, machine_peaks, request_columns
+from harness.measure.mteb import MTEB_COLUMNS
 from harness.measure.parity import TEXTS_COLUMNS, texts_columns
 from harness.measure.quality import QUALITY_COLUMNS, quality_columns
 from harness.measure.retrieval import RETRIEVAL_COLUMNS, all_finite, retrieval_columns
@@ -32,6 +35,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from harness.artifacts.manifest import Artifact
     from harness.datasets import Texts
     from harness.progress import Progress
     from harness.run import Run
@@ -39,12 +43,14 @@ if TYPE_CHECKING:
 # The one execution provider that takes every shape.
 CPU = "CPUExecutionProvider"
 # Quality on the user's own data.
-OWN_COLUMNS = (*STS_COLUMNS, *RETRIEVAL_COLUMNS, *TEXTS_COLUMNS)
+OWN_COLUMNS = (*STS_COLUMNS, *RETRIEVAL_COLUMNS, *TEXTS_COLUMNS, *MTEB_COLUMNS)
+# Tokens of the text that others are encoded beside, to see what that does to their vectors.
+NEIGHBOUR_TOKENS = 256
 # What a run's row holds besides its launches' figures; measured once, kept when the run is resumed.
 _TEXT_FACTS = ("tokens_mean", "tokens_p95", "flops_per_request", "bytes_per_request")
 FACTS = (
     *_TEXT_FACTS, "nodes_total", "ep_nodes", "ep_node_share", "ep_partitions", "ep_time_share",
-    "effective_options", "batch_cosine_min", *QUALITY_COLUMNS, *OWN_COLUMNS,
+    "effective_options", *BATCHING_COLUMNS, *QUALITY_COLUMNS, *OWN_COLUMNS,
 )  # fmt: skip
 
 
@@ -87,8 +93,9 @@ def describe(run: Run, folder: Path, describer: Describer) -> None:
     mine: dict[str, Any] = dict.fromkeys(_TEXT_FACTS)
     mine |= {"tokens_mean": float(np.mean(lengths)), "tokens_p95": nearest_rank(lengths, 0.95)}
     if (run.candidate.runtime, run.candidate.ep) == ("onnxruntime", "cpu"):
-        describer.progress.tell(f"{run.label}: what this machine can do at most")
-        machine_peaks(run.threads)
+        if known_peaks(run.threads) is None:
+            describer.progress.tell("what this machine can do at most, once")
+            machine_peaks(run.threads)
         mine |= request_columns(run.artifact, counts)
     shared = describer.known.get(run.describes())
     if shared is None:
@@ -152,7 +159,7 @@ def _quality(run: Run, probe: list[list[str]], folder: Path, describer: Describe
     """What `_probed` tells, and the quality of the vectors; null where weights are random."""
     assert run.artifact is not None
     reference = run.artifact.reference()
-    unknown = dict.fromkeys((*QUALITY_COLUMNS, *OWN_COLUMNS, "batch_cosine_min"))
+    unknown = dict.fromkeys((*QUALITY_COLUMNS, *OWN_COLUMNS, *BATCHING_COLUMNS))
     if reference is None or run.candidate.weights != "trained":  # a cosine would mean nothing
         return unknown | _probed(run, probe, folder, describer)
     with tempfile.TemporaryDirectory(dir=folder, prefix="own-") as own_folder:
@@ -173,6 +180,10 @@ def _quality(run: Run, probe: list[list[str]], folder: Path, describer: Describe
             if (reference := _fp32_vectors(run, run.texts, folder, describer)) is None:
                 return {}
             columns |= texts_columns(of_own["texts"], reference, run.texts)
+        if run.config.quality.mteb is not None:
+            if (scores := _mteb_scores(run, run.config.quality.mteb, describer)) is None:
+                return {}
+            columns |= scores
         columns["finite"] = columns["finite"] and all(map(all_finite, of_own.values()))
         return columns
 
@@ -207,6 +218,26 @@ def _fp32_vectors(run: Run, own: Texts, folder: Path, describer: Describer) -> N
     return vectors
 
 
+def _mteb_scores(run: Run, tasks: list[str], describer: Describer) -> dict[str, Any] | None:
+    """`MTEB_COLUMNS`, by a process that may take hours; None where it fails, which sets `run.error`."""
+    assert run.artifact is not None
+    describer.progress.tell(f"{run.label}: MTEB's {', '.join(tasks)}")
+    task = Task(
+        kind="mteb",
+        artifact=str(run.artifact.path),
+        runtime=run.candidate.runtime,
+        options=asdict(run.options()),
+        batch_size=run.workload.batch_size,
+        cpus=run.config.measure.cpus,
+        mteb_tasks=tasks,
+    )
+    answer = describer.worker(task, timeout_s=math.inf, on_tick=describer.progress.tick)
+    if answer["status"] != "complete":
+        run.error = f"quality.mteb: {answer['error']}"
+        return None
+    return {"mteb_scores": json.dumps(answer["mteb_scores"]), "mteb_version": answer["mteb_version"]}
+
+
 def _texts_s(run: Run, more: int) -> float:
     """How long it may take to encode the shipped texts and so many more, in s: as launches of as many may."""
     measure = run.config.measure
@@ -227,6 +258,7 @@ def _probed(
     """
     assert run.artifact is not None
     more = sum(len(served.texts) for served, _ in own)
+    alone = not quality_texts or "static_shapes" in run.config.session.chosen
     answer = describer.worker(
         Task(
             kind="vectors",
@@ -235,7 +267,7 @@ def _probed(
             options=asdict(run.options(record_placement=True)),
             texts=list(quality_texts),
             batch_size=run.workload.batch_size,
-            neighbour="" if "static_shapes" in run.config.session.chosen else texts.corpus("passage")[0],
+            neighbour="" if alone else _neighbour(run.artifact),
             vectors_file=str(_vectors_file(run, folder)),
             cpus=run.config.measure.cpus,
             probe=probe,
@@ -253,13 +285,20 @@ def _probed(
         "effective_options": None if effective is None else json.dumps(effective, sort_keys=True),
     }
     if quality_texts:
-        facts["batch_cosine_min"] = answer["batch_cosine_min"]
+        facts |= answer["batching"]
     if placement := answer["placement"]:
         facts.update(placement)
         facts["ep_node_share"] = placement["ep_nodes"] / placement["nodes_total"]
     elif answer.get("ran_on") == [run.candidate.ep_provider]:
         facts["ep_node_share"] = 1.0  # this ONNX Runtime cannot count, but nothing ran elsewhere
     return facts
+
+
+def _neighbour(artifact: Artifact) -> str:
+    """A text of `NEIGHBOUR_TOKENS` tokens or the model's maximum, give or take one where a word was cut."""
+    counter, passages = Tokenizer(artifact), " ".join(texts.corpus("passage")[:8])
+    ends = counter.ends(passages)
+    return passages[: ends[min(NEIGHBOUR_TOKENS - counter.count(""), len(ends)) - 1]]
 
 
 def _texts_file(own: OwnTexts, vectors_file: Path) -> TextsFile:

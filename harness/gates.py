@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import numpy as np
 
@@ -16,12 +16,14 @@ from harness.workload import Place
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from harness.config import GateConfig
+    from harness.config import AtConfig, GateConfig
 
 GateStatus = Literal["PASS", "FAIL", "UNDECIDED", "NOT_MEASURED"]
 
+RowT = TypeVar("RowT", bound="Mapping[str, Any]")
+
 # Columns with one value a launch, by metric; a gate above a bound is asked of the negated values.
-_LAUNCH_COLUMN = {
+LAUNCH_COLUMN = {
     "latency_p95_ms": "launch_p95_ms",
     "throughput_texts_per_s": "launch_throughput_texts_per_s",
 }
@@ -34,7 +36,12 @@ _INTERVAL_METRICS = (
     "neighbour_overlap",
     "rss_slope_bytes_per_request",
     "latency_drift",
+    "latency_overhead",
 )
+# Why it is unknown, where that is not plain.
+_UNKNOWN = {
+    "latency_overhead": "no run of the Python reference to hold it against, or it is that reference itself",
+}
 
 
 @dataclass(frozen=True)
@@ -74,7 +81,16 @@ class GateResult:
         if self.value is None:
             return None
         gap = self.value - self.gate.bound
-        return -gap if self.gate.op in ("<", "<=") else gap if self.gate.op in (">", ">=") else -abs(gap)
+        if self.gate.op in (">", ">="):
+            return gap
+        return 0.0 - (gap if self.gate.op in ("<", "<=") else abs(gap))
+
+    @property
+    def distance_percent(self) -> float | None:
+        """`distance` in percent of the bound; None where the bound is 0."""
+        if self.distance is None or self.gate.bound == 0:
+            return None
+        return 100 * self.distance / abs(self.gate.bound)
 
 
 def ask(gate: GateConfig, run: Mapping[str, Any] | None) -> GateResult:
@@ -89,16 +105,16 @@ def ask(gate: GateConfig, run: Mapping[str, Any] | None) -> GateResult:
         reason = f"launches were stopped early over {over_ms:g} ms; measure them under this policy"
         return GateResult(gate, "NOT_MEASURED", reason=reason)
     if gate.metric in LAUNCH_METRICS:
-        return ask_launches(gate, run[_LAUNCH_COLUMN[gate.metric]], disturbed=run.get("launch_disturbed"))
-    value = as_number(run[gate.metric])
+        return ask_launches(gate, run[LAUNCH_COLUMN[gate.metric]], disturbed=run.get("launch_disturbed"))
+    value = as_number(run.get(gate.metric))
     if value is None:
-        return GateResult(gate, "NOT_MEASURED", reason=f"{gate.metric} is unknown")
+        return GateResult(gate, "NOT_MEASURED", reason=_UNKNOWN.get(gate.metric, f"{gate.metric} is unknown"))
     if gate.metric not in _INTERVAL_METRICS:
-        return GateResult(gate, "PASS" if _holds(value, gate) else "FAIL", value, value, value)
+        return GateResult(gate, "PASS" if holds(value, gate) else "FAIL", value, value, value)
     low, high = as_number(run[f"{gate.metric}_low"]), as_number(run[f"{gate.metric}_high"])
     if low is None or high is None:
         return GateResult(gate, "UNDECIDED", value, low, high, reason="no interval")
-    holds_at = (_holds(low, gate), _holds(high, gate))
+    holds_at = (holds(low, gate), holds(high, gate))
     status: GateStatus = "PASS" if all(holds_at) else "UNDECIDED" if any(holds_at) else "FAIL"
     reason = "" if status != "UNDECIDED" else "the interval holds the bound"
     return GateResult(gate, status, value, low, high, reason=reason)
@@ -160,7 +176,15 @@ def text_of(value: Any, otherwise: str) -> str:
     return value if isinstance(value, str) and value else otherwise
 
 
-def _holds(value: float, gate: GateConfig) -> bool:
+def plain(value: Any) -> Any:
+    """A cell as JSON can hold it; every kind of null is None."""
+    if value is None or str(value) in ("<NA>", "nan", "NaT"):
+        return None
+    return value.item() if hasattr(value, "item") else value
+
+
+def holds(value: float, gate: GateConfig) -> bool:
+    """Whether a value lies on the right side of a gate's bound."""
     return {
         "<": value < gate.bound,
         "<=": value <= gate.bound,
@@ -181,10 +205,26 @@ def _negated(value: float | None) -> float | None:
     return None if value is None else -value
 
 
+def place_of(at: AtConfig) -> Place:
+    """A place as a policy words it."""
+    return Place(at.workload, at.batch_size, at.clients, at.arrival, at.rate)
+
+
 def gate_place(gate: GateConfig) -> Place:
     """Where a gate reads."""
-    at = gate.at
-    return Place(at.workload, at.batch_size, at.clients, at.arrival, at.rate)
+    return place_of(gate.at)
+
+
+def run_at(at: AtConfig, rows: Sequence[RowT], *, soak: bool = False) -> RowT | None:
+    """The run at a place, of `rows`; a soak run is no other run."""
+    place = place_of(at)
+    here = (row for row in rows if row_place(row) == place and (row["purpose"] == "soak") == soak)
+    return next(here, None)
+
+
+def run_for(gate: GateConfig, rows: Sequence[RowT]) -> RowT | None:
+    """The run that a gate reads, of `rows`."""
+    return run_at(gate.at, rows, soak=gate.metric in SOAK_METRICS)
 
 
 def gate_at(gate: GateConfig, place: Place) -> GateConfig:

@@ -9,18 +9,19 @@ from __future__ import annotations
 import json
 import sys
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.artifacts.anatomy import load_graph, read_anatomy
+from harness.artifacts.anatomy import flaw_of, load_graph, read_anatomy
 from harness.command import run_command
 from harness.compose import options_of
 from harness.config import load_model, load_precision, parse_words
 from harness.errors import BadInputError, unknown_name
+from harness.paths import file_stat, typed_path
 from harness.units import format_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from pathlib import Path
 
     from harness.artifacts.anatomy import Anatomy
     from harness.artifacts.coreml import CoreMlEstimate
@@ -66,16 +67,24 @@ def main(argv: list[str]) -> int:
     sizes = _checked(words)
     model = load_model(words["model"]) if words["model"] else None
     if model is not None and sizes["tokens"] > model.max_length:
-        raise BadInputError(f"tokens={sizes['tokens']}: {model.name} reads {model.max_length} tokens at most")
+        raise BadInputError(
+            f"tokens={sizes['tokens']}: {model.name} reads {model.max_length} tokens at most; give at most "
+            "that"
+        )
     graph, tokenizer = _files(words, model)
     loaded = load_graph(graph)
-    anatomy = read_anatomy(loaded, **sizes, tokenizer_vocab=_tokenizer_vocab(tokenizer))
-    del loaded
     coreml = None
-    if words["ep"] == "coreml":
-        from harness.artifacts.coreml import estimate_coreml
+    try:
+        anatomy = read_anatomy(loaded, **sizes, tokenizer_vocab=_tokenizer_vocab(tokenizer))
+        del loaded
+        if words["ep"] == "coreml":
+            from harness.artifacts.coreml import estimate_coreml
 
-        coreml = estimate_coreml(graph, **sizes)
+            coreml = estimate_coreml(graph, **sizes)
+    except Exception:
+        if (flaw := flaw_of(load_graph(graph))) is None:
+            raise  # the graph is valid: a defect of ours
+        raise BadInputError(f"{graph}: a damaged graph ({flaw}); copy or export it anew") from None
     found = report(anatomy, graph, model, coreml)
     if model is not None and (unfit := load_precision(words["precision"]).unfit.get(words["ep"])):
         found["warnings"].append(f"precision={words['precision']} ep={words['ep']}: {unfit}")
@@ -111,8 +120,11 @@ def _checked(words: Mapping[str, str]) -> dict[str, int]:
         sizes[name] = int(words[name]) if digits and len(words[name]) < 10 else 0
         if not 1 <= sizes[name] <= most:
             problems.append(f"{name}={words[name]}: must be a whole number from 1 to {most}")
-    if words["path"] and not Path(words["path"]).expanduser().is_file():
-        problems.append(f"path={words['path']}: no such file")
+    if words["path"]:
+        try:
+            file_stat(typed_path(words["path"]), told=f"path={words['path']}", give="path=FILE.onnx")
+        except BadInputError as error:
+            problems += error.problems
     if problems:
         raise BadInputError(*problems)
     return sizes
@@ -121,7 +133,7 @@ def _checked(words: Mapping[str, str]) -> dict[str, int]:
 def _files(words: Mapping[str, str], model: ModelConfig | None) -> tuple[Path, Path]:
     """The graph and the place of its tokenizer, which need not be there."""
     if model is None:
-        graph = Path(words["path"]).expanduser()
+        graph = typed_path(words["path"])
         return graph, graph.with_name("tokenizer.json")
     from harness.artifacts.cache import Recipe
     from harness.progress import Progress
@@ -142,7 +154,7 @@ def _tokenizer_vocab(file: Path) -> int | None:
         ids = list(vocab.values()) if isinstance(vocab, dict) else [len(vocab) - 1]
         ids += [token["id"] for token in tokenizer.get("added_tokens") or []]
         return max(ids) + 1
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
         return None
 
 

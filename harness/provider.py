@@ -7,7 +7,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,6 +14,7 @@ import numpy as np
 from harness.artifacts.manifest import Artifact, problems_of, read_artifact
 from harness.artifacts.verification import PARITY_COSINE_MIN, verification_texts
 from harness.errors import ArtifactError, BadInputError, UnavailableError
+from harness.paths import typed_path
 from harness.runtimes import load_session
 from harness.runtimes.base import SessionOptions, Tokens
 from harness.stats import cosines
@@ -22,6 +22,7 @@ from harness.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -69,7 +70,7 @@ class EmbeddingProvider:
         from harness.runtimes.onnxruntime import require_provider
 
         require_provider(provider.provider, ep, provider.wheel)
-        folder = Path(path_or_model).expanduser()
+        folder = typed_path(path_or_model)
         if (folder / "manifest.json").is_file():
             artifact = read_artifact(folder)
             if problems := problems_of(artifact):

@@ -195,14 +195,24 @@ texts_index_overlap_low double? - interval
 texts_index_overlap_high double? - interval
 texts_count int64? - distinct texts of the user's file (quality.texts)
 texts_file_sha256 string? - of the user's file
+mteb_scores string? - JSON: the main score of each task of quality.mteb
+mteb_version string? - of the package mteb
 quality_dataset string? - name and hash of the labelled pairs
 parity_cosine_min double? cosine to the fp32 reference: the worst text
 parity_cosine_mean double? cosine to the fp32 reference: mean
+parity_cosine_mean_low double? cosine interval
+parity_cosine_mean_high double? cosine interval
 parity_bound double? cosine that parity_cosine_min must reach at this precision
 neighbour_overlap double? - share of top-10 neighbours shared with the fp32 reference
 neighbour_overlap_low double? - interval
 neighbour_overlap_high double? - interval
-batch_cosine_min double? cosine of a text alone to itself beside a long one: the worst of some texts
+index_overlap double? - the same where the run's vectors search the fp32 reference's
+index_overlap_low double? - interval
+index_overlap_high double? - interval
+repeat_max_difference double? - largest difference of a number of a vector, one batch encoded twice; 0 is none
+batch_cosine_min double? cosine of a text alone to itself beside one of 256 tokens: the worst of some texts
+batch_cosine_min_sorted double? cosine of a text alone to itself in batches sorted by length; null at batch 1
+batch_cosine_min_random double? cosine of a text alone to itself in random batches; null at batch 1
 machine_id string - hash of the hardware
 cpu string - model
 cores int64 - usable
@@ -265,6 +275,9 @@ thermal_throttles int64? - times a core slowed down for heat
 on_battery bool? - whether the machine was
 load_1m double? - load average when it started
 """)
+
+# Of each column of a run; empty where it has none.
+RUN_UNITS = {column.name: column.unit for column in RUN_COLUMNS}
 
 
 @cache

@@ -257,9 +257,11 @@ class Run:
         )
 
     def _own_data(self) -> dict[str, str]:
-        """Hashes of the user's own data that its quality is measured on."""
+        """Hashes of the user's own data that its quality is measured on, and the tasks of mteb."""
         data = {"sts": self.sts, "retrieval": self.retrieval, "texts": self.texts}
-        return {name: part.sha256 for name, part in data.items() if part is not None}
+        hashes = {name: part.sha256 for name, part in data.items() if part is not None}
+        tasks = self.config.quality.mteb
+        return hashes if tasks is None else hashes | {"mteb": " ".join(tasks)}
 
     def row(self, sweep_id: str, *, status: str | None = None) -> dict[str, Any]:
         """Its row (`harness.record.RUN_COLUMNS`) as things stand now."""

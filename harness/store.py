@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import BadInputError, StorageError
+from harness.paths import typed_path
 from harness.record import (
     CHANGED_SINCE,
     LAUNCH_COLUMNS,
@@ -27,7 +28,7 @@ from harness.record import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     import pandas as pd
     import pyarrow as pa
@@ -39,6 +40,8 @@ if TYPE_CHECKING:
 PROBES = ("capacity_before_gflops", "capacity_after_gflops")
 # More runs than these say no more of it.
 _MOST_RUNS_PROBED = 20
+# A table of one row takes 200 KiB; so many are made one.
+_MOST_TABLES = 500
 
 
 class UnreadableFileWarning(UserWarning):
@@ -56,7 +59,7 @@ class Store:
         """
         if not str(results):
             raise BadInputError("results=: empty; give results=DIR")
-        self.path = Path(results).expanduser().absolute()
+        self.path = typed_path(results).absolute()
         try:
             for name in ("runs", "launches", "decisions"):
                 (self.path / name).mkdir(parents=True, exist_ok=True)
@@ -160,22 +163,34 @@ def load_runs(results: str | Path = "results") -> pd.DataFrame:
     return _load(results, "runs", RUN_COLUMNS, ["started_at", "run_id"])
 
 
-def load_launches(results: str | Path = "results") -> pd.DataFrame:
-    """All launches, one row each, raw samples in list columns; as `load_runs` otherwise."""
-    return _load(results, "launches", LAUNCH_COLUMNS, ["run_id", "launch_index"])
+def load_launches(results: str | Path = "results", run_ids: Collection[str] | None = None) -> pd.DataFrame:
+    """All launches, or those of some runs, one row each; raw samples in list columns; else as `load_runs`."""
+    return _load(results, "launches", LAUNCH_COLUMNS, ["run_id", "launch_index"], run_ids)
 
 
-def _load(results: str | Path, folder: str, columns: tuple[Column, ...], order: list[str]) -> pd.DataFrame:
+def _load(
+    results: str | Path,
+    folder: str,
+    columns: tuple[Column, ...],
+    order: list[str],
+    run_ids: Collection[str] | None = None,
+) -> pd.DataFrame:
     import pandas as pd
     import pyarrow as pa
 
-    root = Path(results).expanduser()
+    root = typed_path(results)
     if not root.is_dir():
         raise BadInputError(f"results={results}: no such directory; measure first, or give results=DIR")
     files = sorted((root / folder).glob("*.parquet"))
-    tables = [table for file in files if (table := _read_file(file, columns)) is not None]
-    schema = arrow_schema(columns)
-    table = pa.concat_tables(tables) if tables else schema.empty_table()
+    if run_ids is not None:
+        files = [file for file in files if file.stem in run_ids]
+    tables = [arrow_schema(columns).empty_table()]
+    for file in files:
+        if (read := _read_file(file, columns)) is not None:
+            tables.append(read)
+        if len(tables) > _MOST_TABLES:
+            tables = [pa.concat_tables(tables).combine_chunks()]
+    table = pa.concat_tables(tables)
     nullable = {pa.int64(): pd.Int64Dtype(), pa.bool_(): pd.BooleanDtype()}
     frame: pd.DataFrame = table.to_pandas(types_mapper=nullable.get)
     return frame.sort_values(order, ignore_index=True)
@@ -190,15 +205,18 @@ def _read_file(file: Path, columns: tuple[Column, ...]) -> pa.Table | None:
         return None
     try:
         # Read once: a path is opened twice, and the file may be replaced in between.
-        table = pq.read_table(pa.BufferReader(file.read_bytes()))
+        table = pq.ParquetFile(pa.BufferReader(file.read_bytes())).read()
+        wanted = arrow_schema(columns)
+        if table.schema.equals(wanted, check_metadata=True):  # as this version writes it
+            return table
         written = int((table.schema.metadata or {}).get(b"schema_version", b"0"))
         if written > SCHEMA_VERSION:
             raise ValueError(
                 f"schema {written} is newer than this harness's {SCHEMA_VERSION}; upgrade the harness"
             )
-        wanted = arrow_schema(columns)
         table = table.drop([name for name in table.column_names if CHANGED_SINCE.get(name, 0) > written])
-        missing = [field for field in wanted if field.name not in table.column_names]
+        known = set(table.column_names)
+        missing = [field for field in wanted if field.name not in known]
         if lost := [field.name for field in missing if written == SCHEMA_VERSION or not field.nullable]:
             raise ValueError(f"columns missing: {', '.join(lost)}")
         for field in missing:  # a column that an older schema did not have, or had with another meaning

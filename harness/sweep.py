@@ -27,7 +27,8 @@ from harness.errors import BadInputError, ModelUnavailableError, UnavailableErro
 from harness.launch import run_worker
 from harness.locks import hold, measuring_lock_path
 from harness.measure.disturbance import Conditions, Observer, flag, reference_gflops
-from harness.measure.limits import saw_gflops
+from harness.measure.limits import limit_columns, saw_gflops
+from harness.measure.mteb import require_mteb
 from harness.provider import prepare_artifact
 from harness.record import SCHEMA_VERSION
 from harness.run import Run
@@ -45,8 +46,10 @@ if TYPE_CHECKING:
     from harness.progress import Progress
     from harness.store import Store
 
-# What one launch is taken to last until one has been seen.
-_FIRST_GUESS_S = 1.0
+# Until a launch has been seen: what it takes but for its requests, and the share of the machine's limit (peak
+# or bandwidth) that these are taken to reach.
+_START_S = 0.5
+_SHARE_REACHED = 0.5
 # Spread launches start apart by the wanted span over this: 17 launches, which settle a must gate, fill it.
 _SPREAD_GAPS = 16
 _SAMPLES = ("total_ns", "tokenize_ns", "infer_ns")
@@ -184,6 +187,8 @@ def _make_ready(run: Run, progress: Progress) -> None:
         from harness.runtimes.onnxruntime import require_provider
 
         require_provider(config.ep.provider, config.ep.name, config.ep.wheel)
+    if config.quality.mteb is not None:
+        require_mteb()
     run.artifact = _artifact(run, progress, may_be_random=may_be_random)
     if run.texts is not None and run.config.model.weights != "random":
         recipe = Recipe(run.config.model, load_precision("fp32"), run.config.runtime.name)
@@ -371,11 +376,22 @@ def _left_s(runs: Sequence[Run]) -> float:
     left_s = spread_s = 0.0
     for run in runs:
         if not run.done():
-            guess_s = run.config.measure.duration_s if run.soaks else _FIRST_GUESS_S
-            each_s = float(np.mean(run.spent_s)) if run.spent_s else guess_s
+            each_s = float(np.mean(run.spent_s)) if run.spent_s else _expected_s(run)
             left_s += run.launches_left() * each_s
             spread_s = max(spread_s, run.launches_left() * _gap_s(run))
     return max(left_s, spread_s)
+
+
+def _expected_s(run: Run) -> float:
+    """Seconds that a launch probably takes, as long as none has been seen."""
+    if run.soaks:
+        return run.config.measure.duration_s
+    measure, flops = run.config.measure, run.facts.get("flops_per_request")
+    limit = limit_columns(run.facts, None, threads=run.threads, clients=1)["limit_gflops"]
+    if flops is None or limit is None:
+        return 2 * _START_S
+    requests = measure.warmup_requests + run.requests
+    return _START_S + float(requests * flops / (_SHARE_REACHED * limit * 1e9))
 
 
 def _sleep(seconds: float, progress: Progress) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 from rich import box
@@ -11,12 +12,20 @@ from rich.text import Text
 
 from harness.gates import as_number, row_place, text_of
 from harness.units import format_bytes, format_duration
-from harness.verdict import gate_cells
+from harness.verdict import (
+    baseline_title,
+    baseline_told,
+    distance_text,
+    gate_cells,
+    percent_text,
+    speedup_cells,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from harness.comparison import Comparison
+    from harness.decision_record import BaselineRecord
     from harness.verdict import CandidateVerdict, Decision
 
 _STYLES = {
@@ -116,7 +125,8 @@ def _runs_table(title: str, *figures: str) -> Table:
 
 
 def _run_cells(row: dict[str, Any]) -> tuple[Text, Text, str]:
-    workload = Text(f"{row['workload']}{_load(row)}")
+    replicate = f" #{row['replicate']:.0f}" if row["replicate"] else ""
+    workload = Text(f"{row['workload']}{_load(row)}{replicate}")
     return Text(str(row["candidate_label"])), workload, str(row["batch_size"])
 
 
@@ -125,6 +135,8 @@ def print_decision(console: Console, decision: Decision, *, details: bool) -> No
     shown = decision.candidates if details else decision.candidates[:1]
     for candidate in shown:
         _print_gates(console, candidate)
+    if decision.baseline is not None:
+        _print_speedups(console, decision.baseline)
     pick = f"  {decision.chosen}" if decision.chosen else ""
     headline = Text(decision.verdict, style=_STYLES[decision.verdict])
     headline.append(f"{pick}  ({decision.evidence}, policy {decision.policy})", style="not bold default")
@@ -133,8 +145,12 @@ def print_decision(console: Console, decision: Decision, *, details: bool) -> No
         _bullet(console, reason)
     for line in decision.not_picked:
         _bullet(console, f"not picked: {line}")
+    for line in decision.firmness:
+        _bullet(console, line)
     if decision.fallback:
         _bullet(console, f"fallback: {decision.fallback}")
+    for warning in decision.warnings:
+        _bullet(console, f"warning: {warning}")
     for step in decision.next_steps:
         _bullet(console, f"next: {step}")
 
@@ -165,30 +181,76 @@ def print_comparisons(console: Console, comparisons: Sequence[Comparison]) -> No
         _bullet(console, reason)
 
 
+def print_stages(console: Console, report: dict[str, Any]) -> None:
+    """How a provider's stages compare with the model's, a line a stage, and an example of each difference."""
+    table = _table("stage by stage")
+    table.add_column("stage")
+    for name in ("texts", "differ", "largest distance"):
+        table.add_column(name, justify="right")
+    for stage in report["stages"]:
+        worst = as_number(stage["worst_distance"])
+        differing = str(stage["differing"]) if stage["texts"] else "not given"
+        table.add_row(
+            stage["stage"],
+            str(stage["texts"]),
+            Text(differing, style="bold red" if stage["differing"] else ""),
+            "" if worst is None else f"{worst:.1e}",
+        )
+    console.print(table)
+    shown = set()
+    for difference in report["differences"]:
+        if difference["stage"] not in shown:
+            shown.add(difference["stage"])
+            where, text = difference["where"], difference["text"]
+            _bullet(console, f"{difference['stage']}, {where}, {text[:40]!r}: {difference['told']}")
+    first = report["first_difference"]
+    untold = [stage["stage"] for stage in report["stages"] if not stage["texts"]]
+    told = "all that was given agrees" if first is None else f"the first stage that differs is {first}"
+    _bullet(console, told + (f"; not given: {', '.join(untold)}" if untold else ""))
+
+
 def _print_gates(console: Console, candidate: CandidateVerdict) -> None:
     table = _table(f"{candidate.label}: gates")
+    table.padding = 0  # eight columns in 80
     table.add_column("tier")
     table.add_column("gate", overflow="fold", min_width=12)
-    for name in ("needed", "value", "interval", "over"):
+    for name in ("needed", "value", "interval", "distance", "%"):
         table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("result", min_width=9)
+    table.add_column("result, over", min_width=9, max_width=10)
     for result in candidate.gates:
-        tier, label, _, value, interval, _, _ = gate_cells(result)
+        tier, label, _, value, interval, distance, _ = gate_cells(result)
         gate = result.gate
         needed = "yes" if gate.metric == "finite" else f"{gate.op}{gate.bound:g}"
         quantile = "" if gate.launch_quantile is None else f" @{gate.launch_quantile:.0%}"
+        over = "" if result.over is None else f" {result.over}/{result.n}"
         table.add_row(
             tier,
             Text(label),
             needed + quantile,
             value,
             interval,
-            "" if result.over is None else f"{result.over}/{result.n}",
-            Text(result.status.replace("_", " ").lower(), style=_STYLES[result.status]),
+            distance_text(result, 3) if distance else "",
+            percent_text(result) if distance else "",
+            Text(result.status.replace("_", " ").lower() + over, style=_STYLES[result.status]),
         )
     console.print(table)
     for note in candidate.notes:
         _bullet(console, f"note: {note}")
+    for warning in candidate.warnings:
+        _bullet(console, f"warning: {warning}")
+
+
+def _print_speedups(console: Console, baseline: BaselineRecord) -> None:
+    table = _table(baseline_title(baseline))
+    table.add_column("candidate", overflow="fold", min_width=12)
+    for name in ("latency", "baseline", "candidate's", "speed-up", "interval"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for speedup in baseline.speedups:
+        label, *figures = speedup_cells(speedup)
+        table.add_row(Text(label), *figures)
+    console.print(table)
+    for line in baseline_told(baseline):
+        _bullet(console, line)
 
 
 def _quality_figures(row: dict[str, Any]) -> list[tuple[str, str, str]]:
@@ -201,10 +263,28 @@ def _quality_figures(row: dict[str, Any]) -> list[tuple[str, str, str]]:
         ("separation", _number(row["separation"], 3),
          f"AUC {_number(row['separation_auc'], 4)}; {_number(row['separation_standardized'])} deviations"),
         ("cosine to fp32", _number(row["parity_cosine_min"], 6),
-         f"worst; top-10 overlap {_number(row['neighbour_overlap'], 3)}"),
+         f"worst; top-10 overlap {_number(row['neighbour_overlap'], 3)}{_bounds(row, 'neighbour_overlap')}"),
+        ("overlap, fp32 index", _number(row["index_overlap"], 3),
+         f"top-10, as queries{_bounds(row, 'index_overlap')}"),
         ("cosine in a batch", _number(row["batch_cosine_min"], 6), "of a text to itself, beside a long one"),
+        *_batch_figures(row),
+        ("same batch twice", _repeated(row["repeat_max_difference"]), "largest difference of a number"),
         *_own_figures(row),
     ]  # fmt: skip
+
+
+def _batch_figures(row: dict[str, Any]) -> list[tuple[str, str, str]]:
+    """What the company in a batch does; a batch of one text has none."""
+    return [
+        (f"in {kind} batches", _number(row[f"batch_cosine_min_{kind}"], 6), "of a text to itself alone")
+        for kind in ("sorted", "random")
+        if as_number(row[f"batch_cosine_min_{kind}"]) is not None
+    ]
+
+
+def _repeated(difference: Any) -> str:
+    number = as_number(difference)
+    return "?" if number is None else "bit-equal" if number == 0 else f"{number:.1e}"
 
 
 def _own_figures(row: dict[str, Any]) -> list[tuple[str, str, str]]:
@@ -223,10 +303,13 @@ def _own_figures(row: dict[str, Any]) -> list[tuple[str, str, str]]:
         figures.append(("nDCG@10", _number(row["ndcg_at_10"], 3), told))
         figures.append(("recall@10 / @100", recall, f"MRR@10 {_number(row['mrr_at_10'], 3)}"))
     if as_number(row["texts_count"]) is not None:
-        overlap = f"worst of {row['texts_count']}; top-10 overlap {_number(row['texts_overlap'], 3)}"
-        figures.append(("own texts to fp32", _number(row["texts_cosine_min"], 6), overlap))
-        kept = _interval(row["texts_index_overlap_low"], row["texts_index_overlap_high"])
-        figures.append(("overlap, fp32 index", _number(row["texts_index_overlap"], 3), f"interval {kept}"))
+        overlap = f"{_number(row['texts_overlap'], 3)}{_bounds(row, 'texts_overlap')}"
+        told = f"worst of {row['texts_count']}; top-10 overlap {overlap}"
+        figures.append(("own texts to fp32", _number(row["texts_cosine_min"], 6), told))
+        told = f"top-10, as queries{_bounds(row, 'texts_index_overlap')}"
+        figures.append(("own, fp32 index", _number(row["texts_index_overlap"], 3), told))
+    for task, score in json.loads(text_of(row["mteb_scores"], "{}")).items():
+        figures.append((f"MTEB {task}", _number(score, 4), f"main score, mteb {row['mteb_version']}"))
     return figures
 
 
@@ -325,6 +408,12 @@ def _interval(low: Any, high: Any) -> str:
     if as_number(low) is None and as_number(high) is None:
         return ""
     return f"{_short(low)}–{_short(high)}"
+
+
+def _bounds(row: dict[str, Any], name: str) -> str:
+    """A figure's interval, to stand behind it; nothing where it has none."""
+    interval = _interval(row[f"{name}_low"], row[f"{name}_high"])
+    return f" ({interval})" if interval else ""
 
 
 def _bytes(value: Any) -> str:

@@ -82,6 +82,11 @@ class Tokenizer:
         """
         return len(self._whole.encode(self.prefix(prompt) + text).ids)
 
+    def token(self, token_id: int) -> str | None:
+        """The token of an id; None where the vocabulary has none."""
+        token: str | None = self._whole.id_to_token(token_id) if token_id >= 0 else None
+        return token
+
     def ends(self, text: str) -> list[int]:
         """Where each token of `text` ends, in characters, special tokens and prompt left out."""
         prompt = self._prompts["default"]

@@ -5,36 +5,112 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict, dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from harness.errors import ExitCode
 from harness.gates import gate_at
+from harness.record import RUN_UNITS
+from harness.units import format_bytes
+from harness.workload import Place
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     import pandas as pd
 
+    from harness.config import GateConfig
     from harness.confirmation import Confirmation
-    from harness.gates import GateResult
-
-Verdict = Literal["GO", "CONDITIONAL_GO", "INCONCLUSIVE", "NO_GO"]
+    from harness.decision_record import (
+        BaselineRecord,
+        Evidence,
+        ProvenanceRecord,
+        RunRecord,
+        SpeedupRecord,
+        Verdict,
+    )
+    from harness.gates import GateResult, GateStatus
 
 # Best first.
 VERDICTS: tuple[Verdict, ...] = ("GO", "CONDITIONAL_GO", "INCONCLUSIVE", "NO_GO")
+# A candidate with one of these can be picked.
+PICKABLE = VERDICTS[:2]
 EXIT_CODES: dict[Verdict, ExitCode] = {
     "GO": ExitCode.OK,
     "CONDITIONAL_GO": ExitCode.CONDITIONAL_GO,
     "NO_GO": ExitCode.NO_GO,
     "INCONCLUSIVE": ExitCode.INCONCLUSIVE,
 }
+# Candidates of the Pareto front that are named in a line; the record has all.
+_FRONT_NAMED = 5
 # Reasons told of a candidate that was not picked, the gravest first; all stand with the candidate itself.
 _REASONS = 2
 
 
+def is_target(gate: GateConfig) -> bool:
+    """Whether it is a latency target, which tells GO from CONDITIONAL_GO."""
+    return gate.tier == "should" and gate.metric in ("latency_p95_ms", "latency_overhead")
+
+
+def demerit(gate: GateConfig, status: GateStatus) -> int:
+    """How far from GO a gate's answer keeps a candidate, as an index of `VERDICTS`."""
+    if status == "PASS":
+        return 0
+    if gate.tier == "must":
+        return VERDICTS.index("NO_GO" if status == "FAIL" else "INCONCLUSIVE")
+    return VERDICTS.index("CONDITIONAL_GO") if is_target(gate) else 0
+
+
+@dataclass(frozen=True)
+class ScorePart:
+    """One criterion of a candidate's weighted score: its figure (None is unknown), scored from 0 to 1."""
+
+    metric: str
+    value: float | None
+    score: float
+    weight: float
+
+
+@dataclass(frozen=True)
+class Change:
+    """A change of one number that would change the pick to the candidate named, or to None.
+
+    `kind` is ``bound``, ``measurement`` or ``weight``; `what` says which.
+    """
+
+    kind: str
+    what: str
+    now: float
+    then: float
+    pick: str | None
+
+    @property
+    def relative(self) -> float | None:
+        """The change as a share of what the number is now; None where that is 0."""
+        return (self.then - self.now) / abs(self.now) if self.now else None
+
+    def __str__(self) -> str:
+        share = "" if self.relative is None else f" ({100 * self.relative:+.3g}%)"
+        figures = f"{number_text(self.now)} → {number_text(self.then)}"
+        return f"{self.what} {figures}{share} picks {self.pick or 'none'}"
+
+
+@dataclass(frozen=True)
+class FrontPoint:
+    """A candidate that could be picked, by what is traded off; None is unknown."""
+
+    label: str
+    latency_p95_ms: float | None
+    separation_auc: float | None
+    peak_rss_bytes: float | None
+
+
 @dataclass(frozen=True)
 class CandidateVerdict:
-    """One candidate: its verdict, every gate's answer, and sentences on why."""
+    """One candidate: its verdict, every gate's answer, and sentences on why.
+
+    `at_best` is the best verdict that gates could still give it: where something stands against it that no
+    gate asks, that is worse than GO. `rows` are the runs that were read; they are no part of the record.
+    """
 
     label: str
     verdict: Verdict
@@ -50,6 +126,12 @@ class CandidateVerdict:
     separation_auc: float | None
     scripted: bool
     run_ids: tuple[str, ...]
+    peak_rss_bytes: float | None = None
+    score: tuple[ScorePart, ...] = ()
+    at_best: Verdict = "GO"
+    rows: tuple[Mapping[str, Any], ...] = field(default=(), repr=False)
+    warnings: tuple[str, ...] = ()
+    runs: tuple[RunRecord, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -57,7 +139,9 @@ class Decision:
     """The overall verdict, the pick and why.
 
     `chosen` is the pick's label, None unless the verdict is GO or CONDITIONAL_GO. `fallback` is told
-    when it is NO_GO. `evidence` is ``provisional`` or ``confirmed``.
+    when it is NO_GO. `evidence` is ``provisional`` or ``confirmed``. `stays` is the share of
+    resampled data sets under which the pick stays, `changes` the closest that would change it, a kind each,
+    `front` the candidates of which no other is better in everything.
     """
 
     verdict: Verdict
@@ -65,10 +149,16 @@ class Decision:
     reasons: tuple[str, ...]
     candidates: tuple[CandidateVerdict, ...]
     policy: str
-    evidence: Literal["provisional", "confirmed"]
+    evidence: Evidence
     fallback: str | None
     next_steps: tuple[str, ...]
     machine: Mapping[str, Any] = field(default_factory=dict)
+    stays: float | None = None
+    changes: tuple[Change, ...] = ()
+    front: tuple[FrontPoint, ...] = ()
+    warnings: tuple[str, ...] = ()
+    provenance: ProvenanceRecord | None = None
+    baseline: BaselineRecord | None = None
 
     @property
     def exit_code(self) -> ExitCode:
@@ -78,7 +168,7 @@ class Decision:
     @property
     def id(self) -> str:
         """The first digits of the record's own hash."""
-        return hashlib.sha256(self.to_json().encode()).hexdigest()[:12]
+        return record_id(self.to_json())
 
     @property
     def not_picked(self) -> tuple[str, ...]:
@@ -91,6 +181,23 @@ class Decision:
                 why = f"{candidate.verdict}, {'; '.join(candidate.reasons[:_REASONS])}"
                 labels.setdefault(why, []).append(candidate.label)
         return tuple(f"{', '.join(names)}: {why}" for why, names in labels.items())
+
+    @property
+    def firmness(self) -> tuple[str, ...]:
+        """How firm the pick is and what it is traded off against, a line each."""
+        told = []
+        if self.stays is not None:
+            told.append(
+                f"robustness: the pick stays in {self.stays:.1%} of data sets with launches resampled"
+            )
+        if self.changes:
+            told.append(f"closest change of the pick: {'; '.join(map(str, self.changes))}")
+        if len(self.front) > 1:
+            more = len(self.front) - _FRONT_NAMED
+            named = [_front_text(point) for point in self.front[:_FRONT_NAMED]]
+            named += [f"and {more} more"] if more > 0 else []
+            told.append(f"Pareto front of P95, AUC and memory: {'; '.join(named)}")
+        return tuple(told)
 
     @property
     def table(self) -> pd.DataFrame:
@@ -106,8 +213,9 @@ class Decision:
         )
 
     def to_json(self) -> str:
-        """The record as canonical JSON."""
+        """The record as canonical JSON; its schema is `harness.decision_record`."""
         record = {
+            "schema_version": 1,
             "verdict": self.verdict,
             "chosen": self.chosen,
             "policy": self.policy,
@@ -116,17 +224,26 @@ class Decision:
             "not_picked": list(self.not_picked),
             "next_steps": list(self.next_steps),
             "fallback": self.fallback,
+            "pick_stays": self.stays,
+            "closest_changes": [{**asdict(change), "relative": change.relative} for change in self.changes],
+            "pareto_front": [asdict(point) for point in self.front],
+            "warnings": list(self.warnings),
             "machine": dict(self.machine),
+            "provenance": self.provenance and self.provenance.model_dump(),
+            "baseline": self.baseline and self.baseline.model_dump(),
             "candidates": [
                 {
                     "label": c.label,
                     "verdict": c.verdict,
                     "reasons": list(c.reasons),
                     "notes": list(c.notes),
+                    "warnings": list(c.warnings),
                     "missing": list(c.missing),
                     "provisional": list(c.provisional),
                     "confirmation": _confirmation_record(c.confirmation),
                     "run_ids": list(c.run_ids),
+                    "score": [asdict(part) for part in c.score],
+                    "runs": [run.model_dump() for run in c.runs],
                     "gates": [_gate_record(gate) for gate in c.gates],
                 }
                 for c in self.candidates
@@ -142,6 +259,8 @@ class Decision:
         lines += [f"- Not picked: {_cell(line)}" for line in self.not_picked]
         if self.fallback:
             lines.append(f"- Fallback: {_cell(self.fallback)}.")
+        lines += [f"- {_cell(line[0].upper() + line[1:])}." for line in self.firmness]
+        lines += [f"- Warning: {_cell(line)}" for line in self.warnings]
         lines += [f"- Evidence: {self.evidence}. Policy: {self.policy}."]
         lines += [f"- Next: {step}" for step in self.next_steps]
         if self.machine:
@@ -151,11 +270,20 @@ class Decision:
             limits = candidate.confirmation.limits if candidate.confirmation else ()
             told = (*candidate.reasons, *candidate.provisional, *limits, *candidate.notes)
             lines += [f"- {_cell(line)}" for line in told]
+            lines += [f"- Warning: {_cell(line)}" for line in candidate.warnings]
             lines += [f"- Missing: `{command}`" for command in candidate.missing]
+            lines += [f"- Run {_cell(_run_line(run))}" for run in candidate.runs]
             lines += ["", "| tier | gate | bound | value | interval | distance | result |"]
             lines += ["|---|---|---|---|---|---|---|"]
             lines += [f"| {' | '.join(_cell(cell) for cell in gate_cells(g))} |" for g in candidate.gates]
+        lines += [] if self.baseline is None else _baseline_lines(self.baseline)
+        lines += ["", f"Decided by harness {self.provenance.harness_version}."] if self.provenance else []
         return "\n".join(lines) + "\n"
+
+
+def record_id(text: str) -> str:
+    """The name that a decision's JSON is kept by."""
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 def gate_cells(result: GateResult) -> tuple[str, str, str, str, str, str, str]:
@@ -168,15 +296,83 @@ def gate_cells(result: GateResult) -> tuple[str, str, str, str, str, str, str]:
     if gate.metric == "finite":
         shown = "?" if result.value is None else "yes" if result.value else "no"
         return (gate.tier, gate.label, "yes", shown, "", "", status)
-    distance = "" if result.distance is None else f"{result.distance + 0.0:+.4g}"
+    percent = percent_text(result)
+    distance = (distance_text(result), unit_of(gate.metric), f"({percent})" if percent else "")
     return (
         gate.tier,
         gate.label,
         f"{gate.op} {gate.bound:g}{quantile}",
         number_text(result.value),
         f"{number_text(result.low, 3)}–{number_text(result.high, 3)}" if result.low != result.high else "",
-        distance,
+        " ".join(filter(None, distance)) if result.distance is not None else "",
         status,
+    )
+
+
+def _run_line(run: RunRecord) -> str:
+    """Where a run's figures come from."""
+    place = Place(run.workload, run.batch_size, run.clients, run.arrival, run.offered_qps)
+    found = {
+        "model": run.model_id,
+        "revision": run.revision,
+        "artifact": run.artifact_sha256 and run.artifact_sha256[:12],
+        "ONNX Runtime": run.onnxruntime,
+        "harness": run.harness_version,
+        "commit": run.git_commit and run.git_commit[:12],
+    }
+    told = "".join(f", {name} {value}" for name, value in found.items() if value)
+    return f"{run.run_id}: {place}, {run.launches} launches from {run.started_at}{told}"
+
+
+def baseline_title(baseline: BaselineRecord) -> str:
+    """What a table of speed-ups is called."""
+    return f"speed-up over {baseline.label} ({baseline.kind})"
+
+
+def baseline_told(baseline: BaselineRecord) -> tuple[str, ...]:
+    """What there is to know of a baseline beside the figures."""
+    if baseline.kind == "measured":
+        told = [f"{baseline.source}, measured here: {baseline.conditions}"]
+        if apart := [s for s in baseline.speedups if not s.paired and s.ratio is not None]:
+            labels = ", ".join(dict.fromkeys(s.candidate for s in apart))
+            told.append(
+                f"measured apart, so how the machine changed meanwhile is part of the ratio: {labels}"
+            )
+    else:
+        figures = "; ".join(figure.said for figure in baseline.figures)
+        told = [
+            f"reported, not measured here: {figures}",
+            f"by {baseline.source}; {baseline.machine}; {baseline.conditions}",
+            "a ratio to it is between machines and texts too; its interval is the candidate's side alone",
+        ]
+    told += [f"not compared: {line}" for line in baseline.not_compared]
+    reasons = dict.fromkeys(f"{s.candidate}: {s.reason}" for s in baseline.speedups if s.reason)
+    return (*told, *reasons)
+
+
+def _baseline_lines(baseline: BaselineRecord) -> list[str]:
+    title = baseline_title(baseline)
+    lines = ["", f"## {_cell(title[0].upper() + title[1:])}", ""]
+    lines += [f"- {_cell(line)}" for line in baseline_told(baseline)]
+    lines += [
+        "",
+        "| candidate | latency | baseline | candidate's | speed-up | interval |",
+        "|---|---|---|---|---|---|",
+    ]
+    return lines + [f"| {' | '.join(map(_cell, speedup_cells(s)))} |" for s in baseline.speedups]
+
+
+def speedup_cells(speedup: SpeedupRecord) -> tuple[str, str, str, str, str, str]:
+    """A speed-up for a table: candidate, latency, the baseline's, the candidate's, speed-up, interval."""
+    ratio = "?" if speedup.ratio is None else f"{number_text(speedup.ratio, 3)}×"
+    known = speedup.low is not None or speedup.high is not None
+    return (
+        speedup.candidate,
+        speedup.metric.removeprefix("latency_").removesuffix("_ms").upper(),
+        f"{number_text(speedup.baseline_ms)} ms",
+        f"{number_text(speedup.candidate_ms)} ms",
+        ratio,
+        f"{number_text(speedup.low, 3)}–{number_text(speedup.high, 3)}" if known else "",
     )
 
 
@@ -186,6 +382,7 @@ def _gate_record(result: GateResult) -> dict[str, Any]:
         "tier": gate.tier,
         "gate": gate.label,
         "metric": gate.metric,
+        "unit": unit_of(gate.metric),
         "op": gate.op,
         "bound": gate.bound,
         "launch_quantile": gate.launch_quantile,
@@ -195,11 +392,18 @@ def _gate_record(result: GateResult) -> dict[str, Any]:
         "low": result.low,
         "high": result.high,
         "distance": result.distance,
+        "distance_percent": result.distance_percent,
         "launches": result.n,
         "launches_over": result.over,
         "undisturbed": result.undisturbed,
         "reason": result.reason,
     }
+
+
+def _front_text(point: FrontPoint) -> str:
+    memory = "?" if point.peak_rss_bytes is None else format_bytes(int(point.peak_rss_bytes))
+    figures = f"{number_text(point.latency_p95_ms)} ms, {number_text(point.separation_auc)}, {memory}"
+    return f"{point.label} ({figures})"
 
 
 def _confirmation_record(confirmation: Confirmation | None) -> dict[str, Any] | None:
@@ -219,7 +423,27 @@ def number_text(value: float | None, digits: int = 4) -> str:
     """A figure in significant digits."""
     if value is None:
         return "?"
-    return f"{value:.1e}" if 0 < abs(value) < 1e-4 else f"{value:.{digits}g}"
+    if 0 < abs(value) < 1e-4:
+        return f"{value:.1e}"
+    return f"{value:.0f}" if abs(value) >= 10**digits - 0.5 else f"{value:.{digits}g}"
+
+
+def unit_of(metric: str) -> str:
+    """A metric's unit; empty where it has none."""
+    return RUN_UNITS.get(metric, "")
+
+
+def distance_text(result: GateResult, digits: int = 4) -> str:
+    """How far the value is on the right side of the bound, in significant digits; empty where unknown."""
+    if result.distance is None:
+        return ""
+    return ("" if result.distance < 0 else "+") + number_text(result.distance, digits)
+
+
+def percent_text(result: GateResult) -> str:
+    """The same in percent of the bound."""
+    percent = result.distance_percent
+    return "" if percent is None else f"{'' if percent < 0 else '+'}{number_text(percent, 3)}%"
 
 
 def _cell(text: str) -> str:

@@ -8,13 +8,13 @@ killed parent leaves nothing behind that disturbs the next measurement.
 from __future__ import annotations
 
 import json
-import math
 import os
 import sys
 import tempfile
 import threading
 import time
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, NoReturn
@@ -23,17 +23,15 @@ import numpy as np
 
 from harness.artifacts.manifest import read_artifact
 from harness.errors import EpUnavailableError, HarnessError, ProbeError
+from harness.measure.batching import batching_columns
 from harness.measure.latency import loop_overhead_ns, serve, warm_up
 from harness.measure.resources import Usage, hold_to_cores, peak_rss_bytes, usage
 from harness.measure.soak import soak
 from harness.measure.timer import timer_resolution_ns
 from harness.provider import EmbeddingProvider
 from harness.runtimes.base import SessionOptions
-from harness.stats import cosines
 from harness.units import ns_to_ms, ns_to_s
 
-# Texts that are held against themselves in a batch; enough to see what a scale taken from the batch does.
-_TEXTS_BATCHED = 8
 # Times that a probe's requests are served under the profiler, after one to warm up.
 PROFILED_ROUNDS = 2
 
@@ -64,14 +62,14 @@ class Task:
     ``latency`` serves the requests of `requests_file` (JSON: ``warmup`` and ``timed``, lists of lists
     of texts) with `clients` concurrent callers, at `due_ns` if that is given, and times them; ``soak``
     serves them over and over for `duration_s`; ``vectors`` encodes `texts` in batches of `batch_size`,
-    stores the vectors in `vectors_file`, and tells where the graph's nodes went and what it does to a text's
-    vector to be encoded beside `neighbour` (where one is given). Before that it serves the requests of
-    `probe` under the runtime's profiler and stops at the first that fails. Nothing of the last kind is timed,
-    and without texts it probes alone. `texts_files` are encoded too. `cpus` holds the process to so many
-    cores.
+    stores the vectors in `vectors_file`, and tells where the graph's nodes went and what its batch does to a
+    text's vector, beside `neighbour` too (where one is given). Before that it serves the requests of `probe`
+    under the runtime's profiler and stops at the first that fails. Nothing of the last kind is timed, and
+    without texts it probes alone. `texts_files` are encoded too. ``mteb`` has the package mteb evaluate
+    `mteb_tasks`. `cpus` holds the process to so many cores.
     """
 
-    kind: Literal["latency", "soak", "vectors"]
+    kind: Literal["latency", "soak", "vectors", "mteb"]
     artifact: str
     runtime: str
     options: dict[str, Any]
@@ -88,6 +86,7 @@ class Task:
     vectors_file: str = ""
     probe: list[list[str]] = field(default_factory=list)
     texts_files: list[TextsFile] = field(default_factory=list)
+    mteb_tasks: list[str] = field(default_factory=list)
 
 
 def main() -> NoReturn:
@@ -125,6 +124,8 @@ def run(task: Task) -> dict[str, Any]:
         hold_to_cores(task.cpus)
     if task.kind == "vectors":
         return _vectors(task)
+    if task.kind == "mteb":
+        return _mteb(task)
     started_ns = time.perf_counter_ns()
     provider = _open(task, SessionOptions(**task.options))
     session_load_s = ns_to_s(time.perf_counter_ns() - started_ns)
@@ -218,10 +219,19 @@ def _vectors(task: Task) -> dict[str, Any]:
             for texts in task.probe:
                 _probe(provider, texts)
         profile = provider.session.end_profiling(skip_runs=len(task.probe))
+    batching: dict[str, float | None] = {}
     if task.texts:
         batches = range(0, len(task.texts), task.batch_size)
         rows = [_infer(provider, task.texts[i : i + task.batch_size]) for i in batches]
-        np.save(task.vectors_file, np.concatenate(rows))
+        vectors = np.concatenate(rows)
+        np.save(task.vectors_file, vectors)
+        batching = batching_columns(
+            partial(_infer, provider),
+            task.texts,
+            vectors,
+            batch_size=task.batch_size,
+            neighbour=task.neighbour,
+        )
     for file in task.texts_files:
         _encode_file(provider, TextsFile(*file), task.batch_size)
     effective = provider.session.effective_options()
@@ -234,7 +244,7 @@ def _vectors(task: Task) -> dict[str, Any]:
         "ep_time_share": None if profile is None else profile.time_share(options.ep_provider),
         "ran_on": None if profile is None else sorted(profile.node_us),
         "effective_options": effective,
-        "batch_cosine_min": _batch_cosine_min(provider, task.texts[:_TEXTS_BATCHED], task.neighbour),
+        "batching": batching,
     }
 
 
@@ -250,21 +260,17 @@ def _encode_file(provider: EmbeddingProvider, file: TextsFile, batch_size: int) 
     vectors.flush()
 
 
-def _batch_cosine_min(provider: EmbeddingProvider, texts: list[str], neighbour: str) -> float | None:
-    """The smallest cosine of a text's vector alone to its vector beside `neighbour`.
+def _mteb(task: Task) -> dict[str, Any]:
+    """The scores of MTEB's tasks through a session as it is measured.
 
-    None where there is neither text nor neighbour, a vector is not finite, or a shape fails: it need not be
-    one that the workload serves.
+    Raises:
+        HarnessError: the package, a task or its data cannot be had.
     """
-    if not (texts and neighbour):
-        return None
-    try:
-        alone = np.stack([_infer(provider, [text])[0] for text in texts])
-        beside = np.stack([_infer(provider, [text, neighbour])[0] for text in texts])
-    except ProbeError:
-        return None
-    worst = float(cosines(alone, beside).min())
-    return worst if math.isfinite(worst) else None
+    from harness.measure.mteb import evaluate
+
+    provider = _open(task, SessionOptions(**task.options))
+    scores = evaluate(partial(_infer, provider), task.mteb_tasks, task.batch_size)
+    return {"status": "complete", "error": None, **scores}
 
 
 def _probe(provider: EmbeddingProvider, texts: list[str]) -> None:

@@ -152,7 +152,7 @@ def test_your_own_model_without_its_tokenizer_is_bad_input(cli: Cli, tmp_path: P
     (line,) = refused(cli("model=custom", f"model.path={folder}", *facts), 2)
     assert line.startswith(f"model.path={folder}: has no tokenizer.json")
     (line,) = refused(cli("model=custom", "model.path=nowhere", *facts), 2)
-    assert line == "model.path=nowhere: no such directory"
+    assert line.startswith("model.path=nowhere: no such directory; give the folder")
 
 
 # --- not possible here
@@ -589,10 +589,10 @@ def test_markdown_is_the_recorded_page(cli: Cli, measured: Callable[[str], Measu
 def test_another_policy_may_judge_the_same_runs_otherwise(
     cli: Cli, measured: Callable[[str], Measured], tmp_path: Path
 ) -> None:
-    strict = tmp_path / "strict, 1 ms.yaml"
-    strict.write_text(
+    own = tmp_path / "mine, 1 ms.yaml"
+    own.write_text(
         """
-name: strict
+name: mine
 min_ep_node_share: 0.5
 objective: path_order
 paths: []
@@ -602,9 +602,9 @@ gates:
 """,
         encoding="utf-8",
     )
-    done = decided(cli, measured("GO").folder, f"policy.file={strict}")
+    done = decided(cli, measured("GO").folder, f"policy.file={own}")
     assert done.returncode == 11
-    assert "NO_GO  (provisional, policy strict)" in done.stdout.splitlines()
+    assert "NO_GO  (provisional, policy mine)" in done.stdout.splitlines()
 
 
 @pytest.mark.parametrize(

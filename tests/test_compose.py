@@ -209,6 +209,14 @@ def test_a_folder_keeps_its_odd_name_in_a_sweep_which_writes_its_words_anew(name
     assert (raw["results"], raw["model"]["path"]) == (folder, names[0])
 
 
+def test_a_policys_file_keeps_its_odd_name_in_a_sweep_and_is_null_where_none_is_given() -> None:
+    plans = compose(["-m", "batch_size=1,8", "policy.file=it's mine, (été).yaml"])
+    assert [raw["policy"]["file"] for raw in plans] == ["it's mine, (été).yaml"] * 2
+    assert plans[0]["words"] == ["batch_size=1", "policy.file=it's mine, (été).yaml"]
+    (raw,) = compose(["policy=strict"])
+    assert (raw["policy"]["name"], raw["policy"]["file"]) == ("strict", None)
+
+
 def test_a_path_that_the_user_has_quoted_is_read_once() -> None:
     assert [raw["results"] for raw in compose(["results='a,b'"])] == ["a,b"]
 

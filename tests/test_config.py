@@ -299,7 +299,10 @@ def test_an_option_that_a_provider_does_not_have_is_refused_by_name(ep: str, sai
             {"session": {"inter_op_threads": 2}},
             "session.inter_op_threads=2: belongs to session.execution_mode=parallel",
         ),
-        ({"session": {"static_shapes": 128}}, "session.static_shapes=128: takes batch_size and"),
+        (
+            {"session": {"static_shapes": 128}},
+            "session.static_shapes=128: takes batch_size and sequence_length; give session.static_shapes.b",
+        ),
         (
             {"session": {"static_shapes": {"batch_size": 8}}, "batch_size": 32},
             "batch_size=32: session.static_shapes.batch_size=8 takes at most that",
@@ -411,6 +414,8 @@ def test_a_twin_that_cannot_be_built_is_refused_before_anything_starts(
         ("minilm", 128, "dim=128: minilm's vectors were not trained to be cut; leave dim out"),
         ("qwen3", 31, "dim=31: qwen3's vectors can be cut to 32 to 1024 dimensions"),
         ("qwen3", 1025, "dim=1025: qwen3's vectors can be cut to 32 to 1024 dimensions"),
+        ("minilm", 0, "dim=0: must be at least 1"),
+        ("qwen3", -3, "dim=-3: must be at least 1"),
     ],
 )
 def test_vectors_are_cut_only_to_what_the_model_was_trained_for(model: str, dim: int, said: str) -> None:
@@ -512,12 +517,132 @@ def test_your_own_policy_is_read_from_a_file(tmp_path: Path) -> None:
         ([{k: v for k, v in LATENCY.items() if k != "bound"}], "gates.0.bound: missing"),
         ([], "gates=[]: "),
         ([LATENCY | {"tier": "should"}], "no must gate"),
+        (
+            [LATENCY, LATENCY | {"op": ">", "bound": 40, "label": "slow"}],
+            "gates contradict each other: no latency_p95_ms passes 'P95' (< 30) and 'slow' (> 40)",
+        ),
     ],
 )
 def test_a_wrong_gate_is_told_with_its_file(gates: list[dict[str, Any]], said: str, tmp_path: Path) -> None:
     file = write_policy(tmp_path / "policy.yaml", gates=gates)
     (problem,) = policy_problems(file)
     assert problem.startswith(f"{file}: {said}")
+
+
+SEPARATION: dict[str, Any] = {
+    "tier": "must",
+    "metric": "separation",
+    "op": ">",
+    "bound": 0.4,
+    "label": "over",
+}
+
+
+@pytest.mark.parametrize(
+    ("other", "contradicts"),
+    [
+        ({"op": "<", "bound": 0.3}, True),
+        ({"op": "<", "bound": 0.4}, True),
+        ({"op": "<=", "bound": 0.4}, True),
+        ({"op": "==", "bound": 0.3}, True),
+        ({"op": "<", "bound": 0.3, "tier": "nice"}, True),
+        ({"op": "<", "bound": 0.5}, False),
+        ({"op": "==", "bound": 0.5}, False),
+        ({"op": "<", "bound": 0.3, "at": {"batch_size": 8}}, False),
+        ({"op": "<", "bound": 0.3, "metric": "dissimilar_mean"}, False),
+        ({"op": ">", "bound": 0.9}, False),
+    ],
+    ids=str,
+)
+def test_gates_that_nothing_can_pass_together_are_refused(
+    other: dict[str, Any], contradicts: bool, tmp_path: Path
+) -> None:
+    file = write_policy(tmp_path / "policy.yaml", gates=[SEPARATION, SEPARATION | {"label": "under"} | other])
+    if contradicts:
+        (problem,) = policy_problems(file)
+        assert "no separation passes 'under' (" in problem
+        assert "'over' (> 0.4)" in problem
+    else:
+        assert len(load_policy(file=file).gates) == 2
+
+
+def test_gates_that_ask_for_different_shares_of_launches_can_hold_together(tmp_path: Path) -> None:
+    slow = LATENCY | {"op": ">", "bound": 40, "launch_quantile": 0.1}
+    file = write_policy(tmp_path / "policy.yaml", gates=[LATENCY | {"launch_quantile": 0.8}, slow])
+    assert len(load_policy(file=file).gates) == 2
+
+
+WEIGHED: dict[str, Any] = {"metric": "latency_p95_ms", "weight": 1, "best": 0, "worst": 30}
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"objective": "lexicographic", "order": []}, "objective lexicographic: no order"),
+        ({"objective": "weighted_matrix", "matrix": []}, "objective weighted_matrix: no matrix"),
+        ({"matrix": [WEIGHED | {"weight": -1}]}, "matrix.0.weight=-1: must be at least 0"),
+        ({"matrix": [WEIGHED | {"weight": 0}] * 2}, "matrix: every weight is 0"),
+        ({"matrix": [{"metric": "latency_p95_ms", "weight": 1, "best": 0}]}, "matrix.0.worst: missing"),
+        ({"matrix": [WEIGHED | {"best": 40}]}, "matrix.0: best 40, worst 30: less latency_p95_ms is better"),
+        (
+            {"matrix": [WEIGHED | {"metric": "separation_auc", "best": 0.9, "worst": 1}]},
+            "matrix.0: best 0.9, worst 1: more separation_auc is better",
+        ),
+        ({"matrix": [WEIGHED | {"worst": 0}]}, "matrix.0: best 0, worst 0: "),
+        ({"matrix": [WEIGHED | {"metric": "speed"}]}, "matrix.0.metric='speed': valid: 'latency_p50_ms'"),
+        ({"order": [{"metric": "speed"}]}, "order.0.metric='speed': valid: 'latency_p50_ms'"),
+        ({"order": [{"metric": "separation_auc", "step": 0}]}, "order.0.step=0: must be more than 0"),
+        ({"objective": "cheapest"}, "objective='cheapest': valid: 'path_order'"),
+    ],
+    ids=str,
+)
+def test_an_objective_that_cannot_be_computed_is_one_line(
+    changes: dict[str, Any], said: str, tmp_path: Path
+) -> None:
+    file = write_policy(tmp_path / "policy.yaml", **changes)
+    (problem,) = policy_problems(file)
+    assert problem.startswith(f"{file}: {said}")
+
+
+# --- a policy of one's own, in python -m harness
+
+
+def test_a_run_is_judged_by_the_policy_of_a_file_wherever_the_command_is_typed_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = write_policy(tmp_path / "mine, été.yaml", name="mine", gates=[LATENCY | {"bound": 12.5}])
+    monkeypatch.chdir(tmp_path)
+    typed = ["model=minilm", "policy.file=mine, été.yaml"]
+    plan = validate(raw_config(policy={"file": "mine, été.yaml"}, words=typed))
+    assert plan.policy == load_policy(file=file)
+    assert (plan.policy.name, plan.policy.gates[0].bound) == ("mine", 12.5)
+    assert plan.words == ["model=minilm", f"policy.file={file}"]
+    assert validate(raw_config(policy={"file": None})).policy == load_policy()
+
+
+def test_a_file_that_bears_a_shipped_policys_name_does_not_keep_it(tmp_path: Path) -> None:
+    changed = write_policy(tmp_path / "a.yaml", name="strict", gates=[LATENCY | {"bound": 1000}])
+    same = write_policy(tmp_path / "b.yaml")
+    for file, name in ((changed, "strict+"), (same, "default")):
+        assert load_policy(file=file).name.startswith(name)
+        assert validate(raw_config(policy={"file": str(file)})).policy == load_policy(file=file)
+    assert load_policy(file=same).name == "default"
+
+
+def test_what_is_wrong_in_a_policys_file_is_told_with_every_other_problem(tmp_path: Path) -> None:
+    file = write_policy(tmp_path / "mine.yaml", gates=[LATENCY | {"tier": "shall"}])
+    problems = problems_of(policy={"file": str(file)}, batch_size=0)
+    assert [p.removeprefix(f"{file}: ").split("=")[0] for p in problems] == ["gates.0.tier", "batch_size"]
+    (missing,) = problems_of(policy={"file": "missing.yaml"})
+    assert missing.startswith("missing.yaml cannot be read: ")
+
+
+@pytest.mark.parametrize("other", ["policy=documents", "policy.objective=lowest_latency", "+policy.order=[]"])
+def test_a_policys_file_is_the_whole_policy(other: str, tmp_path: Path) -> None:
+    file = write_policy(tmp_path / "mine.yaml", name="mine")
+    words = [other, f"policy.file={file}"]
+    (problem,) = problems_of(policy={"file": str(file)}, words=words)
+    assert problem == f"{other}: policy.file={file} is a whole policy; leave one of them out"
 
 
 def test_a_latency_cannot_be_asked_to_equal_a_bound(tmp_path: Path) -> None:

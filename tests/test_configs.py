@@ -277,8 +277,8 @@ def gates_of(policy: str, tier: str) -> dict[str, tuple[str, float]]:
     return {gate.metric: (gate.op, gate.bound) for gate in load_policy(policy).gates if gate.tier == tier}
 
 
-@pytest.mark.parametrize("policy", options_of("policy"))
-def test_every_policy_has_the_documents_bounds(policy: str) -> None:
+@pytest.mark.parametrize("policy", ["default", "documents"])
+def test_default_and_documents_have_the_documents_bounds(policy: str) -> None:
     must, should, nice = (gates_of(policy, tier) for tier in ("must", "should", "nice"))
     common: dict[str, Any] = {
         "latency_p95_ms": ("<", 30),
@@ -311,6 +311,32 @@ def test_only_the_documents_policy_must_have_an_absolute_separation() -> None:
 def test_every_policy_ranks_models_that_exist_and_falls_back_on_one(policy: str) -> None:
     read = load_policy(policy)
     assert read.paths == ["minilm", "e5", "bge"]
-    assert read.fallback is not None
-    assert read.fallback.model in options_of("model")
-    assert read.fallback.ep in options_of("ep")
+    if read.fallback is None:
+        assert policy == "external_provider", "a slow provider has no other model to fall back on"
+    else:
+        assert read.fallback.model in options_of("model")
+        assert read.fallback.ep in options_of("ep")
+
+
+def test_strict_is_default_with_the_documents_best_latency_in_nine_launches_of_ten() -> None:
+    strict, default = load_policy("strict"), load_policy("default")
+    (latency,) = (gate for gate in strict.gates if gate.metric == "latency_p95_ms")
+    assert (latency.tier, latency.bound, latency.launch_quantile) == ("must", 15, 0.9)
+    assert latency.launches_to_pass == 36
+    others = [gate for gate in default.gates if gate.metric != "latency_p95_ms"]
+    assert [gate for gate in strict.gates if gate is not latency] == others
+    assert validate(raw_config(policy="strict")).policy.name == "strict", "the default cap can pass it"
+
+
+def test_external_provider_has_the_documents_bounds_for_what_it_takes_over_python() -> None:
+    must, should = (gates_of("external_provider", tier) for tier in ("must", "should"))
+    assert (must["latency_overhead"], should["latency_overhead"]) == (("<", 0.5), ("<", 0.2))
+    assert (must["l2_norm_max_error"], should["l2_norm_max_error"]) == (("<=", 0.05), ("<=", 0.01))
+    assert must["neighbour_overlap"] == (">=", 0.95)
+
+
+@pytest.mark.parametrize("policy", ["default", "documents"])
+@pytest.mark.parametrize("objective", ["lexicographic", "weighted_matrix"])
+def test_an_objective_with_figures_to_compare_can_be_chosen_by_a_word(policy: str, objective: str) -> None:
+    (raw,) = compose([f"policy={policy}", f"policy.objective={objective}", "runtime=fake"])
+    assert validate(raw).policy.objective == objective

@@ -84,7 +84,7 @@ class Production:
         if task.kind == "vectors":
             np.save(task.vectors_file, read_artifact(Path(task.artifact)).reference())
             placement = {"nodes_total": 1, "ep_nodes": 1, "ep_partitions": 1}
-            unknown = {"ep_time_share": None, "effective_options": None, "batch_cosine_min": None}
+            unknown = {"ep_time_share": None, "effective_options": None, "batching": {}}
             return {"status": "complete", "error": None, "placement": placement, **unknown}
         if len(self.tasks) == self.stop_at:
             raise KeyboardInterrupt

@@ -21,6 +21,8 @@ ROWS: list[dict[str, Any]] = [
     {"sentence1": "c", "sentence2": "d", "score": 0.0},
 ]
 
+TOO_FEW = "a rank correlation needs at least 3; give more, with the columns sentence1, sentence2, score"
+
 
 def written(rows: list[dict[str, Any]], file: Path) -> Path:
     """Rows in the format that the file's suffix names."""
@@ -80,13 +82,13 @@ def test_a_score_that_is_no_number_is_told_with_its_line(tmp_path: Path, score: 
     ("name", "content", "told"),
     [
         ("a.txt", "x", "FILE: '.txt' is no format read here: give .jsonl, .csv, .tsv, .parquet"),
-        ("a.jsonl", "", "FILE is empty: a rank correlation needs at least 3"),
-        ("a.csv", "sentence1,sentence2,score\n", "FILE is empty: a rank correlation needs at least 3"),
+        ("a.jsonl", "", f"FILE is empty: {TOO_FEW}"),
+        ("a.csv", "sentence1,sentence2,score\n", f"FILE has 0 pairs: {TOO_FEW}"),
         ("a.csv", "sentence1,sentence2,score\na,b,1\nc,d,2\n",
-         "FILE has 2 pairs: a rank correlation needs at least 3"),
+         f"FILE has 2 pairs: {TOO_FEW}"),
         ("a.csv", "sentence1,sentence2,score\na,b\n", "FILE, line 2: score=None is no number"),
         ("a.tsv", "sentence1\tsentence2\tscore\n" + "a\tb\t1\n" * 3,
-         "FILE: every score is 1: there is nothing to rank"),
+         "FILE: every score is 1: there is nothing to rank; give scores that differ"),
         ("a.jsonl", "[1]", "FILE, line 1: no JSON object with keys and values"),
         ("a.jsonl", '{"sentence1": 1, "sentence2": "b", "score": 1}', "FILE, line 1: sentence1=1 is no text"),
     ],
@@ -102,7 +104,8 @@ def test_a_file_that_cannot_be_used_is_told_in_one_line(
 @pytest.mark.parametrize(
     ("name", "content", "told"),
     [
-        ("a.jsonl", b"{]", "FILE, line 1: no valid JSON: "),
+        ("a.jsonl", b"{]", "FILE, line 1: no valid JSON (Expecting "),
+        ("a.jsonl", b"[" * 100_000, "FILE, line 1: no valid JSON (beyond all measure); give one object"),
         ("a.csv", b"caf\xe9", "FILE: no UTF-8 text, at byte 3; "),
         ("a.parquet", b"PAR0", "FILE: no readable parquet: "),
     ],
@@ -116,7 +119,7 @@ def test_broken_content_is_told_in_one_line(tmp_path: Path, name: str, content: 
 def test_a_file_that_is_not_there_or_a_folder_is_told(tmp_path: Path) -> None:
     assert problem(tmp_path / "none.csv") == "FILE: No such file or directory; give a readable file"
     (tmp_path / "folder.csv").mkdir()
-    assert problem(tmp_path / "folder.csv") == "FILE: Is a directory; give a readable file"
+    assert problem(tmp_path / "folder.csv") == "FILE: a directory; give a readable file"
 
 
 # --- retrieval

@@ -19,6 +19,7 @@ PACKAGE = Path(harness.__file__).parent
 ORDER = (
     "harness",
     "harness.errors",
+    "harness.paths",
     "harness.units",
     "harness.cpu",
     "harness.stats",
@@ -31,11 +32,13 @@ ORDER = (
     "harness.measure.container",
     "harness.artifacts",
     "harness.artifacts.manifest",
+    "harness.artifacts.files",
     "harness.artifacts.inputs",
     "harness.artifacts.pooling",
     "harness.artifacts.graphs",
     "harness.artifacts.hub",
     "harness.artifacts.modules",
+    "harness.artifacts.local",
     "harness.config",
     "harness.candidate",
     "harness.workload",
@@ -70,6 +73,8 @@ ORDER = (
     "harness.measure.sts",
     "harness.measure.retrieval",
     "harness.measure.parity",
+    "harness.measure.batching",
+    "harness.measure.mteb",
     "harness.worker",
     "harness.launch",
     "harness.environment",
@@ -78,19 +83,28 @@ ORDER = (
     "harness.summary",
     "harness.store",
     "harness.gates",
+    "harness.caveats",
     "harness.run",
     "harness.describe",
     "harness.sweep",
     "harness.confirmation",
     "harness.confirm",
+    "harness.overhead",
+    "harness.decision_record",
     "harness.verdict",
+    "harness.objective",
+    "harness.robustness",
+    "harness.sensitivity",
     "harness.decision",
     "harness.comparison",
+    "harness.baseline",
     "harness.terminal",
     "harness.command",
+    "harness.step_summary",
     "harness.decide",
     "harness.compare",
     "harness.inspect",
+    "harness.stages",
     "harness.doctor",
     "harness.plots",
     "harness.report.data",
@@ -146,7 +160,7 @@ def test_only_the_composer_imports_hydra(name: str) -> None:
     assert "omegaconf" not in text.replace("hydra and omegaconf", "")
 
 
-HEAVY = ("torch", "transformers", "optimum", "sentence_transformers", "huggingface_hub", "matplotlib")
+HEAVY = ("torch", "transformers", "optimum", "sentence_transformers", "huggingface_hub", "matplotlib", "mteb")
 
 
 def modules_after(statement: str) -> set[str]:
@@ -178,5 +192,5 @@ def test_the_worker_imports_no_configuration_and_no_data_frames() -> None:
 
 
 def test_decide_is_the_function_whatever_was_imported_before() -> None:
-    code = "from harness.decision import Decision\nfrom harness import decide\nassert callable(decide)"
+    code = "from harness.decision import decide as own\nfrom harness import decide\nassert decide is own"
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -137,16 +137,20 @@ def test_a_precision_that_makes_no_sense_for_the_provider_is_told(
         (["model=minilm", "path={graph}"], ["give either model=NAME or path=FILE.onnx, one of them"]),
         (["model=minlm"], ["unknown model 'minlm': did you mean minilm?"]),
         (["model=custom"], ["model=custom: give its graph itself, path=FILE.onnx"]),
-        (["path=/no/such/file"], ["path=/no/such/file: no such file"]),
+        (["path=/no/such/file"], ["path=/no/such/file: No such file or directory; give path=FILE.onnx"]),
+        (["path={folder}"], ["path={folder}: a directory; give path=FILE.onnx"]),
+        (["path=/dev/null"], ["path=/dev/null: no regular file; give path=FILE.onnx"]),
+        (["path=~nobody-of-this-name/x"], ["~nobody-of-this-name is nobody's home; give the path from / on"]),
         (["path={graph}", "ep=coremel"], ["unknown ep 'coremel': did you mean coreml or directml?"]),
         (["path={graph}", "tokens=0", "batch_size=-1", "format=yaml"],
          ["unknown format 'yaml'", "tokens=0: must be", "batch_size=-1: must be"]),
         (["path={graph}", "tokens=٣"], ["tokens=٣: must be a whole number from 1 to 131072"]),
         (["path={graph}", "tokens=1" + "0" * 30], ["tokens=1"]),
-        (["model=minilm", "tokens=257"], ["tokens=257: minilm reads 256 tokens at most"]),
+        (["model=minilm", "tokens=257"], ["tokens=257: minilm reads 256 tokens at most; give at most that"]),
         (["modle=minilm"], ["unknown key 'modle': did you mean model?"]),
         (["minilm"], ["'minilm' is not key=value"]),
         (["path={text}"], ["{text}: no ONNX graph; give the .onnx file"]),
+        (["path={damaged}"], ["{damaged}: a damaged graph (TensorProto (tensor name: table) raw_data size"]),
     ],
 )  # fmt: skip
 def test_bad_input_is_a_line_a_problem_and_exit_2(
@@ -159,12 +163,16 @@ def test_bad_input_is_a_line_a_problem_and_exit_2(
     monkeypatch.setattr("signal.signal", lambda *_: None)
     text = graph.with_name("notes.txt")
     text.write_text("hello", encoding="utf-8")
-    code = run_command(lambda: main([word.format(graph=graph, text=text) for word in words]))
+    other = embedder()
+    other.graph.initializer[0].dims[0] += 1
+    damaged = saved(other, graph.parent, "damaged.onnx")
+    places = {"graph": graph, "text": text, "folder": text.parent, "damaged": damaged}
+    code = run_command(lambda: main([word.format(**places) for word in words]))
     out, err = capsys.readouterr()
     assert (code, out) == (2, "")
     assert len(err.splitlines()) == len(problems)
     for line, problem in zip(err.splitlines(), problems, strict=True):
-        assert line.startswith(f"error: {problem.format(text=text)}")
+        assert line.startswith(f"error: {problem.format(**places)}")
 
 
 def test_without_the_package_onnx_it_says_how_to_get_it(

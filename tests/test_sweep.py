@@ -28,13 +28,15 @@ from harness.errors import (
     UnavailableError,
 )
 from harness.locks import hold, measuring_lock_path
+from harness.measure.batching import BATCHING_COLUMNS
 from harness.measure.disturbance import Conditions
 from harness.measure.quality import QUALITY_COLUMNS
 from harness.progress import Progress
 from harness.provider import prepare_artifact
 from harness.record import RUN_COLUMNS, to_table
+from harness.run import Run as MeasuredRun
 from harness.store import Store, UnreadableFileWarning, load_launches, load_runs
-from harness.sweep import Sweep, failed_or_unavailable, measure, measure_in
+from harness.sweep import Sweep, _expected_s, failed_or_unavailable, measure, measure_in
 from harness.worker import Task
 from harness.worker import run as work
 
@@ -92,7 +94,7 @@ class Scripted:
                 "placement": {"nodes_total": 4, "ep_nodes": 3, "ep_partitions": 2},
                 "ep_time_share": 0.9,
                 "effective_options": {"intra_op_threads": 2},
-                "batch_cosine_min": 0.9999,
+                "batching": {"batch_cosine_min": 0.9999},
             }
         self.during(len(self.launched))
         plays = self.plays if isinstance(self.plays, list) else self.plays[threads]
@@ -592,6 +594,23 @@ def test_the_progress_says_what_is_measured(config: Plan, run: Run, told: io.Str
     assert sum("texts and quality" in line for line in lines) == 2
     (line,) = [line for line in lines if line.startswith("measuring")]
     assert line.startswith("measuring 2 runs, interleaved (about ")
+
+
+@pytest.mark.parametrize(
+    ("facts", "limit_gflops", "expected_s"),
+    [({"flops_per_request": 5e9}, 100.0, 12.5), ({"flops_per_request": 5e9}, None, 1.0), ({}, 100.0, 1.0)],
+)
+def test_before_the_first_launch_the_time_left_follows_from_the_work_of_a_request(
+    config: Plan,
+    monkeypatch: pytest.MonkeyPatch,
+    facts: dict[str, float],
+    limit_gflops: float | None,
+    expected_s: float,
+) -> None:
+    monkeypatch.setattr("harness.sweep.limit_columns", lambda *_a, **_k: {"limit_gflops": limit_gflops})
+    planned = MeasuredRun.planned(config(measure={"requests": 100, "warmup_requests": 20}))
+    planned.facts = facts
+    assert _expected_s(planned) == expected_s, "half a second to start, then 120 requests at half the limit"
 
 
 # --- several callers, paced arrivals
@@ -1127,7 +1146,7 @@ def test_every_quality_of_random_weights_is_null_and_no_text_is_encoded_for_it(
 ) -> None:
     worker = Scripted()
     (row,) = run([auto(config, "e5")], worker)
-    nulls = (*QUALITY_COLUMNS, "batch_cosine_min")
+    nulls = (*QUALITY_COLUMNS, *BATCHING_COLUMNS)
     assert {name: row[name] for name in nulls} == dict.fromkeys(nulls)
     assert (row["ep_node_share"], row["latency_p95_ms"]) == (0.75, 2.0)
     assert [task.texts for task in worker.tasks if task.kind == "vectors"] == [[]]
@@ -1587,6 +1606,18 @@ def test_a_machine_that_changes_its_state_in_blocks_of_launches_is_never_plainly
         assert (slow, decision.verdict) == (20, "NO_GO")
 
 
+@pytest.mark.parametrize(("slow", "verdict"), [(6, "CONDITIONAL_GO"), (4, "GO")])
+def test_six_slow_requests_of_a_hundred_miss_the_target_and_four_do_not(
+    config: Plan, store: Store, told: io.StringIO, slow: int, verdict: str
+) -> None:
+    """25 ms lie over the target of 20 ms and under the bound of 30 ms; a P95 is the 95th of 100."""
+    plan = config(runtime={"script": {"infer_ms": [25.0] * slow + [2.0] * (100 - slow)}})
+    with Progress(Console(file=told)) as progress:
+        measure([plan], store, progress, strict=True, worker=in_process)
+    decision = decide(load_runs(store.path))
+    assert (decision.verdict, decision.chosen) == (verdict, "minilm fp32 fake cpu")
+
+
 def test_slow_blocks_at_low_capacity_are_flagged_and_the_verdict_is_told_without_them(
     real: Plan, watched: Run, store: Store
 ) -> None:
@@ -1599,7 +1630,7 @@ def test_slow_blocks_at_low_capacity_are_flagged_and_the_verdict_is_told_without
     (candidate,) = decision.candidates
     assert (decision.verdict, decision.evidence) == ("NO_GO", "provisional")
     assert any("would be pass without the launches that were disturbed" in x for x in candidate.provisional)
-    assert any("20 of 40 launches disturbed (low capacity 20)" in note for note in candidate.notes)
+    assert any("20 of 40 launches disturbed (low capacity 20)" in line for line in candidate.warnings)
 
 
 def test_slow_blocks_that_come_first_are_flagged_once_the_machine_shows_what_it_can_do(

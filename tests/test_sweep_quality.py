@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ import pytest
 from rich.console import Console
 
 from harness import terminal
-from harness.errors import BadInputError
+from harness.errors import BadInputError, UnavailableError
 from harness.progress import Progress
 from harness.store import Store
 from harness.sweep import measure
@@ -169,3 +170,48 @@ def test_own_texts_are_held_against_the_fp32_artifact_on_the_cpu(
     assert row["texts_count"] == 20
     assert row["texts_cosine_min"] == pytest.approx(1.0)
     assert row["texts_overlap"] == row["texts_index_overlap"] == 1.0
+
+
+# --- quality.mteb
+
+
+def test_tasks_of_mteb_are_evaluated_in_a_process_of_their_own_and_are_part_of_what_a_run_is(
+    config: Plan, tmp_path: Path, tasks: list[Task], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("harness.sweep.require_mteb", lambda: None)
+    answers: dict[str, dict[str, Any]] = {}
+
+    def worker(task: Task, **_how: Any) -> dict[str, Any]:
+        tasks.append(task)
+        return answers.get(task.kind) or work(task)
+
+    def row_of(**quality: Any) -> dict[str, Any]:
+        progress = Progress(Console(file=io.StringIO()))
+        plan = config(batch_size=4, quality=quality, measure=LOOK)
+        (row,) = measure([plan], Store(tmp_path / "results"), progress, strict=True, worker=worker)
+        return row
+
+    answers["mteb"] = {"status": "failed", "error": "STS12: its data set is not here"}
+    failed = row_of(mteb=["STS12"])
+    assert (failed["status"], failed["error"]) == ("failed", "quality.mteb: STS12: its data set is not here")
+    scores = {"STSBenchmark": 0.82, "STS12": None}
+    answers["mteb"] = {"status": "complete", "error": None, "mteb_scores": scores, "mteb_version": "2.0"}
+    row = row_of(mteb=["STSBenchmark", "STS12"])
+    assert (json.loads(row["mteb_scores"]), row["mteb_version"]) == (scores, "2.0")
+    (task,) = [task for task in tasks if task.mteb_tasks == ["STSBenchmark", "STS12"]]
+    assert (task.kind, task.batch_size) == ("mteb", 4)
+    assert len({row["run_id"], failed["run_id"], row_of()["run_id"]}) == 3
+    console = Console(file=io.StringIO(), width=120)
+    terminal.print_run(console, row)
+    text = console.file.getvalue()  # type: ignore[attr-defined]
+    assert re.search(r"MTEB STSBenchmark +0\.8200 +main score, mteb 2\.0", text)
+    assert re.search(r"MTEB STS12 +\?", text)
+
+
+def test_a_run_that_asks_for_mteb_without_the_package_is_not_possible_here(
+    config: Plan, measured: Measured, tasks: list[Task], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("harness.measure.mteb.find_spec", lambda name: None)
+    with pytest.raises(UnavailableError, match="needs the package mteb"):
+        measured(config(quality={"mteb": ["STSBenchmark"]}, measure=LOOK))
+    assert tasks == []

@@ -11,7 +11,18 @@ from harness.config import GateConfig
 from harness.confirmation import Confirmation, Limit
 from harness.errors import ExitCode
 from harness.gates import GateResult
-from harness.verdict import EXIT_CODES, VERDICTS, CandidateVerdict, Decision, gate_cells, number_text
+from harness.verdict import (
+    EXIT_CODES,
+    VERDICTS,
+    CandidateVerdict,
+    Change,
+    Decision,
+    FrontPoint,
+    ScorePart,
+    demerit,
+    gate_cells,
+    number_text,
+)
 from harness.workload import Place
 
 
@@ -69,6 +80,7 @@ def test_every_verdict_has_an_exit_code_of_its_own() -> None:
     [
         (None, 4, "?"), (0.0, 4, "0"), (12.3456, 4, "12.35"), (12.3456, 3, "12.3"), (0.00005, 4, "5.0e-05"),
         (-0.00005, 4, "-5.0e-05"), (0.0001, 4, "0.0001"), (-12.3456, 3, "-12.3"),
+        (12345.67, 4, "12346"), (999.96, 3, "1000"), (-1234.4, 3, "-1234"),
     ],
 )  # fmt: skip
 def test_a_figure_is_told_in_significant_digits(value: float | None, digits: int, text: str) -> None:
@@ -80,7 +92,7 @@ def test_a_soak_gate_is_shown_like_any_other() -> None:
         metric="rss_slope_bytes_per_request", bound=64, label="growth", tier="should", launch_quantile=None
     )
     assert gate_cells(GateResult(g, "PASS", 1.5, -2.0, 4.0)) == (
-        "should", "growth", "< 64", "1.5", "-2–4", "+62.5", "pass",
+        "should", "growth", "< 64", "1.5", "-2–4", "+62.5 bytes/request (+97.7%)", "pass",
     )  # fmt: skip
     nothing = gate_cells(GateResult(g, "NOT_MEASURED", reason="no soak run"))
     assert nothing[3:] == ("?", "", "", "not measured")
@@ -133,3 +145,65 @@ def test_nothing_told_becomes_html_or_breaks_a_line(field: str) -> None:
     page = decision(candidate(**{field: ("<b>a|b\nc",)})).to_markdown()
     assert "- &lt;b>a\\|b c\n" in page
     assert "<b>" not in page
+
+
+@pytest.mark.parametrize(
+    ("changes", "demerits"),
+    [
+        ({}, (0, 3, 2, 2)),
+        ({"tier": "should"}, (0, 1, 1, 1)),
+        ({"tier": "should", "metric": "latency_overhead", "launch_quantile": None}, (0, 1, 1, 1)),
+        ({"tier": "should", "metric": "throughput_texts_per_s", "op": ">"}, (0, 0, 0, 0)),
+        ({"tier": "nice"}, (0, 0, 0, 0)),
+    ],
+    ids=str,
+)
+def test_a_gates_answer_keeps_a_candidate_as_far_from_go_as_its_tier_says(
+    changes: dict[str, Any], demerits: tuple[int, ...]
+) -> None:
+    answers = ("PASS", "FAIL", "UNDECIDED", "NOT_MEASURED")
+    assert tuple(demerit(gate(**changes), answer) for answer in answers) == demerits
+
+
+FIRM = {
+    "stays": 0.873,
+    "changes": (
+        Change("weight", "weight of separation_auc", 2.0, 1.5, "e5 fp32 cpu"),
+        Change("bound", "bound of the must gate growth", 0.0, 0.25, None),
+    ),
+    "front": tuple(FrontPoint(f"c{n}", 5.0 + n, 0.99, None) for n in range(7)),
+}
+
+
+def test_how_firm_a_pick_is_is_three_lines() -> None:
+    robust, changes, front = decision(candidate(), **FIRM).firmness
+    assert robust == "robustness: the pick stays in 87.3% of data sets with launches resampled"
+    assert changes == (
+        "closest change of the pick: weight of separation_auc 2 → 1.5 (-25%) picks e5 fp32 cpu; "
+        "bound of the must gate growth 0 → 0.25 picks none"
+    )
+    assert front.startswith("Pareto front of P95, AUC and memory: c0 (5 ms, 0.99, ?); c1 (6 ms, 0.99, ?); ")
+    assert front.endswith("; c4 (9 ms, 0.99, ?); and 2 more")
+    page = decision(candidate(), **FIRM).to_markdown()
+    for line in (robust, changes, front):
+        assert f"- {line[0].upper()}{line[1:]}." in page.splitlines()
+
+
+def test_without_anything_to_tell_of_a_pick_nothing_is_told() -> None:
+    assert decision(candidate()).firmness == ()
+    alone = decision(candidate(), front=(FrontPoint("c", 5.0, 0.99, None),))
+    assert alone.firmness == (), "one that beats all others in everything is no trade-off"
+
+
+def test_the_record_holds_how_firm_the_pick_is() -> None:
+    scored = candidate(score=(ScorePart("separation_auc", None, 0.0, 2.0),))
+    record = json.loads(decision(scored, **FIRM).to_json())
+    assert record["pick_stays"] == 0.873
+    assert [(c["kind"], c["then"], c["relative"]) for c in record["closest_changes"]] == [
+        ("weight", 1.5, -0.25),
+        ("bound", 0.25, None),
+    ]
+    assert len(record["pareto_front"]) == 7
+    assert record["pareto_front"][0]["peak_rss_bytes"] is None
+    (part,) = record["candidates"][0]["score"]
+    assert part == {"metric": "separation_auc", "value": None, "score": 0.0, "weight": 2.0}

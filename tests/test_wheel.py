@@ -38,7 +38,8 @@ def test_everything_in_the_wheel_stands_inside_the_package(installed: Path) -> N
             p.relative_to(installed / "harness" / folder)
             for p in (installed / "harness" / folder).rglob("*.yaml")
         } == source
-    assert (installed / "harness" / "data" / "quality_pairs.jsonl").is_file()
+    for name in ("data/quality_pairs.jsonl", "data/baselines.yaml", "schemas/decision.schema.json"):
+        assert (installed / "harness" / name).is_file()
 
 
 def test_the_installed_package_composes_a_preset_from_its_own_configuration(

@@ -136,13 +136,18 @@ def test_vectors_come_in_the_order_of_their_texts(
         "ep_time_share": None,
         "ran_on": None,
         "effective_options": None,
-        "batch_cosine_min": None,
+        "batching": {
+            "repeat_max_difference": 0.0,
+            "batch_cosine_min": None,
+            "batch_cosine_min_sorted": None if batch_size == 1 else pytest.approx(1.0),
+            "batch_cosine_min_random": None if batch_size == 1 else pytest.approx(1.0),
+        },
     }
     expected = EmbeddingProvider.open(fake_artifact, "fake", SessionOptions()).encode(texts)
     np.testing.assert_array_equal(np.load(file), expected)
 
 
-def test_a_vector_of_the_real_model_does_not_depend_on_its_neighbour(
+def test_a_vector_of_the_real_model_comes_again_and_does_not_depend_on_its_batch(
     minilm: Artifact, tmp_path: Path
 ) -> None:
     task = Task(
@@ -154,9 +159,10 @@ def test_a_vector_of_the_real_model_does_not_depend_on_its_neighbour(
         neighbour="a much longer text beside it " * 8,
         vectors_file=str(tmp_path / "vectors.npy"),
     )
-    assert run(task)["batch_cosine_min"] == pytest.approx(1.0, abs=1e-9)
-    assert run(replace(task, neighbour=""))["batch_cosine_min"] is None
-    assert run(replace(task, texts=[]))["batch_cosine_min"] is None
+    batching = run(replace(task, batch_size=2))["batching"]
+    assert batching.pop("repeat_max_difference") == 0.0
+    assert batching == pytest.approx(dict.fromkeys(batching, 1.0), abs=1e-9)
+    assert run(replace(task, texts=[]))["batching"] == {}
 
 
 # --- as a process

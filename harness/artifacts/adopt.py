@@ -7,7 +7,6 @@ the graph here, and says nothing on whether it was exported well.
 
 from __future__ import annotations
 
-import json
 import shutil
 from importlib.metadata import version
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from harness.artifacts.assemble import (
+    at_fault,
     count_dense,
     dense_layers,
     external_data,
@@ -24,10 +24,13 @@ from harness.artifacts.assemble import (
     save_references,
     save_tokenizer,
 )
+from harness.artifacts.files import read_json, read_tokenizer
 from harness.artifacts.graphs import check_graph, count_parameters, embedding_rows, load_data, read_graph
 from harness.artifacts.inputs import POSITIONS
 from harness.artifacts.manifest import GRAPH, TOKENIZER
+from harness.artifacts.modules import CONFIG
 from harness.artifacts.pooling import HIDDEN, pool
+from harness.errors import BadInputError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,16 +47,17 @@ def adopt(request: dict[str, Any], step: Callable[[str], None]) -> dict[str, Any
     """As `harness.artifacts.build.build`, where ``request["graph"]`` names the graph in the source.
 
     Raises:
-        ValueError: the graph is not fit for it, or does not fit its declaration.
+        BadInputError: the graph is not fit for it, or does not fit its declaration.
     """
-    from tokenizers import Tokenizer
-
     source, target = Path(request["source"]), Path(request["target"])
-    graph = read_graph(source / request["graph"])
-    check_graph(graph)
-    load_data(graph, source / request["graph"])
-    config = _config(source)
-    tokenizer = Tokenizer.from_file(str(source / TOKENIZER))
+    try:
+        graph = read_graph(source / request["graph"])
+        check_graph(graph)
+        load_data(graph, source / request["graph"])
+    except ValueError as error:
+        raise BadInputError(f"{request['graph']}: {error}") from None
+    config = read_json(source, CONFIG) if (source / CONFIG).is_file() else {}
+    tokenizer = read_tokenizer(source)
     rows = embedding_rows(graph) or config.get("vocab_size")
     pad_id, pad_token = save_tokenizer(request, tokenizer, rows, config.get("pad_token_id"))
     dense = dense_layers(request)
@@ -62,10 +66,12 @@ def adopt(request: dict[str, Any], step: Callable[[str], None]) -> dict[str, Any
     step("reference")
     scratch = target / "as it came"
     scratch.mkdir()
-    encode = _encoder(graph, scratch, request)
+    with at_fault(request["graph"]):
+        encode = _encoder(graph, scratch, request)
 
     def vector(text: str) -> NDArray[np.float32]:
-        states = encode(text)
+        with at_fault(request["graph"]):
+            states = encode(text)
         require_dim(request, dense[-1].weight.shape[0] if dense else states.shape[1])
         cut = request["truncate_dim"]
         return pool(states, request["pooling"], normalize=request["normalize"], dense=dense, dim=cut)
@@ -110,13 +116,10 @@ def _encoder(graph: Any, scratch: Path, request: dict[str, Any]) -> Callable[[st
         ids = np.array([encoding.ids], dtype=np.int64)
         feeds = {"input_ids": ids, "attention_mask": np.ones_like(ids), "token_type_ids": np.zeros_like(ids)}
         feeds[POSITIONS] = np.arange(ids.size, dtype=np.int64)[None]
-        states: NDArray[np.float32] = session.run([output], {n: feeds[n] for n in names})[0][0]
-        return states
+        states = session.run([output], {n: feeds[n] for n in names})[0]
+        if states.ndim != 3 or states.shape[:2] != ids.shape:
+            raise ValueError(f"{output} is {list(states.shape)} for {ids.size} tokens, not a vector for each")
+        vectors: NDArray[np.float32] = states[0]
+        return vectors
 
     return encode
-
-
-def _config(source: Path) -> dict[str, Any]:
-    path = source / "config.json"
-    content = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    return content if isinstance(content, dict) else {}

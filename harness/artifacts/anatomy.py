@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from harness.artifacts.graphs import NEEDS_ONNX
 from harness.artifacts.shapes import MICROSOFT, attribute, dims_of, infer_shapes, name_of
 from harness.artifacts.work import Polynomial, Work, flops_of_a_text, work
 from harness.errors import BadInputError, RuntimeUnavailableError
+from harness.paths import unreadable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -105,13 +107,11 @@ def load_graph(path: Path) -> ModelProto:
     try:
         import onnx
     except ImportError:
-        raise RuntimeUnavailableError(
-            "reading a graph needs the package onnx (pip install 'embedding-harness[build]')"
-        ) from None
+        raise RuntimeUnavailableError(NEEDS_ONNX) from None
     try:
         model = onnx.load(path, load_external_data=False)
     except OSError as error:
-        raise BadInputError(f"{path}: {error.strerror or error}") from None
+        raise BadInputError(unreadable(path, error)) from None
     except Exception:  # protobuf has several names for bytes that are no message
         raise BadInputError(f"{path}: no ONNX graph; give the .onnx file") from None
     if not model.graph.node:
@@ -119,6 +119,17 @@ def load_graph(path: Path) -> ModelProto:
     for place in external_data(model):
         _check_place(path, place)
     return model
+
+
+def flaw_of(model: ModelProto) -> str | None:
+    """What ONNX's own checker finds wrong with a graph, its first line; None where that is nothing."""
+    import onnx
+
+    try:
+        onnx.checker.check_model(model)
+    except Exception as error:  # bytes that are no text in a name have a class of their own
+        return str(error).split("\n")[0].rstrip(". ")
+    return None
 
 
 def external_data(model: ModelProto) -> dict[str, int]:

@@ -2,48 +2,74 @@
 
 from __future__ import annotations
 
-import json
+import re
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from harness.artifacts.files import ANEW, read_json, require_rows
 from harness.artifacts.inputs import count_positions
 from harness.artifacts.manifest import GRAPH, REFERENCE, TOKENIZER, VERIFICATION
 from harness.artifacts.modules import ACTIVATIONS
 from harness.artifacts.pooling import Dense, add_pooling
+from harness.errors import BadInputError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
     from tokenizers import Tokenizer
+
+
+# What ONNX Runtime begins its messages with.
+_ORT_PREFIX = re.compile(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ")
+
+
+@contextmanager
+def at_fault(files: str) -> Iterator[None]:
+    """Tell whatever a library raises on a model's files as one line on them.
+
+    Raises:
+        BadInputError: it raised something; a missing package and the system's own errors are left alone.
+    """
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, ImportError | MemoryError) or getattr(error, "errno", None) is not None:
+            raise
+        said = _ORT_PREFIX.sub("", " ".join(str(error).split())).split(". ")[0].rstrip(".")
+        raise BadInputError(f"{files} cannot be used ({said}); {ANEW}") from None
 
 
 def require_dim(request: dict[str, Any], found: int) -> None:
     """Hold the vectors' dimensions against the declared ones.
 
     Raises:
-        ValueError: they differ.
+        BadInputError: they differ.
     """
     if found != request["dim"]:
-        raise ValueError(f"model.dim={request['dim']}: the model's vectors have {found} dimensions")
+        raise BadInputError(
+            f"model.dim={request['dim']}: the model's vectors have {found} dimensions; give that, or leave "
+            "it out"
+        )
 
 
 def dense_layers(request: dict[str, Any]) -> list[Dense]:
     """The Dense modules of the source, in order.
 
     Raises:
-        ValueError: one has no weights as safetensors.
+        BadInputError: one has no weights as safetensors.
     """
     from safetensors.numpy import load_file
 
     layers = []
     for name in request["dense"]:
         folder = Path(request["source"]) / name
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        config = read_json(folder, "config.json")
         if not (folder / "model.safetensors").is_file():
-            raise ValueError(f"{name} has no model.safetensors; pickled weights are never loaded")
+            raise BadInputError(f"{name} has no model.safetensors; pickled weights are never loaded")
         weights = load_file(folder / "model.safetensors")
         activation = str(config.get("activation_function", "Tanh")).rpartition(".")[2]
         bias = weights.get("linear.bias")
@@ -74,7 +100,7 @@ def save_tokenizer(
         pad_id: that the model's config names, if the tokenizer itself names none.
 
     Raises:
-        ValueError: the tokenizer knows more tokens than there are rows.
+        BadInputError: the tokenizer gives an id that has no row.
     """
     from tokenizers import normalizers
 
@@ -86,11 +112,9 @@ def save_tokenizer(
         lower: Any = normalizers.Lowercase()
         tokenizer.normalizer = lower if normalizer is None else normalizers.Sequence([lower, normalizer])
     tokenizer.save(str(Path(request["target"]) / TOKENIZER), pretty=False)
-    vocab_size = tokenizer.get_vocab_size(with_added_tokens=True)
-    if rows is not None and vocab_size > rows:
-        raise ValueError(f"the tokenizer knows {vocab_size} tokens, the embedding table has {rows} rows")
+    require_rows(tokenizer, rows)
     pad_id = built_in.get("pad_id", pad_id)
-    pad_id = 0 if pad_id is None else int(pad_id)
+    pad_id = 0 if pad_id is None or pad_id < 0 else int(pad_id)
     return pad_id, tokenizer.id_to_token(pad_id) or "[PAD]"
 
 
@@ -122,10 +146,11 @@ def save_references(target: Path, quality: NDArray[np.float32], verification: ND
     """Keep the reference vectors, float32 [n_texts, dim] each, with the artifact.
 
     Raises:
-        ValueError: one of them is not finite.
+        BadInputError: one of them is not finite.
     """
     if not (np.isfinite(quality).all() and np.isfinite(verification).all()):
-        raise ValueError("the model's own vectors hold NaN or infinity: its weights are of no use")
+        what = "the model's own vectors hold NaN or infinity"
+        raise BadInputError(f"{what}: its weights are of no use; {ANEW}")
     np.save(target / REFERENCE, quality)
     np.save(target / VERIFICATION, verification)
 

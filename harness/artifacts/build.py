@@ -22,6 +22,7 @@ import numpy as np
 from harness.artifacts import twin
 from harness.artifacts.adopt import adopt
 from harness.artifacts.assemble import (
+    at_fault,
     count_dense,
     dense_layers,
     require_dim,
@@ -29,9 +30,12 @@ from harness.artifacts.assemble import (
     save_references,
     save_tokenizer,
 )
+from harness.artifacts.files import ANEW, read_json, read_tokenizer
 from harness.artifacts.manifest import GRAPH, REFERENCE, TOKENIZER, VERIFICATION
+from harness.artifacts.modules import CONFIG
 from harness.artifacts.pooling import pool
 from harness.artifacts.precision import TOOLS, derive
+from harness.errors import BadInputError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -49,13 +53,19 @@ STEPS = {"loading": 0.45, "exporting": 0.25, "reference": 0.3, "converting": 1.0
 
 
 def main() -> int:
-    """Build what standard input asks for; errors are a JSON line too, never a traceback alone."""
+    """Build what standard input asks for; errors are a JSON line too, never a traceback alone.
+
+    ``bad_input`` beside an error says that the model's files, or what is said of them, are at fault.
+    """
     out = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # what the libraries print goes to standard error
     request = json.load(sys.stdin)
     warnings.filterwarnings("ignore")
     try:
         result = convert(request, out) if "base" in request else build(request, out)
+    except BadInputError as error:
+        _say(out, error=str(error), bad_input=True)
+        return 1
     except Exception as error:
         _say(out, error=f"{type(error).__name__}: {' '.join(str(error).split())}")
         return 1
@@ -101,7 +111,7 @@ def build(request: dict[str, Any], out: TextIO) -> dict[str, Any]:
         The manifest's fields that only a build knows.
 
     Raises:
-        ValueError: the model does not fit its declaration.
+        BadInputError: the model's files cannot be used, or are not as declared.
     """
     target = Path(request["target"])
     _say(out, step="loading")
@@ -110,11 +120,8 @@ def build(request: dict[str, Any], out: TextIO) -> dict[str, Any]:
     if request["source"] is None:
         tokenizer, model = twin.tokenizer(request["twin"]), twin.random_model(request["twin"])
     else:
-        from tokenizers import Tokenizer
-
         source = Path(request["source"])
-        model = _load(source)
-        tokenizer = Tokenizer.from_file(str(source / TOKENIZER))
+        model, tokenizer = _load(source), read_tokenizer(source)
     dense = dense_layers(request)
     require_dim(request, dense[-1].weight.shape[0] if dense else int(model.config.hidden_size))
     pad_id, pad_token = save_tokenizer(
@@ -147,25 +154,45 @@ def _load(source: Path) -> Any:
     A head on top may be left over, and BERT's pooler may be missing: no embedding here is computed by them.
 
     Raises:
-        ValueError: config.json and the weights are of two models; transformers would make up what is missing.
+        BadInputError: transformers cannot load them, they are not finite, or config.json is not that of the
+            weights: what is missing would be made up.
     """
-    from transformers import AutoModel
+    from transformers import CONFIG_MAPPING, AutoModel
 
-    model, found = AutoModel.from_pretrained(
-        source, use_safetensors=True, trust_remote_code=False, output_loading_info=True
-    )
+    kind = read_json(source, CONFIG).get("model_type")
+    if kind is not None and kind not in CONFIG_MAPPING:
+        raise BadInputError(
+            f"{CONFIG} says model_type={kind}, which transformers {version('transformers')} does not know; "
+            "give a model that it knows, or an ONNX graph of this one"
+        )
+    with at_fault(f"{CONFIG} and the weights"):
+        model, found = AutoModel.from_pretrained(
+            source,
+            use_safetensors=True,
+            trust_remote_code=False,
+            ignore_mismatched_sizes=True,  # told below
+            output_loading_info=True,
+        )
     missing = sorted(key for key in found["missing_keys"] if not key.startswith("pooler."))
     unused = sorted(
         key
         for key in found["unexpected_keys"]
         if _OF_THE_BODY.search(key) and not key.endswith(".position_ids")
     )
-    for keys, what in ((missing, "are missing"), (unused, "would not be used")):
+    other = sorted(found["mismatched_keys"])
+    for keys, what in (
+        (missing, "are missing"),
+        (unused, "would not be used"),
+        (other, "have another shape"),
+    ):
         if keys:
-            raise ValueError(
-                f"config.json does not describe the weights: {len(keys)} of them {what} ({keys[0]}, ...); "
-                "give the config.json that they were saved with"
+            raise BadInputError(
+                f"{CONFIG} does not describe the weights: {len(keys)} of them {what} ({keys[0]}, ...); give "
+                "the one that they were saved with"
             )
+    for name, weight in model.named_parameters():
+        if not weight.isfinite().all():
+            raise BadInputError(f"the weights hold NaN or infinity ({name}): they are of no use; {ANEW}")
     return model.eval()
 
 
@@ -206,16 +233,17 @@ def _reference(request: dict[str, Any], source: Path) -> tuple[NDArray[np.float3
     from sentence_transformers.models import Normalize, Pooling, Transformer
 
     cut = {"device": "cpu", "truncate_dim": request["truncate_dim"]}
-    if (source / "modules.json").is_file():
-        model = SentenceTransformer(str(source), trust_remote_code=False, **cut)
-        by = "sentence-transformers, by the model's own modules"
-    else:
-        word = Transformer(str(source), max_seq_length=request["max_length"])
-        pooling = {"mean": "mean", "cls": "cls", "last": "lasttoken"}[request["pooling"]]
-        modules = [word, Pooling(request["dim"], pooling_mode=pooling)]
-        modules += [Normalize()] if request["normalize"] else []
-        model = SentenceTransformer(modules=modules, **cut)
-        by = "sentence-transformers, pooling as declared: the model has no modules.json"
+    with at_fault("the files that sentence-transformers reads"):
+        if (source / "modules.json").is_file():
+            model = SentenceTransformer(str(source), trust_remote_code=False, **cut)
+            by = "sentence-transformers, by the model's own modules"
+        else:
+            word = Transformer(str(source), max_seq_length=request["max_length"])
+            pooling = {"mean": "mean", "cls": "cls", "last": "lasttoken"}[request["pooling"]]
+            modules = [word, Pooling(request["dim"], pooling_mode=pooling)]
+            modules += [Normalize()] if request["normalize"] else []
+            model = SentenceTransformer(modules=modules, **cut)
+            by = "sentence-transformers, pooling as declared: the model has no modules.json"
 
     model.max_seq_length = request["max_length"]
 

@@ -97,7 +97,7 @@ def prepare(recipe: Recipe, *, check: Check, tell: Tell, root: Path | None = Non
         root: the cache; by default `cache_dir()`.
 
     Raises:
-        BadInputError: `model.path` is set and unusable.
+        BadInputError: `model.path` is set and its files are unusable.
         ModelUnavailableError: no source has the trained weights.
         ArtifactError: there is too little memory for the build, it failed, or it was refused.
         StorageError: the cache cannot be written, or is too small for the build.
@@ -253,7 +253,8 @@ def _export(recipe: Recipe, files: ModelFiles | None, target: Path, tell: Tell) 
         "verification_texts": verification_texts(model.max_length),
     }
     source = RANDOM if files is None else files.source
-    known = run_build(request, what=f"{model.name} {recipe.precision.name}", source=source, tell=tell)
+    what = f"{model.name} {recipe.precision.name}"
+    known = run_build(request, what=what, source=source, tell=tell, path=model.path)
     files = files or ModelFiles(Path(), source, {})
     return known | {
         "source": source,

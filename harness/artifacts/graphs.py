@@ -11,18 +11,23 @@ from typing import TYPE_CHECKING, Any
 
 from harness.artifacts.inputs import INPUTS, POSITIONS
 from harness.artifacts.pooling import HIDDEN
+from harness.errors import RuntimeUnavailableError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from onnx import GraphProto, ModelProto, NodeProto, TensorProto
 
+NEEDS_ONNX = "reading a graph needs the package onnx (pip install 'embedding-harness[build]')"
 # Operators and weights of a graph whose precision is lower than fp32.
 _QUANTISED = {
     "DequantizeLinear", "DynamicQuantizeLinear", "MatMulInteger", "ConvInteger", "QLinearMatMul",
     "MatMulNBits", "QAttention", "DynamicQuantizeMatMul", "MatMulIntegerToFloat", "GatherBlockQuantized",
     "QEmbedLayerNormalization",
 }  # fmt: skip
+# What mends a graph that is unfit.
+_EXPORT = "export the model anew for feature-extraction"
+_FP32 = "give its fp32 export: a lower precision is made from that here"
 
 
 def read_graph(path: Path) -> ModelProto:
@@ -30,16 +35,22 @@ def read_graph(path: Path) -> ModelProto:
 
     Raises:
         ValueError: no ONNX graph.
+        RuntimeUnavailableError: the package onnx is not installed.
     """
-    import onnx
-    from google.protobuf.message import DecodeError
+    try:
+        import onnx
+        from google.protobuf.message import DecodeError
+    except ImportError:
+        raise RuntimeUnavailableError(NEEDS_ONNX) from None
 
     try:
         model = onnx.load(str(path), load_external_data=False)
     except DecodeError:
-        raise ValueError(f"{path.name} is no ONNX graph") from None
+        raise ValueError(f"{path.name} is no ONNX graph, or is cut short; copy or export it anew") from None
     if not model.HasField("graph") or not model.opset_import:
-        raise ValueError(f"{path.name} is no ONNX graph")
+        raise ValueError(f"{path.name} is no ONNX graph; give the .onnx file itself")
+    if any(isinstance(port.name, bytes) for port in (*model.graph.input, *model.graph.output)):
+        raise ValueError(f"{path.name} is damaged: a name in it is no text; copy or export it anew")
     return model
 
 
@@ -57,7 +68,10 @@ def external_files(model: ModelProto, path: Path) -> list[str]:
         name = next((entry.value for entry in tensor.external_data if entry.key == "location"), "")
         outside = Path(name).is_absolute() or ".." in Path(name).parts or "\\" in name or not name
         if outside or not (path.parent / name).resolve().is_relative_to(root):
-            raise ValueError(f"{path.name} keeps data in '{name}', outside the model's folder: refused")
+            raise ValueError(
+                f"{path.name} keeps data in '{name}', outside the model's folder: refused; give a graph with "
+                "its data beside it"
+            )
         names.append(name)
     return list(dict.fromkeys(names))
 
@@ -80,7 +94,9 @@ def load_data(model: ModelProto, path: Path) -> None:
         except OSError as error:
             raise ValueError(f"{path.name} needs {where['location']}: {error.strerror}") from None
         if "length" in where and len(tensor.raw_data) != int(where["length"]):
-            raise ValueError(f"{where['location']} ends before the data of {tensor.name}: it is cut short")
+            raise ValueError(
+                f"{where['location']} ends before the data of {tensor.name}: it is cut short; copy it anew"
+            )
         del tensor.external_data[:]
         tensor.data_location = tensor.DEFAULT
 
@@ -105,29 +121,34 @@ def check_graph(model: ModelProto) -> None:
             "export it for feature-extraction, without past key values"
         )
     if unknown := [name for name in inputs if name not in (*INPUTS, POSITIONS)]:
-        raise ValueError(f"it has inputs that a text does not have: {', '.join(unknown)}")
+        raise ValueError(f"it has inputs that a text does not have: {', '.join(unknown)}; {_EXPORT}")
     if missing := [name for name in INPUTS[:2] if name not in inputs]:
-        raise ValueError(f"it has no input {' and no '.join(missing)}")
+        raise ValueError(f"it has no input {' and no '.join(missing)}; {_EXPORT}")
     hidden = next((name for name in HIDDEN if name in outputs), None)
     if hidden is None and "logits" in outputs:
-        raise ValueError("a language model's export: it gives logits, not a vector for each token")
+        raise ValueError(
+            f"a language model's export: it gives logits, not a vector for each token; {_EXPORT}"
+        )
     if hidden is None:
-        raise ValueError(f"it gives {', '.join(outputs)}, not {' or '.join(HIDDEN)}: a vector for each token")
+        raise ValueError(
+            f"it gives {', '.join(outputs)}, not {' or '.join(HIDDEN)}, a vector for each token; {_EXPORT}"
+        )
     for name, kind in inputs.items():
         if kind.elem_type != TensorProto.INT64:
-            raise ValueError(f"its input {name} is not int64")
+            raise ValueError(f"its input {name} is not int64; {_EXPORT}")
         if fixed := [d.dim_value for d in kind.shape.dim if d.dim_value > 0]:
             raise ValueError(f"its input {name} has a fixed shape ({fixed[0]}): export it with dynamic axes")
     if outputs[hidden].elem_type not in (TensorProto.FLOAT, TensorProto.UNDEFINED):
         raise ValueError(
-            f"it is no fp32 graph: {hidden} is {TensorProto.DataType.Name(outputs[hidden].elem_type)}"
+            f"it is no fp32 graph: {hidden} is {TensorProto.DataType.Name(outputs[hidden].elem_type)}; "
+            f"{_FP32}"
         )
     quantised = sorted({node.op_type for node in _nodes(graph)} & _QUANTISED)
     half = {TensorProto.FLOAT16, TensorProto.BFLOAT16}
     if quantised:
-        raise ValueError(f"it is no fp32 graph but a quantised one: it has {', '.join(quantised)}")
+        raise ValueError(f"it is no fp32 graph but a quantised one: it has {', '.join(quantised)}; {_FP32}")
     if any(tensor.data_type in half for tensor in graph.initializer):
-        raise ValueError("it is no fp32 graph: it has 16-bit weights")
+        raise ValueError(f"it is no fp32 graph: it has 16-bit weights; {_FP32}")
 
 
 def hidden_size(path: Path) -> int | None:
@@ -137,7 +158,7 @@ def hidden_size(path: Path) -> int | None:
     """
     try:
         model = read_graph(path)
-    except (ImportError, OSError, ValueError):
+    except (OSError, RuntimeUnavailableError, ValueError):
         return None
     for value in model.graph.output:
         dims = value.type.tensor_type.shape.dim

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from harness.artifacts.files import ANEW, of_two_models, read_json
 from harness.artifacts.hub import fetch, find_repository
 from harness.errors import BadInputError
 
@@ -79,7 +80,7 @@ def read_facts(folder: Path, *, graph: str | None = None) -> Facts:
 
     Args:
         folder: as sentence-transformers or transformers save a model.
-        graph: an ONNX graph in it, read for the vectors' dimensions where no file states them.
+        graph: an ONNX graph in it, read for the dimensions of its vectors.
 
     Raises:
         BadInputError: a file that cannot be read, remote code, a module or pooling that cannot be applied;
@@ -88,27 +89,24 @@ def read_facts(folder: Path, *, graph: str | None = None) -> Facts:
     problems: list[str] = []
     files = _Files(folder, problems)
     stated: dict[str, Fact] = {}
-    config = files.mapping(CONFIG)
     problems += [
-        f"{name} has an auto_map: it wants code from its repository to run, which is refused"
+        f"{name} has an auto_map: it wants code from its repository to run, which is refused; choose another "
+        "model"
         for name in (CONFIG, TOKENIZER_CONFIG)
         if files.mapping(name).get("auto_map")
     ]
     if (folder / "adapter_config.json").is_file():
         problems.append("adapter_config.json: an adapter on another model; merge it into that one first")
-    for fact, names in _CONFIG_KEYS.items():
-        if value := next((config[name] for name in names if isinstance(config.get(name), int)), None):
+    for fact, keys in _CONFIG_KEYS.items():
+        if (value := files.whole(CONFIG, *keys)) is not None:
             stated[fact] = Fact(value, CONFIG)
+    if graph is not None:
+        _graph_size(folder, graph, stated, problems)
     if "hidden" in stated:
         stated["dim"] = stated["hidden"]
     dense = _modules(files, stated, problems)
     lower_case = _transformer(files, stated, problems)
     _prompts(files, stated, problems)
-    if graph is not None and "dim" not in stated:
-        from harness.artifacts.graphs import hidden_size
-
-        if (size := hidden_size(folder / graph)) is not None:
-            stated["dim"] = Fact(size, graph)
     if problems:
         raise BadInputError(*problems)
     return Facts(stated, dense, lower_case)
@@ -234,21 +232,37 @@ class _Files:
         """The content of a file, None where it is not there or cannot be read."""
         if name not in self._read:
             self._read[name] = None
-            path = self._folder / name
-            if path.is_file():
+            if (self._folder / name).is_file():
                 try:
-                    self._read[name] = json.loads(path.read_text(encoding="utf-8"))
-                except (OSError, ValueError) as error:
-                    self._problems.append(f"{name} cannot be read: {' '.join(str(error).split())}")
+                    self._read[name] = read_json(self._folder, name)
+                except BadInputError as error:
+                    self._problems += error.problems
+                else:
+                    if self._read[name] is None:
+                        self._problems.append(f"{name} holds null, nothing else; {ANEW}")
         return self._read[name]
 
     def mapping(self, name: str) -> dict[str, Any]:
         """The content of a file that holds a mapping, empty where it is not there."""
         content = self.json(name)
         if content is not None and not isinstance(content, dict):
-            self._problems.append(f"{name} holds no mapping of keys to values")
+            self._problems.append(f"{name} holds no mapping of keys to values; {ANEW}")
             self._read[name] = content = None
         return content or {}
+
+    def whole(self, name: str, *keys: str, least: int = 1) -> int | None:
+        """The whole number under the first of the keys that a file has; None where it states none."""
+        config = self.mapping(name)
+        key = next((key for key in keys if config.get(key) is not None), "")
+        value = config.get(key)
+        if value is None or isinstance(value, list | dict):  # one for each layer says nothing of the whole
+            return None
+        if isinstance(value, float) and value.is_integer():
+            value = int(value)
+        if isinstance(value, bool) or not isinstance(value, int) or value < least:
+            self._problems.append(f"{name}: {key}={value!r} is no whole number of at least {least}; {ANEW}")
+            return None
+        return value
 
     def modules(self) -> list[tuple[str, str]]:
         """Type and folder of each module in ``modules.json``."""
@@ -258,10 +272,10 @@ class _Files:
             entry = entry if isinstance(entry, dict) else {}  # noqa: PLW2901
             path, kind = entry.get("path", ""), entry.get("type")
             if not isinstance(path, str) or not isinstance(kind, str):
-                self._problems.append(f"{MODULES} is no list of modules, each with its type and path")
+                self._problems.append(f"{MODULES} is no list of modules, each with its type and path; {ANEW}")
                 return []
             if PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts or "\\" in path:
-                self._problems.append(f"{MODULES} names {path}, a place outside the model's folder")
+                self._problems.append(f"{MODULES} names {path}, a place outside the model's folder; {ANEW}")
                 return []
             found.append((kind, path))
         return found
@@ -274,7 +288,9 @@ def _modules(files: _Files, stated: dict[str, Fact], problems: list[str]) -> tup
     for kind, path in modules:
         name = kind.rpartition(".")[2]
         if not kind.startswith(_OWN):
-            problems.append(f"{MODULES} names {kind}: code from its repository is never run")
+            problems.append(
+                f"{MODULES} names {kind}: code from its repository is never run; choose another model"
+            )
         elif name not in _ORDER:
             problems.append(
                 f"{MODULES} has a module {name}, which cannot be applied here: valid: {', '.join(_ORDER)}"
@@ -302,36 +318,42 @@ def _modules(files: _Files, stated: dict[str, Fact], problems: list[str]) -> tup
 
 def _pooling(files: _Files, path: str, stated: dict[str, Fact], problems: list[str]) -> None:
     name = f"{path}/config.json" if path else "pooling's config.json"
+    before = len(problems)
     config = files.mapping(name)
     if not config:
-        problems.append(f"{MODULES} names {path}, but there is no {name}: how it pools is not known")
+        if len(problems) == before:
+            problems.append(f"{MODULES} names {path}, but no {name} says how it pools; {ANEW}")
         return
     modes = config.get("pooling_mode")
     if modes is None:
         modes = [mode for key, mode in _LEGACY_POOLING.items() if config.get(key)] or ["mean"]
-    modes = [modes] if isinstance(modes, str) else list(modes)
-    if len(modes) != 1 or modes[0] not in _POOLING:
+    modes = modes if isinstance(modes, list) else [modes]
+    if len(modes) != 1 or modes[0] not in [*_POOLING]:
         problems.append(
-            f"{name} pools by {' and '.join(map(str, modes))}, which cannot be applied here: valid: one of "
+            f"{name} pools by {' and '.join(map(str, modes))}, which cannot be applied here; valid: one of "
             f"{', '.join(_POOLING)}"
         )
     else:
         stated["pooling"] = Fact(_POOLING[modes[0]], name)
     if config.get("include_prompt") is False:
-        problems.append(f"{name} leaves the prompt's tokens out of the pooling, which cannot be applied here")
-    size = config.get("embedding_dimension", config.get("word_embedding_dimension"))
-    if isinstance(size, int):
-        stated["dim"] = Fact(size, name)
+        problems.append(
+            f"{name} leaves the prompt's tokens out of the pooling, which cannot be applied here; choose "
+            "another model"
+        )
+    _size(files, name, ("embedding_dimension", "word_embedding_dimension"), stated, problems)
 
 
 def _dense(files: _Files, path: str, stated: dict[str, Fact], problems: list[str]) -> None:
     name = f"{path}/config.json"
+    before = len(problems)
     config = files.mapping(name)
     activation = str(config.get("activation_function", "Tanh"))
     trusted = activation.startswith("torch.") or activation == "Tanh"
-    names = {config.get(key) or "sentence_embedding" for key in ("module_input_name", "module_output_name")}
-    if not isinstance(size := config.get("out_features"), int):
-        problems.append(f"{name} says no out_features: the Dense module cannot be applied")
+    ports = ("module_input_name", "module_output_name")
+    names = {str(config.get(port) or "sentence_embedding") for port in ports}
+    if (size := files.whole(name, "out_features")) is None:
+        if len(problems) == before:
+            problems.append(f"{name} says no out_features: the Dense module cannot be applied; {ANEW}")
     elif not trusted or activation.rpartition(".")[2] not in ACTIVATIONS:
         problems.append(
             f"{name} has the activation {activation}, which cannot be applied here: valid: "
@@ -340,7 +362,39 @@ def _dense(files: _Files, path: str, stated: dict[str, Fact], problems: list[str
     elif names != {"sentence_embedding"}:
         problems.append(f"{name}: a Dense module on {' and '.join(sorted(names))} cannot be applied here")
     else:
+        _size(files, name, ("in_features",), stated, problems)
         stated["dim"] = Fact(size, name)
+
+
+def _graph_size(folder: Path, graph: str, stated: dict[str, Fact], problems: list[str]) -> None:
+    from harness.artifacts.graphs import hidden_size
+
+    if (size := hidden_size(folder / graph)) is None:
+        return
+    hidden = stated.setdefault("hidden", Fact(size, graph))
+    if hidden.value != size:
+        says = f"{hidden.file} says vectors of {hidden.value} dimensions"
+        problems.append(of_two_models(says, f"{graph} gives {size}"))
+
+
+def _size(
+    files: _Files, name: str, keys: tuple[str, ...], stated: dict[str, Fact], problems: list[str]
+) -> None:
+    """Hold the dimensions that a module says it takes against those of the vectors before it."""
+    if (size := files.whole(name, *keys)) is None:
+        return
+    before = stated.get("dim")
+    if before is not None and before.value != size:
+        says = f"{name} says vectors of {size} dimensions"
+        problems.append(of_two_models(says, f"{before.file} {before.value}"))
+        del stated["dim"]  # which of the two it is, is not known
+    else:
+        stated["dim"] = Fact(size, name)
+
+
+def token_positions(rows: int, model_type: object) -> int:
+    """How many places of a table of `rows` a text's tokens can have."""
+    return rows - 2 if model_type in _OFFSET_POSITIONS else rows
 
 
 def _transformer(files: _Files, stated: dict[str, Fact], problems: list[str]) -> bool:
@@ -349,18 +403,18 @@ def _transformer(files: _Files, stated: dict[str, Fact], problems: list[str]) ->
     config = files.mapping(name) if name else {}
     if (task := config.get("transformer_task", "feature-extraction")) != "feature-extraction":
         problems.append(f"{name} has the task {task}: only feature-extraction gives embeddings")
-    if isinstance(length := config.get("max_seq_length"), int):
+    if (length := files.whole(name, "max_seq_length", least=2)) is not None:
         stated["max_length"] = Fact(length, name)
     else:
         limits = []
-        model, tokenizer = files.mapping(CONFIG), files.mapping(TOKENIZER_CONFIG)
-        positions = next((n for k in ("max_position_embeddings", "n_positions") if (n := model.get(k))), None)
-        if isinstance(positions, int) and positions > 0:
-            offset = 2 if model.get("model_type") in _OFFSET_POSITIONS else 0
-            limits.append(Fact(positions - offset, CONFIG))
-        length = tokenizer.get("model_max_length")
-        if isinstance(length, int | float) and 0 < length < _NO_LIMIT:
-            limits.append(Fact(int(length), TOKENIZER_CONFIG))
+        # -1 and 0 stand for no limit
+        positions = files.whole(CONFIG, "max_position_embeddings", "n_positions", least=-1)
+        if positions is not None and positions > 0:
+            limit = token_positions(positions, files.mapping(CONFIG).get("model_type"))
+            limits.append(Fact(limit, CONFIG))
+        length = files.whole(TOKENIZER_CONFIG, "model_max_length", least=-1)
+        if length is not None and 0 < length < _NO_LIMIT:
+            limits.append(Fact(length, TOKENIZER_CONFIG))
         if limits:
             stated["max_length"] = min(limits)
     return bool(config.get("do_lower_case"))
@@ -370,11 +424,11 @@ def _prompts(files: _Files, stated: dict[str, Fact], problems: list[str]) -> Non
     config = files.mapping(PROMPTS)
     prompts = config.get("prompts") or {}
     if not isinstance(prompts, dict) or not all(isinstance(text, str) for text in prompts.values()):
-        problems.append(f"{PROMPTS}: its prompts are no texts by name")
+        problems.append(f"{PROMPTS}: its prompts are no texts by name; {ANEW}")
         return
     default = config.get("default_prompt_name")
-    if default is not None and default not in prompts:
-        problems.append(f"{PROMPTS}: default_prompt_name is {default}, which is none of its prompts")
+    if default is not None and default not in [*prompts]:
+        problems.append(f"{PROMPTS}: default_prompt_name is {default}, which is none of its prompts; {ANEW}")
         return
     # The names that sentence-transformers' encode_query and encode_document look for, in their order.
     for key, names in (("query", ("query",)), ("document", ("document", "passage", "corpus"))):

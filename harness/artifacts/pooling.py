@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
-    from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto
+    from onnx import GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto
 
 OUTPUT = "sentence_embedding"
 # Names of all that is added begin so.
@@ -161,10 +161,7 @@ def detach_pooling(model: ModelProto) -> Pooling:
     from onnx import TensorProto, helper
 
     graph = model.graph
-    nodes = [node for node in graph.node if node.name.startswith(POOLING_PREFIX)]
-    initializers = [tensor for tensor in graph.initializer if tensor.name.startswith(POOLING_PREFIX)]
-    known = {o for node in nodes for o in node.output} | {tensor.name for tensor in initializers} | {_MASK}
-    (hidden,) = {name for node in nodes for name in node.input} - known
+    nodes, initializers, hidden = _added(graph)
     taken = Pooling(nodes, initializers, graph.output[0])
     shapes = [value for value in graph.value_info if value.name.startswith(POOLING_PREFIX)]
     for part, gone in ((graph.node, nodes), (graph.initializer, initializers), (graph.value_info, shapes)):
@@ -177,6 +174,15 @@ def detach_pooling(model: ModelProto) -> Pooling:
     return taken
 
 
+def _added(graph: GraphProto) -> tuple[list[NodeProto], list[TensorProto], str]:
+    """The nodes and initializers that `add_pooling` added, and the name of the tokens' vectors."""
+    nodes = [node for node in graph.node if node.name.startswith(POOLING_PREFIX)]
+    initializers = [tensor for tensor in graph.initializer if tensor.name.startswith(POOLING_PREFIX)]
+    known = {o for node in nodes for o in node.output} | {tensor.name for tensor in initializers} | {_MASK}
+    (hidden,) = {name for node in nodes for name in node.input} - known
+    return nodes, initializers, hidden
+
+
 def attach_pooling(model: ModelProto, pooling: Pooling) -> None:
     """Undo `detach_pooling`, in place."""
     graph = model.graph
@@ -184,6 +190,28 @@ def attach_pooling(model: ModelProto, pooling: Pooling) -> None:
     graph.initializer.extend(pooling.initializers)
     del graph.output[:]
     graph.output.append(pooling.output)
+
+
+def expose_stages(model: ModelProto, *, normalize: bool) -> list[str]:
+    """Make what `add_pooling` starts from, and what it normalises, outputs too, in place.
+
+    Args:
+        model: as `add_pooling` left it, at any precision.
+        normalize: as it was told.
+
+    Returns:
+        the outputs' names: the vectors of the tokens [batch_size, length, hidden], the pooled vector and the
+        normalised one [batch_size, dim]; the last two are one where nothing is normalised.
+    """
+    from onnx import TensorProto, helper
+
+    graph = model.graph
+    nodes, _, hidden = _added(graph)
+    last = next(node for node in nodes if OUTPUT in node.output)
+    pooled = last.input[0] if normalize else OUTPUT
+    for name in {hidden, pooled} - {OUTPUT}:
+        graph.output.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, None))
+    return [hidden, pooled, OUTPUT]
 
 
 def pool(
@@ -213,8 +241,14 @@ def pool(
         vector = _ACTIVATIONS[layer.activation](vector)
     vector = vector[:dim]
     if normalize:
-        vector = vector / max(float(np.linalg.norm(vector)), _MIN_NORM)
+        vector = unit(vector)
     return np.asarray(vector, dtype=np.float32)
+
+
+def unit(vector: NDArray[np.float64]) -> NDArray[np.float64]:
+    """A vector over its L2 norm, as `add_pooling` does it: zeros stay zeros."""
+    scaled: NDArray[np.float64] = vector / max(float(np.linalg.norm(vector)), _MIN_NORM)
+    return scaled
 
 
 _ACTIVATIONS: dict[str | None, Callable[[NDArray[np.float64]], NDArray[np.float64]]] = {

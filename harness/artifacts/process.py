@@ -12,7 +12,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from harness.artifacts.build import STEPS
-from harness.errors import ArtifactError
+from harness.errors import ArtifactError, BadInputError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     Tell = Callable[[str, float | None], None]
 
 
-def run_build(request: dict[str, Any], *, what: str, source: str, tell: Tell) -> dict[str, Any]:
+def run_build(
+    request: dict[str, Any], *, what: str, source: str, tell: Tell, path: str | None = None
+) -> dict[str, Any]:
     """Build in a process of its own and wait for it.
 
     Args:
@@ -28,11 +30,13 @@ def run_build(request: dict[str, Any], *, what: str, source: str, tell: Tell) ->
         what: is built, for people.
         source: it is built from, for people.
         tell: called with each step and the seconds that are probably left (None: unknown).
+        path: the user's own folder that it is built from, as it was typed; None where it is none.
 
     Returns:
         The manifest's fields that only a build knows.
 
     Raises:
+        BadInputError: the files in `path` are at fault.
         ArtifactError: the build failed, with its reason.
     """
     started = time.monotonic()
@@ -72,6 +76,8 @@ def run_build(request: dict[str, Any], *, what: str, source: str, tell: Tell) ->
         log.seek(0)
         lines = log.read().decode(errors="replace").strip().splitlines()
         reason = answer.get("error") or (lines[-1] if lines else f"exit code {builder.returncode}")
+    if path is not None and answer.get("bad_input"):
+        raise BadInputError(f"model.path={path}: {reason}")
     if builder.returncode == -9:
         reason = "the process was killed, most likely for want of memory"
     if "No module named" in reason:

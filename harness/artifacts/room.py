@@ -7,14 +7,14 @@ took 0.6 to 1.0 GB and a graph that somebody exported 0.5 GB; larger ones were n
 
 from __future__ import annotations
 
-import json
 import math
 import shutil
 from typing import TYPE_CHECKING
 
 import psutil
 
-from harness.errors import ArtifactError, StorageError
+from harness.artifacts.files import read_shapes
+from harness.errors import ArtifactError, BadInputError, StorageError
 from harness.measure import container
 from harness.units import format_bytes
 
@@ -40,7 +40,7 @@ def weights_bytes(folder: Path, names: Iterable[str]) -> int:
         names: of its files, relative to it.
     """
     return sum(
-        _parameters(folder / name) * BYTES_PER_PARAMETER
+        _parameters(folder, name) * BYTES_PER_PARAMETER
         if name.endswith(".safetensors")
         else (folder / name).stat().st_size
         for name in names
@@ -82,15 +82,9 @@ def available_bytes() -> int:
     return available if limit is None else min(available, limit)
 
 
-def _parameters(path: Path) -> int:
-    """Numbers in a safetensors file, by its header; 0 where it has none, which the build itself tells.
-
-    The format: https://huggingface.co/docs/safetensors#format.
-    """
+def _parameters(folder: Path, name: str) -> int:
+    """Numbers in a safetensors file; 0 where it cannot be read, which the build itself tells."""
     try:
-        with path.open("rb") as file:
-            length = int.from_bytes(file.read(8), "little")
-            header = json.loads(file.read(min(length, path.stat().st_size)))
-        return sum(math.prod(part["shape"]) for name, part in header.items() if name != "__metadata__")
-    except (ValueError, KeyError, TypeError, AttributeError):
+        return sum(math.prod(shape) for shape in read_shapes(folder, name).values())
+    except BadInputError:
         return 0

@@ -6,13 +6,22 @@ Safetensors or ONNX only: pickled weights run code when they are loaded. No code
 from __future__ import annotations
 
 import importlib.util
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.artifacts.hub import Repository, fetch, find_repository
-from harness.artifacts.manifest import file_sha256
+from harness.artifacts.local import (
+    NEEDED,
+    PICKLED,
+    WEIGHTS,
+    described_names,
+    external_names,
+    local_facts,
+    local_folder,
+    weights_in,
+)
+from harness.artifacts.manifest import TOKENIZER, file_sha256
 from harness.artifacts.modules import (
     CONFIG,
     Facts,
@@ -20,7 +29,6 @@ from harness.artifacts.modules import (
     described_in,
     fetch_described,
     graph_in,
-    module_folders,
     read_facts,
 )
 from harness.errors import ArtifactError, BadInputError, ModelUnavailableError
@@ -31,11 +39,6 @@ if TYPE_CHECKING:
     from harness.artifacts.hub import Tell
     from harness.config import ModelConfig, SourceConfig
 
-WEIGHTS = "model.safetensors"
-TOKENIZER = "tokenizer.json"
-# What a build from safetensors reads at least; from a graph, only the tokenizer beside it.
-NEEDED = (CONFIG, TOKENIZER)
-_PICKLED = "pytorch_model.bin"
 # The precision whose graph an artifact starts from.
 _GRAPH_PRECISION = "fp32"
 
@@ -62,29 +65,10 @@ def local_files(folder: str | Path) -> ModelFiles:
     """The user's own folder: safetensors weights, or an ONNX graph and its tokenizer.
 
     Raises:
-        BadInputError: no such folder, a needed file is missing, or the graph's data lies elsewhere.
+        BadInputError: no such folder, or a file is missing, cannot be read or lies elsewhere.
     """
-    path = Path(folder).expanduser().resolve()
-    if not path.is_dir():
-        raise BadInputError(f"model.path={folder}: no such directory")
-    weights = _weights(path)
-    graph = graph_in(path)
-    missing = [name for name in (NEEDED if graph is None else (TOKENIZER,)) if not (path / name).is_file()]
-    if not weights and graph is None:
-        missing.append("*.safetensors")
-    if missing:
-        pickled = " (pytorch_model.bin is pickled and never loaded)" if (path / _PICKLED).is_file() else ""
-        raise BadInputError(
-            f"model.path={folder}: has no {', no '.join(missing)}; save the model there with "
-            f"SentenceTransformer.save_pretrained, its tokenizer included{pickled}"
-        )
-    names = [*_described(path), *weights]
-    if graph is not None:
-        try:
-            names += [graph, *_external_files(path, graph)]
-        except ValueError as error:
-            raise BadInputError(f"model.path={folder}: {error}") from None
-    return ModelFiles(path, f"local {path.name}", _hashes(path, names), graph)
+    path, names = local_folder(folder)
+    return ModelFiles(path, f"local {path.name}", _hashes(path, names), graph_in(path))
 
 
 def find_files(model: ModelConfig, *, tell: Tell = lambda _what, _left_s: None) -> ModelFiles:
@@ -97,11 +81,7 @@ def find_files(model: ModelConfig, *, tell: Tell = lambda _what, _left_s: None) 
         StorageError: there is not enough space for a download.
     """
     if model.path is not None:
-        files = local_files(model.path)
-        try:
-            return _read(files)
-        except BadInputError as error:
-            raise BadInputError(*(f"model.path={model.path}: {line}" for line in error.problems)) from None
+        return replace(local_files(model.path), facts=local_facts(model.path))
     reasons = []
     for source in model.sources:
         try:
@@ -132,11 +112,11 @@ def _bundled(model: ModelConfig, source: SourceConfig) -> ModelFiles:
     path = Path(spec.origin).parent / (source.folder or "")
     if missing := [name for name in (*NEEDED, WEIGHTS) if not (path / name).is_file()]:
         raise ModelUnavailableError(f"bundled package {source.package} has no {', '.join(missing)}")
-    hashes = _hashes(path, [*_described(path), *_weights(path)])
+    hashes = _hashes(path, [*described_names(path), *weights_in(path)])
     _check_hashes(source, hashes, f"package {source.package}", "reinstall the package")
     label = f"bundled {source.package}"
     pinned = None if model.revision is None else True
-    return _read(ModelFiles(path, label, hashes, None, model.revision, pinned))
+    return ModelFiles(path, label, hashes, None, model.revision, pinned, read_facts(path))
 
 
 def _hub(model: ModelConfig, source: SourceConfig, tell: Tell) -> ModelFiles:
@@ -144,7 +124,7 @@ def _hub(model: ModelConfig, source: SourceConfig, tell: Tell) -> ModelFiles:
     repository = _repository(model, source, tell)
     weights = [WEIGHTS] if WEIGHTS in repository.files else _shards(repository.files)
     if not weights or any(name not in repository.files for name in NEEDED):
-        pickled = f"; {_PICKLED} is pickled and never loaded" if _PICKLED in repository.files else ""
+        pickled = f"; {PICKLED} is pickled and never loaded" if PICKLED in repository.files else ""
         raise ModelUnavailableError(
             f"{repository.label}: has no safetensors weights, {CONFIG} or {TOKENIZER}{pickled}"
         )
@@ -171,7 +151,7 @@ def _hub_graph(model: ModelConfig, source: SourceConfig, tell: Tell) -> ModelFil
     fetch(repository, [graph], tell=tell)
     try:
         _check_graph(folder / graph)
-        external = _external_files(folder, graph)  # fetched only for a graph that can be used
+        external = external_names(folder, graph)  # fetched only for a graph that can be used
     except ValueError as error:
         raise ModelUnavailableError(f"{repository.label}: {graph}: {error}") from None
     names = [*described_in(repository, folder), graph, *external, *(f"{p}/{WEIGHTS}" for p in facts.dense)]
@@ -210,37 +190,11 @@ def _facts(repository: Repository, folder: Path) -> Facts:
         raise ModelUnavailableError(f"{repository.label}: {'; '.join(error.problems)}") from None
 
 
-def _read(files: ModelFiles) -> ModelFiles:
-    """The same with what the files state.
-
-    Raises:
-        BadInputError: something of the model cannot be applied, a line each.
-    """
-    facts = read_facts(files.path, graph=files.graph)
-    if files.graph is not None:
-        try:
-            _check_graph(files.path / files.graph)
-        except ValueError as error:
-            raise BadInputError(f"{files.graph}: {error}") from None
-    if missing := [path for path in facts.dense if not (files.path / path / WEIGHTS).is_file()]:
-        raise BadInputError(f"{missing[0]} has no {WEIGHTS}; pickled weights are never loaded")
-    return replace(files, facts=facts)
-
-
 def _check_graph(path: Path) -> None:
     """Raises ValueError where the graph cannot be used."""
     from harness.artifacts.graphs import check_graph, read_graph
 
     check_graph(read_graph(path))
-
-
-def _external_files(folder: Path, graph: str) -> list[str]:
-    """The files with a graph's data, by their names in `folder`; ValueError where one lies elsewhere."""
-    from harness.artifacts.graphs import external_files, read_graph
-
-    path = folder / graph
-    beside = PurePosixPath(graph).parent
-    return [(beside / name).as_posix() for name in external_files(read_graph(path), path)]
 
 
 def _shards(names: Iterable[str]) -> list[str]:
@@ -259,20 +213,6 @@ def _check_hashes(source: SourceConfig, hashes: dict[str, str], where: str, reme
                 f"{name} of {where} has sha256 {hashes.get(name)}, expected {expected}: "
                 f"it is not the model it claims to be; {remedy}"
             )
-
-
-def _weights(path: Path) -> list[str]:
-    return sorted(file.name for file in path.glob("*.safetensors"))
-
-
-def _described(path: Path) -> list[str]:
-    """The small files of a folder that a build may read, and the weights of its modules."""
-    names = [
-        file.relative_to(path).as_posix() for file in (*path.glob("*.json"), *path.glob("*/config.json"))
-    ]
-    with suppress(BadInputError):  # told where the facts are read
-        names += [f"{folder}/{WEIGHTS}" for folder in module_folders(path)]
-    return [name for name in names if (path / name).is_file()]
 
 
 def _hashes(path: Path, names: Iterable[str]) -> dict[str, str]:

@@ -46,7 +46,8 @@ def texts_columns(
     cosine = stats.cosines(vectors, reference)
     columns["texts_cosine_min"], columns["texts_cosine_mean"] = float(cosine.min()), float(cosine.mean())
     low, high = stats.mean_interval(cosine)
-    columns["texts_cosine_mean_low"], columns["texts_cosine_mean_high"] = low, high
+    columns["texts_cosine_mean_low"] = low
+    columns["texts_cosine_mean_high"] = None if high is None else min(high, 1.0)  # no cosine is over 1
     expected = _neighbours(reference, reference)
     for name, index in (("texts_overlap", vectors), ("texts_index_overlap", reference)):
         found = _neighbours(vectors, index)

@@ -48,10 +48,15 @@ def quality_columns(
         if np.isfinite(to_reference).all():
             columns["parity_cosine_min"] = float(to_reference.min())
             columns["parity_cosine_mean"] = float(to_reference.mean())
-    overlap = stats.neighbour_overlap(vectors, reference)
-    interval = stats.bounded_mean_interval(overlap)
-    columns["neighbour_overlap"] = float(overlap.mean())
-    columns["neighbour_overlap_low"], columns["neighbour_overlap_high"] = interval
+            columns["parity_cosine_mean_low"], columns["parity_cosine_mean_high"] = stats.bootstrap_interval(
+                stats.mean_difference, to_reference, np.zeros(1), seed=SEED
+            )
+    overlaps = {"neighbour_overlap": stats.neighbour_overlap(vectors, reference)}
+    if vectors.shape == reference.shape:
+        overlaps["index_overlap"] = stats.index_overlap(vectors, reference)
+    for name, overlap in overlaps.items():
+        columns[name] = float(overlap.mean())
+        columns[f"{name}_low"], columns[f"{name}_high"] = stats.bounded_mean_interval(overlap)
     return columns
 
 
@@ -76,9 +81,14 @@ QUALITY_COLUMNS = (
     "separation_standardized_high",
     "parity_cosine_min",
     "parity_cosine_mean",
+    "parity_cosine_mean_low",
+    "parity_cosine_mean_high",
     "neighbour_overlap",
     "neighbour_overlap_low",
     "neighbour_overlap_high",
+    "index_overlap",
+    "index_overlap_low",
+    "index_overlap_high",
 )
 
 
@@ -97,12 +107,13 @@ def _separation(similar: NDArray[np.float64], dissimilar: NDArray[np.float64]) -
         "separation": float(similar.mean() - dissimilar.mean()),
         "separation_auc": area,
     }
-    standardized = stats.standardized_difference(similar, dissimilar)
+    standardized = stats.standardized_difference(similar[None], dissimilar[None]).item()
     if np.isfinite(standardized):
         columns["separation_standardized"] = standardized
-        intervals["separation_standardized"] = stats.standardized_difference_interval(
-            standardized, similar.size, dissimilar.size
-        )
+        with np.errstate(invalid="ignore"):  # a resample without spread
+            interval = stats.bootstrap_interval(stats.standardized_difference, similar, dissimilar, seed=SEED)
+        if np.isfinite(np.array(interval, dtype=np.float64)).all():
+            intervals["separation_standardized"] = interval
     for name, (low, high) in intervals.items():
         columns[f"{name}_low"], columns[f"{name}_high"] = low, high
     return columns

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shlex
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.compare import select as select_side
@@ -12,9 +11,12 @@ from harness.comparison import Comparison, compare_runs
 from harness.config import load_policy
 from harness.decision import decide
 from harness.errors import BadInputError, unknown_name
+from harness.paths import typed_path
 from harness.store import load_launches, load_runs
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import pandas as pd
 
     from harness.config import PolicyConfig
@@ -83,7 +85,7 @@ def compare(results: str | Path, a: str, b: str, *, threshold: float = 0.05) -> 
     """
     if not (a and b):
         return []
-    (rows_a, launches_a), (rows_b, launches_b) = (select_side(word, Path(results)) for word in (a, b))
+    (rows_a, launches_a), (rows_b, launches_b) = (select_side(word, typed_path(results)) for word in (a, b))
     return compare_runs(rows_a, rows_b, (launches_a, launches_b), threshold=threshold)
 
 

@@ -12,12 +12,14 @@ from safetensors.numpy import save_file
 from tokenizers import Tokenizer, normalizers
 
 from harness.artifacts.assemble import (
+    at_fault,
     count_dense,
     dense_layers,
     require_dim,
     save_references,
     save_tokenizer,
 )
+from harness.errors import BadInputError
 from tests.artifacts.conftest import write
 from tests.artifacts.test_build import tiny_bert
 
@@ -63,7 +65,7 @@ def test_a_tokenizer_that_knows_more_tokens_than_the_table_has_rows_is_refused(
     if fits:
         save_tokenizer(request_of, tokenizer_of(request_of), rows, None)
         return
-    with pytest.raises(ValueError, match="the tokenizer knows 61 tokens, the embedding table has 60 rows"):
+    with pytest.raises(BadInputError, match=r"tokenizer\.json gives ids up to 60, the embedding table has"):
         save_tokenizer(request_of, tokenizer_of(request_of), rows, None)
 
 
@@ -93,13 +95,13 @@ def test_pickled_dense_weights_are_never_loaded(request_of: dict[str, Any]) -> N
     folder = Path(request_of["source"]) / "2_Dense"
     write(folder / "config.json", {"activation_function": "torch.nn.Tanh"})
     shutil.copy(__file__, folder / "pytorch_model.bin")
-    with pytest.raises(ValueError, match=r"2_Dense has no model\.safetensors; pickled weights are never lo"):
+    with pytest.raises(BadInputError, match=r"2_Dense has no model\.safetensors; pickled weights are never"):
         dense_layers(request_of)
 
 
 def test_vectors_of_another_size_than_declared_are_refused_with_both(request_of: dict[str, Any]) -> None:
     require_dim(request_of, 32)
-    with pytest.raises(ValueError, match=r"model\.dim=32: the model's vectors have 16 dimensions"):
+    with pytest.raises(BadInputError, match=r"model\.dim=32: the model's vectors have 16 dimensions"):
         require_dim(request_of, 16)
 
 
@@ -108,6 +110,25 @@ def test_vectors_of_another_size_than_declared_are_refused_with_both(request_of:
 def test_references_that_are_no_numbers_are_refused(tmp_path: Path, value: float, which: int) -> None:
     vectors = [np.zeros((2, 3), np.float32), np.zeros((2, 3), np.float32)]
     vectors[which][1, 2] = value
-    with pytest.raises(ValueError, match="hold NaN or infinity: its weights are of no use"):
+    with pytest.raises(BadInputError, match="hold NaN or infinity: its weights are of no use"):
         save_references(tmp_path, *vectors)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_negative_padding_token_stands_for_none(request_of: dict[str, Any]) -> None:
+    assert save_tokenizer(request_of, tokenizer_of(request_of), 61, pad_id=-1) == (0, "[UNK]")
+
+
+def test_what_a_library_says_of_a_model_s_files_is_one_line_on_them() -> None:
+    with pytest.raises(BadInputError) as caught, at_fault("model.onnx"):
+        raise RuntimeError("[ONNXRuntimeError] : 1 : FAIL : no such\n operator. You may want to upgrade.")
+    assert caught.value.problems == (
+        "model.onnx cannot be used (no such operator); save the model anew, or give the file that it was "
+        "saved with",
+    )
+
+
+@pytest.mark.parametrize("error", [ModuleNotFoundError("No module named 'x'"), OSError(28, "No space left")])
+def test_a_missing_package_and_a_full_disk_are_no_fault_of_the_files(error: Exception) -> None:
+    with pytest.raises(type(error)), at_fault("model.onnx"):
+        raise error

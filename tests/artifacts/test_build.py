@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -17,7 +18,7 @@ from harness.artifacts.cache import Recipe
 from harness.artifacts.manifest import GRAPH, Artifact, problems_of
 from harness.artifacts.pooling import OUTPUT
 from harness.config import ModelConfig, load_model, load_precision
-from harness.errors import ArtifactError
+from harness.errors import BadInputError
 from harness.provider import EmbeddingProvider, prepare_artifact
 from harness.runtimes.base import SessionOptions
 from harness.stats import cosines
@@ -93,6 +94,16 @@ def tiny_bert(folder: Path, *, extra_tokens: int = 0) -> Path:
     return folder
 
 
+def with_nan(folder: Path) -> Path:
+    """The same model with a weight that is no number."""
+    from safetensors.numpy import save_file
+
+    weights = _weights(rows=61)
+    weights["encoder.layer.1.output.dense.bias"][3] = np.nan
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    return folder
+
+
 def _weights(rows: int) -> dict[str, NDArray[np.float32]]:
     rng = np.random.default_rng(7)
     weights: dict[str, NDArray[np.float32]] = {}
@@ -133,7 +144,7 @@ def tiny_model(folder: Path, **changes: Any) -> ModelConfig:
 
 
 @pytest.fixture(scope="module")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Artifact | ArtifactError]:
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Artifact | BadInputError]:
     """Every build of this file, each in a process of its own, two at a time; what failed is its error."""
     root = tmp_path_factory.mktemp("tiny")
     folder = tiny_bert(root / "model")
@@ -141,14 +152,14 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Artifact | Artif
         "mean": tiny_model(folder, pooling="mean"),
         "cls": tiny_model(folder, pooling="cls"),
         "dim": tiny_model(folder, dim=HIDDEN + 1),
-        "tokens": tiny_model(tiny_bert(root / "more tokens", extra_tokens=5)),
+        "numbers": tiny_model(with_nan(tiny_bert(root / "no numbers"))),
     }
 
-    def built(model: ModelConfig) -> Artifact | ArtifactError:
+    def built(model: ModelConfig) -> Artifact | BadInputError:
         recipe = Recipe(model, load_precision("fp32"), "onnxruntime")
         try:
             return prepare_artifact(recipe, tell=lambda *_: None, root=root / "cache")
-        except ArtifactError as error:
+        except BadInputError as error:
             return error
 
     def expect() -> None:
@@ -164,9 +175,9 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Artifact | Artif
     return results
 
 
-def an_artifact(found: Artifact | ArtifactError) -> Artifact:
+def an_artifact(found: Artifact | BadInputError) -> Artifact:
     """What was built, or the error that says why not."""
-    if isinstance(found, ArtifactError):
+    if isinstance(found, BadInputError):
         raise found
     return found
 
@@ -174,7 +185,7 @@ def an_artifact(found: Artifact | ArtifactError) -> Artifact:
 @pytest.mark.parametrize("pooling", ["mean", "cls"])
 @pytest.mark.parametrize("batch_size", [1, 32])
 def test_the_vectors_are_sentence_transformers_own(
-    tiny: dict[str, Artifact | ArtifactError], pooling: str, batch_size: int
+    tiny: dict[str, Artifact | BadInputError], pooling: str, batch_size: int
 ) -> None:
     artifact = an_artifact(tiny[pooling])
     provider = EmbeddingProvider.open(artifact, "onnxruntime", SessionOptions())
@@ -185,14 +196,14 @@ def test_the_vectors_are_sentence_transformers_own(
     np.testing.assert_allclose(np.linalg.norm(found, axis=1), 1.0, atol=1e-5)
 
 
-def test_another_pooling_is_another_artifact(tiny: dict[str, Artifact | ArtifactError]) -> None:
+def test_another_pooling_is_another_artifact(tiny: dict[str, Artifact | BadInputError]) -> None:
     mean, cls = an_artifact(tiny["mean"]), an_artifact(tiny["cls"])
     assert mean.sha256 != cls.sha256
     assert cosines(mean.reference(), cls.reference()).mean() < 0.99
 
 
 def test_the_manifest_tells_where_it_came_from_and_how_it_was_made(
-    tiny: dict[str, Artifact | ArtifactError],
+    tiny: dict[str, Artifact | BadInputError],
 ) -> None:
     artifact = an_artifact(tiny["cls"])
     manifest = artifact.manifest
@@ -208,7 +219,7 @@ def test_the_manifest_tells_where_it_came_from_and_how_it_was_made(
     assert {"torch", "onnx", "transformers"} <= set(manifest.exporter)
 
 
-def test_the_graph_has_dynamic_shapes_and_one_output(tiny: dict[str, Artifact | ArtifactError]) -> None:
+def test_the_graph_has_dynamic_shapes_and_one_output(tiny: dict[str, Artifact | BadInputError]) -> None:
     artifact = an_artifact(tiny["mean"])
     session = ort.InferenceSession(str(artifact.path / GRAPH), providers=["CPUExecutionProvider"])
     (output,) = session.get_outputs()
@@ -229,29 +240,53 @@ def test_the_tokenizer_of_the_artifact_neither_pads_nor_truncates(minilm: Artifa
     assert tokenizer.truncation is None
 
 
-def test_a_wrong_dim_is_refused_with_the_right_one(tiny: dict[str, Artifact | ArtifactError]) -> None:
-    with pytest.raises(ArtifactError, match=r"model\.dim=33: the model's vectors have 32 dimensions"):
+def test_a_wrong_dim_is_refused_with_the_right_one(tiny: dict[str, Artifact | BadInputError]) -> None:
+    with pytest.raises(BadInputError, match=r"^model\.path=.*: model\.dim=33: the model's vectors have 32"):
         an_artifact(tiny["dim"])
 
 
-def test_a_tokenizer_with_more_tokens_than_the_table_has_rows_is_refused(
-    tiny: dict[str, Artifact | ArtifactError],
+def test_weights_that_are_no_numbers_are_bad_input_and_named_by_their_folder(
+    tiny: dict[str, Artifact | BadInputError],
 ) -> None:
-    with pytest.raises(ArtifactError, match="tokenizer knows 66 tokens, the embedding table has 61 rows"):
-        an_artifact(tiny["tokens"])
+    with pytest.raises(
+        BadInputError, match=r"^model\.path=.*/no numbers: the weights hold NaN or infinity \(enc"
+    ):
+        an_artifact(tiny["numbers"])
 
 
-@pytest.mark.parametrize(("layers", "what"), [(1, "would not be used"), (3, "are missing")])
-def test_weights_of_more_or_fewer_layers_than_the_config_says_are_refused(
-    tmp_path: Path, layers: int, what: str
-) -> None:
-    """transformers would drop the surplus or make up what is missing, and the reference with it."""
+@pytest.fixture(scope="module")
+def two_layers(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A BERT of two layers, as transformers saves one."""
     from transformers import BertConfig, BertModel
 
+    folder = tmp_path_factory.mktemp("two layers")
     sizes = {"vocab_size": 50, "hidden_size": 8, "num_attention_heads": 2, "intermediate_size": 16}
-    BertModel(BertConfig(**sizes, num_hidden_layers=2)).save_pretrained(tmp_path)
-    assert _load(tmp_path).config.num_hidden_layers == 2
-    config = json.loads((tmp_path / "config.json").read_text(encoding="utf-8"))
-    (tmp_path / "config.json").write_text(json.dumps(config | {"num_hidden_layers": layers}))
-    with pytest.raises(ValueError, match=rf"16 of them {what} \(encoder\.layer\."):
-        _load(tmp_path)
+    BertModel(BertConfig(**sizes, num_hidden_layers=2)).save_pretrained(folder)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ({"num_hidden_layers": 1}, r"does not describe the weights: 16 of them would not be used \(encoder"),
+        ({"num_hidden_layers": 3}, r"does not describe the weights: 16 of them are missing \(encoder\."),
+        ({"intermediate_size": 24}, r"does not describe the weights: 6 of them have another shape \(encoder"),
+        ({"num_attention_heads": 3}, r"and the weights cannot be used \(The hidden size \(8\) is not a mul"),
+        ({"hidden_act": "zork"}, r"and the weights cannot be used \(.*zork"),
+        ({"model_type": "zork"}, r"says model_type=zork, which transformers [\d.]+ does not know; give"),
+    ],
+    ids=lambda wrong: next(iter(wrong)) if isinstance(wrong, dict) else "",
+)
+def test_a_config_that_is_not_that_of_the_weights_is_bad_input(
+    two_layers: Path, tmp_path: Path, wrong: dict[str, Any], told: str
+) -> None:
+    """transformers would drop a surplus, or make up what is missing and the reference with it."""
+    folder = shutil.copytree(two_layers, tmp_path / "model")
+    assert _load(folder).config.num_hidden_layers == 2
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    _write(folder / "config.json", config | wrong)
+    with pytest.raises(BadInputError, match=rf"^config\.json {told}") as caught:
+        _load(folder)
+    (line,) = caught.value.problems
+    assert "\n" not in line
+    assert "; " in line, "a remedy"

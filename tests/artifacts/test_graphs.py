@@ -107,6 +107,13 @@ def test_a_file_that_is_no_graph_is_told(tmp_path: Path, content: bytes) -> None
     assert hidden_size(tmp_path / "model.onnx") is None
 
 
+def test_a_graph_with_a_name_that_is_no_text_is_told(tmp_path: Path) -> None:
+    path = saved(token_vectors(), tmp_path)
+    path.write_bytes(path.read_bytes().replace(b"attention_mask", b"attention\xff\xffask"))
+    with pytest.raises(ValueError, match=r"model\.onnx is damaged: a name in it is no text; copy"):
+        read_graph(path)
+
+
 def test_the_size_of_the_vectors_is_read_from_the_graph(tmp_path: Path) -> None:
     assert hidden_size(saved(token_vectors(), tmp_path)) == 4
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from harness.artifacts.modules import Fact, Facts, completed, contradictions, read_facts
 from harness.config import load_model, validate
@@ -28,7 +30,7 @@ PROMPTS = {"prompts": {"query": "q: ", "passage": "p: ", "other": "o: "}, "defau
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """A model as sentence-transformers saves one: mean, Dense, Normalize, a length and prompts."""
-    return as_sentence_transformer(
+    made = as_sentence_transformer(
         tiny_bert(tmp_path / "model"),
         "Pooling",
         "Dense",
@@ -40,6 +42,8 @@ def folder(tmp_path: Path) -> Path:
             "config_sentence_transformers": PROMPTS,
         },
     )
+    save_file({"linear.weight": np.zeros((16, HIDDEN), np.float32)}, made / "2_Dense" / "model.safetensors")
+    return made
 
 
 def values(facts: Facts) -> dict[str, Any]:

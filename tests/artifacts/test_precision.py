@@ -11,18 +11,26 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx
+import onnxruntime as ort
 import pytest
 from onnx import TensorProto, numpy_helper
 
 from harness.artifacts.cache import Recipe
 from harness.artifacts.manifest import GRAPH, TOKENIZER, problems_of
-from harness.artifacts.pooling import POOLING_PREFIX, Dense, add_pooling, detach_pooling
+from harness.artifacts.pooling import (
+    POOLING_PREFIX,
+    Dense,
+    add_pooling,
+    detach_pooling,
+    expose_stages,
+    pool,
+)
 from harness.artifacts.precision import derive, settings_of
 from harness.config import load_model, load_precision
+from harness.measure.batching import batching_columns
 from harness.provider import EmbeddingProvider
-from harness.runtimes.base import SessionOptions
+from harness.runtimes.base import SessionOptions, Tokens
 from harness.stats import cosines
-from harness.worker import _batch_cosine_min
 from tests.artifacts.tiny import HIDDEN, TEXTS
 
 if TYPE_CHECKING:
@@ -193,17 +201,42 @@ LONG = "over and over again the quick brown fox jumps over the lazy dog and says
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_a_neighbour_changes_a_vector_in_dynamic_int8_and_in_nothing_else(twins: Twins, family: str) -> None:
+def test_company_changes_a_vector_in_dynamic_int8_and_in_nothing_else(twins: Twins, family: str) -> None:
     texts = [text for text in TEXTS if text]
-    worst = {
-        precision: _batch_cosine_min(provider(twins(family, precision)), texts, LONG)
-        for precision in ("fp32", "fp32-fused", "int8-weights", "int4-weights", "int8")
-    }
-    dynamic = worst.pop("int8")
-    assert dynamic is not None
-    assert 0.9 < dynamic < 1 - 5e-9  # so small are a tiny model's activations
-    for precision, value in worst.items():
-        assert value == pytest.approx(1.0, abs=1e-12), precision
+    for precision in ("fp32", "fp32-fused", "int8-weights", "int4-weights", "int8"):
+        own = provider(twins(family, precision))
+
+        def encode(batch: list[str], own: EmbeddingProvider = own) -> NDArray[np.float32]:
+            return own.infer(own.tokenize(batch))
+
+        vectors = np.concatenate([encode(texts[:2]), encode(texts[2:])])
+        found = batching_columns(encode, texts, vectors, batch_size=2, neighbour=LONG)
+        assert found.pop("repeat_max_difference") == 0.0, precision
+        worst = [value for value in found.values() if value is not None]
+        assert len(worst) == 3
+        if precision == "int8":
+            assert 0.9 < min(worst) < 1 - 5e-9  # so small are a tiny model's activations
+        else:
+            assert worst == pytest.approx([1.0] * 3, abs=1e-12), precision
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp32-fused", "fp16", "int8", "int8-weights"])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_stages_of_a_graph_can_be_looked_at_in_every_precision(
+    twins: Twins, family: str, precision: str
+) -> None:
+    artifact = twins(family, precision)
+    model = onnx.load(artifact.graph)
+    names = expose_stages(model, normalize=True)
+    session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    ids = np.array([[3, 5, 7, 9]])
+    feeds = {"input_ids": ids, "attention_mask": np.ones_like(ids), "token_type_ids": np.zeros_like(ids)}
+    hidden, pooled, normalised = session.run(names, {i.name: feeds[i.name] for i in session.get_inputs()})
+    pooling = artifact.manifest.pooling
+    np.testing.assert_allclose(pool(hidden[0], pooling, normalize=False), pooled[0], rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(pool(hidden[0], pooling, normalize=True), normalised[0], rtol=1e-4, atol=1e-6)
+    plain = provider(artifact).session.infer(Tokens(ids, np.ones_like(ids)))
+    np.testing.assert_allclose(plain, normalised, atol=1e-3 if precision == "fp16" else 1e-5)
 
 
 # --- settings

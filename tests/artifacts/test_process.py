@@ -11,7 +11,7 @@ import pytest
 
 from harness.artifacts import build
 from harness.artifacts.process import run_build
-from harness.errors import ArtifactError
+from harness.errors import ArtifactError, BadInputError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -84,6 +84,22 @@ def test_a_build_that_fails_tells_its_reason_in_one_line(script: Script, lines: 
         run()
     assert str(caught.value).startswith("model tiny fp32 could not be built from a test: ")
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("path", "error", "told"),
+    [
+        ("my model", BadInputError, "^model.path=my model: config.json is of no use$"),
+        (None, ArtifactError, "^model tiny fp32 could not be built from a test: config.json is of no use$"),
+    ],
+    ids=["the user's own folder", "a source on a hub"],
+)
+def test_files_at_fault_are_bad_input_where_they_are_the_user_s_own(
+    script: Script, path: str | None, error: type[Exception], told: str
+) -> None:
+    script("""echo '{"error": "config.json is of no use", "bad_input": true}'; exit 1""")
+    with pytest.raises(error, match=told):
+        run_build({}, what="tiny fp32", source="a test", tell=lambda *_: None, path=path)
 
 
 def test_whoever_is_interrupted_leaves_no_process(script: Script, tmp_path: Path) -> None:

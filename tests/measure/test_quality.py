@@ -5,12 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from harness import stats
+from harness.decision import decide
 from harness.measure.quality import QUALITY_COLUMNS, quality_columns
 from harness.record import RUN_COLUMNS
 from harness.texts import quality_pairs
+from tests.conftest import run_row
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -208,17 +211,77 @@ def test_the_real_model_separates_the_shipped_pairs(minilm: Artifact) -> None:
 
 def test_the_standardised_separation_is_blind_to_scale_and_origin() -> None:
     # Means 3 and 1, squares 2 + 2 over 2 degrees of freedom: 2 / √2.
-    assert stats.standardized_difference([2, 4], [0, 2]) == pytest.approx(2 / np.sqrt(2))
-    similar, dissimilar = np.random.default_rng(0).normal([[0.6], [0.1]], 0.1, (2, 50))
+    first, second = np.array([[2.0, 4.0]]), np.array([[0.0, 2.0]])
+    assert stats.standardized_difference(first, second) == pytest.approx(2 / np.sqrt(2))
+    similar, dissimilar = np.random.default_rng(0).normal([[[0.6]], [[0.1]]], 0.1, (2, 3, 50))
     plain = stats.standardized_difference(similar, dissimilar)
     squeezed = stats.standardized_difference(0.7 + 0.3 * similar, 0.7 + 0.3 * dissimilar)
     assert squeezed == pytest.approx(plain)
-    # 1.95996 · √(100/2500 + 1/200) = 0.415771.
-    low, high = stats.standardized_difference_interval(1.0, 50, 50)
-    assert (low, high) == (pytest.approx(0.584229, abs=1e-6), pytest.approx(1.415771, abs=1e-6))
+    assert plain[1] == pytest.approx(stats.standardized_difference(similar[1:2], dissimilar[1:2]).item())
+
+
+def test_the_interval_of_the_standardised_separation_holds_the_truth_where_cosines_are_skewed() -> None:
+    rng = np.random.default_rng(11)
+    truth = (5 / 7 - 1 / 6) / np.sqrt((5 / 196 + 5 / 252) / 2)  # of Beta(5, 2) against Beta(1, 5)
+    held = 0
+    for seed in range(200):
+        similar, dissimilar = rng.beta(5, 2, 100), rng.beta(1, 5, 100)
+        low, high = stats.bootstrap_interval(
+            stats.standardized_difference, similar, dissimilar, seed=seed, resamples=400
+        )
+        assert low is not None
+        assert high is not None
+        held += low <= truth <= high
+    assert held / 200 >= 0.9
 
 
 def test_a_standardised_separation_of_cosines_without_spread_is_unknown() -> None:
     columns = quality_columns(perfect(), perfect(), LABELS)
     assert columns["separation"] == pytest.approx(1.0)
     assert columns["separation_standardized"] is columns["separation_standardized_low"] is None
+
+
+def test_turned_vectors_keep_their_neighbours_and_lose_those_in_the_fp32_index() -> None:
+    found = columns_of(noisy()[:, ::-1].copy(), noisy())
+    assert found["neighbour_overlap"] == 1.0
+    assert found["index_overlap"] < 0.6, "the texts must be indexed anew"
+    assert found["index_overlap_low"] < found["index_overlap"] < found["index_overlap_high"]
+    assert columns_of(noisy(), noisy())["index_overlap"] == 1.0
+
+
+def test_the_mean_cosine_to_the_reference_has_an_interval_that_ends_at_one() -> None:
+    near = noisy() + 0.05 * np.random.default_rng(5).normal(size=(2 * PAIRS, 16)).astype(np.float32)
+    found = columns_of(near, noisy())
+    low, mean, high = (found[f"parity_cosine_mean{end}"] for end in ("_low", "", "_high"))
+    assert found["parity_cosine_min"] < low < mean < high <= 1.0
+
+
+def test_queries_of_another_size_than_the_index_are_refused() -> None:
+    with pytest.raises(ValueError, match="two matrices of one shape, of more than 10 rows"):
+        stats.index_overlap(noisy()[:, :8], noisy())
+    with pytest.raises(ValueError, match="more than 10 rows"):
+        stats.index_overlap(noisy()[:10], noisy()[:10])
+
+
+def test_cosines_squeezed_into_e5s_range_change_no_ranking_and_only_the_policy_with_absolute_gates(
+    minilm: Artifact,
+) -> None:
+    """With √0.7 before √0.3 v, every cosine c of unit vectors v becomes 0.7 + 0.3 c."""
+    vectors, labels = minilm.reference(), [pair.similar for pair in quality_pairs()]
+    shared = np.full((len(vectors), 1), np.sqrt(0.7))
+    squeezed = np.hstack([shared, np.sqrt(0.3) * vectors]).astype(np.float32)
+    plain, e5 = columns_of(vectors, labels=labels), columns_of(squeezed, labels=labels)
+    cosines = stats.cosines(vectors[0::2], vectors[1::2])
+    assert stats.cosines(squeezed[0::2], squeezed[1::2]) == pytest.approx(0.7 + 0.3 * cosines, abs=1e-6)
+    for name in ("separation_auc", "separation_auc_low", "separation_auc_high"):
+        assert e5[name] == pytest.approx(plain[name], abs=1e-3)
+    assert stats.spearman(labels, 0.7 + 0.3 * cosines) == pytest.approx(stats.spearman(labels, cosines))
+    assert stats.neighbour_overlap(squeezed, vectors).mean() == pytest.approx(1.0, abs=1e-3)
+    assert e5["separation"] == pytest.approx(0.3 * plain["separation"], abs=1e-5)
+
+    runs = pd.DataFrame([run_row(**e5)])
+    default, documents = decide(runs, "default"), decide(runs, "documents")
+    assert (default.verdict, documents.verdict) == ("GO", "NO_GO")
+    assert any("must gate fails: separation is" in reason for reason in documents.reasons)
+    (said,) = (note for note in default.candidates[0].notes if "the scale of this model's cosines" in note)
+    assert "the absolute gates on separation" in said

@@ -64,6 +64,13 @@ def test_the_interval_is_bonett_and_wrights() -> None:
     # Half the width in z of ρ = 0.5, n = 28: 1.95996 · √(1.125 / 25) = 0.415771, about artanh 0.5 = 0.549306.
     low, high = stats.spearman_interval(0.5, 28)
     assert (low, high) == (pytest.approx(0.132747, abs=1e-6), pytest.approx(0.746533, abs=1e-6))
+    # The example of ci.spear in the R package statpsych, by the first of the two authors.
+    y = [21, 4, 9, 12, 35, 18, 10, 22, 24, 1, 6, 8, 13, 16, 19]
+    x = [67, 28, 30, 28, 52, 40, 25, 37, 44, 10, 14, 20, 28, 40, 51]
+    rho = stats.spearman(y, x)
+    assert (rho, *stats.spearman_interval(rho, 15)) == pytest.approx(
+        (0.8699639, 0.5840951, 0.9638297), abs=1e-6
+    )
 
 
 def test_the_interval_covers_the_truth_as_often_as_it_says() -> None:

@@ -1,0 +1,134 @@
+"""What a policy's objective prefers among candidates of one verdict, and which of them no other beats. Pure.
+
+A figure is a float, or an array of one a resampled data set: both are compared by the same arithmetic.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from harness.config import LESS_IS_BETTER, AtConfig
+from harness.gates import as_number, run_at
+from harness.verdict import PICKABLE, FrontPoint, ScorePart, number_text
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from harness.config import Comparable, CriterionConfig, PolicyConfig, RankConfig
+    from harness.verdict import CandidateVerdict
+
+Figure = Any
+
+# Rounding must not put 0.29 / 0.01 = 28.999999999999996 into the step below its own.
+_STEP_SLACK = 1e-9
+_WORDS = {"lexicographic": "lexicographic order"}
+
+
+def objective_words(policy: PolicyConfig) -> str:
+    """The objective as it stands in a sentence."""
+    return _WORDS.get(policy.objective, policy.objective.replace("_", " "))
+
+
+def latency_at(policy: PolicyConfig) -> AtConfig:
+    """Where latency and quality are read to compare candidates: as the first latency gate does."""
+    asked = [gate.at for gate in policy.gates if gate.metric == "latency_p95_ms"]
+    return asked[0] if asked else AtConfig()
+
+
+def read_from(rows: Sequence[Mapping[str, Any]], metric: Comparable, at: AtConfig) -> float:
+    """A figure of the run at a place; the worst there is where it is unknown."""
+    row = run_at(at, rows)
+    value = None if row is None else as_number(row[metric])
+    if value is None:
+        return math.inf if metric in LESS_IS_BETTER else -math.inf
+    return value
+
+
+def preference(
+    policy: PolicyConfig, model: str, read: Callable[[Comparable, AtConfig], Figure]
+) -> tuple[Figure, ...]:
+    """What candidates of one verdict are sorted by, the least first.
+
+    Args:
+        policy: whose objective counts.
+        model: the candidate's.
+        read: gives the figure of a metric at a place, the worst there is where it is unknown.
+    """
+    at = latency_at(policy)
+    path = policy.paths.index(model) if model in policy.paths else len(policy.paths)
+    latency = read("latency_p95_ms", at)
+    if policy.objective == "lowest_latency":
+        return (latency, path)
+    if policy.objective == "best_quality":
+        return (-read("separation_auc", at), latency)
+    if policy.objective == "lexicographic":
+        return (*(_stepped(rank, read(rank.metric, rank.at)) for rank in policy.order), path, latency)
+    if policy.objective == "weighted_matrix":
+        return (-weighted_score(policy, read), path, latency)
+    return (path, latency)
+
+
+def weighted_score(policy: PolicyConfig, read: Callable[[Comparable, AtConfig], Figure]) -> Figure:
+    """The mean of a candidate's scores, weighted: between 0 and 1."""
+    weighed = sum(c.weight * scored(c, read(c.metric, c.at)) for c in policy.matrix)
+    return weighed / sum(c.weight for c in policy.matrix)
+
+
+def scored(criterion: CriterionConfig, value: Figure) -> Figure:
+    """A figure's score: 1 at `best`, 0 at `worst`, linear between them, no more and no less beyond."""
+    return np.clip((value - criterion.worst) / (criterion.best - criterion.worst), 0.0, 1.0)
+
+
+def score_parts(policy: PolicyConfig, rows: Sequence[Mapping[str, Any]]) -> tuple[ScorePart, ...]:
+    """A candidate's weighted score, criterion by criterion; none under another objective."""
+    if policy.objective != "weighted_matrix":
+        return ()
+    values = [read_from(rows, c.metric, c.at) for c in policy.matrix]
+    return tuple(
+        ScorePart(c.metric, value if math.isfinite(value) else None, float(scored(c, value)), c.weight)
+        for c, value in zip(policy.matrix, values, strict=True)
+    )
+
+
+def score_text(parts: Sequence[ScorePart]) -> str:
+    """The whole arithmetic of a weighted score, in one line."""
+    weights = sum(part.weight for part in parts)
+    total = sum(part.weight * part.score for part in parts) / weights
+    terms = (f"{part.weight:g} × {part.score:.3f} {part.metric} {number_text(part.value)}" for part in parts)
+    return f"weighted score {total:.1%} = ({' + '.join(terms)}) / {weights:g}"
+
+
+def pareto_front(candidates: Iterable[CandidateVerdict]) -> tuple[FrontPoint, ...]:
+    """The candidates that could be picked and of which no other is better in everything.
+
+    Better in everything: at least as good in P95, AUC and peak memory, and better in one of them, by the
+    figures as they are measured. What is unknown is the worst there is. Fastest first.
+    """
+    points = [
+        FrontPoint(c.label, c.latency_p95_ms, c.separation_auc, c.peak_rss_bytes)
+        for c in candidates
+        if c.verdict in PICKABLE
+    ]
+    front: list[FrontPoint] = []
+    costs = np.empty((len(points), 3))
+    for point in sorted(points, key=lambda point: (_costs(point), point.label)):
+        cost, kept = np.asarray(_costs(point)), costs[: len(front)]
+        beaten = (kept <= cost).all(axis=1) & (kept < cost).any(axis=1)
+        if not beaten.any():
+            costs[len(front)] = cost
+            front.append(point)
+    return tuple(front)
+
+
+def _costs(point: FrontPoint) -> tuple[float, float, float]:
+    latency, memory = (math.inf if v is None else v for v in (point.latency_p95_ms, point.peak_rss_bytes))
+    return latency, math.inf if point.separation_auc is None else -point.separation_auc, memory
+
+
+def _stepped(rank: RankConfig, value: Figure) -> Figure:
+    """A figure's step, the better the less."""
+    steps = value if rank.step is None else np.floor(value / rank.step + _STEP_SLACK)
+    return steps if rank.metric in LESS_IS_BETTER else -steps

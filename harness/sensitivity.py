@@ -1,0 +1,204 @@
+"""The smallest change of a bound, a measurement or a weight that would change the pick. Pure.
+
+Each kind is searched by itself, one number at a time; the nearest is told, as a share of the number.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from harness.config import LESS_IS_BETTER, SOAK_METRICS, AtConfig
+from harness.gates import as_number, holds, run_at
+from harness.objective import latency_at, preference, read_from, scored
+from harness.verdict import PICKABLE, VERDICTS, Change, demerit, is_target
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from harness.config import Comparable, GateConfig, PolicyConfig
+    from harness.gates import GateResult, GateStatus
+    from harness.verdict import CandidateVerdict
+
+# The verdict first, then what candidates of one verdict are sorted by; label and runs last.
+Standing = tuple[Any, ...]
+# Label and runs of the candidate that is picked; None where none can be.
+Pick = tuple[str, tuple[str, ...]] | None
+
+# Candidates that are looked at: those that stand nearest to being picked.
+NEAREST = 20
+# A figure ten times better or worse is no close change.
+_MOST_FACTOR = 10.0
+# Halvings of the factor's logarithm: it is then known to a millionth.
+_HALVINGS = 22
+# Not a matter of more or less.
+_YES_OR_NO = ("finite", "launches_failed")
+# What cannot be over 1.
+_SHARES = ("separation_auc", "neighbour_overlap")
+
+
+class _Figure(NamedTuple):
+    """A metric of the run at a place, `factor` times what was measured."""
+
+    metric: Any
+    at: AtConfig
+    factor: float = 1.0
+
+
+def closest_changes(candidates: Sequence[CandidateVerdict], policy: PolicyConfig) -> tuple[Change, ...]:
+    """The nearest change of each kind that changes the pick, the smallest share first.
+
+    Args:
+        candidates: in the order of the decision; of more than `NEAREST`, the first are looked at.
+        policy: by which they are judged.
+    """
+    near = candidates[:NEAREST]
+    kinds = (_bounds(near, policy), _measurements(near, policy), _weights(near, policy))
+    nearest = (min(found, key=_size, default=None) for found in kinds)
+    return tuple(sorted((change for change in nearest if change is not None), key=_size))
+
+
+def _size(change: Change) -> float:
+    return math.inf if change.relative is None else abs(change.relative)
+
+
+def _bounds(near: Sequence[CandidateVerdict], policy: PolicyConfig) -> Iterator[Change]:
+    """Of each gate the nearest bound that changes the pick: just past an end of some candidate's interval."""
+    pick = _pick([_standing(c, policy) for c in near])
+    for index, gate in enumerate(policy.gates):
+        results = [c.gates[index] for c in near] if _decides(gate) else []
+        ends = {end for r in results for end in (r.low, r.high) if end is not None}
+        for end in sorted(ends, key=lambda end: (abs(end - gate.bound), end)):
+            just_past = (math.nextafter(end, way) for way in (-math.inf, math.inf))
+            moved = [_moved(policy, index, bound) for bound in just_past]
+            picks = [_pick([_standing(c, other) for c in near]) for other in moved]
+            if changed := [other for other in picks if other != pick]:
+                what = f"bound of the {gate.tier} gate {gate.label}"
+                yield Change("bound", what, gate.bound, end, _label(changed[0]))
+                break
+
+
+def _moved(policy: PolicyConfig, index: int, bound: float) -> PolicyConfig:
+    gates = list(policy.gates)
+    gates[index] = gates[index].model_copy(update={"bound": bound})
+    return policy.model_copy(update={"gates": gates})
+
+
+def _measurements(near: Sequence[CandidateVerdict], policy: PolicyConfig) -> Iterator[Change]:
+    """Of each figure of the pick the least it would have to be worse; of the others' the least better."""
+    standings = [_standing(c, policy) for c in near]
+    pick = _pick(standings)
+    for index, candidate in enumerate(near):
+        others = standings[:index] + standings[index + 1 :]
+        for figure in _figures(policy):
+            run = run_at(figure.at, candidate.rows, soak=figure.metric in SOAK_METRICS)
+            now = None if run is None else as_number(run[figure.metric])
+            if now is None or now <= 0:
+                continue  # no share of it
+            grows = _less_is_better(figure.metric, policy) == (index == 0 and pick is not None)
+            cap = 1 / now if figure.metric in _SHARES else _MOST_FACTOR
+            most = min(_MOST_FACTOR, cap) if grows else 1 / _MOST_FACTOR
+            if found := _least_factor(candidate, policy, figure, others, most):
+                factor, other = found
+                yield Change(
+                    "measurement", f"{candidate.label}'s {figure.metric}", now, now * factor, _label(other)
+                )
+
+
+def _least_factor(
+    candidate: CandidateVerdict, policy: PolicyConfig, figure: _Figure, others: list[Standing], most: float
+) -> tuple[float, Pick] | None:
+    """The factor nearest to 1, as far as `most`, at which the pick is another one, and which."""
+
+    def picked(exponent: float) -> Pick:
+        return _pick([*others, _standing(candidate, policy, figure._replace(factor=most**exponent))])
+
+    pick, other = picked(0.0), picked(1.0)
+    if other == pick:
+        return None
+    low, high = 0.0, 1.0
+    for _ in range(_HALVINGS):
+        middle = (low + high) / 2
+        if (found := picked(middle)) == pick:
+            low = middle
+        else:
+            high, other = middle, found
+    return most**high, other
+
+
+def _weights(near: Sequence[CandidateVerdict], policy: PolicyConfig) -> Iterator[Change]:
+    """Of each weight those at which another candidate of the pick's verdict scores as much.
+
+    With d the pick's score on a criterion less the other's, they are level where w[i] d[i] is the negative
+    sum of w[j] d[j] over all j but i.
+    """
+    if policy.objective != "weighted_matrix" or near[0].verdict not in PICKABLE:
+        return
+    ours, *theirs = ([scored(c, read_from(n.rows, c.metric, c.at)) for c in policy.matrix] for n in near)
+    for other, scores in zip(near[1:], theirs, strict=True):
+        leads = [float(a - b) for a, b in zip(ours, scores, strict=True)]
+        ahead = sum(c.weight * lead for c, lead in zip(policy.matrix, leads, strict=True))
+        for criterion, lead in zip(policy.matrix, leads, strict=True):
+            then = criterion.weight - ahead / lead if lead else -1.0
+            if then >= 0 and other.verdict == near[0].verdict:
+                yield Change("weight", f"weight of {criterion.metric}", criterion.weight, then, other.label)
+
+
+def _standing(candidate: CandidateVerdict, policy: PolicyConfig, changed: _Figure | None = None) -> Standing:
+    """What candidates are sorted by, at this policy's bounds and with one figure changed."""
+
+    def factor(metric: Any, at: AtConfig) -> float:
+        return changed.factor if changed is not None and changed[:2] == (metric, at) else 1.0
+
+    def read(metric: Comparable, at: AtConfig) -> float:
+        return read_from(candidate.rows, metric, at) * factor(metric, at)
+
+    verdict = VERDICTS.index(candidate.at_best)
+    for gate, result in zip(policy.gates, candidate.gates, strict=True):
+        verdict = max(verdict, demerit(gate, _answer(gate, result, factor(gate.metric, gate.at))))
+    return (verdict, *preference(policy, candidate.model, read), candidate.label, candidate.run_ids)
+
+
+def _answer(gate: GateConfig, result: GateResult, factor: float) -> GateStatus:
+    """A gate's answer at its bound now, with its interval `factor` times as large as it is."""
+    if not _decides(gate) or (factor == 1.0 and gate.bound == result.gate.bound):
+        return result.status
+    by_launches = gate.launch_quantile is not None  # one end alone can settle it
+    if result.status == "NOT_MEASURED" or (not by_launches and None in (result.low, result.high)):
+        return result.status
+    worst, best = (result.high, result.low) if gate.op in ("<", "<=") else (result.low, result.high)
+    if worst is not None and holds(worst * factor, gate):
+        return "PASS"
+    return "FAIL" if best is not None and not holds(best * factor, gate) else "UNDECIDED"
+
+
+def _decides(gate: GateConfig) -> bool:
+    """Whether the verdict rests on how much it is."""
+    return (gate.tier == "must" or is_target(gate)) and gate.op != "==" and gate.metric not in _YES_OR_NO
+
+
+def _figures(policy: PolicyConfig) -> list[_Figure]:
+    """What the verdicts and the objective rest on, each metric at each place once."""
+    at = latency_at(policy)
+    compared: dict[str, list[_Figure]] = {
+        "best_quality": [_Figure("separation_auc", at)],
+        "lexicographic": [_Figure(rank.metric, rank.at) for rank in policy.order],
+        "weighted_matrix": [_Figure(criterion.metric, criterion.at) for criterion in policy.matrix],
+    }
+    gated = [_Figure(gate.metric, gate.at) for gate in policy.gates if _decides(gate)]
+    found = [*gated, *compared.get(policy.objective, []), _Figure("latency_p95_ms", at)]
+    return list(dict.fromkeys(found))
+
+
+def _less_is_better(metric: str, policy: PolicyConfig) -> bool:
+    bounded = any(gate.metric == metric and gate.op in ("<", "<=") for gate in policy.gates)
+    return bounded or metric in LESS_IS_BETTER
+
+
+def _pick(standings: Sequence[Standing]) -> Pick:
+    best = min(standings)
+    return None if best[0] >= len(PICKABLE) else (best[-2], best[-1])
+
+
+def _label(pick: Pick) -> str | None:
+    return None if pick is None else pick[0]

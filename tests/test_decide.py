@@ -1,0 +1,120 @@
+"""The decide command in its own process' place: what goes where, and which exit code it ends with."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+
+from harness.decide import main
+from harness.decision_record import DecisionRecord, schema_text
+from harness.errors import BadInputError
+from harness.store import Store
+from tests.conftest import launch_row
+from tests.test_decision import model_row, soak_row
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.fixture
+def results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A results folder with MiniLM at 12 ms and E5 at 25 ms, and one run of another machine."""
+    monkeypatch.delenv("GITHUB_STEP_SUMMARY", raising=False)
+    store = Store(tmp_path / "results")
+    for model, p95_ms in {"minilm": 12.0, "e5": 25.0}.items():
+        store.write_run(model_row(model, p95_ms=p95_ms))
+        run_id = f"run-{model}"
+        store.write_launches(run_id, [launch_row(i, run_id=run_id, p95_ms=p95_ms) for i in range(20)])
+    store.write_run(soak_row("minilm"))
+    store.write_run(model_row("bge", machine_id="m2"))
+    return store.path
+
+
+HERE = "machine=m1"
+
+
+def test_json_is_alone_on_standard_output_and_is_the_record_that_is_kept(
+    results: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([f"results={results}", HERE, "format=json"]) == 0
+    told = capsys.readouterr()
+    assert DecisionRecord.model_validate_json(told.out, strict=True).verdict == "GO"
+    assert told.err == ""
+    (kept,) = (results / "decisions").glob("*.json")
+    assert kept.read_text(encoding="utf-8") == told.out
+
+
+def test_runs_of_other_machines_that_are_left_out_are_told(
+    results: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main([f"results={results}", HERE])
+    said = "this is about machine m1 alone: 1 run(s) of m2 are not read"
+    assert f"· warning: {said}" in capsys.readouterr().out.splitlines()
+    main([f"results={results}", HERE, "format=json"])
+    assert json.loads(capsys.readouterr().out)["warnings"] == [said]
+
+
+@pytest.mark.parametrize("baseline", ["reported_qwen3", "run-e5"])
+def test_speedups_are_told_in_every_format_and_change_no_exit_code(
+    results: Path, capsys: pytest.CaptureFixture[str], baseline: str
+) -> None:
+    for words in ([], ["format=markdown"], ["format=json"]):
+        assert main([f"results={results}", HERE, f"baseline={baseline}", *words]) == 0
+        out = capsys.readouterr().out
+        assert "reported" in out or baseline == "run-e5"
+    record = json.loads(out)["baseline"]
+    assert record["name"] == baseline
+    p95 = [
+        s
+        for s in record["speedups"]
+        if (s["candidate"], s["metric"]) == ("minilm fp32 cpu", "latency_p95_ms")
+    ]
+    assert p95[0]["ratio"] == pytest.approx({"reported_qwen3": 171 / 12, "run-e5": 25 / 12}[baseline])
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (
+            ["baseline=qwen"],
+            "unknown baseline 'qwen': neither reported .reported_qwen3, reported_candle. nor",
+        ),
+        (["baseline=soak-minilm"], "a soak run"),
+        (["baseline.file=missing.yaml"], "missing.yaml cannot be read"),
+    ],
+)
+def test_a_baseline_that_cannot_be_used_is_told_and_nothing_is_written(
+    results: Path, words: list[str], said: str
+) -> None:
+    with pytest.raises(BadInputError, match=said):
+        main([f"results={results}", HERE, *words])
+    assert list((results / "decisions").iterdir()) == []
+
+
+def test_a_file_of_figures_without_a_name_lists_its_names(results: Path, tmp_path: Path) -> None:
+    from harness.baseline import SHIPPED
+
+    with pytest.raises(BadInputError, match="give baseline=NAME: reported_qwen3, reported_candle"):
+        main([f"results={results}", HERE, f"baseline.file={SHIPPED}"])
+
+
+def test_the_schema_is_printed_without_any_results(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["format=schema"]) == 0
+    assert capsys.readouterr().out == schema_text()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_page_goes_into_the_pipelines_summary_beside_the_verdicts_exit_code(
+    results: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "summary.md"
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(file))
+    assert main([f"results={results}", HERE, "format=json"]) == 0
+    (page,) = (results / "decisions").glob("*.md")
+    assert file.read_text(encoding="utf-8") == page.read_text(encoding="utf-8")
+    assert capsys.readouterr().out.startswith("{")

@@ -1,0 +1,100 @@
+"""How often the pick stays the pick where launches are drawn anew."""
+
+from __future__ import annotations
+
+from math import comb
+from typing import Any
+
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from harness.decision import decide
+from harness.stats import count_verdict
+from tests.conftest import run_row
+
+INF = float("inf")
+
+
+def row(model: str, p95s: list[float], label: str = "", **changes: Any) -> dict[str, Any]:
+    """A run of a model with these launch P95s in ms."""
+    middle = float(pd.Series(p95s).median())
+    named = {"model": model, "candidate_label": label or model, "launches": len(p95s), "launch_p95_ms": p95s}
+    return run_row(f"run-{label or model}", **named, latency_p95_ms=middle, **changes)
+
+
+def stays(*rows: dict[str, Any], policy: str = "default") -> float | None:
+    """The share of resampled data sets under which the pick stays."""
+    return decide(pd.DataFrame(list(rows)), policy).stays
+
+
+def test_launches_that_are_all_alike_leave_no_doubt() -> None:
+    assert stays(row("minilm", [12.0] * 20)) == 1.0
+    assert stays(row("minilm", [12.0] * 20), row("e5", [9.0] * 20)) == 1.0, "the path decides"
+    decision = decide(pd.DataFrame([row("minilm", [12.0] * 20)]))
+    assert "robustness: the pick stays in 100.0% of data sets with launches resampled" in decision.firmness
+
+
+def test_without_a_pick_there_is_nothing_to_stay() -> None:
+    decision = decide(pd.DataFrame([row("minilm", [45.0] * 20)]))
+    assert (decision.chosen, decision.stays) == (None, None)
+    assert not any("robustness" in line for line in decision.firmness)
+
+
+def test_the_share_is_that_of_the_binomial_where_one_gate_decides() -> None:
+    """Drawn anew, each launch is over the bound with the share that was."""
+    n, over = 60, 3
+    assert count_verdict(over, n, launch_quantile=0.8) == "PASS"
+    share = over / n
+    expected = sum(
+        comb(n, k) * share**k * (1 - share) ** (n - k)
+        for k in range(n + 1)
+        if count_verdict(k, n, launch_quantile=0.8) == "PASS"
+    )
+    found = stays(row("minilm", [12.0] * (n - over) + [40.0] * over))
+    assert 0.5 < expected < 0.99
+    assert found == pytest.approx(expected, abs=0.05)
+
+
+def test_two_that_are_as_fast_change_places_in_about_half_of_the_data_sets() -> None:
+    values = [9.0 + 0.25 * n for n in range(20)]
+    found = stays(row("minilm", values, "a"), row("minilm", values[::-1], "b", threads=2))
+    assert found is not None
+    assert 0.4 < found < 0.65
+    far = stays(row("minilm", values, "a"), row("minilm", [v + 6 for v in values], "b", threads=2))
+    assert far == 1.0
+
+
+def test_a_rival_that_only_its_launches_keep_from_a_better_verdict_counts() -> None:
+    """The pick misses the target; the other one meets it in some data sets, and is undecided as it is."""
+    pick, rival = row("minilm", [25.0] * 20), row("e5", [12.0] * 16 + [40.0] * 4)
+    decision = decide(pd.DataFrame([pick, rival]))
+    assert [c.verdict for c in decision.candidates] == ["CONDITIONAL_GO", "INCONCLUSIVE"]
+    assert decision.stays is not None
+    assert 0.5 < decision.stays < 1.0
+
+
+HOPELESS: dict[str, dict[str, Any]] = {
+    "failed": {"status": "failed", "error": "x", "launches_failed": 20, "launch_p95_ms": [INF] * 20},
+    "unavailable": {"status": "unavailable", "error": "x", "launches": 0, "launch_p95_ms": []},
+    "random weights": {"weights": "random"},
+    "parity": {"parity_cosine_min": 0.5},
+    "no launches": {"launch_p95_ms": None},
+    "quality unknown": {"separation_auc": None},
+    "too slow": {"launch_p95_ms": [99.0] * 20, "latency_p95_ms": 99.0},
+}
+
+
+@settings(deadline=None, max_examples=25, derandomize=True)
+@given(
+    st.lists(st.sampled_from([8.0, 12.0, 19.0, 24.0, 31.0]), min_size=17, max_size=24),
+    st.lists(st.sampled_from([8.0, 12.0, 19.0]), min_size=17, max_size=24),
+    st.sampled_from(sorted(HOPELESS)),
+)
+def test_a_candidate_that_cannot_be_picked_changes_no_share(
+    first: list[float], second: list[float], how: str
+) -> None:
+    rows = [row("minilm", first), row("minilm", second, "two", threads=2)]
+    other = row("minilm", [2.0] * 20, "a-first", threads=1) | HOPELESS[how]
+    assert stays(*rows, other) == stays(*rows)

@@ -1,0 +1,156 @@
+"""The smallest change that changes the pick: found, and true when it is made."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+import pytest
+
+from harness.config import PolicyConfig, load_policy
+from harness.decision import decide
+from tests.conftest import run_row
+
+if TYPE_CHECKING:
+    from harness.verdict import Change, Decision
+
+# What scales with a figure: its interval, and one value a launch.
+OF_A_FIGURE = {
+    "latency_p95_ms": ("latency_p95_ms", "launch_p95_ms"),
+    "separation_auc": ("separation_auc", "separation_auc_low", "separation_auc_high"),
+    "neighbour_overlap": ("neighbour_overlap", "neighbour_overlap_low", "neighbour_overlap_high"),
+}
+
+
+def row(model: str, p95_ms: float, label: str = "", **changes: Any) -> dict[str, Any]:
+    """A good run of a model; its quality far from every bound unless told otherwise."""
+    named = {"model": model, "candidate_label": label or model, "p95_ms": p95_ms}
+    return run_row(f"run-{label or model}", **named, **changes)
+
+
+def policy_of(**changes: Any) -> PolicyConfig:
+    """The default policy with other parts."""
+    return PolicyConfig.model_validate({**load_policy().model_dump(), **changes})
+
+
+def of_kind(decision: Decision, kind: str) -> Change:
+    """The closest change of a kind."""
+    (change,) = (change for change in decision.changes if change.kind == kind)
+    return change
+
+
+LATENCY = [gate.model_dump() for gate in load_policy().gates if gate.metric == "latency_p95_ms"]
+SCENES: dict[str, tuple[list[dict[str, Any]], dict[str, Any]]] = {
+    "one, far from its bounds": ([row("minilm", 12)], {}),
+    "one, on latency alone": ([row("minilm", 12)], {"gates": LATENCY}),
+    "a path before a faster one": ([row("minilm", 12), row("e5", 6)], {"gates": LATENCY}),
+    "the fastest": ([row("minilm", 12), row("e5", 10)], {"objective": "lowest_latency"}),
+    "a near miss of the target": ([row("minilm", 25), row("bge", 20.5)], {"gates": LATENCY}),
+    "none passes": ([row("minilm", 34), row("e5", 31)], {"gates": LATENCY}),
+    "best quality": (
+        [row("minilm", 12), row("e5", 6, separation_auc=0.99)], {"objective": "best_quality"},
+    ),
+    "weighted": (
+        [row("minilm", 12, separation_auc=0.985, peak_rss_bytes=1e8), row("e5", 17, peak_rss_bytes=1e8)],
+        {"objective": "weighted_matrix"},
+    ),
+}  # fmt: skip
+
+
+def bound_of(policy: PolicyConfig, change: Change, bound: float) -> PolicyConfig:
+    """The policy with that bound."""
+    gates = [
+        gate.model_copy(update={"bound": bound})
+        if change.what == f"bound of the {gate.tier} gate {gate.label}"
+        else gate
+        for gate in policy.gates
+    ]
+    return policy.model_copy(update={"gates": gates})
+
+
+def measured(rows: list[dict[str, Any]], change: Change, factor: float) -> list[dict[str, Any]]:
+    """The rows as if that figure of that candidate had been measured so many times as large."""
+    label, _, metric = change.what.partition("'s ")
+    return [
+        {**r, **{name: scaled(r[name], factor) for name in OF_A_FIGURE[metric]}}
+        if r["candidate_label"] == label
+        else r
+        for r in rows
+    ]
+
+
+def scaled(value: Any, factor: float) -> Any:
+    return [v * factor for v in value] if isinstance(value, list) else value * factor
+
+
+def weighted(policy: PolicyConfig, change: Change, weight: float) -> PolicyConfig:
+    """The policy with that weight."""
+    matrix = [
+        criterion.model_copy(update={"weight": weight})
+        if change.what == f"weight of {criterion.metric}"
+        else criterion
+        for criterion in policy.matrix
+    ]
+    return policy.model_copy(update={"matrix": matrix})
+
+
+@pytest.mark.parametrize("scene", SCENES)
+def test_a_change_that_is_told_changes_the_pick_and_nine_tenths_of_it_do_not(scene: str) -> None:
+    rows, changes = SCENES[scene]
+    policy = policy_of(**changes)
+    decision = decide(pd.DataFrame(rows), policy)
+    assert {"bound", "measurement"} <= {change.kind for change in decision.changes}
+    for change in decision.changes:
+        for share, pick in ((0.9, decision.chosen), (1.001, change.pick)):
+            value = change.now + share * (change.then - change.now)
+            if change.kind == "measurement":
+                again = decide(pd.DataFrame(measured(rows, change, value / change.now)), policy)
+            elif change.kind == "bound":
+                again = decide(pd.DataFrame(rows), bound_of(policy, change, value))
+            else:
+                again = decide(pd.DataFrame(rows), weighted(policy, change, value))
+            assert again.chosen == pick, (change, share)
+    sizes = [abs(change.relative or 0.0) for change in decision.changes]
+    assert sizes == sorted(sizes)
+
+
+def test_the_pick_alone_falls_where_its_latency_or_the_bound_meets_the_other() -> None:
+    decision = decide(pd.DataFrame([row("minilm", 12)]), policy_of(gates=LATENCY))
+    bound, measurement = of_kind(decision, "bound"), of_kind(decision, "measurement")
+    assert (bound.now, bound.then, bound.pick) == (30, 12, None)
+    assert (measurement.now, measurement.pick) == (12, None)
+    assert measurement.then == pytest.approx(30, rel=1e-5)
+    assert decision.firmness[-1] == (
+        "closest change of the pick: bound of the must gate P95 latency ms 30 → 12 (-60%) picks none; "
+        "minilm's latency_p95_ms 12 → 30 (+150%) picks none"
+    )
+
+
+def test_quality_near_its_bound_is_a_closer_change_than_latency_far_from_its_own() -> None:
+    decision = decide(pd.DataFrame([row("minilm", 12)]))
+    measurement = of_kind(decision, "measurement")
+    assert measurement.what == "minilm's separation_auc"
+    assert measurement.then == pytest.approx(0.995 * 0.95 / 0.98, rel=1e-5)
+
+
+def test_an_auc_is_never_thought_to_be_over_one() -> None:
+    """Its low end, 0.4, would reach the bound where the AUC itself were over 2."""
+    scarce = {"separation_auc": 0.9, "separation_auc_low": 0.4, "separation_auc_high": 0.95}
+    decision = decide(pd.DataFrame([row("minilm", 34), row("e5", 12, **scarce)]))
+    assert decision.chosen is None
+    assert of_kind(decision, "measurement").what == "minilm's latency_p95_ms"
+
+
+def test_of_two_weighed_the_weight_that_levels_them_is_exact() -> None:
+    """Leads of 4/30 in latency and -0.2 in AUC: level at a weight of 1.5 for latency, or 2 for the AUC."""
+    rows = [row("minilm", 12, separation_auc=0.985), row("e5", 16, separation_auc=0.995)]
+    matrix = [
+        {"metric": "latency_p95_ms", "weight": 3, "best": 0, "worst": 30},
+        {"metric": "separation_auc", "weight": 1, "best": 1, "worst": 0.95},
+    ]
+    decision = decide(pd.DataFrame(rows), policy_of(objective="weighted_matrix", matrix=matrix))
+    weight = of_kind(decision, "weight")
+    assert (decision.chosen, weight.pick) == ("minilm", "e5")
+    levels = {"weight of separation_auc": 2.0, "weight of latency_p95_ms": 1.5}
+    assert weight.then == pytest.approx(levels[weight.what])
+    assert weight.relative == pytest.approx(-0.5)
