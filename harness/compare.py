@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import sys
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.command import run_command
@@ -21,6 +20,8 @@ from harness.paths import typed_path
 from harness.store import load_launches, load_runs
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import pandas as pd
 
 _DEFAULTS = {"results": "results", "threshold": "0.05", "format": "table", "across_machines": "false"}
@@ -41,8 +42,16 @@ Exit codes: 0, 13 B is slower, 2 bad input.
 """
 
 
-def _select(word: str, results: Path) -> tuple[list[dict[str, Any]], pd.DataFrame]:
-    """Rows of the runs that a word names, newest last, and the launches beside them."""
+def select(word: str, results: Path) -> tuple[list[dict[str, Any]], pd.DataFrame]:
+    """Rows of the runs that a word names, newest last, and the launches beside them.
+
+    Args:
+        word: a results directory, or a sweep's or run's id in `results`.
+        results: where ids are looked up.
+
+    Raises:
+        BadInputError: nothing of that name, or no measured run in it.
+    """
     folder = typed_path(word)
     source = folder if (folder / "runs").is_dir() else results
     runs, launches = load_runs(source), load_launches(source)
@@ -81,7 +90,7 @@ def main(argv: list[str]) -> int:
         raise BadInputError(unknown_name("format", words["format"], ("table", "json")))
     if words["across_machines"] not in ("true", "false"):
         raise BadInputError(unknown_name("across_machines", words["across_machines"], ("true", "false")))
-    (a, launches_a), (b, launches_b) = (_select(side, Path(words["results"])) for side in sides)
+    (a, launches_a), (b, launches_b) = (select(side, typed_path(words["results"])) for side in sides)
     launches = (launches_a, launches_b)
     across = words["across_machines"] == "true"
     found = compare_runs(a, b, launches, threshold=threshold, across_machines=across)

@@ -34,6 +34,11 @@ def experiments_dir() -> Path:
     return _packaged_or_beside("experiments")
 
 
+def notebooks_dir() -> Path:
+    """Where the notebooks are: beside the package in a source tree, inside it in a wheel."""
+    return _packaged_or_beside("notebooks")
+
+
 def _packaged_or_beside(name: str) -> Path:
     package = Path(__file__).resolve().parent
     packaged = package / name

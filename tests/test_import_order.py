@@ -107,6 +107,14 @@ ORDER = (
     "harness.inspect",
     "harness.stages",
     "harness.doctor",
+    "harness.plots",
+    "harness.report.data",
+    "harness.report.tables",
+    "harness.report",
+    "harness.report.execute",
+    "harness.report.figures",
+    "harness.report.page",
+    "harness.report.__main__",
     "harness.__main__",
 )
 # Imported inside a function, where a name is turned into a runtime or a lazy attribute into its home.

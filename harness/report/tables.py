@@ -1,0 +1,330 @@
+"""What a report says in words and tables, as HTML fragments; every text from results is escaped.
+
+Each function gives something on an empty result set too: what is missing, and the command that measures it.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from html import escape
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from harness.gates import as_number, row_place, text_of
+from harness.units import format_bytes, format_duration
+from harness.verdict import gate_cells
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from harness.comparison import Comparison
+    from harness.report.data import Results
+    from harness.verdict import CandidateVerdict
+
+Row = dict[str, Any]
+
+NOTHING = "Nothing is measured yet. Measure first: python -m harness model=minilm ep=cpu"
+_VERDICT_CLASS = {"GO": "good", "CONDITIONAL_GO": "fair", "INCONCLUSIVE": "fair", "NO_GO": "bad"}
+_STATUS_CLASS = {"pass": "good", "fail": "bad", "undecided": "fair", "not": "fair"}
+
+
+@dataclass(frozen=True)
+class Html:
+    """A fragment of a page, shown by notebooks as it is."""
+
+    text: str
+
+    def _repr_html_(self) -> str:
+        return self.text
+
+
+class Column(NamedTuple):
+    """A column of a table: heading, what to show, and for numbers the value to sort by."""
+
+    heading: str
+    shown: Callable[[Row], str]
+    value: Callable[[Row], float | None] | None = None
+
+
+def verdict(data: Results) -> Html:
+    """The decision in one screen: verdict, pick, why, and what to do next."""
+    decision = data.decision
+    if decision is None:
+        return Html(_note(NOTHING))
+    kind = _VERDICT_CLASS[decision.verdict]
+    pick = f'<span class="pick">{escape(decision.chosen)}</span>' if decision.chosen else ""
+    parts = [
+        f'<div class="verdict {kind}"><strong>{escape(decision.verdict.replace("_", " "))}</strong>{pick}'
+        f'<span class="evidence">{escape(decision.evidence)} evidence, policy {escape(decision.policy)}'
+        "</span></div>",
+        _list(decision.reasons),
+    ]
+    if decision.not_picked:
+        parts.append(f"<h3>Not picked</h3>{_list(decision.not_picked)}")
+    if decision.fallback:
+        parts.append(f"<h3>Fallback</h3>{_list([decision.fallback])}")
+    if decision.next_steps:
+        parts.append(f"<h3>Next</h3>{_list(decision.next_steps)}")
+    parts += [_note(note) for note in data.notes]
+    return Html("".join(parts))
+
+
+def gates(data: Results) -> Html:
+    """Every gate of every candidate with value, interval and distance; the best candidate's first."""
+    if data.decision is None:
+        return Html(_note(NOTHING))
+    first, *others = data.decision.candidates
+    parts = [
+        f"<h3>{escape(first.label)}: {_words(first.verdict)}</h3>",
+        _gates_table(first),
+        _list(first.notes),
+    ]
+    for candidate in others:
+        why = escape("; ".join(candidate.reasons))
+        parts.append(
+            f"<details><summary>{escape(candidate.label)}: {_words(candidate.verdict)}</summary>"
+            f"<p>{why}</p>{_gates_table(candidate)}</details>"
+        )
+    return Html("".join(parts))
+
+
+def runs(data: Results) -> Html:
+    """Every run, sortable and filterable."""
+    return _table(_rows(data), _RUNS, name="runs", empty=NOTHING)
+
+
+def quality(data: Results) -> Html:
+    """Quality of each run with trained weights, on the artifact that was timed."""
+    rows = _once(row for row in _rows(data) if _known(row, "separation_auc"))
+    return _table(
+        rows, _QUALITY, name="quality", empty="No run has quality figures yet; random weights have none."
+    )
+
+
+def placement(data: Results) -> Html:
+    """Where the graph's nodes and their time went, against what was asked for."""
+    rows = _once(row for row in _rows(data) if row["status"] == "unavailable" or _known(row, "nodes_total"))
+    return _table(rows, _PLACEMENT, name="placement", empty="No run tells where its nodes went.")
+
+
+def environment(data: Results) -> Html:
+    """The machine, the versions, and how disturbed the launches were."""
+    rows = _rows(data)
+    if not rows:
+        return Html(_note(NOTHING))
+    newest = rows[-1]
+    facts = json.loads(text_of(newest["environment"], "{}"))
+    libraries = facts.get("libraries") or {}
+    machine = {
+        "machine": newest["machine_id"], "CPU": newest["cpu"], "usable cores": newest["cores"],
+        "memory": format_bytes(int(newest["memory_bytes"])), "system": newest["os"],
+        "Python": newest["python"], "ONNX Runtime": text_of(newest["onnxruntime"], "–"),
+        "other libraries": ", ".join(f"{name} {version}" for name, version in sorted(libraries.items())),
+        "harness": f"{newest['harness_version']} {text_of(newest['git_commit'], '')}",
+    }  # fmt: skip
+    lines = "".join(f"<tr><th>{escape(k)}</th><td>{escape(str(v))}</td></tr>" for k, v in machine.items())
+    measured = [row for row in rows if row["launches"]]
+    noise = _table(measured, _NOISE, name="noise", empty="No launch was measured yet.")
+    return Html(f'<div class="scroll"><table class="facts">{lines}</table></div>{noise.text}')
+
+
+def comparison(found: Sequence[Comparison]) -> Html:
+    """Two sets of runs, a line for each pair and latency."""
+    rows = [vars(each) | {"slower": each.slower} for each in found]
+    return _table(
+        rows,
+        _COMPARISON,
+        name="comparison",
+        empty="Nothing is compared: give two sweeps, runs or results folders as a and b.",
+    )
+
+
+def _rows(data: Results) -> list[Row]:
+    return [{str(name): value for name, value in row.items()} for row in data.runs.to_dict("records")]
+
+
+def _once(rows: Iterable[Row]) -> list[Row]:
+    """The newest row of each candidate and batch size: what does not depend on the workload."""
+    return list({(row["candidate_label"], row["batch_size"]): row for row in rows}.values())
+
+
+def _known(row: Row, name: str) -> bool:
+    return as_number(row[name]) is not None
+
+
+def _number(name: str, digits: int = 4) -> tuple[Callable[[Row], str], Callable[[Row], float | None]]:
+    def shown(row: Row) -> str:
+        value = as_number(row[name])
+        return "–" if value is None else f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.{digits}g}"
+
+    return shown, lambda row: as_number(row[name])
+
+
+def _interval(name: str, unit: str = "", digits: int = 3) -> Callable[[Row], str]:
+    def shown(row: Row) -> str:
+        low, high = (as_number(row[f"{name}_{side}{unit}"]) for side in ("low", "high"))
+        return "–" if low is None or high is None else f"{low:.{digits}g}–{high:.{digits}g}"
+
+    return shown
+
+
+def _bytes(name: str) -> tuple[Callable[[Row], str], Callable[[Row], float | None]]:
+    def shown(row: Row) -> str:
+        value = as_number(row[name])
+        return "–" if value is None else format_bytes(int(value))
+
+    return shown, lambda row: as_number(row[name])
+
+
+def _percent(name: str) -> tuple[Callable[[Row], str], Callable[[Row], float | None]]:
+    def shown(row: Row) -> str:
+        value = as_number(row[name])
+        return "–" if value is None else f"{value:.0%}"
+
+    return shown, lambda row: as_number(row[name])
+
+
+def _text(name: str) -> Callable[[Row], str]:
+    return lambda row: text_of(row[name], "–")
+
+
+def _candidate(row: Row) -> str:
+    return str(row["candidate_label"])
+
+
+def _place(row: Row) -> str:
+    return str(row_place(row))
+
+
+def _status(row: Row) -> str:
+    failed = as_number(row["launches_failed"])
+    return f"{row['status']}, {failed:.0f} failed" if failed else str(row["status"])
+
+
+def _evidence(row: Row) -> str:
+    span, wanted = as_number(row["evidence_span_s"]), as_number(row["min_span_s"])
+    if span is None or wanted is None:
+        return "–"
+    return f"{format_duration(span)}{'' if span >= wanted else ', provisional'}"
+
+
+_WHO = (Column("candidate", _candidate), Column("measured at", _place))
+_WHAT = (_WHO[0], Column("batch", *_number("batch_size")))
+_RUNS = (
+    *_WHO,
+    Column("P50 ms", *_number("latency_p50_ms")),
+    Column("P95 ms", *_number("latency_p95_ms")),
+    Column("interval", _interval("latency_p95", "_ms")),
+    Column("texts/s", *_number("throughput_texts_per_s")),
+    Column("launches", *_number("launches")),
+    Column("peak memory", *_bytes("peak_rss_bytes")),
+    Column("of the limit", *_percent("share_of_peak")),
+    Column("cold start s", *_number("cold_start_s", 3)),
+    Column("AUC", *_number("separation_auc")),
+    Column("weights", _text("weights")),
+    Column("evidence", _evidence),
+    Column("status", _status),
+    Column("error", _text("error")),
+    Column("run", _text("run_id")),
+)
+_QUALITY = (
+    *_WHAT,
+    Column("AUC", *_number("separation_auc")),
+    Column("interval", _interval("separation_auc")),
+    Column("separation", *_number("separation", 3)),
+    Column("interval", _interval("separation")),
+    Column("similar", *_number("similar_mean", 3)),
+    Column("dissimilar", *_number("dissimilar_mean", 3)),
+    Column("Spearman ×100", *_number("sts_spearman")),
+    Column("nDCG@10", *_number("ndcg_at_10")),
+    Column("norm error", *_number("l2_norm_max_error", 2)),
+    Column("cosine to fp32, worst", *_number("parity_cosine_min", 6)),
+    Column("top-10 shared with fp32", *_number("neighbour_overlap", 3)),
+    Column("cosine in a batch, worst", *_number("batch_cosine_min", 6)),
+)
+_PLACEMENT = (
+    *_WHAT,
+    Column("asked for", _text("ep_provider")),
+    Column("nodes on it", *_number("ep_nodes")),
+    Column("of", *_number("nodes_total")),
+    Column("share", *_percent("ep_node_share")),
+    Column("of their time", *_percent("ep_time_share")),
+    Column("partitions", *_number("ep_partitions")),
+    Column("not possible here", _text("error")),
+)
+_NOISE = (
+    *_WHO,
+    Column("launches", *_number("launches")),
+    Column("disturbed", *_percent("noise")),
+    Column("by", _text("disturbance")),
+    Column("evidence", _evidence),
+)
+_COMPARISON = (
+    Column("run", _text("label")),
+    Column("latency", lambda row: str(row["metric"]).removesuffix("_ms").upper()),
+    Column("A ms", *_number("a_ms")),
+    Column("B ms", *_number("b_ms")),
+    Column("B / A", *_number("ratio", 3)),
+    Column("interval", lambda row: "–" if row["low"] is None else f"{row['low']:.3f}–{row['high']:.3f}"),
+    Column("", lambda row: f"{row['change']}{', slower' if row['slower'] else ''}"),
+    Column("why", _text("reason")),
+)
+
+
+def _table(rows: Sequence[Row], columns: Sequence[Column], *, name: str, empty: str) -> Html:
+    """A table that a page can sort and filter; without rows the sentence `empty`."""
+    if not rows:
+        return Html(_note(empty))
+    head = "".join(
+        f'<th scope="col"{" class=number" if column.value else ""}>{escape(column.heading)}</th>'
+        for column in columns
+    )
+    body = "".join(f"<tr>{''.join(_cell(column, row) for column in columns)}</tr>" for row in rows)
+    return Html(
+        f'<div class="scroll"><table class="data" data-name="{escape(name)}"><thead><tr>{head}</tr></thead>'
+        f"<tbody>{body}</tbody></table></div>"
+    )
+
+
+def _cell(column: Column, row: Row) -> str:
+    shown = escape(column.shown(row))
+    if column.value is None:
+        return f"<td>{shown}</td>"
+    value = column.value(row)
+    return f'<td class="number" data-value="{"" if value is None else repr(value)}">{shown}</td>'
+
+
+def _gates_table(candidate: CandidateVerdict) -> str:
+    headings = ("tier", "gate", "bound", "value", "interval", "distance", "result")
+    head = "".join(f'<th scope="col">{heading}</th>' for heading in headings)
+    body = []
+    for gate in candidate.gates:
+        cells = gate_cells(gate)
+        kind = _STATUS_CLASS.get(cells[-1].split()[0], "")
+        shown = "".join(f"<td>{escape(cell)}</td>" for cell in cells[:-1])
+        body.append(f'<tr>{shown}<td class="{kind}">{escape(cells[-1])}</td></tr>')
+    return (
+        f'<div class="scroll"><table class="gates"><thead><tr>{head}</tr></thead>'
+        f"<tbody>{''.join(body)}</tbody></table></div>"
+    )
+
+
+def _words(text: str) -> str:
+    return escape(text.replace("_", " "))
+
+
+def _list(lines: Iterable[str]) -> str:
+    items = "".join(f"<li>{_with_code(line)}</li>" for line in lines)
+    return f"<ul>{items}</ul>" if items else ""
+
+
+def _with_code(line: str) -> str:
+    """A sentence whose commands stand in backticks."""
+    parts = line.split("`")
+    if len(parts) % 2 == 0:  # a backtick by itself is no command
+        return escape(line)
+    return "".join(f"<code>{escape(part)}</code>" if i % 2 else escape(part) for i, part in enumerate(parts))
+
+
+def _note(sentence: str) -> str:
+    return f'<p class="note">{escape(sentence)}</p>'

@@ -1,0 +1,178 @@
+"""The page: whole, alone, and alive in a real browser."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from harness import report
+from harness.report.__main__ import main
+from harness.report.execute import Shown
+from harness.report.page import compose
+from harness.store import Store
+from tests.conftest import launch_row, run_row
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from selenium.webdriver import Chrome
+
+RUNS = 100
+
+
+def stored(folder: Path, count: int) -> Path:
+    """A result set of so many runs over two models, twins among them, with awkward names."""
+    store = Store(folder)
+    for i in range(count):
+        model = ("minilm", "<script>window.pwned=1</script>")[i % 2]
+        row: dict[str, Any] = run_row(
+            f"run{i:03d}",
+            p95_ms=5.0 + i % 37,
+            model=model,
+            candidate_label=f"{model} fp32 cpu",
+            batch_size=(1, 8, 32)[i % 3],
+            workload=("default", "tokens_32", "tokens_128")[i % 5 % 3],
+            latency_p50_ms=4.0 + i % 37,
+            infer_p50_ms=3.0 + i % 37,
+            tokenize_p50_ms=0.5,
+        )
+        store.write_run(row)
+        store.write_launches(row["run_id"], [launch_row(j, run_id=row["run_id"]) for j in range(6)])
+    return folder
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The report of a hundred runs."""
+    folder = stored(tmp_path_factory.mktemp("results"), RUNS)
+    assert main([f"results={folder}"]) == 0
+    return folder / "report.html"
+
+
+@pytest.mark.parametrize("count", [0, 1])
+def test_the_notebooks_run_on_nothing_and_on_one_run(tmp_path: Path, count: int) -> None:
+    folder = stored(tmp_path, count)
+    (folder / "runs").mkdir(exist_ok=True)
+    assert main([f"results={folder}"]) == 0
+    text = (folder / "report.html").read_text(encoding="utf-8")
+    assert ("Nothing is measured yet" in text) == (count == 0)
+    assert "Traceback" not in text
+
+
+def test_the_page_opens_with_the_verdict_and_has_every_part(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    places = [text.index(f'id="{part}"') for part in ("decision", "gates", "latency", "quality", "every-run")]
+    assert places == sorted(places)
+    assert text.index('class="verdict') < text.index('id="gates"')
+
+
+def test_the_page_asks_for_nothing_from_outside(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    loads = re.findall(r'(?:src|href)="([^"#][^"]*)"', text)
+    assert loads == []
+    assert "@import" not in text
+    assert not re.search(r"url\((?!#)", text)
+
+
+def test_names_from_results_stay_text(page: Path) -> None:
+    assert "<script>window.pwned" not in page.read_text(encoding="utf-8")
+
+
+def test_ink_takes_the_colour_of_the_page() -> None:
+    text = compose([Shown("svg", '<?xml version="1.0"?><svg><path stroke="#1b1f24"/></svg>')], title="t")
+    assert 'stroke="currentColor"' in text
+    assert "<?xml" not in text
+
+
+def test_markdown_cells_hold_no_html_of_their_own() -> None:
+    text = compose([Shown("markdown", "## A & B\n\n<b>x</b>")], title="<t>")
+    assert 'id="a-amp-b"' in text or 'id="a-b"' in text
+    assert "<b>x</b>" not in text
+    assert "<title>&lt;t&gt;</title>" in text
+
+
+@pytest.fixture(scope="module")
+def browser(page: Path) -> Iterator[Chrome]:
+    """Chromium on the page, its network cut."""
+    driver, chromium = shutil.which("chromedriver"), shutil.which("chromium")
+    if driver is None or chromium is None:
+        pytest.skip("needs Debian's chromium and chromium-driver")
+    from selenium.webdriver import Chrome, ChromeOptions
+    from selenium.webdriver.chrome.service import Service
+
+    options = ChromeOptions()
+    options.binary_location = chromium
+    for flag in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--window-size=1280,900"):
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    chrome = Chrome(options=options, service=Service(driver))
+    chrome.get(page.as_uri())
+    yield chrome
+    chrome.quit()
+
+
+def cells(browser: Chrome, heading: str) -> list[str]:
+    """The visible cells under a heading of the table of all runs."""
+    return browser.execute_script(
+        """const table = document.querySelector('table[data-name=runs]');
+        const at = [...table.tHead.rows[0].cells].findIndex(c => c.textContent === arguments[0]);
+        return [...table.tBodies[0].rows].filter(r => !r.hidden).map(r => r.cells[at].textContent);""",
+        heading,
+    )
+
+
+def test_the_browser_has_nothing_to_complain_of_and_asks_nobody(browser: Chrome, page: Path) -> None:
+    assert browser.get_log("browser") == []
+    assert browser.execute_script("return window.pwned") is None
+    asked = browser.execute_script("return performance.getEntriesByType('resource').map(e => e.name)")
+    assert asked == []
+
+
+def test_tables_equal_the_parquet(browser: Chrome, page: Path) -> None:
+    data = report.read(page.parent)
+    assert len(cells(browser, "run")) == RUNS
+    assert sorted(cells(browser, "run")) == sorted(data.runs["run_id"])
+    shown = dict(zip(cells(browser, "run"), cells(browser, "P95 ms"), strict=True))
+    for run_id, p95_ms in zip(data.runs["run_id"], data.runs["latency_p95_ms"], strict=True):
+        assert float(shown[run_id]) == pytest.approx(p95_ms, rel=1e-3)
+
+
+def test_a_click_sorts_by_number_and_a_second_one_turns_it_round(browser: Chrome) -> None:
+    button = browser.execute_script(
+        """return [...document.querySelectorAll('table[data-name=runs] th button')]
+        .find(b => b.textContent === 'P95 ms')"""
+    )
+    browser.execute_script("arguments[0].click()", button)
+    rising = [float(cell) for cell in cells(browser, "P95 ms")]
+    browser.execute_script("arguments[0].click()", button)
+    falling = [float(cell) for cell in cells(browser, "P95 ms")]
+    assert rising == sorted(rising)
+    assert falling == sorted(falling, reverse=True)
+
+
+def test_the_filter_leaves_the_rows_that_have_every_word(browser: Chrome) -> None:
+    from selenium.webdriver.common.by import By
+
+    before = len(cells(browser, "run"))
+    table = browser.find_element(By.CSS_SELECTOR, "table[data-name=runs]")
+    field = table.find_element(By.XPATH, "../preceding-sibling::label[1]/input")
+    field.send_keys("minilm tokens_32")
+    left = cells(browser, "candidate"), cells(browser, "measured at")
+    field.clear()
+    field.send_keys(" ")
+    assert 0 < len(left[0]) < before
+    assert all("minilm" in name for name in left[0])
+    assert all("tokens_32" in place for place in left[1])
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_the_page_is_never_wider_than_its_window(browser: Chrome, width: int) -> None:
+    browser.execute_cdp_cmd(
+        "Emulation.setDeviceMetricsOverride",
+        {"width": width, "height": 844, "deviceScaleFactor": 1, "mobile": width < 600},
+    )
+    assert browser.execute_script("return document.documentElement.scrollWidth") <= width
