@@ -11,8 +11,8 @@ import os
 import signal
 import sys
 from importlib import import_module
-from typing import TYPE_CHECKING
 
+TYPE_CHECKING = False  # typing itself takes as long to import as all of this; checkers know the name
 if TYPE_CHECKING:
     from types import FrameType
 

@@ -133,7 +133,7 @@ def measure_in(sweep: Sweep, configs: Sequence[Config], *, strict: bool) -> list
             store.write_run(run.row(sweep_id, status="unavailable"))
     if any(run.wanting() for run in runs):
         with (
-            hold(store.lock, lambda who: progress.tell(f"waiting: {who} is measuring into {store.path}")),
+            hold(store.lock, lambda who: progress.tell(f"waiting: {who} measures into {store.path}")),
             hold(measuring_lock_path(), lambda who: progress.tell(f"waiting: {who} is measuring")),
             tempfile.TemporaryDirectory(prefix="harness-sweep-") as folder,
         ):
