@@ -83,10 +83,10 @@ _IDENTITY = (
     "session_options",
     "pooling", "dim",
 )  # fmt: skip
+# Two runs of a candidate at one place are of the same thing where all of these agree.
+_SAME_THING = ("artifact_sha256", "onnxruntime", "harness_version", "schema_version", "cores")
 # Evidence of a candidate is read together only where all of these agree.
-_SAME_EVIDENCE = (
-    "artifact_sha256", "onnxruntime", "harness_version", "schema_version", "cores", "cpus", "container_cpus",
-)  # fmt: skip
+_SAME_EVIDENCE = (*_SAME_THING, "cpus", "container_cpus")
 # Words that change neither the candidate nor its place, but what is measured of it.
 _SETTINGS = ("measure.", "quality.", "runtime.script.")
 # Shares of nodes and of their time on the execution provider that differ by more are both told.
@@ -347,12 +347,10 @@ def _current_evidence(rows: list[Row]) -> tuple[list[Row], list[str]]:
     """The newest run at each place, of the newest artifact and versions; the rest is told, not read."""
     measured = [row for row in rows if row["status"] != "unavailable"] or rows
     newest = _newest_first(measured)[0]
-    same = [row for row in measured if _evidence(row) == _evidence(newest)]
+    same = [row for row in measured if _agree(row, newest, _SAME_EVIDENCE)]
     notes = []
     if others := [row for row in measured if row not in same]:
-        differing = [
-            name for name in _SAME_EVIDENCE if any(plain(row[name]) != plain(newest[name]) for row in others)
-        ]
+        differing = [n for n in _SAME_EVIDENCE if not all(_agree(row, newest, [n]) for row in others)]
         what = ", ".join(differing)
         notes.append(f"{len(others)} run(s) with another {what} are not read: the newest run's is")
     current: dict[tuple[Any, ...], Row] = {}
@@ -380,9 +378,8 @@ def _standing(row: Row) -> tuple[Any, ...]:
     return (*row_place(row), row["purpose"] == "soak")
 
 
-def _evidence(row: Row) -> list[Any]:
-    """What has to agree for two runs of a candidate to be read together."""
-    return [plain(row[name]) for name in _SAME_EVIDENCE]
+def _agree(row: Row, other: Row, names: Sequence[str]) -> bool:
+    return all(plain(row[name]) == plain(other[name]) for name in names)
 
 
 def _set_up(other: Row, row: Row) -> str:
@@ -550,11 +547,8 @@ def _missing(results: tuple[GateResult, ...], current: list[Row], newest: Row) -
         if result.n is not None and result.over is not None and gate.launch_quantile is not None:
             more = launches_to_settle(result.over, result.n, launch_quantile=gate.launch_quantile)
             launches = {} if more is None else {"measure.launches": result.n + more}
-        if row is None or "runtime" in at:
-            command = _elsewhere(row or newest, **at)
-        else:
-            command = command_for(row, **at, **launches)
-        commands.setdefault(tuple(at.items()), command)
+        command_of = _elsewhere if row is None or "runtime" in at else command_for
+        commands.setdefault(tuple(at.items()), command_of(row or newest, **at, **launches))
     return tuple(dict.fromkeys(commands.values()))
 
 
@@ -597,7 +591,7 @@ def _contradicted(asked: list[tuple[GateResult, Row]], rows: list[Row]) -> tuple
         other_way = "FAIL" if result.status == "PASS" else "PASS"
         against = []
         for other in rows:
-            same = (_standing(other), _evidence(other)) == (_standing(row), _evidence(row))
+            same = _standing(other) == _standing(row) and _agree(other, row, _SAME_THING)
             if same and other is not row and ask(result.gate, other).status == other_way:
                 set_up = _set_up(other, row)
                 against.append(f"{other['run_id']}{set_up and f' ({set_up})'}")

@@ -799,7 +799,7 @@ def test_a_contradicted_verdict_is_never_confirmed() -> None:
         {"launch_p95_ms": [25.0] * 20},
         {"launch_p95_ms": [60.0] * 20, "config_hash": "another", "batch_size": 8},
         {"launch_p95_ms": [60.0] * 20, "config_hash": "another", "artifact_sha256": "b" * 64},
-        {"launch_p95_ms": [60.0] * 20, "config_hash": "another", "cpus": 1},
+        {"launch_p95_ms": [60.0] * 20, "config_hash": "another", "cpus": 1, "cores": 1},
         {"launch_p95_ms": [60.0] * 20, "config_hash": "another", "purpose": "soak"},
         {"status": "unavailable", "launch_p95_ms": [60.0] * 20, "error": "gone"},
     ],
@@ -828,6 +828,7 @@ def test_a_run_that_does_not_answer_a_must_gate_the_other_way_contradicts_nothin
         (" measure.warmup_requests=99", "", "try-0 (with measure.warmup_requests=99)"),
         (" measure.requests=300", " measure.requests=200", "try-0 (with measure.requests=300)"),
         ("", " quality.sts=my.csv", "try-0 (without quality.sts=my.csv)"),
+        (" measure.cpus=2", "", "try-0 (with measure.cpus=2)"),
         (" measure.replicate=1", " measure.replicate=2", "try-0"),
         ("", " measure.replicate=1", "try-0"),
         (" policy=documents results=there", " model=minilm ep=cpu", "try-0"),
@@ -839,6 +840,7 @@ def test_a_failed_gate_does_not_go_away_by_measuring_the_same_thing_otherwise(
     for first, second in ((45.0, 12.0), (12.0, 45.0)):
         old, new = attempts(first, second)
         old |= {"config_hash": "a", "command": f"python -m harness{theirs}"}
+        old |= {"cpus": 2} if "cpus" in theirs else {}
         new |= {"config_hash": "b", "command": f"python -m harness{ours}"}
         decision = decide(frame(old, new))
         (said,) = decision.candidates[0].provisional
