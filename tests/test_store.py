@@ -295,6 +295,19 @@ def test_a_file_of_the_first_schema_is_read_with_nulls_for_what_it_did_not_know(
     assert old["status"].tolist() == ["complete"] * len(old)
 
 
+@pytest.mark.filterwarnings("error")
+def test_what_the_third_schema_measured_otherwise_is_unknown_and_the_rest_is_read(store: Store) -> None:
+    store.write_run(run_row(batch_cosine_min=0.9, latency_drift=1.1))
+    file = store.path / "runs" / "r1.parquet"
+    new = ["repeat_max_difference", "batch_cosine_min_sorted", "index_overlap", "mteb_scores"]
+    of_schema(3, file, without=new)
+    (row,) = load_runs(store.path).to_dict("records")
+    assert pd.isna(row["batch_cosine_min"])
+    assert pd.isna(row["latency_drift"])
+    assert all(pd.isna(row[name]) for name in new)
+    assert row["latency_p95_ms"] == run_row()["latency_p95_ms"]
+
+
 @pytest.mark.parametrize(("folder", "load"), [("runs", load_runs), ("launches", load_launches)])
 @pytest.mark.filterwarnings("error")
 def test_what_meant_another_thing_in_the_first_schema_is_unknown(
@@ -304,8 +317,9 @@ def test_what_meant_another_thing_in_the_first_schema_is_unknown(
     filled(store)
     file = store.path / folder / "r1.parquet"
     of_schema(1, file, without=NEW_IN_2[folder])
-    changed = [name for name in CHANGED_SINCE if name in pq.read_schema(file).names]
-    assert changed == (list(CHANGED_SINCE) if folder == "runs" else ["throughput_texts_per_s"])
+    of_second = [name for name, since in CHANGED_SINCE.items() if since == 2]
+    changed = [name for name in of_second if name in pq.read_schema(file).names]
+    assert changed == (of_second if folder == "runs" else ["throughput_texts_per_s"])
     stored = pq.read_table(file, partitioning=None)
     assert all(stored[name].null_count == 0 for name in changed)
     frame = load(store.path)
