@@ -510,11 +510,11 @@ def test_a_sweep_killed_again_and_again_has_every_launch_once(cli: Cli, world: P
 def test_a_second_command_waits_and_says_for_whom(
     cli: Cli, started: Callable[..., subprocess.Popen[str]], tmp_path: Path
 ) -> None:
-    process = started("runtime=fake", "measure.launches=5", "measure.spread=true", "measure.min_span_s=8")
+    process = started("runtime=fake", "measure.launches=8", "measure.spread=true", "measure.min_span_s=16")
     done = cli("runtime=fake", "measure.launches=1", "batch_size=8", timeout=60)
     assert done.returncode == 0
     assert f"waiting: process {process.pid} since " in done.stderr
-    assert process.wait(20) == 0
+    assert process.wait(40) == 0
     runs = load_runs(tmp_path / "results").set_index("batch_size")
     assert runs.loc[8, "started_at"] >= load_launches(tmp_path / "results")["started_at"].max()
 
