@@ -14,6 +14,7 @@ import math
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
+from harness.decision import rows_of
 from harness.gates import as_number, text_of
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ def p95_against_gates(runs: pd.DataFrame, policy: PolicyConfig) -> Figure:
 def launches(launch_rows: pd.DataFrame, runs: pd.DataFrame) -> Figure:
     """Each launch of each run: from its P50 to its P95, in the order they were measured."""
     known = {str(row["run_id"]): row for row in _measured(runs, "latency_p95_ms")}
-    rows = [row for row in _rows(launch_rows) if str(row["run_id"]) in known and _has(row, "p95_ms")]
+    rows = [row for row in rows_of(launch_rows) if str(row["run_id"]) in known and _has(row, "p95_ms")]
     by_run: dict[str, list[Row]] = {}
     for row in sorted(rows, key=lambda row: (str(row["run_id"]), int(row["launch_index"]))):
         by_run.setdefault(str(row["run_id"]), []).append(row)
@@ -123,7 +124,7 @@ def scaling(runs: pd.DataFrame) -> Figure:
 
 def model_by_ep(runs: pd.DataFrame) -> Figure:
     """The lowest P95 of each model on each execution provider at the default workload, batch 1."""
-    rows = [r for r in _rows(runs) if (r["workload"], r["batch_size"], r["clients"]) == ("default", 1, 1)]
+    rows = [r for r in rows_of(runs) if (r["workload"], r["batch_size"], r["clients"]) == ("default", 1, 1)]
     models = sorted({_model(row) for row in rows})
     eps = sorted({str(row["ep"]) for row in rows})
     figure = _new(_WIDTH_IN, 1.1 + 0.5 * max(1, len(models)))
@@ -216,8 +217,8 @@ def pareto(runs: pd.DataFrame, quality: str = "separation_auc") -> Figure:
 
 def timeline(launch_rows: pd.DataFrame, runs: pd.DataFrame) -> Figure:
     """The newest sweep as it went: each launch's P95 over time, and what the machine could do meanwhile."""
-    known = {str(row["run_id"]): row for row in _rows(runs)}
-    rows = [row for row in _rows(launch_rows) if str(row["run_id"]) in known and _has(row, "p95_ms")]
+    known = {str(row["run_id"]): row for row in rows_of(runs)}
+    rows = [row for row in rows_of(launch_rows) if str(row["run_id"]) in known and _has(row, "p95_ms")]
     figure = _new(_WIDTH_IN, 4.2)
     if not rows:
         return _nothing(figure, figure.add_subplot(), "no launch was measured yet")
@@ -291,12 +292,8 @@ def _front(rows: Sequence[Row], quality: str) -> list[Row]:
     return [row for row in rows if not any(beats(other, row) for other in rows)]
 
 
-def _rows(frame: pd.DataFrame) -> list[Row]:
-    return [{str(name): value for name, value in row.items()} for row in frame.to_dict("records")]
-
-
 def _measured(runs: pd.DataFrame, column: str) -> list[Row]:
-    return [row for row in _rows(runs) if _has(row, column)]
+    return [row for row in rows_of(runs) if _has(row, column)]
 
 
 def _has(row: Row, column: str) -> bool:

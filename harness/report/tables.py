@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from harness.decision import rows_of
 from harness.gates import as_number, row_place, text_of
 from harness.units import format_bytes, format_duration
 from harness.verdict import gate_cells
@@ -90,12 +91,12 @@ def gates(data: Results) -> Html:
 
 def runs(data: Results) -> Html:
     """Every run, sortable and filterable."""
-    return _table(_rows(data), _RUNS, name="runs", empty=NOTHING)
+    return _table(rows_of(data.runs), _RUNS, name="runs", empty=NOTHING)
 
 
 def quality(data: Results) -> Html:
     """Quality of each run with trained weights, on the artifact that was timed."""
-    rows = _once(row for row in _rows(data) if _known(row, "separation_auc"))
+    rows = _once(row for row in rows_of(data.runs) if _known(row, "separation_auc"))
     return _table(
         rows, _QUALITY, name="quality", empty="No run has quality figures yet; random weights have none."
     )
@@ -103,13 +104,14 @@ def quality(data: Results) -> Html:
 
 def placement(data: Results) -> Html:
     """Where the graph's nodes and their time went, against what was asked for."""
-    rows = _once(row for row in _rows(data) if row["status"] == "unavailable" or _known(row, "nodes_total"))
+    rows = rows_of(data.runs)
+    rows = _once(row for row in rows if row["status"] == "unavailable" or _known(row, "nodes_total"))
     return _table(rows, _PLACEMENT, name="placement", empty="No run tells where its nodes went.")
 
 
 def environment(data: Results) -> Html:
     """The machine, the versions, and how disturbed the launches were."""
-    rows = _rows(data)
+    rows = rows_of(data.runs)
     if not rows:
         return Html(_note(NOTHING))
     newest = rows[-1]
@@ -137,10 +139,6 @@ def comparison(found: Sequence[Comparison]) -> Html:
         name="comparison",
         empty="Nothing is compared: give two sweeps, runs or results folders as a and b.",
     )
-
-
-def _rows(data: Results) -> list[Row]:
-    return [{str(name): value for name, value in row.items()} for row in data.runs.to_dict("records")]
 
 
 def _once(rows: Iterable[Row]) -> list[Row]:
