@@ -54,6 +54,11 @@ def select(word: str, results: Path) -> tuple[list[dict[str, Any]], pd.DataFrame
     """
     folder = typed_path(word)
     source = folder if (folder / "runs").is_dir() else results
+    if not source.is_dir():
+        raise BadInputError(
+            f"{word}: no results directory, and results={results}, where an id would be looked up: no such "
+            "directory; give a folder that holds runs/, or results=DIR"
+        )
     runs, launches = load_runs(source), load_launches(source)
     if source is not folder:
         known = [*runs["run_id"], *launches["sweep_id"]]

@@ -306,3 +306,10 @@ def test_the_command_line_compares(cli: Callable[..., Any], tmp_path: Path) -> N
     done = cli("aaaa1111", "bbbb2222", module="harness.compare")
     assert done.returncode == 13, done.stderr
     assert "changed" in done.stdout
+
+
+def test_a_folder_that_is_not_there_is_told_by_its_own_name(results: Path, tmp_path: Path) -> None:
+    with pytest.raises(
+        BadInputError, match=r"^nowhere: no results directory, and results=.*none, where an id"
+    ):
+        main([str(results), "nowhere", f"results={tmp_path / 'none'}"])
