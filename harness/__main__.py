@@ -49,7 +49,8 @@ def _validated(raw: list[dict[str, Any]]) -> list[Config]:
 def _measure(configs: list[Config], *, sweep: bool) -> int:
     from harness import terminal
     from harness.confirm import confirm
-    from harness.decision import candidate_rows, decide
+    from harness.decision import decide
+    from harness.evidence import candidate_rows
     from harness.progress import Progress
     from harness.store import Store, load_runs
     from harness.sweep import failed_or_unavailable, measure

@@ -100,7 +100,7 @@ def adopt(request: dict[str, Any], step: Callable[[str], None]) -> dict[str, Any
 
 
 def adopt_published(request: dict[str, Any]) -> int:
-    """Write a graph of a lower precision that somebody published, pooled, as the artifact's; returns its opset.
+    """Write a published graph of a lower precision, pooled, as the artifact's; returns its opset.
 
     Args:
         request: ``source``, ``graph``, ``dense``, ``target``, ``pooling``, ``normalize``, ``dim`` and

@@ -118,8 +118,8 @@ def prepare(recipe: Recipe, *, check: Check, tell: Tell, root: Path | None = Non
     if recipe.is_published:
         if recipe.model.weights != "trained":
             raise ModelUnavailableError(
-                f"precision={recipe.precision.name}: nobody publishes random weights; give a precision that is "
-                "built here"
+                f"precision={recipe.precision.name}: nobody publishes random weights; give a precision that "
+                "is built here"
             )
         files = find_published(recipe.model, recipe.precision, tell=tell)
     if recipe.precision.method != "none" and recipe.runtime != "fake":

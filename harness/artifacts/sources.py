@@ -160,7 +160,9 @@ def _local_graph(path: str, graph: str | None, precision: str) -> ModelFiles:
     except ValueError as error:
         raise BadInputError(f"model.path={path}: {graph}: {error}") from None
     dense = [f"{module}/{WEIGHTS}" for module in facts.dense]
-    return ModelFiles(folder, f"local {folder.name}, {graph}", _hashes(folder, [*names, *dense]), graph, facts=facts)
+    return ModelFiles(
+        folder, f"local {folder.name}, {graph}", _hashes(folder, [*names, *dense]), graph, facts=facts
+    )
 
 
 def _bundled(model: ModelConfig, source: SourceConfig) -> ModelFiles:

@@ -467,7 +467,9 @@ def test_each_precision_has_the_file_that_its_source_names(hub: Hub) -> None:
     source = graph_source(files={"fp32": "onnx/model.onnx", "int8-published": INT8})
     model = tiny_e5(SourceConfig(kind="hub"), source)
     told: list[str] = []
-    found = find_published(model, load_precision("int8-published"), tell=lambda what, _left_s: told.append(what))
+    found = find_published(
+        model, load_precision("int8-published"), tell=lambda what, _left_s: told.append(what)
+    )
     assert (found.graph, found.sha256[INT8]) == (INT8, file_sha256(file))
     assert found.source == f"hub {ONNX} at dca8b1a9dae0 (unpinned), {INT8}"
     assert told == [f"passed over: hub {E5}: the source names no int8-published file"]

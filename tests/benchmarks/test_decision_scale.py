@@ -75,7 +75,9 @@ def test_ten_thousand_runs_against_a_thousand(tmp_path: Path, benchmark: Benchma
 
     costs = benchmark.pedantic(both, rounds=1, iterations=1)
     for runs, cost in zip(sizes, costs, strict=True):
-        print(f"\n{runs:,} runs: {cost.seconds:.1f} s, peak {format_bytes(cost.peak_rss_bytes)}, {cost.verdict}")
+        print(
+            f"\n{runs:,} runs: {cost.seconds:.1f} s, peak {format_bytes(cost.peak_rss_bytes)}, {cost.verdict}"
+        )
     few, many = costs
     assert few.verdict == many.verdict == "GO"
     assert many.seconds < 20 * few.seconds, "deciding grows faster than the number of runs"
