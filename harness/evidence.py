@@ -57,8 +57,8 @@ def checked(runs: pd.DataFrame) -> list[Row]:
     """The frame's rows in the order of their ids, each one whole, all of one machine.
 
     Raises:
-        BadInputError: no run, a column missing, a run id twice, a row that no measurement gives, a newer schema,
-            rows of two machines.
+        BadInputError: no run, a column missing, a run id twice, a row that no measurement gives, a newer
+            schema, rows of two machines.
     """
     missing = [column for column in RUN_COLUMNS if column.name not in runs.columns]
     if lost := sorted(column.name for column in missing if not column.nullable):
