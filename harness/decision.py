@@ -431,7 +431,7 @@ def _overall_reasons(
         if equals:
             more = len(equals) - _MOST_NAMED
             others = [c.label for c in equals[:_MOST_NAMED]] + ([f"{more} more"] if more > 0 else [])
-            reasons.append(f"picked by {objective_words(policy)} before {', '.join(others)}")
+            reasons.append(f"picked by {objective_words(policy)}, before {', '.join(others)}")
         if best.verdict == "CONDITIONAL_GO":
             tried = {c.model for c in candidates if c.run_ids}
             untried = [model for model in policy.paths if model not in tried]

@@ -1864,7 +1864,7 @@ def test_strict_takes_36_clean_launches_under_15_ms() -> None:
 def test_of_many_that_are_not_picked_a_few_are_named() -> None:
     rows = [model_row("minilm", f"r{n:02}", threads=n, candidate_label=f"t{n:02}") for n in range(1, 21)]
     decision = decide(frame(*rows))
-    assert "picked by path order before t02, t03, t04, t05, t06, 14 more" in decision.reasons
+    assert "picked by path order, then P95, before t02, t03, t04, t05, t06, 14 more" in decision.reasons
 
 
 def test_only_who_could_win_is_resampled_however_many_there_are(
