@@ -14,7 +14,7 @@ from harness import caveats
 from harness.baseline import SHIPPED, against, load_reported, measured_baseline
 from harness.command import run_command
 from harness.config import load_policy, parse_words
-from harness.decision import command_for, decide, rows_of
+from harness.decision import command_for, decide, rows_of, verdicts_by_key
 from harness.decision_record import schema_text
 from harness.errors import BadInputError, unknown_name
 from harness.paths import typed_path
@@ -93,9 +93,11 @@ def main(argv: list[str]) -> int:
         decision = _compared(decision, words["baseline"], reported, runs, results)
     json_text, page = decision.to_json(), decision.to_markdown()
     if words["format"] == "table":
-        from harness.terminal import output_console, print_decision
+        from harness.terminal import output_console, print_decision, print_runs
 
-        print_decision(output_console(), decision, details=True)
+        console, read = output_console(), [dict(row) for c in decision.candidates for row in c.rows]
+        print_runs(console, read, policy.gates, verdicts_by_key(decision))
+        print_decision(console, decision, details=True)
     else:
         sys.stdout.write(json_text if words["format"] == "json" else page)
     sys.stdout.flush()  # told first: what cannot be written can still be read

@@ -210,6 +210,11 @@ def candidate_rows(runs: pd.DataFrame, like: Sequence[Mapping[str, Any]]) -> pd.
     return runs[[(candidate_key(row), row["machine_id"]) in wanted for row in rows_of(runs)]]
 
 
+def verdicts_by_key(decision: Decision) -> dict[str, Verdict]:
+    """Each candidate's verdict, by its `candidate_key`."""
+    return {candidate_key(candidate.rows[0]): candidate.verdict for candidate in decision.candidates}
+
+
 def rows_of(runs: pd.DataFrame) -> list[Row]:
     """A frame's rows as mappings."""
     return [{str(name): value for name, value in row.items()} for row in runs.to_dict("records")]
