@@ -49,7 +49,8 @@ def _validated(raw: list[dict[str, Any]]) -> list[Config]:
 def _measure(configs: list[Config], *, sweep: bool) -> int:
     from harness import terminal
     from harness.confirm import confirm
-    from harness.decision import candidate_rows, decide, verdicts_by_key
+    from harness.decision import decide
+    from harness.evidence import candidate_rows
     from harness.progress import Progress
     from harness.store import Store, load_runs
     from harness.sweep import failed_or_unavailable, measure
@@ -69,7 +70,7 @@ def _measure(configs: list[Config], *, sweep: bool) -> int:
     decision = decide(candidate_rows(load_runs(store.path), rows), configs[0].policy)
     console, gates = terminal.output_console(), configs[0].policy.gates
     if sweep or len(rows) > 1:
-        terminal.print_runs(console, rows, gates, verdicts_by_key(decision))
+        terminal.print_runs(console, rows, gates, decision.candidates)
     else:
         terminal.print_run(console, rows[0], gates)
     terminal.print_decision(console, decision, details=False)

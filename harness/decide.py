@@ -14,10 +14,12 @@ from harness import caveats
 from harness.baseline import SHIPPED, against, load_reported, measured_baseline
 from harness.command import run_command
 from harness.config import load_policy, parse_words
-from harness.decision import command_for, decide, rows_of, verdicts_by_key
+from harness.decision import decide
 from harness.decision_record import schema_text
 from harness.errors import BadInputError, unknown_name
+from harness.evidence import rows_of
 from harness.paths import typed_path
+from harness.rerun import command_for
 from harness.step_summary import append_summary
 from harness.store import Store, load_launches, load_runs
 from harness.verdict import record_id
@@ -96,7 +98,7 @@ def main(argv: list[str]) -> int:
         from harness.terminal import output_console, print_decision, print_runs
 
         console, read = output_console(), [dict(row) for c in decision.candidates for row in c.rows]
-        print_runs(console, read, policy.gates, verdicts_by_key(decision))
+        print_runs(console, read, policy.gates, decision.candidates)
         print_decision(console, decision, details=True)
     else:
         sys.stdout.write(json_text if words["format"] == "json" else page)

@@ -14,7 +14,7 @@ from rich.text import Text
 
 from harness.bars import Scale
 from harness.config import Tier
-from harness.decision import candidate_key
+from harness.evidence import candidate_key
 from harness.gates import as_number, row_place, text_of
 from harness.units import format_bytes, format_duration
 from harness.verdict import (
@@ -28,11 +28,11 @@ from harness.verdict import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from harness.comparison import Comparison
     from harness.config import GateConfig
-    from harness.decision_record import BaselineRecord, Verdict
+    from harness.decision_record import BaselineRecord
     from harness.verdict import CandidateVerdict, Decision
 
 # Columns between the columns of a table.
@@ -75,7 +75,7 @@ def print_runs(
     console: Console,
     rows: Sequence[dict[str, Any]],
     gates: Sequence[GateConfig],
-    verdicts: Mapping[str, Verdict],
+    judged: Sequence[CandidateVerdict],
 ) -> None:
     """Runs, a line each below their candidate: what was measured, what it took, and what could not be.
 
@@ -83,7 +83,7 @@ def print_runs(
         console: where to.
         rows: the runs (`harness.record.RUN_COLUMNS`); candidates stand in the order of their first one.
         gates: the policy's; a bar holds each P95 against those that are asked of it.
-        verdicts: of candidates, by `harness.decision.candidate_key`; one that is not there has none.
+        judged: what was decided on candidates; one that is not there has no verdict.
     """
     impossible: dict[str, list[str]] = {}
     for row in rows:
@@ -91,7 +91,7 @@ def print_runs(
             impossible.setdefault(str(row["error"]), []).append(str(row["candidate_label"]))
     possible = [row for row in rows if row["status"] != "unavailable"]
     if possible:
-        _print_measured(console, possible, gates, verdicts)
+        _print_measured(console, possible, gates, judged)
     for error, labels in impossible.items():
         _bullet(console, f"not possible here: {', '.join(dict.fromkeys(labels))}: {error}")
 
@@ -100,9 +100,10 @@ def _print_measured(
     console: Console,
     rows: Sequence[dict[str, Any]],
     gates: Sequence[GateConfig],
-    verdicts: Mapping[str, Verdict],
+    judged: Sequence[CandidateVerdict],
 ) -> None:
     scale = Scale.of(gates, rows)
+    verdicts = {candidate_key(candidate.rows[0]): candidate.verdict for candidate in judged}
     candidates: dict[str, list[dict[str, Any]]] = {}
     for row in rows:
         candidates.setdefault(candidate_key(row), []).append(row)

@@ -94,6 +94,8 @@ ORDER = (
     "harness.decision_record",
     "harness.verdict",
     "harness.objective",
+    "harness.rerun",
+    "harness.evidence",
     "harness.robustness",
     "harness.sensitivity",
     "harness.decision",

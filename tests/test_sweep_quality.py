@@ -83,7 +83,7 @@ def test_pairs_go_through_the_session_and_batch_size_of_the_run(
     assert 0 < row["sts_spearman"] <= 100
     console = Console(file=io.StringIO(), width=120)
     terminal.print_run(console, row, [])
-    terminal.print_runs(console, [row], [], {})
+    terminal.print_runs(console, [row], [], ())
     assert console.file.getvalue().count("STS Spearman") == 2  # type: ignore[attr-defined]
 
 

@@ -12,7 +12,7 @@ from rich.console import Console
 from harness import terminal
 from harness.comparison import Comparison
 from harness.config import load_policy
-from harness.decision import decide, verdicts_by_key
+from harness.decision import decide
 from harness.measure.quality import QUALITY_COLUMNS
 from harness.measure.soak import BLOCKS
 from harness.stand_ins import use_stand_ins
@@ -99,7 +99,7 @@ def print_run(console: Console, row: dict[str, Any]) -> None:
 
 
 def print_runs(console: Console, rows: list[dict[str, Any]]) -> None:
-    terminal.print_runs(console, rows, GATES, {})
+    terminal.print_runs(console, rows, GATES, ())
 
 
 def table_lines(text: str) -> list[str]:
@@ -402,7 +402,7 @@ def test_a_bracket_that_closes_nothing_is_no_error(decision: Callable[..., Decis
 def told_of(made: Decision) -> Callable[[Console], None]:
     """The runs that a decision read, as they come out of a data frame."""
     rows = [dict(row) for candidate in made.candidates for row in candidate.rows]
-    return lambda console: terminal.print_runs(console, rows, GATES, verdicts_by_key(made))
+    return lambda console: terminal.print_runs(console, rows, GATES, made.candidates)
 
 
 TWIN = {"weights": "random", "model": "e5", "candidate_label": "e5 (random weights) fp32 cpu"}
