@@ -19,6 +19,7 @@ from harness.evidence import rows_of
 from harness.record import LAUNCH_COLUMNS, RUN_COLUMNS, SCHEMA_VERSION
 from harness.report import data as report_data
 from harness.report import tables
+from harness.report.__main__ import main as report_main
 from harness.store import load_launches, load_runs
 from harness.summary import summarise_run
 from tests.test_decide import main as decide_main
@@ -131,6 +132,16 @@ def test_tables_and_figures_of_the_report_are_made_of_it() -> None:
                    plots.model_by_ep(found.runs), plots.stages(found.runs), plots.pareto(found.runs),
                    plots.timeline(found.launches, found.runs)):  # fmt: skip
         figure.draw_without_rendering()
+
+
+def test_the_report_builds_from_it_and_writes_nothing_beside_it(tmp_path: Path) -> None:
+    before = sorted(SAMPLE.rglob("*"))
+    page = tmp_path / "report.html"
+    assert report_main([f"results={SAMPLE}", f"out={page}"]) == 0
+    text = page.read_text(encoding="utf-8")
+    assert "Traceback" not in text
+    assert all(label in text for label in VERDICTS)
+    assert sorted(SAMPLE.rglob("*")) == before
 
 
 def test_it_is_small() -> None:
