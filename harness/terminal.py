@@ -118,7 +118,7 @@ def _print_measured(
     if any(_unclear(row) is None for row in rows):
         _bullet(console, scale.legend(rows))
     if any(_is_guess(row) for row in rows):
-        _bullet(console, "~: launches were stopped early over a bound: by how much they are over is a guess")
+        _bullet(console, "~: launches were stopped early over a bound: by how much they go over it is a guess")
     console.print()
     if any(as_number(row["peak_rss_bytes"]) is not None for row in rows):
         names = ("workload", "batch", "memory", "artifact", "GFLOP/s", "of the limit")
@@ -190,8 +190,9 @@ def _unclear(row: dict[str, Any]) -> str | None:
 
 
 def _is_guess(row: dict[str, Any]) -> bool:
-    """Whether launches were stopped early, so that only the bound they are over is certain."""
-    return as_number(row["truncated_over_ms"]) is not None
+    """Whether the P95 lies over a bound that launches were stopped early at: by how much is not certain."""
+    over_ms, p95_ms = as_number(row["truncated_over_ms"]), as_number(row["latency_p95_ms"])
+    return over_ms is not None and p95_ms is not None and p95_ms > over_ms
 
 
 def _cost_cells(row: dict[str, Any]) -> tuple[str, ...]:

@@ -446,7 +446,8 @@ def test_what_was_stopped_early_is_told_as_a_guess() -> None:
     text = shown(lambda console: print_runs(console, [run_row(p95_ms=133.0, truncated_over_ms=30.0)]))
     assert re.search(r" ~133 .*┊███│███▶", text)
     assert "· ~: launches were stopped early" in text
-    assert "~" not in shown(lambda console: print_runs(console, [run_row()]))
+    below = run_row(p95_ms=25.0, truncated_over_ms=30.0)
+    assert "~" not in shown(lambda console: print_runs(console, [run_row(), below])), "known whoever was stopped"
 
 
 def test_a_hundred_runs_of_long_names_stand_in_columns_of_one_width() -> None:
