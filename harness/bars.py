@@ -100,8 +100,8 @@ class Scale:
             return cells * min(1.0, max(0.0, (ms - begin) / (finish - begin)))
 
         whole, part = divmod(int(8 * reach(value)) or int(value > begin), 8)
-        if random:
-            drawn = _RANDOM * (whole + bool(part))
-        else:
-            drawn = _FULL * whole + _PARTS[part] * bool(part)
-        return (drawn + _INTERVAL * (math.ceil(reach(end)) - len(drawn))).ljust(cells)
+        drawn = _FULL * whole + _PARTS[part] * bool(part)
+        if random:  # of these there are no eighths
+            drawn = _RANDOM * (round(reach(value)) or int(value > begin))
+        above = math.ceil(reach(end)) - len(drawn) if end > value else 0
+        return (drawn + _INTERVAL * above).ljust(cells)

@@ -37,6 +37,9 @@ if TYPE_CHECKING:
 
 # Columns between the columns of a table.
 _GAP = 2
+# Headings of the tables of runs; the bar has none.
+_RUN_FIGURES = ("workload", "batch", "n", "P50 ms", "P95 ms", "interval", "", "texts/s")
+_COSTS = ("workload", "batch", "memory", "artifact", "GFLOP/s", "of the limit")
 _STYLES = {
     "GO": "bold green",
     "CONDITIONAL_GO": "bold yellow",
@@ -112,18 +115,20 @@ def _print_measured(
         label, verdict = str(mine[0]["candidate_label"]), verdicts.get(key)
         headings.append(Text.assemble((verdict, _STYLES[verdict]), f"  {label}") if verdict else Text(label))
         plain.append(Text(label))
-    names = ("workload", "batch", "n", "P50 ms", "P95 ms", "interval", "", "texts/s")
-    lines = [[(*_run_cells(row), *_latency_cells(row, scale)) for row in mine] for mine in candidates.values()]
-    _print_by_candidate(console, "runs", names, headings, lines)
+    lines = [
+        [(*_run_cells(row), *_latency_cells(row, scale)) for row in mine] for mine in candidates.values()
+    ]
+    _print_by_candidate(console, "runs", _RUN_FIGURES, headings, lines)
     if any(_unclear(row) is None for row in rows):
         _bullet(console, scale.legend(rows))
     if any(_is_guess(row) for row in rows):
-        _bullet(console, "~: launches were stopped early over a bound: by how much they go over it is a guess")
+        _bullet(
+            console, "~: launches were stopped early over a bound: by how much they go over it is a guess"
+        )
     console.print()
     if any(as_number(row["peak_rss_bytes"]) is not None for row in rows):
-        names = ("workload", "batch", "memory", "artifact", "GFLOP/s", "of the limit")
         lines = [[(*_run_cells(row), *_cost_cells(row)) for row in mine] for mine in candidates.values()]
-        _print_by_candidate(console, "memory and arithmetic", names, plain, lines)
+        _print_by_candidate(console, "memory and arithmetic", _COSTS, plain, lines)
         console.print()
     for row in rows:
         for name, value, told in _own_figures(row):
@@ -140,7 +145,7 @@ def _print_by_candidate(
     headings: Sequence[Text],
     lines: Sequence[Sequence[tuple[str, ...]]],
 ) -> None:
-    """A table with a heading over the lines of each candidate, however long its name; the first column folds."""
+    """A table with a heading over the lines of each candidate, as long as it is; the first column folds."""
     shown = [names, *(line for mine in lines for line in mine)]
     widths = [max(map(cell_len, column)) for column in zip(*shown, strict=True)]
     room = console.width - 1 - _GAP - sum(_GAP + width for width in widths[1:])  # Rich pads the last one too
@@ -206,10 +211,14 @@ def _cost_cells(row: dict[str, Any]) -> tuple[str, ...]:
 
 
 def print_decision(console: Console, decision: Decision, *, details: bool) -> None:
-    """The verdict with its reasons; with `details` the gates of every candidate, else of the best."""
+    """The verdict with its reasons; with `details` the gates of every candidate, else of the best.
+
+    A candidate that is not possible here has no gates to show.
+    """
     shown = decision.candidates if details else decision.candidates[:1]
     for candidate in shown:
-        _print_gates(console, candidate)
+        if any(row["status"] != "unavailable" for row in candidate.rows):
+            _print_gates(console, candidate)
     if decision.baseline is not None:
         _print_speedups(console, decision.baseline)
     pick = f"  {decision.chosen}" if decision.chosen else ""

@@ -31,8 +31,11 @@ def test_the_scale_is_the_policys_with_room_past_its_loosest_gate() -> None:
     [
         (at(0.001), "▏     ┊   │    "),
         (at(5.0), "█▌    ┊   │    "),
+        (at(6.8), "██    ┊   │    "),
+        (at(6.8, 6.9), "██░   ┊   │    "),
         (at(19.0, 31.0), "█████▋┊░░░│░   "),
-        (at(5.0, weights="random"), "▒▒    ┊   │    "),
+        (at(7.2, weights="random"), "▒▒    ┊   │    "),
+        (at(0.001, weights="random"), "▒     ┊   │    "),
         (at(133.0, 174.0), "██████┊███│███▶"),
         (at(35.0, 44.0), "██████┊███│█▌░▶"),
     ],

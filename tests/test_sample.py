@@ -6,16 +6,15 @@ import platform
 import re
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
-import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 
 from harness import plots
 from harness.config import load_policy
 from harness.decision import decide
 from harness.decision_record import DecisionRecord
-from harness.evidence import rows_of
 from harness.record import LAUNCH_COLUMNS, RUN_COLUMNS, SCHEMA_VERSION
 from harness.report import data as report_data
 from harness.report import tables
@@ -23,6 +22,9 @@ from harness.report.__main__ import main as report_main
 from harness.store import load_launches, load_runs
 from harness.summary import summarise_run
 from tests.test_decide import main as decide_main
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 SAMPLE = Path(__file__).parent / "data" / "sample"
 RESULTS_PAGE = Path(__file__).parent.parent / "results" / "README.md"
@@ -48,33 +50,22 @@ def launches() -> pd.DataFrame:
 
 def test_every_file_is_read_in_the_present_schema(runs: pd.DataFrame, launches: pd.DataFrame) -> None:
     assert len(runs) == len(list((SAMPLE / "runs").glob("*.parquet")))
+    assert set(launches["run_id"]) == set(runs["run_id"][runs["status"] == "complete"])
     assert set(runs["schema_version"]) == set(launches["schema_version"]) == {SCHEMA_VERSION}
     assert set(runs["candidate_label"]) == set(VERDICTS)
     assert set(runs["batch_size"]) == {1, 32}
-    assert runs["machine_id"].nunique() == 1
+    assert len(set(runs["machine_id"])) == 1
 
 
-def test_every_figure_of_a_run_follows_from_its_launches(runs: pd.DataFrame, launches: pd.DataFrame) -> None:
-    measured = [row for row in rows_of(runs) if row["status"] != "unavailable"]
-    assert set(launches["run_id"]) == {row["run_id"] for row in measured}
-    flagged = 0
-    for row in measured:
-        mine = [launch for launch in rows_of(launches) if launch["run_id"] == row["run_id"]]
-        plain = [{name: None if _null(value) else value for name, value in launch.items()} for launch in mine]
-        flagged += sum(bool(launch["disturbed"]) for launch in plain)
-        for name, value in summarise_run(plain, min_span_s=row["min_span_s"]).items():
-            stored = None if _null(row[name]) else row[name]
-            if isinstance(value, list):
-                assert list(stored) == pytest.approx(value), name
-            elif isinstance(value, float):
-                assert stored == pytest.approx(value), name
-            else:
-                assert stored == value, name
-    assert flagged, "a disturbed launch is among them"
-
-
-def _null(value: Any) -> bool:
-    return value is None or (not hasattr(value, "__len__") and bool(pd.isna(value)))
+def test_every_figure_of_a_run_follows_from_its_launches() -> None:
+    disturbed = 0
+    for file in (SAMPLE / "launches").glob("*.parquet"):
+        (run,) = pq.read_table(SAMPLE / "runs" / file.name).to_pylist()
+        launches = pq.read_table(file).to_pylist()
+        disturbed += sum(launch["disturbed"] for launch in launches)
+        found = summarise_run(launches, min_span_s=run["min_span_s"])
+        assert found == {name: run[name] for name in found}
+    assert disturbed, "one at least is among them"
 
 
 def test_no_text_tells_a_machine_or_a_folder(runs: pd.DataFrame, launches: pd.DataFrame) -> None:
@@ -127,7 +118,7 @@ def test_tables_and_figures_of_the_report_are_made_of_it() -> None:
     for label in VERDICTS:
         assert label in tables.runs(found).text
     drawn = plots.p95_against_gates(found.runs, load_policy("default"))
-    assert len([line for line in drawn.axes[0].lines if line.get_marker() == "o"]) == 5
+    assert len([line for line in drawn.axes[0].lines if line.get_marker() == "o"]) == 6
     for figure in (drawn, plots.launches(found.launches, found.runs), plots.scaling(found.runs),
                    plots.model_by_ep(found.runs), plots.stages(found.runs), plots.pareto(found.runs),
                    plots.timeline(found.launches, found.runs)):  # fmt: skip
@@ -163,7 +154,7 @@ def test_the_page_on_results_names_every_column_once_and_in_order() -> None:
 
 def test_the_page_on_results_reads_them_as_it_says(capsys: pytest.CaptureFixture[str]) -> None:
     (code,) = re.findall(r"```python\n(.*?)```", RESULTS_PAGE.read_text(encoding="utf-8"), re.DOTALL)
-    exec(code.replace('"results"', repr(str(SAMPLE))), {})  # noqa: S102
+    exec(code.replace('"results"', repr(str(SAMPLE))), {})
     out = capsys.readouterr().out
     assert "minilm fp32 cpu" in out
     assert "0.99" in out

@@ -447,7 +447,9 @@ def test_what_was_stopped_early_is_told_as_a_guess() -> None:
     assert re.search(r" ~133 .*┊███│███▶", text)
     assert "· ~: launches were stopped early" in text
     below = run_row(p95_ms=25.0, truncated_over_ms=30.0)
-    assert "~" not in shown(lambda console: print_runs(console, [run_row(), below])), "known whoever was stopped"
+    assert "~" not in shown(lambda console: print_runs(console, [run_row(), below])), (
+        "known whoever was stopped"
+    )
 
 
 def test_a_hundred_runs_of_long_names_stand_in_columns_of_one_width() -> None:
@@ -489,6 +491,17 @@ def test_a_terminal_without_these_characters_gets_others_as_wide(decision: Calla
         text = raw.getvalue().decode(encoding)
         assert re.search(bar, text), encoding
         assert max(map(len, table_lines(text.replace("\n- ", "\n· ")))) <= 80
+
+
+def test_a_candidate_that_is_not_possible_here_has_no_table_of_gates(
+    decision: Callable[..., Decision],
+) -> None:
+    absent = run_row("r4", status="unavailable", launches=0, launch_p95_ms=[], error="ep=x: none", **UNKNOWN)
+    made = decision(run_row(), absent | {"ep": "x", "candidate_label": "minilm fp32 x"})
+    text = shown(lambda console: print_decision(console, made, details=True))
+    assert "minilm fp32 cpu: gates" in text
+    assert "minilm fp32 x: gates" not in text
+    assert "· not possible here: minilm fp32 x: ep=x: none" in shown(told_of(made))
 
 
 # --- soak runs, load, noise
