@@ -76,7 +76,7 @@ class Scale:
         value = float(row["latency_p95_ms"])
         end = max(value, as_number(row["latency_p95_high_ms"]) or value)
         random = row["weights"] == "random"
-        asked = {gate.bound for gate in self.gates if run_for(gate, [row]) is not None}
+        asked = self._asked_of(row)
         drawn, begin = "", 0.0
         for bound, mark in {gate.bound: _MARKS[gate.tier] for gate in self.gates}.items():
             drawn += self._stretch(begin, bound, value, end, random=random)
@@ -89,8 +89,14 @@ class Scale:
     def legend(self, rows: Sequence[Row]) -> str:
         """What the characters in the bars of these runs mean."""
         random = any(row["weights"] == "random" for row in rows)
+        unasked = any(not self._asked_of(row) for row in rows) and bool(self.gates)
         told = [f"bar: P95 up to {self.most_ms:.3g} ms", f"{_INTERVAL} its interval", *self.gates_told]
-        return ", ".join(told + [f"{_RANDOM} random weights"] * random)
+        told += ["no mark: no gate is asked there"] * unasked + [f"{_RANDOM} random weights"] * random
+        return ", ".join(told)
+
+    def _asked_of(self, row: Row) -> set[float]:
+        """The bounds in ms of the gates that are asked of a run."""
+        return {gate.bound for gate in self.gates if run_for(gate, [row]) is not None}
 
     def _stretch(self, begin: float, finish: float, value: float, end: float, *, random: bool) -> str:
         """The part of a bar between two places in ms."""

@@ -79,3 +79,8 @@ def test_the_legend_tells_what_stands_there_and_no_more() -> None:
         "bar: P95 up to 40 ms, ░ its interval, ┊ should <20 @50%, │ must <30 @80%"
     )
     assert SCALE.legend([run_row(weights="random")]).endswith(", ▒ random weights")
+    assert (
+        Scale.of(GATES, [run_row(), at(25.0, batch_size=32)])
+        .legend([at(25.0, batch_size=32)])
+        .endswith(", no mark: no gate is asked there")
+    )
