@@ -299,17 +299,11 @@ class PrecisionConfig(_Schema):
 
     @model_validator(mode="after")
     def _settings_belong_to_their_method(self) -> PrecisionConfig:
-        weight_only = self.method == "weight_only"
-        for key, value in (("bits", self.bits), ("block_size", self.block_size)):
-            if weight_only != (value is not None):
-                raise ValueError(
-                    f"precision.{key}={value}: belongs to precision.method=weight_only, and to it alone"
-                )
-        for key, value, method in (
-            ("reduce_range", self.reduce_range, "dynamic_int8"),
-            ("file", self.file, "published"),
-        ):
-            if value is not None and self.method != method:
+        needed = {"bits": "weight_only", "block_size": "weight_only"}
+        for key, method in {**needed, "reduce_range": "dynamic_int8", "file": "published"}.items():
+            value = getattr(self, key)
+            missing = value is None and key in needed and self.method == method
+            if missing or (value is not None and self.method != method):
                 raise ValueError(
                     f"precision.{key}={value}: belongs to precision.method={method}, and to it alone"
                 )

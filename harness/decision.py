@@ -51,10 +51,13 @@ from harness.verdict import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     import pandas as pd
 
     from harness.config import GateConfig
     from harness.evidence import Row
+    from harness.workload import Place
 
 # The documents' own decision point.
 NEXT_STEPS: dict[Verdict, str] = {
@@ -115,7 +118,12 @@ def decide(runs: pd.DataFrame, policy: str | PolicyConfig = "default") -> Decisi
     chosen = best if best.verdict in PICKABLE else None
     steps = _steps(best)
     if chosen is not None and not _confirmed(chosen):
-        steps.append(f"`{chosen.confirm}` (with measure.rate= and measure.cpus= as in production)")
+        typed = (
+            ""
+            if "measure.rate=" in chosen.confirm
+            else " (with measure.rate= and measure.cpus= as in production)"
+        )
+        steps.append(f"`{chosen.confirm}`{typed}")
     wanted = [c for c in candidates if c is chosen or c.verdict == best.verdict == "INCONCLUSIVE"]
     steps += [f"`{command}`" for c in wanted for command in c.missing]
     machine = {name: plain(rows[0][name]) for name in ("machine_id", "cpu", "cores", "os")}
@@ -202,7 +210,9 @@ def _judge(rows: list[Row], policy: PolicyConfig) -> CandidateVerdict:
         notes=tuple(notes),
         warnings=() if main is None else caveats.of_noise(main),
         missing=_missing(results, current, newest),
-        confirm=elsewhere(newest, workload="default", batch_size=1, measure="confirm"),
+        confirm=elsewhere(
+            newest, workload="default", batch_size=1, measure="confirm", **_declared_rate(loaded)
+        ),
         provisional=(
             *_provisional(relied_on),
             *_depends_on_noise(results),
@@ -238,6 +248,12 @@ def _steps(best: CandidateVerdict) -> list[str]:
 def _confirmed(candidate: CandidateVerdict) -> bool:
     confirmation = candidate.confirmation
     return confirmation is not None and confirmation.complete and not candidate.provisional
+
+
+def _declared_rate(loaded: Iterable[Place]) -> dict[str, str]:
+    """The word that declares production's rate, where a confirmation was asked with one."""
+    rates = [place.offered_qps for place in loaded if place.offered_qps is not None]
+    return {"measure.rate": f"{rates[0]:g}"} if rates else {}
 
 
 def _guards(rows: list[Row], policy: PolicyConfig) -> tuple[list[str], list[str]]:

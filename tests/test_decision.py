@@ -1882,3 +1882,11 @@ def test_only_who_could_win_is_resampled_however_many_there_are(
     assert (decision.chosen, decision.stays) == ("t00000", 1.0)
     assert set(drawn) == {"r00000"}
     assert decide(frame(*rows[::-1])).to_json() == decision.to_json()
+
+
+def test_a_confirmation_that_lacks_something_is_told_to_go_on_at_the_rate_that_was_declared() -> None:
+    *some, _ = confirmed_rows("minilm")
+    steps = decide(frame(*some)).next_steps
+    assert any("measure=confirm measure.rate=3`" in step for step in steps), steps
+    steps = decide(frame(some[0])).next_steps
+    assert any("measure=confirm` (with measure.rate= and measure.cpus=" in step for step in steps), steps

@@ -44,7 +44,7 @@ def read_graph(path: Path) -> ModelProto:
         raise RuntimeUnavailableError(NEEDS_ONNX) from None
 
     try:
-        model = onnx.load(str(path), load_external_data=False)
+        model = onnx.load(str(path), format="protobuf", load_external_data=False)
     except DecodeError:
         raise ValueError(f"{path.name} is no ONNX graph, or is cut short; copy or export it anew") from None
     if not model.HasField("graph") or not model.opset_import:
