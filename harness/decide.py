@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from harness import caveats
 from harness.baseline import SHIPPED, against, load_reported, measured_baseline
@@ -25,6 +25,7 @@ from harness.store import Store, load_launches, load_runs
 from harness.verdict import record_id
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     import pandas as pd
@@ -97,7 +98,10 @@ def main(argv: list[str]) -> int:
     if words["format"] == "table":
         from harness.terminal import output_console, print_decision, print_runs
 
-        console, read = output_console(), [dict(row) for c in decision.candidates for row in c.rows]
+        console, read = (
+            output_console(),
+            [dict(row) for c in decision.candidates for row in sorted(c.rows, key=_in_order)],
+        )
         print_runs(console, read, policy.gates, decision.candidates)
         print_decision(console, decision, details=True)
     else:
@@ -108,6 +112,11 @@ def main(argv: list[str]) -> int:
         sys.stdout.write(f"record: {record}\n")
     append_summary(page, words["summary"])
     return decision.exit_code
+
+
+def _in_order(row: Mapping[str, Any]) -> tuple[str, int, int]:
+    """Where a run stands among its candidate's."""
+    return str(row["workload"]), int(row["batch_size"]), int(row["clients"])
 
 
 def _reported(name: str, file: str) -> dict[str, BaselineRecord]:

@@ -52,14 +52,21 @@ _STYLES = {
 }
 
 
+class _Console(Console):
+    """A console that leaves it to `harness.command` how a command ends whose reader has gone."""
+
+    def on_broken_pipe(self) -> None:
+        raise  # noqa: PLE0704  (the BrokenPipeError that is being handled; Rich would exit with 1)
+
+
 def error_console() -> Console:
     """Standard error: progress, warnings, errors."""
-    return Console(stderr=True)
+    return _Console(stderr=True)
 
 
 def output_console() -> Console:
     """Standard output: results."""
-    return Console()
+    return _Console()
 
 
 def print_run(console: Console, row: dict[str, Any], gates: Sequence[GateConfig]) -> None:

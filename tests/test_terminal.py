@@ -366,6 +366,16 @@ def test_results_go_to_standard_output_and_progress_to_standard_error(
     assert (captured.out, captured.err) == ("result\n", "progress\n")
 
 
+def test_a_reader_who_has_gone_is_no_defect(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Gone(io.StringIO):
+        def write(self, text: str) -> int:
+            raise BrokenPipeError
+
+    monkeypatch.setattr("sys.stdout", Gone())
+    with pytest.raises(BrokenPipeError):
+        output_console().print("result")
+
+
 @pytest.mark.parametrize(
     ("field", "in_run", "in_runs"),
     [
