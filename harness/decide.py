@@ -98,10 +98,8 @@ def main(argv: list[str]) -> int:
     if words["format"] == "table":
         from harness.terminal import output_console, print_decision, print_runs
 
-        console, read = (
-            output_console(),
-            [dict(row) for c in decision.candidates for row in sorted(c.rows, key=_in_order)],
-        )
+        console = output_console()
+        read = [dict(row) for c in decision.candidates for row in sorted(c.rows, key=_in_order)]
         print_runs(console, read, policy.gates, decision.candidates)
         print_decision(console, decision, details=True)
     else:

@@ -177,7 +177,8 @@ def _print_by_candidate(
 def _run_cells(row: dict[str, Any]) -> tuple[str, str]:
     number = as_number(row["replicate"])
     replicate = f" #{number:.0f}" if number else ""
-    return f"{row['workload']}{_load(row)}{replicate}", str(row["batch_size"])
+    soak = " soak" if row["purpose"] == "soak" else ""
+    return f"{row['workload']}{_load(row)}{soak}{replicate}", str(row["batch_size"])
 
 
 def _latency_cells(row: dict[str, Any], scale: Scale) -> tuple[str, ...]:

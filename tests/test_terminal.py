@@ -564,6 +564,7 @@ def test_how_noisy_it_was_is_in_a_runs_figures(changes: dict[str, Any], said: st
         ({"workload": "mixture", "clients": 4}, "mixture ×4 "),
         ({"arrival": "poisson", "offered_qps": 5.0}, "default 5/s "),
         ({"clients": 2, "arrival": "poisson", "offered_qps": 0.5}, "default ×2 0.5/s "),
+        (SOAK, "default soak "),
     ],
 )
 def test_the_load_stands_beside_the_workload_in_a_sweeps_table(changes: dict[str, Any], said: str) -> None:
