@@ -39,7 +39,9 @@ if TYPE_CHECKING:
 _GAP = 2
 # Headings of the tables of runs; the bar has none.
 _RUN_FIGURES = ("workload", "batch", "n", "P50 ms", "P95 ms", "interval", "", "texts/s")
-_COSTS = ("workload", "batch", "memory", "artifact", "GFLOP/s", "of the limit")
+_COSTS = ("workload", "batch", "memory", "artifact", "GFLOP/s", "of fp32's limit")
+_QUALITY = ("batch", "AUC", "separation", "interval", "overlap", "interval", "in batch", "STS ×100")
+_SPEARMAN = "STS Spearman ×100"
 _STYLES = {
     "GO": "bold green",
     "CONDITIONAL_GO": "bold yellow",
@@ -137,12 +139,52 @@ def _print_measured(
         lines = [[(*_run_cells(row), *_cost_cells(row)) for row in mine] for mine in candidates.values()]
         _print_by_candidate(console, "memory and arithmetic", _COSTS, plain, lines)
         console.print()
+    _print_quality(console, candidates, plain)
     for row in rows:
         for name, value, told in _own_figures(row):
-            _bullet(console, f"{row['candidate_label']}, {row_place(row)}: {name} {value}, {told}")
+            if name != _SPEARMAN:
+                _bullet(console, f"{row['candidate_label']}, {row_place(row)}: {name} {value}, {told}")
     for row in rows:
         if error := text_of(row["error"], ""):
             console.print(Text(f"{row['candidate_label']}, {row_place(row)}: {error}", "yellow"))
+
+
+def _print_quality(
+    console: Console, candidates: dict[str, list[dict[str, Any]]], headings: Sequence[Text]
+) -> None:
+    """Each candidate's quality, a line for each batch size: texts and quality are the same at every place."""
+    known = [
+        (heading, [row for row in mine if as_number(row["separation"]) is not None])
+        for heading, mine in zip(headings, candidates.values(), strict=True)
+    ]
+    known = [(heading, mine) for heading, mine in known if mine]
+    if not known:
+        return
+    rows = [row for _, mine in known for row in mine]
+    pairs = dict.fromkeys(str(row["sts_pairs"]) for row in rows if as_number(row["sts_pairs"]) is not None)
+    shown = len(_QUALITY) - (not pairs)
+    lines = [list(dict.fromkeys(_quality_cells(row)[:shown] for row in mine)) for _, mine in known]
+    _print_by_candidate(console, "quality", _QUALITY[:shown], [heading for heading, _ in known], lines)
+    scored = f"; STS: Spearman, {' or '.join(pairs)} pairs" if pairs else ""
+    _bullet(console, f"overlap: top-10 neighbours shared with fp32{scored}")
+    _bullet(console, "in batch: the worst cosine of a text to itself alone")
+    console.print()
+
+
+def _quality_cells(row: dict[str, Any]) -> tuple[str, ...]:
+    """How good a run's vectors are; in a batch, the worst of what was tried of its company."""
+    names = ("batch_cosine_min", "batch_cosine_min_sorted", "batch_cosine_min_random")
+    cosines = [value for name in names if (value := as_number(row[name])) is not None]
+    return (
+        str(row["batch_size"]),
+        _number(row["separation_auc"], 4),
+        _number(row["separation"], 3),
+        _interval(row["separation_low"], row["separation_high"]),
+        _number(row["neighbour_overlap"], 3),
+        _interval(row["neighbour_overlap_low"], row["neighbour_overlap_high"]),
+        _number(min(cosines, default=None), 4),
+        _number(row["sts_spearman"]),
+    )
 
 
 def _print_by_candidate(
@@ -388,7 +430,7 @@ def _own_figures(row: dict[str, Any]) -> list[tuple[str, str, str]]:
         of = f"{row['sts_pairs']} pairs"
         interval = _interval(row["sts_spearman_low"], row["sts_spearman_high"])
         told = f"interval {interval}, {of}" if interval else of
-        figures.append(("STS Spearman ×100", _number(row["sts_spearman"]), told))
+        figures.append((_SPEARMAN, _number(row["sts_spearman"]), told))
     if as_number(row["retrieval_queries"]) is not None:
         of = f"{row['retrieval_queries']} queries, {row['retrieval_documents']} documents"
         interval = _interval(row["ndcg_at_10_low"], row["ndcg_at_10_high"])
@@ -464,7 +506,7 @@ def _limit(row: dict[str, Any]) -> str:
     if as_number(row["share_of_peak"]) is None:
         return ""
     achieved, limit = _number(row["achieved_gflops"], 0), _number(row["limit_gflops"], 0)
-    return f"{achieved} GFLOP/s, {_share(row['share_of_peak'])} of the machine's {limit}"
+    return f"{achieved} GFLOP/s, {_share(row['share_of_peak'])} of the machine's {limit} in fp32"
 
 
 def _load(row: dict[str, Any]) -> str:

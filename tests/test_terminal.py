@@ -235,6 +235,27 @@ def test_replicates_of_one_run_are_told_apart() -> None:
     assert "default #2" in text
 
 
+def test_a_sweep_shows_each_candidate_s_quality_once_for_each_batch_size() -> None:
+    scored = {"sts_pairs": 1500, "sts_spearman": 86.553, "batch_cosine_min_random": 0.98766}
+    rows = [
+        run_row("1", separation=0.54321, separation_auc=0.98765, batch_cosine_min=0.99994, **scored),
+        run_row("2", separation=0.54321, separation_auc=0.98765, batch_cosine_min=0.99994, **scored)
+        | {"workload": "tokens_128"},
+        run_row("3", batch_size=32, separation=0.51, **scored),
+        run_row("4", model="e5", candidate_label="e5 twin", **UNKNOWN),
+    ]
+    text = shown(lambda console: print_runs(console, rows), width=80)
+    quality = text[text.index("quality\n") :]
+    lines = [line.split() for line in quality.splitlines() if line.startswith((" 1 ", " 32 "))]
+    assert [line[0] for line in lines] == ["1", "32"]
+    assert lines[0] == ["1", "0.9877", "0.543", "0.65–0.75", "1.000", "0.99–1.00", "0.9877", "86.55"]
+    assert "STS: Spearman, 1500 pairs" in quality
+    assert "e5 twin" not in quality, "nobody knows its quality"
+    assert widest(quality.partition("·")[0]) <= 80
+    text = shown(lambda console: print_runs(console, [run_row("1")]), width=80)
+    assert "STS" not in text[text.index("quality\n") :]
+
+
 def test_a_sweep_tells_memory_and_how_near_the_limit_each_run_came() -> None:
     row = run_row(peak_rss_bytes=200 * 2**20, artifact_bytes=86 * 2**20)
     row |= {"achieved_gflops": 77.4, "share_of_peak": 0.56}

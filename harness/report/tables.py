@@ -216,7 +216,7 @@ _RUNS = (
     Column("texts/s", *_number("throughput_texts_per_s")),
     Column("launches", *_number("launches")),
     Column("peak memory", *_bytes("peak_rss_bytes")),
-    Column("of the limit", *_percent("share_of_peak")),
+    Column("of fp32's limit", *_percent("share_of_peak")),
     Column("cold start s", *_number("cold_start_s", 3)),
     Column("AUC", *_number("separation_auc")),
     Column("weights", _text("weights")),
