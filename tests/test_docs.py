@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pytest
 
 from harness.artifacts.local import local_facts
-from harness.compose import compose, conf_dir
+from harness.compose import compose, conf_dir, options_of
 from harness.config import validate
 from harness.errors import ExitCode
 from tests.test_compare import store_run
@@ -42,7 +42,7 @@ COMMAND = re.compile(r"python -m (harness[.\w]*)([^`\n]*)")
 SHELL = ("|", "||", "&&", ">", ";")
 # What a reader puts in the place of these, and what stands there in these tests.
 STANDS_FOR = {
-    "experiments=NAME": "experiments=day1_baseline",
+    "experiments=NAME": "experiments=paths",
     "model=NAME": "model=e5",
     "ep=NAME": "ep=openvino",
     "model.id=ORG/NAME": "model.id=org/name",
@@ -82,11 +82,10 @@ COMMANDS = list(dict.fromkeys(command for page in PAGES for command in commands_
 
 
 def main_of(module: str) -> Callable[[list[str]], int]:
-    """The function behind a command; decide is run, not imported: `harness.decide` is a function."""
+    """The function behind a smaller command; decide is run, not imported: `harness.decide` is a function."""
     if module == "harness.decide":
         return runpy.run_module(module, run_name="decide")["main"]
-    packaged = module in ("harness", "harness.report")
-    return import_module(f"{module}.__main__" if packaged else module).main
+    return import_module("harness.report.__main__" if module == "harness.report" else module).main
 
 
 @pytest.fixture(scope="module")
@@ -140,11 +139,15 @@ def test_a_command_of_the_documentation_is_understood(command: Command) -> None:
     """Composed and validated; what needs no measuring runs."""
     words = [STANDS_FOR.get(word, word) for word in command.words]
     assert not [word for word in words if PLACEHOLDER.search(word)], "say in STANDS_FOR what stands there"
-    if command.module == "harness" and "--help" not in words:
-        assert [validate(raw) for raw in compose(words)]
-        return
-    with suppress(WouldMeasureError):
-        ExitCode(main_of(command.module)(words))
+    if command.module != "harness":
+        with suppress(WouldMeasureError):
+            ExitCode(main_of(command.module)(words))
+    elif "--help" in words:
+        with pytest.raises(SystemExit, match="0"):
+            compose(words)
+    else:
+        presets = [f"experiments={name}" for name in options_of("experiments")]  # composed by test_configs
+        assert words[0] in presets or [validate(raw) for raw in compose(words)]
 
 
 def test_no_command_of_the_documentation_is_overlooked() -> None:
@@ -165,12 +168,11 @@ def test_every_key_that_a_sentence_names_exists(capsys: pytest.CaptureFixture[st
     (raw,) = compose([])
     for module in MODULES:
         main_of(module)(["--help"])
-    known = {*keys_of(raw), "experiments", *re.findall(r"([\w.]+)=", capsys.readouterr().out)}
+    known = {*keys_of(raw), "experiments", "key", *re.findall(r"([\w.]+)=", capsys.readouterr().out)}
     for page in PAGES:
         spans = INLINE.findall(FENCED.sub("", page.read_text("utf-8")))
-        named = {key for span in spans for key in re.findall(r"(?:^|\s)([a-z][\w.]*)=", span)}
-        unknown = {key for key in named - known if not key.startswith(("ep.options.", "session.KEY"))}
-        assert unknown == set(), page
+        named = {key for span in spans for key in re.findall(r"(?:^|\s)([a-z][a-z\d._]*)=", span)}
+        assert named - known == set(), page
 
 
 def keys_of(raw: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
