@@ -40,6 +40,8 @@ _TYPES = {
     "object": "mapping",
 }
 _BOUNDS = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
+# Defaults of so many characters would leave no room for what the key means.
+_LONG = 30
 # What a table's integers hold is no bound that anybody meets.
 _NO_BOUND = 2**63 - 1
 
@@ -68,9 +70,9 @@ def configuration() -> str:
         "# Configuration",
         "",
         "What follows `python -m harness` are `key=value` words. A group's option is `group=name`; any key "
-        "under it can be given too. A default is that of a command that names neither. `policy.file=FILE` "
-        "takes a whole policy of your own, a file like those in `conf/policy/`. `experiments=NAME` takes a "
-        "preset.",
+        "under it can be given too. A default is that of a command that names neither; long ones stand in "
+        "`conf/` alone. `policy.file=FILE` takes a whole policy of your own, a file like those in "
+        "`conf/policy/`. `experiments=NAME` takes a preset.",
         "",
         "## Keys of a run",
         "",
@@ -127,6 +129,7 @@ def _rows(schema: type[BaseModel], prefix: str, given: Mapping[str, Any]) -> Ite
     for name, field in schema.model_fields.items():
         value = given.get(name, field.default)
         default = f"`{json.dumps(value)}`" if value is None or isinstance(value, str | int | float) else ""
+        default = default if len(default) < _LONG else ""
         yield f"`{prefix}{name}`", _kind(shown[name]), default, meanings[name]
         for inner in _schemas(field.annotation):
             many = "[]" if get_origin(field.annotation) is list else ""
@@ -151,7 +154,7 @@ def _kind(spec: Mapping[str, Any]) -> str:
         return f"list of {_kind(spec['items'])}"
     known = {sign: spec[key] for key, sign in _BOUNDS.items() if key in spec}
     bounds = [f"{sign} {bound:,.10g}" for sign, bound in known.items() if bound != _NO_BOUND]
-    return " ".join([_TYPES[spec["type"]] if "type" in spec else "any", *bounds])
+    return f"{_TYPES[spec['type']] if 'type' in spec else 'any'} {', '.join(bounds)}".strip()
 
 
 def _attributes(documented: type) -> dict[str, str]:

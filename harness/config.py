@@ -194,7 +194,7 @@ class ModelConfig(_Schema):
         prompts: prefixes put before a text.
         max_length: tokens of a text that are read, special ones included; the rest is cut off.
         dim: dimensions of its vectors.
-        layers: of the transformer.
+        layers: layers of the transformer.
         hidden: width of a token's vector.
         heads: attention heads of a layer.
         vocab_size: entries of the vocabulary.
@@ -501,7 +501,7 @@ class AtConfig(_Schema):
     """Where a gate reads: the workload, batch size and arrivals of the run it is asked of.
 
     Attributes:
-        workload: its name.
+        workload: the workload's name.
         batch_size: texts in a request.
         clients: callers at once.
         arrival: how requests arrive.

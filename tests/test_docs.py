@@ -213,6 +213,6 @@ def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
     configuration = (source / "reference" / "configuration.md").read_text("utf-8")
     for row in (
         "| `measure.min_span_s` | number ≥ 0 | `90` | evidence that spans less is provisional",
-        "| `policy.gates[].launch_quantile` | number > 0 < 1 or `null` | `null` | of a figure with one",
+        "| `policy.gates[].launch_quantile` | number > 0, < 1 or `null` | `null` | of a figure with one",
     ):
         assert row in configuration
