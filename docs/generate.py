@@ -22,15 +22,11 @@ if TYPE_CHECKING:
 
     from harness.record import Column
 
-# Beside `python -m harness`, whose words are the configuration: the module that holds each one's `main`.
-COMMANDS = {
-    "harness.decide": "harness.decide",
-    "harness.compare": "harness.compare",
-    "harness.report": "harness.report.__main__",
-    "harness.inspect": "harness.inspect",
-    "harness.stages": "harness.stages",
-    "harness.doctor": "harness.doctor",
-}
+# The modules of all commands but `python -m harness`, whose words are the configuration.
+COMMANDS = (
+    "harness.decide", "harness.compare", "harness.report.__main__", "harness.inspect", "harness.stages",
+    "harness.doctor",
+)  # fmt: skip
 _TYPES = {
     "string": "text",
     "integer": "whole number",
@@ -180,11 +176,18 @@ def commands() -> str:
         "The other commands take words of their own.",
         "",
     ]
-    for command, module in COMMANDS.items():
+    for module in COMMANDS:
         printed = io.StringIO()
         with redirect_stdout(printed):
             import_module(module).main(["--help"])
-        parts += [f"## `{command}`", "", "```text", printed.getvalue().strip(), "```", ""]
+        parts += [
+            f"## `{module.removesuffix('.__main__')}`",
+            "",
+            "```text",
+            printed.getvalue().strip(),
+            "```",
+            "",
+        ]
     return "\n".join(parts)
 
 
