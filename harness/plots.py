@@ -14,7 +14,7 @@ import math
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from harness.decision import rows_of
+from harness.evidence import rows_of
 from harness.gates import as_number, text_of
 
 if TYPE_CHECKING:

