@@ -95,7 +95,8 @@ def main_of(module: str) -> Callable[[list[str]], int]:
 def desk(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with all that the commands of the documentation name."""
     folder = tmp_path_factory.mktemp("desk")
-    sample = shutil.copytree(ROOT / "tests" / "data" / "sample", folder / "results")
+    sample = shutil.copytree(ROOT / "tests" / "data" / "sample", folder / "tests" / "data" / "sample")
+    (folder / "results").symlink_to(sample)
     released = Store(folder / "released-results")
     for run_id in SAMPLE_RUNS:  # the same launches in both would be nothing to compare
         released.write_run(Store(sample).run_of(run_id))
