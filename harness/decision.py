@@ -76,6 +76,8 @@ LOAD_STEP = (
 PROVIDER_STEP = "hold the provider against the Python reference stage by stage: tokens, inference, pooling"
 # Shares of nodes and of their time on the execution provider that differ by more are both told.
 TIME_SHARE_GAP_MAX = 0.1
+# Of a pick that nobody asked to confirm.
+_UNCONFIRMED = "nothing was measured under production's load (measure=confirm)"
 # More candidates than this are not named in one sentence.
 _MOST_NAMED = 5
 _QUALITY_SCALE = ("separation", "similar_mean", "dissimilar_mean")
@@ -438,7 +440,7 @@ def _overall_reasons(
             if untried:
                 reasons.append(f"alternatives not measured yet: {', '.join(untried)}")
         limits = best.confirmation.limits if best.confirmation else ()
-        lacking = best.confirmation.lacking if best.confirmation else ()
+        lacking = best.confirmation.lacking if best.confirmation else (_UNCONFIRMED,)
         if best.confirmation and not lacking:
             where, quota = counted(best.confirmation.cores, "core"), best.rows[0]["container_cpus"]
             within = "" if quota is None else f", within a quota of {quota:g} CPUs"

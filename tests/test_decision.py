@@ -176,6 +176,7 @@ def test_each_scenario_ends_in_the_documents_decision_reason_by_reason() -> None
     assert optimistic.reasons == (
         "minilm fp32 cpu: all 5 must gates and the latency target pass",
         "minilm fp32 cpu: P95 12.00 ms, the median launch's",
+        "not confirmed: nothing was measured under production's load (measure=confirm)",
     )
     realistic = decide(frame(model_row("minilm", p95_ms=25)), "documents")
     assert realistic.reasons == (
@@ -183,6 +184,7 @@ def test_each_scenario_ends_in_the_documents_decision_reason_by_reason() -> None
         "minilm fp32 cpu: should gate fails: P95 ms (target) is 25, needed < 20",
         "minilm fp32 cpu: P95 25.00 ms, the median launch's",
         "alternatives not measured yet: e5, bge",
+        "not confirmed: nothing was measured under production's load (measure=confirm)",
     )
     assert realistic.next_steps[0] == NEXT_STEPS["CONDITIONAL_GO"]
     slow = {"minilm": 34, "e5": 41, "bge": 38, "qwen3": 171}
