@@ -22,6 +22,15 @@ _REMEDIES = {
 }
 
 
+def is_brief(row: Mapping[str, Any]) -> bool:
+    """Whether a run's launches stand for too short a time: its latency is provisional.
+
+    A soak run is one launch by design.
+    """
+    span_s, wanted_s = (as_number(row[name]) or 0.0 for name in ("evidence_span_s", "min_span_s"))
+    return row["purpose"] != "soak" and span_s < wanted_s
+
+
 def of_noise(row: Mapping[str, Any]) -> tuple[str, ...]:
     """How far noise limits what a run's latency says, and what to do about it."""
     told = []

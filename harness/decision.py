@@ -15,7 +15,7 @@ from harness import __version__, caveats
 from harness.config import LAUNCH_METRICS, SOAK_METRICS, PolicyConfig, load_policy
 from harness.confirmation import confirmation_of, newest_confirmation
 from harness.decision_record import ProvenanceRecord, Verdict, run_record
-from harness.errors import BadInputError
+from harness.errors import BadInputError, unknown_name
 from harness.gates import (
     GateResult,
     as_number,
@@ -197,6 +197,24 @@ def _again(row: Row, **changes: Any) -> str:
 def _elsewhere(row: Row, **changes: Any) -> str:
     """The command that measures a run's candidate somewhere else: no replicate of that run."""
     return command_for(row, **{"measure.replicate": 0}, **changes)
+
+
+def with_commands(runs: pd.DataFrame, **asked: str) -> pd.DataFrame:
+    """The runs with commands that measure as `asked`: into that folder, for that policy."""
+    return runs.assign(command=[command_for(row, **asked) for row in rows_of(runs)])
+
+
+def of_machine(runs: pd.DataFrame, machine: str) -> tuple[pd.DataFrame, tuple[str, ...]]:
+    """The runs of one machine and what is left out, in words; all runs where no machine is named.
+
+    Raises:
+        BadInputError: no run of that machine.
+    """
+    if not machine:
+        return runs, ()
+    if machine not in (machines := sorted(set(runs["machine_id"]))):
+        raise BadInputError(unknown_name("machine", machine, machines))
+    return runs[runs["machine_id"] == machine], caveats.of_other_machines(runs, machine)
 
 
 def candidate_key(row: Mapping[str, Any]) -> str:
@@ -561,12 +579,11 @@ def _means_nothing(gate: GateConfig, row: Row) -> bool:
 
 
 def _provisional(rows: list[Row]) -> tuple[str, ...]:
-    several = [row for row in rows if row["purpose"] != "soak"]  # a soak run is one launch by design
-    spans = [(as_number(row["evidence_span_s"]), as_number(row["min_span_s"]), row) for row in several]
-    short = [(span or 0.0, wanted, row) for span, wanted, row in spans if (span or 0.0) < (wanted or 0)]
+    short = [(as_number(row["evidence_span_s"]) or 0.0, row) for row in rows if caveats.is_brief(row)]
     if not short:
         return ()
-    span, wanted, row = min(short, key=lambda item: item[0])
+    span, row = min(short, key=lambda item: item[0])
+    wanted = as_number(row["min_span_s"]) or 0.0
     spread = command_for(row, **{"measure.spread": "true"})
     return (
         f"provisional: the launches at {row_place(row)} stand for {span:.0f} s of this machine, under "
