@@ -170,7 +170,7 @@ def print_comparisons(console: Console, comparisons: Sequence[Comparison]) -> No
             ("≥" if c.a_at_least else "") + _number(c.a_ms),
             ("≥" if c.b_at_least else "") + _number(c.b_ms),
             _number(c.ratio, 3),
-            _ratios(c.low, c.high),
+            c.interval,
             Text(
                 c.change + (", paired" if c.paired else ""),
                 style={"changed": "bold red" if c.slower else "bold green"}.get(c.change, ""),
@@ -410,13 +410,6 @@ def _interval(low: Any, high: Any) -> str:
     if as_number(low) is None and as_number(high) is None:
         return ""
     return f"{_short(low)}–{_short(high)}"
-
-
-def _ratios(low: float | None, high: float | None) -> str:
-    """An interval of a ratio; an end alone is open on the other side."""
-    if low is None and high is None:
-        return ""
-    return f"{low or 0.0:.3f}–{'∞' if high is None else f'{high:.3f}'}"
 
 
 def _bounds(row: dict[str, Any], name: str) -> str:

@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from harness.caveats import is_brief
 from harness.decision import rows_of
 from harness.gates import as_number, row_place, text_of
 from harness.units import format_bytes, format_duration
-from harness.verdict import gate_cells
+from harness.verdict import baseline_title, baseline_told, gate_cells, speedup_cells
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 Row = dict[str, Any]
 
 NOTHING = "Nothing is measured yet. Measure first: python -m harness model=minilm ep=cpu"
+# Reasons that stand in the first screen; the others unfold.
+_MOST_REASONS = 5
 _VERDICT_CLASS = {"GO": "good", "CONDITIONAL_GO": "fair", "INCONCLUSIVE": "fair", "NO_GO": "bad"}
 _STATUS_CLASS = {"pass": "good", "fail": "bad", "undecided": "fair", "not": "fair"}
 
@@ -48,26 +51,33 @@ class Column(NamedTuple):
 
 
 def verdict(data: Results) -> Html:
-    """The decision in one screen: verdict, pick, why, and what to do next."""
+    """The decision: verdict, pick and why in one screen, then what to do next and how firm it is."""
     decision = data.decision
+    notes = "".join(_note(note) for note in data.notes)
     if decision is None:
-        return Html(_note(NOTHING))
+        return Html(notes + _note("Nothing is left to decide on." if data.notes else NOTHING))
     kind = _VERDICT_CLASS[decision.verdict]
     pick = f'<span class="pick">{escape(decision.chosen)}</span>' if decision.chosen else ""
-    parts = [
-        f'<div class="verdict {kind}"><strong>{escape(decision.verdict.replace("_", " "))}</strong>{pick}'
-        f'<span class="evidence">{escape(decision.evidence)} evidence, policy {escape(decision.policy)}'
-        "</span></div>",
-        _list(decision.reasons),
-    ]
-    if decision.not_picked:
-        parts.append(f"<h3>Not picked</h3>{_list(decision.not_picked)}")
-    if decision.fallback:
-        parts.append(f"<h3>Fallback</h3>{_list([decision.fallback])}")
-    if decision.next_steps:
-        parts.append(f"<h3>Next</h3>{_list(decision.next_steps)}")
-    parts += [_note(note) for note in data.notes]
-    return Html("".join(parts))
+    about = (
+        f"{decision.evidence} evidence, policy {decision.policy}; "
+        f"{decision.machine['cpu']}, {decision.machine['cores']} cores"
+    )
+    box = (
+        f'<div class="verdict {kind}"><strong>{_words(decision.verdict)}</strong>{pick}'
+        f'<span class="evidence">{escape(about)}</span></div>'
+    )
+    first, rest = decision.reasons[:_MOST_REASONS], decision.reasons[_MOST_REASONS:]
+    more = f"<details><summary>{len(rest)} more</summary>{_list(rest)}</details>" if rest else ""
+    sections = (
+        ("Fallback", filter(None, [decision.fallback])),
+        ("Next", decision.next_steps),
+        ("Warnings", decision.warnings),
+        ("How firm", decision.firmness),
+        ("Not picked", decision.not_picked),
+    )
+    others = ((heading, _list(lines)) for heading, lines in sections)
+    told = "".join(f"<h3>{heading}</h3>{lines}" for heading, lines in others if lines)
+    return Html(f"{box}{_list(first)}{more}{notes}{told}")
 
 
 def gates(data: Results) -> Html:
@@ -75,23 +85,53 @@ def gates(data: Results) -> Html:
     if data.decision is None:
         return Html(_note(NOTHING))
     first, *others = data.decision.candidates
-    parts = [
-        f"<h3>{escape(first.label)}: {_words(first.verdict)}</h3>",
-        _gates_table(first),
-        _list(first.notes),
+    parts = [f"<h3>{_heading(first)}</h3>{_gates_table(first)}{_told(first)}"]
+    parts += [
+        f"<details><summary>{_heading(candidate)}</summary>{_list(candidate.reasons)}"
+        f"{_gates_table(candidate)}{_told(candidate)}</details>"
+        for candidate in others
     ]
-    for candidate in others:
-        why = escape("; ".join(candidate.reasons))
-        parts.append(
-            f"<details><summary>{escape(candidate.label)}: {_words(candidate.verdict)}</summary>"
-            f"<p>{why}</p>{_gates_table(candidate)}</details>"
-        )
     return Html("".join(parts))
+
+
+def speedups(data: Results) -> Html:
+    """How many times quicker the candidates are than the baseline; nothing where none was asked for."""
+    baseline = data.decision.baseline if data.decision else None
+    if baseline is None:
+        return Html("")
+    brief = {str(row["run_id"]): is_brief(row) for row in rows_of(data.runs)}
+    title = baseline_title(baseline)
+    headings = (
+        "candidate", "latency", f"baseline ({baseline.kind})", "candidate's", "speed-up", "interval", "evidence",
+    )  # fmt: skip
+    rows = [
+        [escape(cell) for cell in (*speedup_cells(each), "provisional" if brief[each.run_id] else "")]
+        for each in baseline.speedups
+    ]
+    table = _plain_table(title, headings, rows) if rows else ""
+    return Html(f"<h3>{escape(title[0].upper() + title[1:])}</h3>{_list(baseline_told(baseline))}{table}")
 
 
 def runs(data: Results) -> Html:
     """Every run, sortable and filterable."""
     return _table(rows_of(data.runs), _RUNS, name="runs", empty=NOTHING)
+
+
+def sweeps(data: Results) -> Html:
+    """The sweeps that measured these runs, the oldest first."""
+    launches: dict[str, list[Row]] = {}
+    for row in sorted(rows_of(data.launches[list(_OF_SWEEPS)]), key=lambda row: row["started_at"]):
+        launches.setdefault(str(row["sweep_id"]), []).append(row)
+    rows = [
+        {
+            "sweep_id": sweep_id,
+            "began": mine[0]["started_at"],
+            "runs": len({row["run_id"] for row in mine}),
+            "launches": len(mine),
+        }
+        for sweep_id, mine in launches.items()
+    ]
+    return _table(rows, _SWEEPS, name="sweeps", empty=NOTHING)
 
 
 def quality(data: Results) -> Html:
@@ -124,7 +164,7 @@ def environment(data: Results) -> Html:
         "other libraries": ", ".join(f"{name} {version}" for name, version in sorted(libraries.items())),
         "harness": f"{newest['harness_version']} {text_of(newest['git_commit'], '')}",
     }  # fmt: skip
-    lines = "".join(f"<tr><th>{escape(k)}</th><td>{escape(str(v))}</td></tr>" for k, v in machine.items())
+    lines = "".join(f'<tr><th scope="row">{escape(k)}</th><td>{escape(str(v))}</td></tr>' for k, v in machine.items())
     measured = [row for row in rows if row["launches"]]
     noise = _table(measured, _NOISE, name="noise", empty="No launch was measured yet.")
     return Html(f'<div class="scroll"><table class="facts">{lines}</table></div>{noise.text}')
@@ -132,7 +172,7 @@ def environment(data: Results) -> Html:
 
 def comparison(found: Sequence[Comparison]) -> Html:
     """Two sets of runs, a line for each pair and latency."""
-    rows = [vars(each) | {"slower": each.slower} for each in found]
+    rows = [vars(each) | {"slower": each.slower, "interval": each.interval} for each in found]
     return _table(
         rows,
         _COMPARISON,
@@ -187,7 +227,18 @@ def _text(name: str) -> Callable[[Row], str]:
 
 
 def _candidate(row: Row) -> str:
-    return str(row["candidate_label"])
+    label = str(row["candidate_label"])
+    return f"{label}, random weights" if row["weights"] == "random" and "random" not in label else label
+
+
+def _timed(row: Row) -> str:
+    """A candidate whose latency is told; what limits it stands with it."""
+    return f"{_candidate(row)}{', provisional' if row['launches'] and is_brief(row) else ''}"
+
+
+def _at_least(side: str) -> tuple[Callable[[Row], str], Callable[[Row], float | None]]:
+    shown, value = _number(f"{side}_ms")
+    return lambda row: ("≥" if row[f"{side}_at_least"] else "") + shown(row), value
 
 
 def _place(row: Row) -> str:
@@ -200,14 +251,12 @@ def _status(row: Row) -> str:
 
 
 def _evidence(row: Row) -> str:
-    span, wanted = as_number(row["evidence_span_s"]), as_number(row["min_span_s"])
-    if span is None or wanted is None:
-        return "–"
-    return f"{format_duration(span)}{'' if span >= wanted else ', provisional'}"
+    span_s = as_number(row["evidence_span_s"])
+    return "–" if span_s is None else format_duration(span_s)
 
 
-_WHO = (Column("candidate", _candidate), Column("measured at", _place))
-_WHAT = (_WHO[0], Column("batch", *_number("batch_size")))
+_WHO = (Column("candidate", _timed), Column("measured at", _place))
+_WHAT = (Column("candidate", _candidate), Column("batch", *_number("batch_size")))
 _RUNS = (
     *_WHO,
     Column("P50 ms", *_number("latency_p50_ms")),
@@ -221,6 +270,7 @@ _RUNS = (
     Column("AUC", *_number("separation_auc")),
     Column("weights", _text("weights")),
     Column("evidence", _evidence),
+    Column("purpose", _text("purpose")),
     Column("status", _status),
     Column("error", _text("error")),
     Column("run", _text("run_id")),
@@ -260,12 +310,20 @@ _NOISE = (
 _COMPARISON = (
     Column("run", _text("label")),
     Column("latency", lambda row: str(row["metric"]).removesuffix("_ms").upper()),
-    Column("A ms", *_number("a_ms")),
-    Column("B ms", *_number("b_ms")),
+    Column("A ms", *_at_least("a")),
+    Column("B ms", *_at_least("b")),
     Column("B / A", *_number("ratio", 3)),
-    Column("interval", lambda row: "–" if row["low"] is None else f"{row['low']:.3f}–{row['high']:.3f}"),
-    Column("", lambda row: f"{row['change']}{', slower' if row['slower'] else ''}"),
-    Column("why", _text("reason")),
+    Column("interval", lambda row: row["interval"] or "–"),
+    Column("found", lambda row: f"{row['change']}{', slower' if row['slower'] else ''}"),
+    Column("paired", lambda row: "yes" if row["paired"] else "no"),
+    Column("why", lambda row: "; ".join(filter(None, (row["reason"], *row["notes"]))) or "–"),
+)
+_OF_SWEEPS = ("sweep_id", "run_id", "started_at")
+_SWEEPS = (
+    Column("sweep", _text("sweep_id")),
+    Column("began, UTC", lambda row: f"{row['began']:%Y-%m-%d %H:%M:%S}"),
+    Column("runs", *_number("runs")),
+    Column("launches", *_number("launches")),
 )
 
 
@@ -278,10 +336,7 @@ def _table(rows: Sequence[Row], columns: Sequence[Column], *, name: str, empty: 
         for column in columns
     )
     body = "".join(f"<tr>{''.join(_cell(column, row) for column in columns)}</tr>" for row in rows)
-    return Html(
-        f'<div class="scroll"><table class="data" data-name="{escape(name)}"><thead><tr>{head}</tr></thead>'
-        f"<tbody>{body}</tbody></table></div>"
-    )
+    return Html(_scrolled(name, f'class="data" data-name="{escape(name)}"', head, body))
 
 
 def _cell(column: Column, row: Row) -> str:
@@ -292,18 +347,48 @@ def _cell(column: Column, row: Row) -> str:
     return f'<td class="number" data-value="{"" if value is None else repr(value)}">{shown}</td>'
 
 
+def _heading(candidate: CandidateVerdict) -> str:
+    mark = ", provisional" if candidate.provisional else ""
+    return f"{escape(candidate.label)}: {_words(candidate.verdict)}{mark}"
+
+
+def _told(candidate: CandidateVerdict) -> str:
+    """What else there is to know of a candidate: what limits it, what is open, what is missing."""
+    limits = candidate.confirmation.limits if candidate.confirmation else ()
+    missing = (f"missing: `{command}`" for command in candidate.missing)
+    warnings = (f"warning: {line}" for line in candidate.warnings)
+    return _list([*candidate.provisional, *limits, *candidate.notes, *warnings, *missing])
+
+
 def _gates_table(candidate: CandidateVerdict) -> str:
-    headings = ("tier", "gate", "bound", "value", "interval", "distance", "result")
-    head = "".join(f'<th scope="col">{heading}</th>' for heading in headings)
-    body = []
+    rows = []
     for gate in candidate.gates:
-        cells = gate_cells(gate)
-        kind = _STATUS_CLASS.get(cells[-1].split()[0], "")
-        shown = "".join(f"<td>{escape(cell)}</td>" for cell in cells[:-1])
-        body.append(f'<tr>{shown}<td class="{kind}">{escape(cells[-1])}</td></tr>')
+        *cells, result = (escape(cell) for cell in gate_cells(gate))
+        kind = _STATUS_CLASS.get(result.split()[0], "")
+        rows.append([*cells, f'<span class="{kind}">{result}</span>'])
+    headings = ("tier", "gate", "bound", "value", "interval", "distance", "result")
+    return _plain_table(f"gates of {candidate.label}", headings, rows)
+
+
+def _plain_table(name: str, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table whose cells are HTML; on a narrow screen each row stands by itself, its cells with their names."""
+    head = "".join(f'<th scope="col">{escape(heading)}</th>' for heading in headings)
+    body = "".join(
+        f"<tr>{''.join(_named_cell(*cell) for cell in zip(headings, row, strict=True))}</tr>" for row in rows
+    )
+    return _scrolled(name, 'class="plain"', head, body)
+
+
+def _named_cell(heading: str, cell: str) -> str:
+    return f'<td data-name="{escape(heading)}">{cell}</td>' if cell else "<td></td>"
+
+
+def _scrolled(name: str, of: str, head: str, body: str) -> str:
+    """A table that scrolls by itself where it is too wide, with the keyboard too."""
     return (
-        f'<div class="scroll"><table class="gates"><thead><tr>{head}</tr></thead>'
-        f"<tbody>{''.join(body)}</tbody></table></div>"
+        f'<div class="scroll" role="region" tabindex="0" aria-label="{escape(name)}">'
+        f'<table {of} aria-label="{escape(name)}"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
+        "</div>"
     )
 
 
