@@ -2,24 +2,22 @@
 
 Every function returns a matplotlib Figure, on nothing too: it says then what there is nothing of. Axes have
 units, gates are labelled lines across the runs that they read, and every run has its interval, or a dotted line
-where its launches are too few for one. A model has one colour and one marker in all figures, whatever else is
-drawn. Hollow or hatched are random weights, grey intervals are provisional, a hatched box is a reported figure.
-
-Colours: Okabe & Ito (2008), "Color Universal Design", told apart by colour-blind people too.
+where its launches are too few for one. How a model, random weights, provisional and reported figures look is
+`harness.looks`.
 """
 
 from __future__ import annotations
 
 import math
-from collections import Counter
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
-from zlib import crc32
 
+from harness import canvas, looks
 from harness.caveats import is_brief
 from harness.config import AtConfig
 from harness.decision import rows_of
-from harness.gates import as_number, gate_place, run_at, run_for, text_of
+from harness.gates import as_number, gate_place, place_of, run_at, run_for, text_of
+from harness.looks import Row
 from harness.objective import latency_at
 from harness.units import counted
 from harness.verdict import PICKABLE, FrontPoint, front_text
@@ -28,7 +26,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     import pandas as pd
-    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
@@ -37,50 +34,17 @@ if TYPE_CHECKING:
     from harness.decision_record import BaselineRecord
     from harness.verdict import Decision
 
-Row = dict[str, Any]
-
-# Text and axes, and what lies behind them; a page may put its own colours in the place of these two.
-INK = "#1b1f24"
-PAPER = "#fefefe"
-_FAINT = "#8b949e"
+# Runs that one figure shows; the table has all.
+MOST_RUNS = 40
+# Candidates whose lines one figure shows.
+_MOST_LINES = 12
 _SLOWER, _QUICKER = "#D55E00", "#009E73"
-# The shipped models' colour and marker.
-_LOOKS = {
-    "minilm": ("#0072B2", "o"),
-    "e5": ("#D55E00", "s"),
-    "bge": ("#009E73", "^"),
-    "qwen3": ("#CC79A7", "D"),
-}
-# Another model's look depends on its name alone, so that it is the same in all figures.
-_OTHER_LOOKS = tuple((colour, marker) for marker in "v<>ph" for colour in ("#E69F00", "#56B4E9"))
-# A precision's line; others share the last.
-_DASHES: dict[str, Any] = {
-    "fp32": "-",
-    "fp32-fused": "--",
-    "fp16": "-.",
-    "int8": ":",
-    "int8-weights": (0, (6, 2, 1, 2, 1, 2)),
-    "int4-weights": (0, (1, 3)),
-}
-_OTHER_DASHES = (0, (9, 3))
-# Stages are no models: greys.
+# Stages are no models, and none of their colours.
 _STAGES = (
     ("tokenise", "tokenize_p50_ms", "#c3b08f"),
     ("infer", "infer_p50_ms", "#6b8299"),
     ("pool", "pool_p50_ms", "#a3a3a3"),
 )
-# The markers of launches of which there is more to tell than the model.
-_KINDS = {"disturbed launch": "x", "launch stopped early: at least so much": ">"}
-_HATCH = "//////"
-_WIDTH_IN = 7.2
-_ROW_IN = 0.36
-_LEGEND_ROW_IN = 0.18
-# Runs that one figure shows; the table has all.
-MOST_RUNS = 40
-# Candidates whose lines one figure shows.
-_MOST_LINES = 12
-# Characters of a candidate's label.
-_LABEL_LENGTH = 40
 
 
 def p95_against_gates(
@@ -96,32 +60,32 @@ def p95_against_gates(
     rows.sort(key=lambda row: (-len(asked[str(row["run_id"])]), float(row["latency_p95_ms"])))
     shown = rows[:MOST_RUNS]
     reported = _reported(baseline)
-    figure, axes = _figure(len(shown) + len(reported))
+    figure, axes = canvas.rows_figure(len(shown) + len(reported))
     if not shown:
-        return _nothing(figure, axes, "no run has a P95 yet")
-    labels = _labels(shown)
+        return canvas.nothing(figure, axes, "no run has a P95 yet")
+    labels = looks.labels(shown)
     for y, row in enumerate(shown):
-        _interval(axes, row, "latency_p95_ms", y, vertical=False)
-        axes.plot(row["latency_p95_ms"], y, ls="none", ms=6, zorder=3, **_look(row))
+        canvas.interval(axes, row, "latency_p95_ms", y, vertical=False)
+        axes.plot(row["latency_p95_ms"], y, ls="none", ms=6, zorder=3, **looks.look(row))
     for y, (label, value) in enumerate(reported, start=len(shown)):
-        axes.barh(y, 0.2 * value, left=0.9 * value, height=0.5, fill=False, edgecolor=INK, hatch=_HATCH)
+        axes.barh(y, 0.2 * value, left=0.9 * value, height=0.5, fill=False, edgecolor=looks.INK, hatch=looks.HATCH)
         labels.append(label)
-    _rows_axis(axes, labels)
+    canvas.rows_axis(axes, labels)
     axes.set_xscale("log")
-    _plain_ticks(axes)
+    canvas.plain_ticks(axes)
     for gate in gates:
         _gate_line(axes, gate, [y for y, row in enumerate(shown) if gate in asked[str(row["run_id"])]])
     judged = sum(bool(asked[str(row["run_id"])]) for row in shown)
     if 0 < judged < len(labels):
-        _below(axes, judged, "no latency gate reads what stands below")
+        canvas.below(axes, judged, "no latency gate reads what stands below")
     axes.set_xlabel(
         "P95 of a request, ms (log scale): the median launch and its 95 % interval;\n"
         "a gate asks it of so many % of launches"
     )
-    _title(axes, "P95 against the gates", _launched(runs) - len(shown), pad=50 if judged else 6)
-    handles = _marks(shown, ("latency_p95_ms",))
-    handles += [_box(hatch=_HATCH, label="reported, not measured here")] if reported else []
-    _legend(figure, handles)
+    canvas.title(axes, "P95 against the gates", _launched(runs) - len(shown), pad=50 if judged else 6)
+    handles = looks.limit_handles(shown, ("latency_p95_ms",))
+    handles += [looks.box("reported, not measured here", hatch=looks.HATCH)] if reported else []
+    canvas.legend(figure, handles)
     return figure
 
 
@@ -130,22 +94,22 @@ def launches(launch_rows: pd.DataFrame, runs: pd.DataFrame) -> Figure:
     known = {str(row["run_id"]): row for row in _measured(runs, "latency_p95_ms")}
     by_run = _by_run(launch_rows, known)
     order = sorted(by_run, key=lambda run_id: float(known[run_id]["latency_p95_ms"]))[:MOST_RUNS]
-    figure, axes = _figure(len(order))
+    figure, axes = canvas.rows_figure(len(order))
     if not order:
-        return _nothing(figure, axes, "no launch was measured yet")
+        return canvas.nothing(figure, axes, "no launch was measured yet")
     for y, run_id in enumerate(order):
         mine, run = by_run[run_id], known[run_id]
         p50s, p95s = ([float(row[name]) for row in mine] for name in ("p50_ms", "p95_ms"))
         ys = [y - 0.36 + 0.72 * (i + 0.5) / len(mine) for i in range(len(mine))]
-        axes.hlines(ys, p50s, p95s, color=_colour(run), lw=1, zorder=2)
+        axes.hlines(ys, p50s, p95s, color=looks.colour(run), lw=1, zorder=2)
         _launch_points(axes, p95s, ys, mine, run)
     shown = [known[run_id] for run_id in order]
-    _rows_axis(axes, _labels(shown))
+    canvas.rows_axis(axes, looks.labels(shown))
     axes.set_xscale("log")
-    _plain_ticks(axes)
+    canvas.plain_ticks(axes)
     axes.set_xlabel("a launch's requests from their P50 to their P95, ms (log scale)")
-    _title(axes, "Every launch", _launched(runs) - len(shown))
-    _legend(figure, [*_marks(shown), *_launch_marks(row for run_id in order for row in by_run[run_id])])
+    canvas.title(axes, "Every launch", _launched(runs) - len(shown))
+    canvas.legend(figure, [*looks.limit_handles(shown), *looks.launch_handles(row for run_id in order for row in by_run[run_id])])
     return figure
 
 
@@ -158,10 +122,10 @@ def scaling(runs: pd.DataFrame) -> Figure:
         ("tokens of a text", _fixed_length, lambda row: f"batch {row['batch_size']}"),
     )
     views = [(*view, lines) for view in asked if (lines := _lines(rows, *view[1:]))]
-    figure = _new(_WIDTH_IN, 5.8)
+    figure = canvas.new_figure(canvas.WIDTH_IN, 5.8)
     if not views:
         sentence = "no candidate was measured at two sizes or lengths yet"
-        return _nothing(figure, figure.add_subplot(), sentence)
+        return canvas.nothing(figure, figure.add_subplot(), sentence)
     of = {str(line[-1]["candidate_label"]): line[-1] for *_, lines in views for line in lines}
     quickest = sorted(of, key=lambda label: (float(of[label]["latency_p95_ms"]), label))[:_MOST_LINES]
     grid = figure.subplots(2, len(views), sharex="col", sharey="row", squeeze=False)
@@ -175,22 +139,22 @@ def scaling(runs: pd.DataFrame) -> Figure:
         held = {held_of(line[-1]) for line in chosen}
         for axes, (metric, _) in zip(grid[:, column], metrics, strict=True):
             for line in chosen:
-                known = [row for row in line if _has(row, metric)]
+                known = [row for row in line if looks.has(row, metric)]
                 drawn += known
                 _line(axes, known, x_of, metric)
                 if len(held) > 1 and known:
-                    _beside(axes, held_of(known[-1]), x_of(known[-1]) or 0.0, float(known[-1][metric]))
+                    canvas.beside(axes, held_of(known[-1]), x_of(known[-1]) or 0.0, float(known[-1][metric]))
         grid[1][column].set_xlabel(f"{name}; {held.pop()}" if len(held) == 1 else name)
     for axes in grid.flat:
-        _clean(axes)
+        canvas.clean(axes)
         axes.set_xscale("log", base=2)
         axes.set_yscale("log")
-        _plain_ticks(axes)
+        canvas.plain_ticks(axes)
     for axes, (_, name) in zip(grid[:, 0], metrics, strict=True):
         axes.set_ylabel(name)
-    _title(grid[0][0], "How latency and throughput grow", len(of) - len(quickest))
-    handles = [_handle(of[label], _short(label), ls=_dashes(of[label])) for label in quickest]
-    _legend(figure, [*handles, *_marks(drawn, [metric for metric, _ in metrics])])
+    canvas.title(grid[0][0], "How latency and throughput grow", len(of) - len(quickest))
+    handles = [looks.handle(of[label], looks.short(label), ls=looks.dashes(of[label])) for label in quickest]
+    canvas.legend(figure, [*handles, *looks.limit_handles(drawn, [metric for metric, _ in metrics])])
     return figure
 
 
@@ -200,10 +164,10 @@ def model_by_ep(runs: pd.DataFrame) -> Figure:
     rows = [row for row in rows if row["purpose"] != "soak" and row["arrival"] == "back_to_back"]
     models = sorted({str(row["model"]) for row in rows})
     eps = sorted({str(row["ep"]) for row in rows})
-    figure = _new(min(_WIDTH_IN, max(4.4, 1.4 + 1.45 * len(eps))), 1.0 + 0.75 * max(1, len(models)))
+    figure = canvas.new_figure(min(canvas.WIDTH_IN, max(4.4, 1.4 + 1.45 * len(eps))), 1.0 + 0.75 * max(1, len(models)))
     axes = figure.subplots()
     if not rows:
-        return _nothing(figure, axes, "no run at the default workload, batch 1, yet")
+        return canvas.nothing(figure, axes, "no run at the default workload, batch 1, yet")
     cells = [[_best(rows, model, ep) for ep in eps] for model in models]
     values = [[math.nan if row is None else float(row["latency_p95_ms"]) for row in line] for line in cells]
     finite = [value for line in values for value in line if not math.isnan(value)]
@@ -213,10 +177,10 @@ def model_by_ep(runs: pd.DataFrame) -> Figure:
         low, high = min(finite), max(finite)
         norm = LogNorm(low, high if high > low else low * 1.1)
         edges = ([i - 0.5 for i in range(len(names) + 1)] for names in (eps, models))
-        axes.pcolormesh(*edges, values, cmap="cividis_r", norm=norm, edgecolors=PAPER, lw=2)
+        axes.pcolormesh(*edges, values, cmap="cividis_r", norm=norm, edgecolors=looks.PAPER, lw=2)
     for y, model in enumerate(models):
         for x, ep in enumerate(eps):
-            row, ink = cells[y][x], INK
+            row, ink = cells[y][x], looks.INK
             if row is None:
                 states = [text_of(r["status"], "") for r in rows if (r["model"], r["ep"]) == (model, ep)]
                 told = states[0] if states else "–"
@@ -226,41 +190,41 @@ def model_by_ep(runs: pd.DataFrame) -> Figure:
                 told = _cell(row)
             axes.text(x, y, told, ha="center", va="center", fontsize=7.5, color=ink, linespacing=1.3)
     axes.set_xticks(range(len(eps)), eps)
-    axes.set_yticks(range(len(models)), [_short(model) for model in models])
+    axes.set_yticks(range(len(models)), [looks.short(model) for model in models])
     axes.set_xlim(-0.5, len(eps) - 0.5)
     axes.set_ylim(len(models) - 0.5, -0.5)
-    _clean(axes, grid=False)
-    _title(axes, "Lowest P95 in ms, model by execution provider", 0)
+    canvas.clean(axes, grid=False)
+    canvas.title(axes, "Lowest P95 in ms, model by execution provider")
     return figure
 
 
 def stages(runs: pd.DataFrame) -> Figure:
     """Where the median request's time goes: tokenising, inference, and what lies between."""
-    rows = [row for row in _measured(runs, "latency_p50_ms") if _has(row, "infer_p50_ms")]
+    rows = [row for row in _measured(runs, "latency_p50_ms") if looks.has(row, "infer_p50_ms")]
     shown = sorted(rows, key=lambda row: float(row["latency_p50_ms"]))[:MOST_RUNS]
-    figure, axes = _figure(len(shown))
+    figure, axes = canvas.rows_figure(len(shown))
     if not shown:
-        return _nothing(figure, axes, "no run tells its stages yet")
+        return canvas.nothing(figure, axes, "no run tells its stages yet")
     seen = [stage for stage in _STAGES if any(as_number(row[stage[1]]) for row in shown)]
     ends = []
     for y, row in enumerate(shown):
-        left, hatch = 0.0, "////" if _random(row) else None
+        left, hatch = 0.0, "////" if looks.is_random(row) else None
         for _, column, colour in seen:
             width = as_number(row[column]) or 0.0
-            axes.barh(y, width, left=left, height=0.6, color=colour, hatch=hatch, edgecolor=PAPER, lw=0)
+            axes.barh(y, width, left=left, height=0.6, color=colour, hatch=hatch, edgecolor=looks.PAPER, lw=0)
             left += width
         total = float(row["latency_p50_ms"])
         ends.append(max(total, left))
-        axes.plot(total, y, "|", color=INK, ms=11, mew=1.5)
-        _beside(axes, f"{total:.3g}", ends[-1], y)
-    _rows_axis(axes, _labels(shown))
+        axes.plot(total, y, "|", color=looks.INK, ms=11, mew=1.5)
+        canvas.beside(axes, f"{total:.3g}", ends[-1], y)
+    canvas.rows_axis(axes, looks.labels(shown))
     axes.set_xlim(0, 1.1 * max(ends))
     axes.set_xlabel("ms: the median launch's median; whole requests and stages each have their own")
-    _title(axes, "Stages of a request", _launched(runs) - len(shown))
-    handles = [_box(facecolor=colour, label=name) for name, _, colour in seen]
-    handles += [_mark("|", "whole request, ms")]
-    hatched = any(_random(row) for row in shown)
-    _legend(figure, [*handles, *([_box(hatch="////", label="random weights")] if hatched else [])])
+    canvas.title(axes, "Stages of a request", _launched(runs) - len(shown))
+    handles = [looks.box(name, facecolor=colour) for name, _, colour in seen]
+    handles += [looks.mark("|", "whole request, ms")]
+    hatched = any(looks.is_random(row) for row in shown)
+    canvas.legend(figure, [*handles, *([looks.box("random weights", hatch="////")] if hatched else [])])
     return figure
 
 
@@ -271,12 +235,12 @@ def pareto(decision: Decision | None, policy: PolicyConfig) -> Figure:
         decision: by `policy`; None where there is nothing to decide.
         policy: where latency and quality are read.
     """
-    figure = _new(_WIDTH_IN, 4.0)
+    figure = canvas.new_figure(canvas.WIDTH_IN, 4.0)
     axes = figure.subplots()
     candidates = () if decision is None else decision.candidates
     known = [c for c in candidates if c.latency_p95_ms is not None and c.separation_auc is not None]
     if decision is None or not known:
-        return _nothing(figure, axes, "no candidate with trained weights has a P95 and an AUC yet")
+        return canvas.nothing(figure, axes, "no candidate with trained weights has a P95 and an AUC yet")
     rows = []
     for c in known:
         row = dict(run_at(latency_at(policy), c.rows) or {})  # whose figures the candidate's are
@@ -285,28 +249,28 @@ def pareto(decision: Decision | None, policy: PolicyConfig) -> Figure:
         point = FrontPoint(c.label, c.latency_p95_ms, c.separation_auc, c.peak_rss_bytes)
         chosen = c.verdict in PICKABLE and point in decision.front
         alpha = 1.0 if c.verdict in PICKABLE else 0.35
-        _interval(axes, row, "latency_p95_ms", y, vertical=False, alpha=alpha)
-        _interval(axes, row, "separation_auc", x, vertical=True, alpha=alpha)
-        ring = {"mec": INK, "mew": 1.5, "ms": 9} if chosen else {"ms": 6}
-        axes.plot(x, y, ls="none", zorder=4, alpha=alpha, **_look(row), **ring)
+        canvas.interval(axes, row, "latency_p95_ms", y, vertical=False, alpha=alpha)
+        canvas.interval(axes, row, "separation_auc", x, vertical=True, alpha=alpha)
+        ring = {"mec": looks.INK, "mew": 1.5, "ms": 9} if chosen else {"ms": 6}
+        axes.plot(x, y, ls="none", zorder=4, alpha=alpha, **looks.look(row), **ring)
         if chosen:
             number = str(decision.front.index(point) + 1)
-            axes.annotate(number, (x, y), xytext=(6, 6), textcoords="offset points", fontsize=9, color=INK)
-    _clean(axes)
+            axes.annotate(number, (x, y), xytext=(6, 6), textcoords="offset points", fontsize=9, color=looks.INK)
+    canvas.clean(axes)
     axes.set_xscale("log")
-    _plain_ticks(axes)
+    canvas.plain_ticks(axes)
     axes.margins(x=0.1, y=0.12)
     lacking = len(candidates) - len(known)
     without = f"\n{counted(lacking, 'candidate')} without an AUC not drawn" if lacking else ""
-    axes.set_xlabel(f"P95 of a request, ms (log scale), at {_place_words(policy)}{without}")
+    axes.set_xlabel(f"P95 of a request, ms (log scale), at {place_of(latency_at(policy))}{without}")
     axes.set_ylabel("AUC of the labelled pairs")
-    _title(axes, "Latency against quality", 0)
-    named = [_mark("", f"{number}: {_shown(front_text(p))}") for number, p in enumerate(decision.front, 1)]
-    told = [_mark("", "Pareto front of P95, AUC and memory, as decided:"), *named] if named else []
-    faded = [_mark("o", "faint: cannot be picked", alpha=0.35)]
-    marks = [*_models(rows), *(faded if any(c.verdict not in PICKABLE for c in known) else [])]
-    marks += _marks(rows, ("latency_p95_ms", "separation_auc"))
-    _legend(figure, [*told, *marks], columns=1)
+    canvas.title(axes, "Latency against quality")
+    named = [looks.mark("", f"{number}: {looks.shown(front_text(p))}") for number, p in enumerate(decision.front, 1)]
+    told = [looks.mark("", "Pareto front of P95, AUC and memory, as decided:"), *named] if named else []
+    faded = [looks.mark("o", "faint: cannot be picked", alpha=0.35)]
+    marks = [*looks.model_handles(rows), *(faded if any(c.verdict not in PICKABLE for c in known) else [])]
+    marks += looks.limit_handles(rows, ("latency_p95_ms", "separation_auc"))
+    canvas.legend(figure, [*told, *marks], columns=1)
     return figure
 
 
@@ -315,9 +279,9 @@ def timeline(launch_rows: pd.DataFrame, runs: pd.DataFrame) -> Figure:
     known = {str(row["run_id"]): row for row in rows_of(runs)}
     by_run = _by_run(launch_rows, known)
     rows = [row for mine in by_run.values() for row in mine]
-    figure = _new(_WIDTH_IN, 4.4)
+    figure = canvas.new_figure(canvas.WIDTH_IN, 4.4)
     if not rows:
-        return _nothing(figure, figure.add_subplot(), "no launch was measured yet")
+        return canvas.nothing(figure, figure.add_subplot(), "no launch was measured yet")
     newest = max(rows, key=lambda row: row["started_at"])["sweep_id"]
     rows = [row for row in rows if row["sweep_id"] == newest]
     began = min(row["started_at"] for row in rows)
@@ -326,22 +290,22 @@ def timeline(launch_rows: pd.DataFrame, runs: pd.DataFrame) -> Figure:
         now = [row for row in mine if row["sweep_id"] == newest]
         p95s = [float(row["p95_ms"]) for row in now]
         _launch_points(upper, _seconds(now, began), p95s, now, known[run_id])
-    probed = [row for row in rows if _has(row, "capacity_before_gflops")]
+    probed = [row for row in rows if looks.has(row, "capacity_before_gflops")]
     capacities = [row["capacity_before_gflops"] for row in probed]
-    lower.plot(_seconds(probed, began), capacities, ".", color=_FAINT, ms=4)
+    lower.plot(_seconds(probed, began), capacities, ".", color=looks.FAINT, ms=4)
     if not probed:
-        lower.text(0.5, 0.5, "not probed", ha="center", va="center", color=INK, transform=lower.transAxes)
+        lower.text(0.5, 0.5, "not probed", ha="center", va="center", color=looks.INK, transform=lower.transAxes)
     for axes in (upper, lower):
-        _clean(axes)
+        canvas.clean(axes)
     upper.set_yscale("log")
-    _plain_ticks(upper)
+    canvas.plain_ticks(upper)
     upper.set_ylabel("a launch's P95, ms (log scale)")
     lower.set_ylabel("capacity,\nGFLOP/s")
     lower.set_ylim(bottom=0)
     lower.set_xlabel(f"seconds since {began:%Y-%m-%d %H:%M} UTC")
-    _title(upper, "The newest sweep as it went", 0)
+    canvas.title(upper, "The newest sweep as it went")
     of = [known[run_id] for run_id in dict.fromkeys(str(row["run_id"]) for row in rows)]
-    _legend(figure, [*_models(of), *_launch_marks(rows)])
+    canvas.legend(figure, [*looks.model_handles(of), *looks.launch_handles(rows)])
     return figure
 
 
@@ -349,13 +313,13 @@ def ratios(found: Sequence[Comparison], threshold: float = 0.05) -> Figure:
     """B over A with its interval, a line for each pair and latency; grey between is too small to matter."""
     known = [each for each in found if each.low is not None or each.high is not None]
     shown = known[:MOST_RUNS]
-    figure, axes = _figure(len(shown))
+    figure, axes = canvas.rows_figure(len(shown))
     if not shown:
-        return _nothing(figure, axes, "no two runs were compared")
-    axes.axvspan(1 / (1 + threshold), 1 + threshold, color=_FAINT, alpha=0.2, lw=0)
-    axes.axvline(1, color=_FAINT, lw=1)
+        return canvas.nothing(figure, axes, "no two runs were compared")
+    axes.axvspan(1 / (1 + threshold), 1 + threshold, color=looks.FAINT, alpha=0.2, lw=0)
+    axes.axvline(1, color=looks.FAINT, lw=1)
     for y, each in enumerate(shown):
-        colour = INK if each.change != "changed" else _SLOWER if each.slower else _QUICKER
+        colour = looks.INK if each.change != "changed" else _SLOWER if each.slower else _QUICKER
         ends = [value for value in (each.low, each.ratio, each.high) if value is not None]
         axes.hlines(y, ends[0], ends[-1], color=colour, lw=2)
         if each.low is None or each.high is None:  # an open end
@@ -363,13 +327,13 @@ def ratios(found: Sequence[Comparison], threshold: float = 0.05) -> Figure:
             axes.plot(end, y, marker, color=colour, ms=6)
         if each.ratio is not None:
             axes.plot(each.ratio, y, "o", color=colour, ms=6)
-    _rows_axis(axes, [f"{_short(each.label)}\n{each.metric[:3].upper()}: {each.change}" for each in shown])
+    canvas.rows_axis(axes, [f"{looks.short(each.label)}\n{each.metric[:3].upper()}: {each.change}" for each in shown])
     axes.set_xscale("log")
-    _plain_ticks(axes)
+    canvas.plain_ticks(axes)
     axes.set_xlabel("B / A (log scale): right of the band is slower, left is quicker")
-    _title(axes, "B against A", len(found) - len(shown))
-    open_end = _mark(">", "open end: launches were stopped early")
-    _legend(figure, [open_end] if any(each.low is None or each.high is None for each in shown) else [])
+    canvas.title(axes, "B against A", len(found) - len(shown))
+    open_end = looks.mark(">", "open end: launches were stopped early")
+    canvas.legend(figure, [open_end] if any(each.low is None or each.high is None for each in shown) else [])
     return figure
 
 
@@ -384,14 +348,14 @@ def _reported(baseline: BaselineRecord | None) -> list[tuple[str, float]]:
     if baseline is None or baseline.kind != "reported":
         return []
     return [
-        (f"{_short(baseline.label)}\nreported, batch {figure.batch_size}", figure.value)
+        (f"{looks.short(baseline.label)}\nreported, batch {figure.batch_size}", figure.value)
         for figure in baseline.figures
         if figure.metric == "latency_p95_ms"
     ]
 
 
 def _measured(runs: pd.DataFrame, column: str) -> list[Row]:
-    return [row for row in rows_of(runs) if _has(row, column)]
+    return [row for row in rows_of(runs) if looks.has(row, column)]
 
 
 def _launched(runs: pd.DataFrame) -> int:
@@ -401,15 +365,11 @@ def _launched(runs: pd.DataFrame) -> int:
 
 def _by_run(launch_rows: pd.DataFrame, known: dict[str, Row]) -> dict[str, list[Row]]:
     """The launches with a P95 of the known runs, in the order they were measured."""
-    rows = [row for row in rows_of(launch_rows) if str(row["run_id"]) in known and _has(row, "p95_ms")]
+    rows = [row for row in rows_of(launch_rows) if str(row["run_id"]) in known and looks.has(row, "p95_ms")]
     found: dict[str, list[Row]] = {}
     for row in sorted(rows, key=lambda row: (str(row["run_id"]), int(row["launch_index"]))):
         found.setdefault(str(row["run_id"]), []).append(row)
     return found
-
-
-def _has(row: Row, column: str) -> bool:
-    return as_number(row[column]) is not None
 
 
 def _fixed_length(row: Row) -> float | None:
@@ -432,224 +392,41 @@ def _line(axes: Axes, line: Sequence[Row], x_of: Callable[[Row], float | None], 
     points = [(x, row) for row in line if (x := x_of(row)) is not None]
     for (x, row), (next_x, next_row) in pairwise(points):
         ys = [row[metric], next_row[metric]]
-        axes.plot([x, next_x], ys, color=_colour(row), lw=1.3, ls=_dashes(row), zorder=2)
+        axes.plot([x, next_x], ys, color=looks.colour(row), lw=1.3, ls=looks.dashes(row), zorder=2)
     for x, row in points:
-        _interval(axes, row, metric, x, vertical=True)
-        axes.plot(x, row[metric], ls="none", ms=5, zorder=3, **_look(row))
-
-
-def _interval(
-    axes: Axes, row: Row, metric: str, at: float, *, vertical: bool, alpha: float | None = None
-) -> None:
-    """The interval of a metric; dotted from end to end where the launches are too few for one."""
-    bounds = _bounds(row, metric)
-    if bounds is None:
-        endless = axes.axvline if vertical else axes.axhline
-        endless(at, color=_FAINT, lw=0.8, ls=":", zorder=1)
-        return
-    value = float(row[metric])
-    colour = _FAINT if is_brief(row) and metric != "separation_auc" else _colour(row)
-    draw = axes.vlines if vertical else axes.hlines
-    draw(at, min(bounds[0], value), max(bounds[1], value), color=colour, lw=2, zorder=2, alpha=alpha)
-
-
-def _bounds(row: Row, metric: str) -> tuple[float, float] | None:
-    stem, unit = (metric[:-3], "_ms") if metric.endswith("_ms") else (metric, "")
-    low, high = (as_number(row[f"{stem}_{side}{unit}"]) for side in ("low", "high"))
-    return None if low is None or high is None else (low, high)
-
-
-def _random(row: Row) -> bool:
-    return bool(row["weights"] == "random")
-
-
-def _colour(row: Row) -> str:
-    return str(_look(row)["color"])
-
-
-def _dashes(row: Row) -> Any:
-    return _DASHES.get(str(row["precision"]), _OTHER_DASHES)
-
-
-def _look(row: Row) -> dict[str, Any]:
-    """Colour and marker of a run's model; hollow for random weights."""
-    model = str(row["model"])
-    colour, marker = _LOOKS.get(model) or _OTHER_LOOKS[crc32(model.encode()) % len(_OTHER_LOOKS)]
-    return {"color": colour, "marker": marker, "markerfacecolor": PAPER if _random(row) else colour}
-
-
-def _launch_kind(row: Row) -> str:
-    """What a launch's marker tells of it beside the model; nothing of most."""
-    if as_number(row["disturbed"]):
-        return "disturbed launch"
-    return "launch stopped early: at least so much" if as_number(row["truncated"]) else ""
+        canvas.interval(axes, row, metric, x, vertical=True)
+        axes.plot(x, row[metric], ls="none", ms=5, zorder=3, **looks.look(row))
 
 
 def _launch_points(
     axes: Axes, xs: Sequence[float], ys: Sequence[float], rows: Sequence[Row], run: Row
 ) -> None:
     """A run's launches, each kind with its marker: the model's, unless there is more to tell."""
-    kinds = [_launch_kind(row) for row in rows]
+    kinds = [looks.launch_kind(row) for row in rows]
     for kind in dict.fromkeys(kinds):
-        look = {"color": INK, "marker": _KINDS[kind]} if kind else _look(run)
+        look = {"color": looks.INK, "marker": looks.LAUNCH_KINDS[kind]} if kind else looks.look(run)
         ours = [i for i, each in enumerate(kinds) if each == kind]
         axes.plot([xs[i] for i in ours], [ys[i] for i in ours], ls="none", ms=4, zorder=3, **look)
-
-
-def _launch_marks(rows: Iterable[Row]) -> list[Artist]:
-    """What a launch's marker tells, where it occurs."""
-    seen = {_launch_kind(row) for row in rows}
-    return [_mark(marker, kind) for kind, marker in _KINDS.items() if kind in seen]
 
 
 def _seconds(rows: Sequence[Row], began: Any) -> list[float]:
     return [(row["started_at"] - began).total_seconds() for row in rows]
 
 
-def _marks(rows: Sequence[Row], metrics: Sequence[str] = ()) -> list[Artist]:
-    """What hollow, grey and dotted mean, where they occur; `metrics` are drawn with their intervals."""
-    found = [_mark("o", "hollow: random weights", markerfacecolor=PAPER)] if any(map(_random, rows)) else []
-    if metrics and any(map(is_brief, rows)):
-        found.append(_mark("", "grey: provisional", color=_FAINT, ls="-", lw=2))
-    if any(_bounds(row, metric) is None for row in rows for metric in metrics):
-        found.append(_mark("", "dotted: too few launches for an interval", color=_FAINT, ls=":"))
-    return found
-
-
-def _models(rows: Iterable[Row]) -> list[Artist]:
-    """The models by colour and marker."""
-    named = {f"{row['model']}{' (random weights)' if _random(row) else ''}": row for row in rows}
-    return [_handle(named[name], _short(name)) for name in sorted(named)]
-
-
-def _handle(row: Row, label: str, ls: Any = "none") -> Artist:
-    from matplotlib.lines import Line2D
-
-    return Line2D([], [], ls=ls, label=f" {label}", **_look(row))  # a leading underscore would hide it
-
-
-def _mark(marker: str, label: str, **look: Any) -> Artist:
-    from matplotlib.lines import Line2D
-
-    return Line2D([], [], **{"marker": marker or None, "color": INK, "ls": "none", "label": label, **look})
-
-
-def _box(**look: Any) -> Artist:
-    from matplotlib.patches import Patch
-
-    return Patch(**{"facecolor": "none", "edgecolor": _FAINT, **look})
-
-
-def _labels(rows: Sequence[Row]) -> list[str]:
-    """The candidate, and under it where it was measured and what limits it; alike ones tell their run."""
-    found = [_label(row) for row in rows]
-    counts = Counter(found)
-    return [
-        f"{label}, run {str(row['run_id'])[:6]}" if counts[label] > 1 else label
-        for label, row in zip(found, rows, strict=True)
-    ]
-
-
-def _label(row: Row) -> str:
-    """Batch 1 and one caller go without saying."""
-    said = [str(row["workload"])]
-    said += [f"batch {row['batch_size']}"] if row["batch_size"] != 1 else []
-    said += [f"{row['clients']} callers"] if row["clients"] != 1 else []
-    said += [f"{row['offered_qps']:g}/s"] if _has(row, "offered_qps") else []
-    said += ["soak"] if row["purpose"] == "soak" else []
-    said += [f"replicate {row['replicate']}"] if as_number(row["replicate"]) else []
-    said += [f"held to {counted(int(row['cpus']), 'core')}"] if _has(row, "cpus") else []
-    said += ["random weights"] if _random(row) and "random" not in str(row["candidate_label"]) else []
-    said += ["provisional"] if is_brief(row) else []
-    said += [f"{row['launches_failed']} failed"] if as_number(row["launches_failed"]) else []
-    said += ["stopped early"] if _has(row, "truncated_over_ms") else []
-    return f"{_short(str(row['candidate_label']))}\n{_shown(', '.join(said))}"
-
-
-def _short(label: str) -> str:
-    """A label that fits beside its axis."""
-    return _shown(label if len(label) <= _LABEL_LENGTH else f"{label[: _LABEL_LENGTH - 1]}…")
-
-
-def _shown(text: str) -> str:
-    """Text as it stands, in a line; a dollar sign would begin a formula."""
-    return " ".join(text.split()).replace("$", r"\$")
-
-
 def _best(rows: Iterable[Row], model: str, ep: str) -> Row | None:
     """A model's quickest run on an execution provider, of trained weights where there are any."""
-    mine = [row for row in rows if (row["model"], row["ep"]) == (model, ep) and _has(row, "latency_p95_ms")]
-    return min(mine, key=lambda row: (_random(row), float(row["latency_p95_ms"])), default=None)
+    mine = [row for row in rows if (row["model"], row["ep"]) == (model, ep) and looks.has(row, "latency_p95_ms")]
+    return min(mine, key=lambda row: (looks.is_random(row), float(row["latency_p95_ms"])), default=None)
 
 
 def _cell(row: Row) -> str:
     """A run's P95 with its interval, its precision, and what limits it."""
-    bounds = _bounds(row, "latency_p95_ms")
+    bounds = looks.bounds(row, "latency_p95_ms")
     interval = "no interval" if bounds is None else f"{bounds[0]:.3g}–{bounds[1]:.3g}"
-    marks = ["random weights"] if _random(row) else []
+    marks = ["random weights"] if looks.is_random(row) else []
     marks += ["provisional"] if is_brief(row) else []
-    told = [f"{float(row['latency_p95_ms']):.3g} ms ({interval})", _shown(str(row["precision"])), *marks]
+    told = [f"{float(row['latency_p95_ms']):.3g} ms ({interval})", looks.shown(str(row["precision"])), *marks]
     return "\n".join(told)
-
-
-def _place_words(policy: PolicyConfig) -> str:
-    at = latency_at(policy)
-    return f"{at.workload}, batch {at.batch_size}"
-
-
-def _new(width_in: float, height_in: float) -> Figure:
-    from matplotlib.figure import Figure
-
-    return Figure(figsize=(width_in, height_in), layout="constrained")
-
-
-def _figure(rows: int) -> tuple[Figure, Axes]:
-    figure = _new(_WIDTH_IN, 1.2 + _ROW_IN * max(3, rows))
-    return figure, figure.subplots()
-
-
-def _nothing(figure: Figure, axes: Axes, sentence: str) -> Figure:
-    axes.set_axis_off()
-    axes.patch.set_visible(False)
-    figure.patch.set_visible(False)
-    axes.text(0.5, 0.5, sentence, ha="center", va="center", color=INK, transform=axes.transAxes)
-    figure.set_size_inches(_WIDTH_IN, 1.2)
-    return figure
-
-
-def _rows_axis(axes: Axes, labels: Sequence[str]) -> None:
-    _clean(axes)
-    axes.set_yticks(range(len(labels)), labels, fontsize=7.5)
-    axes.set_ylim(len(labels) - 0.4, -0.6)
-    axes.grid(visible=False, axis="y")
-
-
-def _clean(axes: Axes, *, grid: bool = True) -> None:
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)
-    for side in ("left", "bottom"):
-        axes.spines[side].set_color(_FAINT)
-    axes.tick_params(colors=INK, labelsize=8, which="both")
-    axes.xaxis.label.set(color=INK, fontsize=9)
-    axes.yaxis.label.set(color=INK, fontsize=9)
-    axes.patch.set_visible(False)
-    axes.figure.patch.set_visible(False)
-    if grid:
-        axes.grid(visible=True, color=_FAINT, alpha=0.25, lw=0.6)
-        axes.set_axisbelow(True)
-
-
-def _plain_ticks(axes: Axes) -> None:
-    """Plain numbers on logarithmic axes, at 1, 2 and 5 of each decade."""
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
-
-    for axis in (axes.xaxis, axes.yaxis):
-        if axis.get_scale() != "log":
-            continue
-        base = getattr(axis.get_transform(), "base", 10)
-        axis.set_major_locator(LogLocator(base=base, subs=(1.0,) if base == 2 else (1.0, 2.0, 5.0)))
-        axis.set_major_formatter(FuncFormatter(lambda value, _position: f"{value:g}"))
-        axis.set_minor_locator(NullLocator())
 
 
 def _gate_line(axes: Axes, gate: GateConfig, ys: Sequence[int]) -> None:
@@ -658,41 +435,10 @@ def _gate_line(axes: Axes, gate: GateConfig, ys: Sequence[int]) -> None:
         return
     line = {"must": "-", "should": "--"}.get(gate.tier, ":")
     for y in ys:
-        axes.plot([gate.bound] * 2, [y - 0.5, y + 0.5], color=INK, lw=1, ls=line, zorder=1)
+        axes.plot([gate.bound] * 2, [y - 0.5, y + 0.5], color=looks.INK, lw=1, ls=line, zorder=1)
     where = "" if gate.at == AtConfig() else f" at {gate_place(gate)}"
     axes.annotate(
         f"{gate.tier} {gate.op} {gate.bound:g} in {gate.launch_quantile:.0%}{where}", (gate.bound, 1),
         xycoords=("data", "axes fraction"), xytext=(0, 3), textcoords="offset points", rotation=45,
-        rotation_mode="anchor", fontsize=7, color=INK,
+        rotation_mode="anchor", fontsize=7, color=looks.INK,
     )  # fmt: skip
-
-
-def _below(axes: Axes, rows: int, sentence: str) -> None:
-    """A line under the first rows that says what the others have in common."""
-    axes.axhline(rows - 0.5, color=_FAINT, lw=0.8)
-    axes.annotate(
-        sentence, (1, rows - 0.5), xycoords=("axes fraction", "data"), xytext=(-2, -2),
-        textcoords="offset points", ha="right", va="top", fontsize=7, color=INK,
-    )  # fmt: skip
-
-
-def _beside(axes: Axes, text: str, x: float, y: float) -> None:
-    axes.annotate(
-        _shown(text), (x, y), xytext=(5, 0), textcoords="offset points", va="center", fontsize=7, color=INK
-    )
-
-
-def _title(axes: Axes, title: str, left_out: int, *, pad: float = 6) -> None:
-    more = f" ({left_out} more in the table)" if left_out > 0 else ""
-    axes.set_title(f"{title}{more}", loc="left", color=INK, fontsize=11, pad=pad)
-
-
-def _legend(figure: Figure, handles: Sequence[Artist], *, columns: int = 2) -> None:
-    """A legend under the figure, which grows by it; none for nothing."""
-    if handles:
-        width_in, height_in = figure.get_size_inches()
-        figure.set_size_inches(width_in, height_in + _LEGEND_ROW_IN * math.ceil(len(handles) / columns))
-        figure.legend(
-            handles=handles, loc="outside lower left", ncols=columns, fontsize=7.5, frameon=False,
-            labelcolor=INK,
-        )  # fmt: skip

@@ -107,6 +107,8 @@ ORDER = (
     "harness.inspect",
     "harness.stages",
     "harness.doctor",
+    "harness.looks",
+    "harness.canvas",
     "harness.plots",
     "harness.report.data",
     "harness.report.tables",

@@ -59,7 +59,7 @@ def main(argv: list[str]) -> int:
     if bool(words["a"]) != bool(words["b"]):
         raise BadInputError("a comparison needs both: give a=RUN_OR_SWEEP and b=RUN_OR_SWEEP")
     out = typed_path(words["out"] or f"{words['results']}/report.html")
-    if not out.parent.is_dir():
+    if words["out"] and not out.parent.is_dir():
         raise BadInputError(f"out={out}: no such folder; give one that exists")
     for path in _written(words, out, formats):
         sys.stdout.write(f"{path}\n")

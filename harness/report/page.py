@@ -9,7 +9,7 @@ from html import escape
 from importlib.resources import files
 from typing import TYPE_CHECKING
 
-from harness.plots import INK, PAPER
+from harness.looks import INK, PAPER
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
