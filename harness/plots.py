@@ -126,7 +126,7 @@ def scaling(runs: pd.DataFrame) -> Figure:
     if not views:
         sentence = "no candidate was measured at two sizes or lengths yet"
         return canvas.nothing(figure, figure.add_subplot(), sentence)
-    of = {str(line[-1]["candidate_label"]): line[-1] for *_, lines in views for line in lines}
+    of = {str(line[0]["candidate_label"]): line[0] for *_, lines in views for line in lines}
     quickest = sorted(of, key=lambda label: (float(of[label]["latency_p95_ms"]), label))[:_MOST_LINES]
     grid = figure.subplots(2, len(views), sharex="col", sharey="row", squeeze=False)
     metrics = (
@@ -144,7 +144,7 @@ def scaling(runs: pd.DataFrame) -> Figure:
                 _line(axes, known, x_of, metric)
                 if len(held) > 1 and known:
                     canvas.beside(axes, held_of(known[-1]), x_of(known[-1]) or 0.0, float(known[-1][metric]))
-        grid[1][column].set_xlabel(f"{name}; {held.pop()}" if len(held) == 1 else name)
+        grid[1][column].set_xlabel("; ".join((name, *held)) if len(held) == 1 else name)
     for axes in grid.flat:
         canvas.clean(axes)
         axes.set_xscale("log", base=2)
