@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import sys
+from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING
 
+from harness import __version__
 from harness.command import run_command
 from harness.compose import notebooks_dir
 from harness.config import parse_words
@@ -83,7 +85,8 @@ def _written(words: Mapping[str, str], out: Path, formats: Sequence[str]) -> lis
             progress.tell(what)
             file = notebooks_dir() / f"{name}.ipynb"
             shown += execute(file, _given(words, asked), on_cell=partial(_tell, progress, what))
-        page = compose(shown, title="Which embedding model can be shipped?")
+        written = f"Written {datetime.now(UTC):%Y-%m-%d %H:%M} UTC by harness {__version__}."
+        page = compose(shown, title="Which embedding model can be shipped?", footer=written)
         try:
             out.write_text(page, encoding="utf-8")
             if formats:

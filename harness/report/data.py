@@ -66,15 +66,14 @@ def read(
     judged = load_policy(policy, file=policy_file or None)
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always", UnreadableFileWarning)
-        runs, launches = load_runs(results), load_launches(results)
+        there, limits = of_machine(load_runs(results), machine)
+        kept = _selected(there, select)
+        launches = load_launches(results, set(kept["run_id"]))
     for each in told:
         warnings.warn_explicit(each.message, each.category, each.filename, each.lineno)
     notes = [str(each.message) for each in told if issubclass(each.category, UnreadableFileWarning)]
-    there, limits = of_machine(runs, machine)
-    kept = _selected(there, select)
     if len(kept) < len(there):
         notes.append(f"{len(there) - len(kept)} of {len(there)} runs are left out by select: {select}")
-    launches = launches[launches["run_id"].isin(kept["run_id"])]
     decision = None
     if not kept.empty:
         compared_with = find_baseline(baseline, baseline_file, kept)

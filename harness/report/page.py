@@ -25,12 +25,13 @@ _NAME = re.compile(r'<g id="([^"]+)"')
 _HEADING = re.compile(r"^## +(.+)$", re.MULTILINE)
 
 
-def compose(shown: Iterable[Shown], *, title: str) -> str:
+def compose(shown: Iterable[Shown], *, title: str, footer: str = "") -> str:
     """The page.
 
     Args:
         shown: what notebooks showed, in order; HTML and SVG of it are trusted, they are this package's own.
         title: of the page.
+        footer: a line under it.
     """
     from markdown_it import MarkdownIt
 
@@ -58,7 +59,8 @@ def compose(shown: Iterable[Shown], *, title: str) -> str:
         f"style-src 'unsafe-inline'; script-src 'sha256-{allowed}'\">"
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>{escape(title)}</title><style>{style}</style></head>"
-        f'<body><nav aria-label="sections">{links}</nav><main>{"".join(parts)}</main>'
+        f'<body><nav aria-label="sections">{links}</nav><main>{"".join(parts)}'
+        f'<footer class="note">{escape(footer)}</footer></main>'
         f"<script>{script}</script></body></html>\n"
     )
 
