@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from harness.caveats import is_brief
 from harness.decision import rows_of
 from harness.gates import as_number, row_place, text_of
-from harness.units import format_bytes, format_duration
+from harness.units import counted, format_bytes, format_duration
 from harness.verdict import baseline_title, baseline_told, gate_cells, speedup_cells
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def verdict(data: Results) -> Html:
     pick = f'<span class="pick">{escape(decision.chosen)}</span>' if decision.chosen else ""
     about = (
         f"{decision.evidence} evidence, policy {decision.policy}; "
-        f"{decision.machine['cpu']}, {decision.machine['cores']} cores"
+        f"{decision.machine['cpu']}, {counted(decision.machine['cores'], 'core')}"
     )
     box = (
         f'<div class="verdict {kind}"><strong>{_words(decision.verdict)}</strong>{pick}'
@@ -157,14 +157,20 @@ def environment(data: Results) -> Html:
     newest = rows[-1]
     facts = json.loads(text_of(newest["environment"], "{}"))
     libraries = facts.get("libraries") or {}
+
+    def every(name: str) -> str:
+        return ", ".join(dict.fromkeys(text_of(row[name], "–") for row in rows))
+
     machine = {
-        "machine": newest["machine_id"], "CPU": newest["cpu"], "usable cores": newest["cores"],
-        "memory": format_bytes(int(newest["memory_bytes"])), "system": newest["os"],
-        "Python": newest["python"], "ONNX Runtime": text_of(newest["onnxruntime"], "–"),
+        "machine": every("machine_id"), "CPU": every("cpu"), "usable cores": str(newest["cores"]),
+        "memory": format_bytes(int(newest["memory_bytes"])), "system": every("os"),
+        "Python": every("python"), "ONNX Runtime": every("onnxruntime"),
         "other libraries": ", ".join(f"{name} {version}" for name, version in sorted(libraries.items())),
-        "harness": f"{newest['harness_version']} {text_of(newest['git_commit'], '')}",
+        "harness": every("harness_version"), "commit": every("git_commit"),
     }  # fmt: skip
-    lines = "".join(f'<tr><th scope="row">{escape(k)}</th><td>{escape(str(v))}</td></tr>' for k, v in machine.items())
+    lines = "".join(
+        f'<tr><th scope="row">{escape(name)}</th><td>{escape(told)}</td></tr>' for name, told in machine.items()
+    )
     measured = [row for row in rows if row["launches"]]
     noise = _table(measured, _NOISE, name="noise", empty="No launch was measured yet.")
     return Html(f'<div class="scroll"><table class="facts">{lines}</table></div>{noise.text}')
@@ -361,11 +367,13 @@ def _told(candidate: CandidateVerdict) -> str:
 
 
 def _gates_table(candidate: CandidateVerdict) -> str:
+    under_load = candidate.confirmation.results if candidate.confirmation else ()
+    asked = [*((each, "") for each in candidate.gates), *((r, f", {place}") for place, r in under_load)]
     rows = []
-    for gate in candidate.gates:
-        *cells, result = (escape(cell) for cell in gate_cells(gate))
+    for gate, where in asked:
+        tier, label, *cells, result = (escape(cell) for cell in gate_cells(gate))
         kind = _STATUS_CLASS.get(result.split()[0], "")
-        rows.append([*cells, f'<span class="{kind}">{result}</span>'])
+        rows.append([tier, f"{label}{escape(where)}", *cells, f'<span class="{kind}">{result}</span>'])
     headings = ("tier", "gate", "bound", "value", "interval", "distance", "result")
     return _plain_table(f"gates of {candidate.label}", headings, rows)
 
