@@ -106,10 +106,10 @@ def below(axes: Axes, rows: int, sentence: str) -> None:
     )  # fmt: skip
 
 
-def beside(axes: Axes, text: str, x: float, y: float) -> None:
-    """A few words right of a point."""
+def beside(axes: Axes, text: str, x: float, y: float, *, above: float = 0) -> None:
+    """A few words right of a point, and so many points above it."""
     axes.annotate(
-        shown(text), (x, y), xytext=(5, 0), textcoords="offset points", va="center", fontsize=7, color=INK
+        shown(text), (x, y), xytext=(5, above), textcoords="offset points", va="center", fontsize=8, color=INK
     )
 
 

@@ -1,7 +1,7 @@
 """How runs look in figures: colour, marker and line, their labels, and what a legend says of them.
 
-A model has one colour and one marker in all figures, whatever else is drawn. Hollow are random weights, hatched
-is a reported figure, a grey interval is provisional.
+A model has one colour and one marker in all figures, whatever else is drawn. Hollow are random weights,
+hatched is a reported figure, a grey interval is provisional.
 
 Colours: Okabe & Ito (2008), "Color Universal Design", told apart by colour-blind people too.
 """
@@ -96,7 +96,7 @@ def launch_kind(row: Row) -> str:
 
 
 def labels(rows: Sequence[Row]) -> list[str]:
-    """Of each run the candidate, and under it where it was measured and what limits it; alike ones tell their id."""
+    """Each run's candidate, and under it where it was measured and what limits it; alike ones tell their id."""
     found = [_label(row) for row in rows]
     counts = Counter(found)
     return [

@@ -1,9 +1,9 @@
-"""Figures of results, one function each; they draw what is stored and decided and compute nothing of their own.
+"""Figures of results, one function each; they draw what is stored and decided, and compute nothing.
 
 Every function returns a matplotlib Figure, on nothing too: it says then what there is nothing of. Axes have
-units, gates are labelled lines across the runs that they read, and every run has its interval, or a dotted line
-where its launches are too few for one. How a model, random weights, provisional and reported figures look is
-`harness.looks`.
+units, gates are labelled lines across the runs that they read, and every run has its interval, or a dotted
+line where its launches are too few for one. How models, random weights, provisional and reported figures look
+is `harness.looks`.
 """
 
 from __future__ import annotations
@@ -68,7 +68,8 @@ def p95_against_gates(
         canvas.interval(axes, row, "latency_p95_ms", y, vertical=False)
         axes.plot(row["latency_p95_ms"], y, ls="none", ms=6, zorder=3, **looks.look(row))
     for y, (label, value) in enumerate(reported, start=len(shown)):
-        axes.barh(y, 0.2 * value, left=0.9 * value, height=0.5, fill=False, edgecolor=looks.INK, hatch=looks.HATCH)
+        hatched = {"fill": False, "edgecolor": looks.INK, "hatch": looks.HATCH}
+        axes.barh(y, 0.2 * value, left=0.9 * value, height=0.5, **hatched)
         labels.append(label)
     canvas.rows_axis(axes, labels)
     axes.set_xscale("log")
@@ -109,7 +110,8 @@ def launches(launch_rows: pd.DataFrame, runs: pd.DataFrame) -> Figure:
     canvas.plain_ticks(axes)
     axes.set_xlabel("a launch's requests from their P50 to their P95, ms (log scale)")
     canvas.title(axes, "Every launch", _launched(runs) - len(shown))
-    canvas.legend(figure, [*looks.limit_handles(shown), *looks.launch_handles(row for run_id in order for row in by_run[run_id])])
+    drawn = [row for run_id in order for row in by_run[run_id]]
+    canvas.legend(figure, [*looks.limit_handles(shown), *looks.launch_handles(drawn)])
     return figure
 
 
@@ -164,7 +166,8 @@ def model_by_ep(runs: pd.DataFrame) -> Figure:
     rows = [row for row in rows if row["purpose"] != "soak" and row["arrival"] == "back_to_back"]
     models = sorted({str(row["model"]) for row in rows})
     eps = sorted({str(row["ep"]) for row in rows})
-    figure = canvas.new_figure(min(canvas.WIDTH_IN, max(4.4, 1.4 + 1.45 * len(eps))), 1.0 + 0.75 * max(1, len(models)))
+    width_in = min(canvas.WIDTH_IN, max(4.4, 1.4 + 1.45 * len(eps)))
+    figure = canvas.new_figure(width_in, 1.0 + 0.75 * max(1, len(models)))
     axes = figure.subplots()
     if not rows:
         return canvas.nothing(figure, axes, "no run at the default workload, batch 1, yet")
@@ -254,8 +257,7 @@ def pareto(decision: Decision | None, policy: PolicyConfig) -> Figure:
         ring = {"mec": looks.INK, "mew": 1.5, "ms": 9} if chosen else {"ms": 6}
         axes.plot(x, y, ls="none", zorder=4, alpha=alpha, **looks.look(row), **ring)
         if chosen:
-            number = str(decision.front.index(point) + 1)
-            axes.annotate(number, (x, y), xytext=(6, 6), textcoords="offset points", fontsize=9, color=looks.INK)
+            canvas.beside(axes, str(decision.front.index(point) + 1), x, y, above=6)
     canvas.clean(axes)
     axes.set_xscale("log")
     canvas.plain_ticks(axes)
@@ -265,7 +267,10 @@ def pareto(decision: Decision | None, policy: PolicyConfig) -> Figure:
     axes.set_xlabel(f"P95 of a request, ms (log scale), at {place_of(latency_at(policy))}{without}")
     axes.set_ylabel("AUC of the labelled pairs")
     canvas.title(axes, "Latency against quality")
-    named = [looks.mark("", f"{number}: {looks.shown(front_text(p))}") for number, p in enumerate(decision.front, 1)]
+    named = [
+        looks.mark("", f"{number}: {looks.shown(front_text(point))}")
+        for number, point in enumerate(decision.front, start=1)
+    ]
     told = [looks.mark("", "Pareto front of P95, AUC and memory, as decided:"), *named] if named else []
     faded = [looks.mark("o", "faint: cannot be picked", alpha=0.35)]
     marks = [*looks.model_handles(rows), *(faded if any(c.verdict not in PICKABLE for c in known) else [])]
@@ -293,14 +298,12 @@ def timeline(launch_rows: pd.DataFrame, runs: pd.DataFrame) -> Figure:
     probed = [row for row in rows if looks.has(row, "capacity_before_gflops")]
     capacities = [row["capacity_before_gflops"] for row in probed]
     lower.plot(_seconds(probed, began), capacities, ".", color=looks.FAINT, ms=4)
-    if not probed:
-        lower.text(0.5, 0.5, "not probed", ha="center", va="center", color=looks.INK, transform=lower.transAxes)
     for axes in (upper, lower):
         canvas.clean(axes)
     upper.set_yscale("log")
     canvas.plain_ticks(upper)
     upper.set_ylabel("a launch's P95, ms (log scale)")
-    lower.set_ylabel("capacity,\nGFLOP/s")
+    lower.set_ylabel("capacity,\nGFLOP/s" if probed else "not probed")
     lower.set_ylim(bottom=0)
     lower.set_xlabel(f"seconds since {began:%Y-%m-%d %H:%M} UTC")
     canvas.title(upper, "The newest sweep as it went")
@@ -327,7 +330,8 @@ def ratios(found: Sequence[Comparison], threshold: float = 0.05) -> Figure:
             axes.plot(end, y, marker, color=colour, ms=6)
         if each.ratio is not None:
             axes.plot(each.ratio, y, "o", color=colour, ms=6)
-    canvas.rows_axis(axes, [f"{looks.short(each.label)}\n{each.metric[:3].upper()}: {each.change}" for each in shown])
+    labels = [f"{looks.short(each.label)}\n{each.metric[:3].upper()}: {each.change}" for each in shown]
+    canvas.rows_axis(axes, labels)
     axes.set_xscale("log")
     canvas.plain_ticks(axes)
     axes.set_xlabel("B / A (log scale): right of the band is slower, left is quicker")
@@ -415,7 +419,8 @@ def _seconds(rows: Sequence[Row], began: Any) -> list[float]:
 
 def _best(rows: Iterable[Row], model: str, ep: str) -> Row | None:
     """A model's quickest run on an execution provider, of trained weights where there are any."""
-    mine = [row for row in rows if (row["model"], row["ep"]) == (model, ep) and looks.has(row, "latency_p95_ms")]
+    mine = [row for row in rows if (row["model"], row["ep"]) == (model, ep)]
+    mine = [row for row in mine if looks.has(row, "latency_p95_ms")]
     return min(mine, key=lambda row: (looks.is_random(row), float(row["latency_p95_ms"])), default=None)
 
 

@@ -134,8 +134,10 @@ def test_random_weights_are_hollow_and_told_in_every_figure_of_runs() -> None:
     launched = launch_frame(launch_row(run_id="a"), launch_row(run_id="b1"))
     figures = every_figure(rows, launched)
     hollow = {
-        name for name, figure in figures.items() if PAPER in {to_hex(m.get_markerfacecolor()) for m in marked(figure)}
-    }  # fmt: skip
+        name
+        for name, figure in figures.items()
+        if PAPER in {to_hex(mark.get_markerfacecolor()) for mark in marked(figure)}
+    }
     assert hollow == {"p95_against_gates", "launches", "scaling", "timeline"}
     assert any(box.get_hatch() for box in figures["stages"].axes[0].patches)
     for name, figure in figures.items():
@@ -195,9 +197,11 @@ def test_precisions_of_a_model_are_told_apart_by_their_lines() -> None:
         )
     )
     figure = plots.scaling(rows)
-    (legend,) = figure.legends
-    styles = {h.get_label(): h.get_linestyle() for h in legend.legend_handles if h is not None}  # type: ignore[attr-defined]
-    assert len({styles[" minilm fp32 cpu"], styles[" minilm int8 cpu"]}) == 2
+    styles = {line.get_linestyle() for line in figure.axes[0].lines if line.get_linestyle() != "None"}
+    assert styles == {"-", ":"}
+    told = text_in(figure)
+    assert "minilm fp32 cpu" in told
+    assert "minilm int8 cpu" in told
 
 
 def test_the_newest_run_at_a_place_stands_in_a_line() -> None:
@@ -222,7 +226,8 @@ def test_disturbed_launches_are_crosses_and_stopped_ones_say_at_least() -> None:
     launch_rows = launch_frame(
         launch_row(0, disturbed=False), launch_row(1, disturbed=True), launch_row(2, truncated=True)
     )
-    for figure in (plots.launches(launch_rows, runs(run_row())), plots.timeline(launch_rows, runs(run_row()))):
+    for draw in (plots.launches, plots.timeline):
+        figure = draw(launch_rows, runs(run_row()))
         assert [line.get_marker() for line in marked(figure)][:3] == ["o", "x", ">"]
         assert "at least so much" in text_in(figure)
 
@@ -269,7 +274,7 @@ def test_the_front_that_is_drawn_is_the_decisions_own() -> None:
     assert "forbidden" not in told
     assert "cannot be picked" in told
     ringed = [line for line in marked(figure) if line.get_markeredgewidth() > 1]
-    assert {float(line.get_xdata()[0]) for line in ringed} == {5.0, 18.0, 19.0}  # type: ignore[index,arg-type]
+    assert {x for line in ringed for x, _ in line.get_xydata().tolist()} == {5.0, 18.0, 19.0}
     # What stands in the figure is the decision's, whatever dominates what here.
     fewer = plots.pareto(replace(decision, front=decision.front[:1]), POLICY)
     assert "good (" not in text_in(fewer)

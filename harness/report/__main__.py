@@ -31,14 +31,15 @@ _DEFAULTS = {
 _MEASUREMENTS = ("results", "policy", "policy.file", "select", "machine")
 _DECISION = (*_MEASUREMENTS, "baseline", "baseline.file")
 _COMPARE = ("results", "a", "b")
-_HELP = """python -m harness.report [results=DIR] [policy=NAME] [policy.file=FILE] [select="model=minilm,e5 ep=cpu"]
+_HELP = """python -m harness.report [results=DIR] [policy=NAME] [policy.file=FILE] [select="model=e5 ep=cpu"]
                       [machine=ID] [baseline=NAME|RUN_ID] [baseline.file=FILE] [a=A b=B]
                       [out=FILE.html] [figures=png|svg|png,svg]
 
-Executes the notebooks and writes one self-contained page, results/report.html unless out= says otherwise: the
-decision as python -m harness.decide makes it, then every figure and run. baseline= tells speed-ups over figures
-that others report, or over a run. a= and b=, each a sweep's or run's id or a results folder, are compared on the
-page too. figures= writes the figures beside the page. Prints what it wrote, the page last.
+Executes the notebooks and writes one self-contained page, results/report.html unless out= says otherwise:
+the decision as python -m harness.decide makes it, then every figure and run. select= takes columns of a run
+and their values. baseline= tells speed-ups over figures that others report, or over a run. a= and b=, each a
+sweep's or run's id or a results folder, are compared on the page too. figures= writes the figures beside the
+page. Prints what it wrote, the page last.
 Exit codes: 0, 2 bad input, 3 what executes notebooks is not installed.
 """
 

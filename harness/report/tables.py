@@ -101,9 +101,8 @@ def speedups(data: Results) -> Html:
         return Html("")
     brief = {str(row["run_id"]): is_brief(row) for row in rows_of(data.runs)}
     title = baseline_title(baseline)
-    headings = (
-        "candidate", "latency", f"baseline ({baseline.kind})", "candidate's", "speed-up", "interval", "evidence",
-    )  # fmt: skip
+    theirs = f"baseline ({baseline.kind})"
+    headings = ("candidate", "latency", theirs, "candidate's", "speed-up", "interval", "evidence")
     rows = [
         [escape(cell) for cell in (*speedup_cells(each), "provisional" if brief[each.run_id] else "")]
         for each in baseline.speedups
@@ -169,7 +168,8 @@ def environment(data: Results) -> Html:
         "harness": every("harness_version"), "commit": every("git_commit"),
     }  # fmt: skip
     lines = "".join(
-        f'<tr><th scope="row">{escape(name)}</th><td>{escape(told)}</td></tr>' for name, told in machine.items()
+        f'<tr><th scope="row">{escape(name)}</th><td>{escape(value)}</td></tr>'
+        for name, value in machine.items()
     )
     measured = [row for row in rows if row["launches"]]
     noise = _table(measured, _NOISE, name="noise", empty="No launch was measured yet.")
@@ -379,7 +379,7 @@ def _gates_table(candidate: CandidateVerdict) -> str:
 
 
 def _plain_table(name: str, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table whose cells are HTML; on a narrow screen each row stands by itself, its cells with their names."""
+    """A table of HTML cells; on a narrow screen each row stands by itself, its cells with their names."""
     head = "".join(f'<th scope="col">{escape(heading)}</th>' for heading in headings)
     body = "".join(
         f"<tr>{''.join(_named_cell(*cell) for cell in zip(headings, row, strict=True))}</tr>" for row in rows

@@ -83,7 +83,8 @@ def test_the_notebooks_show_every_figure_once_and_take_all_that_they_are_given()
         (parameters,) = [cell for cell in cells if "parameters" in cell["metadata"].get("tags", [])]
         names = {line.split(" = ")[0] for line in parameters["source"]}
         assert names >= {each.replace(".", "_") for each in given}
-        shown += re.findall(r'report\.figure\(data, "(\w+)"\)', "".join(sum((c["source"] for c in cells), [])))
+        code = "".join(line for cell in cells for line in cell["source"])
+        shown += re.findall(r'report\.figure\(data, "(\w+)"\)', code)
     assert sorted(shown) == sorted(FIGURES)
 
 

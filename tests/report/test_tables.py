@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 TABLES = (
-    report.verdict, report.gates, report.runs, report.quality, report.placement, report.environment, report.sweeps,
+    report.verdict, report.gates, report.runs, report.quality, report.placement, report.environment,
+    report.sweeps,
 )  # fmt: skip
 
 
