@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 from harness.caveats import is_brief
-from harness.looks import FAINT, INK, Row, bounds, colour, shown
+from harness.looks import FAINT, INK, PAPER, Row, bounds, colour, shown
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -15,9 +15,14 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-WIDTH_IN = 7.2
-_ROW_IN = 0.36
-_LEGEND_ROW_IN = 0.18
+# Narrow enough to be seen whole on a phone.
+WIDTH_IN = 5.2
+# A row has its label above and its data so far under its middle, in rows.
+UNDER = 0.18
+_ROW_IN = 0.44
+_LEGEND_ROW_IN = 0.19
+# Characters of a legend's line of which two stand side by side.
+_HALF_LINE = 28
 # Whatever the launches, these are of texts: a short time of the machine does not limit them.
 _OF_TEXTS = ("separation_auc",)
 
@@ -51,7 +56,7 @@ def clean(axes: Axes, *, grid: bool = True) -> None:
         axes.spines[side].set_visible(False)
     for side in ("left", "bottom"):
         axes.spines[side].set_color(FAINT)
-    axes.tick_params(colors=INK, labelsize=8, which="both")
+    axes.tick_params(colors=INK, labelsize=8.5, which="both")
     axes.xaxis.label.set(color=INK, fontsize=9)
     axes.yaxis.label.set(color=INK, fontsize=9)
     axes.patch.set_visible(False)
@@ -62,22 +67,29 @@ def clean(axes: Axes, *, grid: bool = True) -> None:
 
 
 def rows_axis(axes: Axes, labels: Sequence[str]) -> None:
-    """Clean axes with a labelled row for each label, the first on top."""
+    """Clean axes with a row for each label, which stands above the row's data; the first on top."""
     clean(axes)
-    axes.set_yticks(range(len(labels)), labels, fontsize=7.5)
-    axes.set_ylim(len(labels) - 0.4, -0.6)
-    axes.grid(visible=False, axis="y")
+    axes.set_yticks([])
+    axes.set_ylim(len(labels) - 0.5, -0.5)
+    for y, label in enumerate(labels):
+        axes.annotate(
+            label, (0, y - 0.5), xycoords=("axes fraction", "data"), xytext=(3, -3),
+            textcoords="offset points", va="top", fontsize=8.5, color=INK, zorder=4,
+            bbox={"fc": PAPER, "ec": "none", "pad": 0.5},
+        )  # fmt: skip
 
 
 def plain_ticks(axes: Axes) -> None:
-    """Plain numbers on logarithmic axes, at 1, 2 and 5 of each decade."""
+    """Plain numbers on logarithmic axes, at 1, 2 and 5 of each decade, and more within one."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
     for axis in (axes.xaxis, axes.yaxis):
         if axis.get_scale() != "log":
             continue
         base = getattr(axis.get_transform(), "base", 10)
-        axis.set_major_locator(LogLocator(base=base, subs=(1.0,) if base == 2 else (1.0, 2.0, 5.0)))
+        low, high = axis.get_view_interval()
+        of_ten = (1.0, 2.0, 5.0) if high > 10 * low else (1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 7.0)
+        axis.set_major_locator(LogLocator(base=base, subs=(1.0,) if base == 2 else of_ten))
         axis.set_major_formatter(FuncFormatter(lambda value, _position: f"{value:g}"))
         axis.set_minor_locator(NullLocator())
 
@@ -98,11 +110,11 @@ def interval(
 
 
 def below(axes: Axes, rows: int, sentence: str) -> None:
-    """A line under the first rows, and a sentence on what stands below it."""
-    axes.axhline(rows - 0.5, color=FAINT, lw=0.8)
+    """A line under the first rows, and a sentence at its end on what stands below it."""
+    axes.axhline(rows - 0.5, color=INK, lw=0.8)
     axes.annotate(
-        sentence, (1, rows - 0.5), xycoords=("axes fraction", "data"), xytext=(-2, -2),
-        textcoords="offset points", ha="right", va="top", fontsize=7, color=INK,
+        sentence, (1, rows - 0.5), xycoords=("axes fraction", "data"), xytext=(0, -3),
+        textcoords="offset points", ha="right", va="top", fontsize=8, style="italic", color=INK,
     )  # fmt: skip
 
 
@@ -119,12 +131,13 @@ def title(axes: Axes, text: str, left_out: int = 0, *, pad: float = 6) -> None:
     axes.set_title(f"{text}{more}", loc="left", color=INK, fontsize=11, pad=pad)
 
 
-def legend(figure: Figure, handles: Sequence[Artist], *, columns: int = 2) -> None:
+def legend(figure: Figure, handles: Sequence[Artist]) -> None:
     """A legend under the figure, which grows by it; none for nothing."""
     if handles:
         width_in, height_in = figure.get_size_inches()
+        columns = 2 if all(len(str(each.get_label())) < _HALF_LINE for each in handles) else 1
         figure.set_size_inches(width_in, height_in + _LEGEND_ROW_IN * math.ceil(len(handles) / columns))
         figure.legend(
-            handles=handles, loc="outside lower left", ncols=columns, fontsize=7.5, frameon=False,
-            labelcolor=INK,
+            handles=handles, loc="outside lower left", ncols=columns, fontsize=8.5, frameon=False,
+            labelcolor=INK, handlelength=4,
         )  # fmt: skip

@@ -25,10 +25,10 @@ _REMEDIES = {
 def is_brief(row: Mapping[str, Any]) -> bool:
     """Whether a run's launches stand for too short a time: its latency is provisional.
 
-    A soak run is one launch by design.
+    A soak run is one launch by design, and a run without a launch has no latency.
     """
     span_s, wanted_s = (as_number(row[name]) or 0.0 for name in ("evidence_span_s", "min_span_s"))
-    return row["purpose"] != "soak" and span_s < wanted_s
+    return bool(row["launches"]) and row["purpose"] != "soak" and span_s < wanted_s
 
 
 def of_noise(row: Mapping[str, Any]) -> tuple[str, ...]:

@@ -49,8 +49,9 @@ _DASHES: dict[str, Any] = {
     "int4-weights": (0, (1, 3)),
 }
 _OTHER_DASHES = (0, (9, 3))
-# Characters of a label that fit beside an axis.
-_LABEL_LENGTH = 40
+# Characters of a candidate's or model's name, and of a run's whole label, that fit.
+_NAME_LENGTH = 40
+_LABEL_LENGTH = 72
 
 
 def has(row: Row, column: str) -> bool:
@@ -96,7 +97,7 @@ def launch_kind(row: Row) -> str:
 
 
 def labels(rows: Sequence[Row]) -> list[str]:
-    """Each run's candidate, and under it where it was measured and what limits it; alike ones tell their id."""
+    """Each candidate, where it was measured and what limits it; alike ones tell their run."""
     found = [_label(row) for row in rows]
     counts = Counter(found)
     return [
@@ -118,12 +119,13 @@ def _label(row: Row) -> str:
     said += ["provisional"] if is_brief(row) else []
     said += [f"{row['launches_failed']} failed"] if as_number(row["launches_failed"]) else []
     said += ["stopped early"] if has(row, "truncated_over_ms") else []
-    return f"{short(str(row['candidate_label']))}\n{shown(', '.join(said))}"
+    where = ", ".join(said)
+    return f"{short(str(row['candidate_label']), _LABEL_LENGTH - len(where))} · {shown(where)}"
 
 
-def short(label: str) -> str:
-    """A label that fits beside its axis."""
-    return shown(label if len(label) <= _LABEL_LENGTH else f"{label[: _LABEL_LENGTH - 1]}…")
+def short(name: str, most: int = _NAME_LENGTH) -> str:
+    """A name in so many characters."""
+    return shown(name if len(name) <= most else f"{name[: most - 1]}…")
 
 
 def shown(text: str) -> str:
@@ -135,7 +137,8 @@ def handle(row: Row, label: str, ls: Any = "none") -> Artist:
     """A run's look in a legend."""
     from matplotlib.lines import Line2D
 
-    return Line2D([], [], ls=ls, label=f" {label}", **look(row))  # a leading underscore would hide it
+    hidden = " " if label.startswith("_") else ""  # a legend leaves out what begins so
+    return Line2D([], [], ls=ls, label=f"{hidden}{label}", **look(row))
 
 
 def mark(marker: str, label: str, **more: Any) -> Artist:

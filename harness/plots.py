@@ -9,7 +9,7 @@ is `harness.looks`.
 from __future__ import annotations
 
 import math
-from itertools import pairwise
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from harness import canvas, looks
@@ -17,7 +17,6 @@ from harness.caveats import is_brief
 from harness.config import AtConfig
 from harness.decision import rows_of
 from harness.gates import as_number, gate_place, place_of, run_at, run_for, text_of
-from harness.looks import Row
 from harness.objective import latency_at
 from harness.units import counted
 from harness.verdict import PICKABLE, FrontPoint, front_text
@@ -32,12 +31,14 @@ if TYPE_CHECKING:
     from harness.comparison import Comparison
     from harness.config import GateConfig, PolicyConfig
     from harness.decision_record import BaselineRecord
+    from harness.looks import Row
     from harness.verdict import Decision
 
 # Runs that one figure shows; the table has all.
 MOST_RUNS = 40
-# Candidates whose lines one figure shows.
+# Candidates whose lines one figure shows, and how far apart their points stand aside, in doublings.
 _MOST_LINES = 12
+_ASIDE = 0.06
 _SLOWER, _QUICKER = "#D55E00", "#009E73"
 # Stages are no models, and none of their colours.
 _STAGES = (
@@ -65,25 +66,27 @@ def p95_against_gates(
         return canvas.nothing(figure, axes, "no run has a P95 yet")
     labels = looks.labels(shown)
     for y, row in enumerate(shown):
-        canvas.interval(axes, row, "latency_p95_ms", y, vertical=False)
-        axes.plot(row["latency_p95_ms"], y, ls="none", ms=6, zorder=3, **looks.look(row))
+        at = y + canvas.UNDER
+        canvas.interval(axes, row, "latency_p95_ms", at, vertical=False)
+        axes.plot(row["latency_p95_ms"], at, ls="none", ms=6, zorder=3, **looks.look(row))
     for y, (label, value) in enumerate(reported, start=len(shown)):
-        hatched = {"fill": False, "edgecolor": looks.INK, "hatch": looks.HATCH}
-        axes.barh(y, 0.2 * value, left=0.9 * value, height=0.5, **hatched)
+        (box,) = axes.barh(y + canvas.UNDER, 0.2 * value, left=0.9 * value, height=0.4)
+        box.set(fill=False, edgecolor=looks.INK, hatch=looks.HATCH)
+        canvas.beside(axes, f"{value:g}", 1.1 * value, y + canvas.UNDER)
         labels.append(label)
     canvas.rows_axis(axes, labels)
-    axes.set_xscale("log")
-    canvas.plain_ticks(axes)
     for gate in gates:
         _gate_line(axes, gate, [y for y, row in enumerate(shown) if gate in asked[str(row["run_id"])]])
+    axes.set_xscale("log")
+    canvas.plain_ticks(axes)
     judged = sum(bool(asked[str(row["run_id"])]) for row in shown)
     if 0 < judged < len(labels):
-        canvas.below(axes, judged, "no latency gate reads what stands below")
+        canvas.below(axes, judged, "from here: read by no latency gate")
     axes.set_xlabel(
-        "P95 of a request, ms (log scale): the median launch and its 95 % interval;\n"
+        "P95 of a request, ms (log scale):\nthe median launch and its 95 % interval;\n"
         "a gate asks it of so many % of launches"
     )
-    canvas.title(axes, "P95 against the gates", _launched(runs) - len(shown), pad=50 if judged else 6)
+    canvas.title(axes, "P95 against the gates", _launched(runs) - len(shown), pad=56 if judged else 6)
     handles = looks.limit_handles(shown, ("latency_p95_ms",))
     handles += [looks.box("reported, not measured here", hatch=looks.HATCH)] if reported else []
     canvas.legend(figure, handles)
@@ -101,14 +104,14 @@ def launches(launch_rows: pd.DataFrame, runs: pd.DataFrame) -> Figure:
     for y, run_id in enumerate(order):
         mine, run = by_run[run_id], known[run_id]
         p50s, p95s = ([float(row[name]) for row in mine] for name in ("p50_ms", "p95_ms"))
-        ys = [y - 0.36 + 0.72 * (i + 0.5) / len(mine) for i in range(len(mine))]
+        ys = [y + canvas.UNDER - 0.24 + 0.5 * (i + 0.5) / len(mine) for i in range(len(mine))]
         axes.hlines(ys, p50s, p95s, color=looks.colour(run), lw=1, zorder=2)
         _launch_points(axes, p95s, ys, mine, run)
     shown = [known[run_id] for run_id in order]
     canvas.rows_axis(axes, looks.labels(shown))
     axes.set_xscale("log")
     canvas.plain_ticks(axes)
-    axes.set_xlabel("a launch's requests from their P50 to their P95, ms (log scale)")
+    axes.set_xlabel("a launch's requests from P50 to P95, ms (log scale)")
     canvas.title(axes, "Every launch", _launched(runs) - len(shown))
     drawn = [row for run_id in order for row in by_run[run_id]]
     canvas.legend(figure, [*looks.limit_handles(shown), *looks.launch_handles(drawn)])
@@ -143,10 +146,13 @@ def scaling(runs: pd.DataFrame) -> Figure:
             for line in chosen:
                 known = [row for row in line if looks.has(row, metric)]
                 drawn += known
-                _line(axes, known, x_of, metric)
+                aside = quickest.index(str(line[0]["candidate_label"])) - (len(quickest) - 1) / 2
+                xs = [(x_of(row) or 0.0) * 2 ** (_ASIDE * aside) for row in known]
+                _line(axes, known, xs, metric)
                 if len(held) > 1 and known:
-                    canvas.beside(axes, held_of(known[-1]), x_of(known[-1]) or 0.0, float(known[-1][metric]))
-        grid[1][column].set_xlabel("; ".join((name, *held)) if len(held) == 1 else name)
+                    canvas.beside(axes, held_of(known[-1]), xs[-1], float(known[-1][metric]))
+        where = "; ".join((name, *held)) if len(held) == 1 else name
+        grid[1][column].set_xlabel(f"{where}\n(candidates stand side by side)")
     for axes in grid.flat:
         canvas.clean(axes)
         axes.set_xscale("log", base=2)
@@ -166,8 +172,8 @@ def model_by_ep(runs: pd.DataFrame) -> Figure:
     rows = [row for row in rows if row["purpose"] != "soak" and row["arrival"] == "back_to_back"]
     models = sorted({str(row["model"]) for row in rows})
     eps = sorted({str(row["ep"]) for row in rows})
-    width_in = min(canvas.WIDTH_IN, max(4.4, 1.4 + 1.45 * len(eps)))
-    figure = canvas.new_figure(width_in, 1.0 + 0.75 * max(1, len(models)))
+    width_in = max(canvas.WIDTH_IN, 0.8 + 1.1 * len(eps))
+    figure = canvas.new_figure(width_in, 0.8 + 0.85 * max(1, len(models)))
     axes = figure.subplots()
     if not rows:
         return canvas.nothing(figure, axes, "no run at the default workload, batch 1, yet")
@@ -191,13 +197,13 @@ def model_by_ep(runs: pd.DataFrame) -> Figure:
                 # Its own black and white: the cell is as light or dark on every page.
                 ink = "white" if values[y][x] > math.sqrt(min(finite) * max(finite)) else "black"
                 told = _cell(row)
-            axes.text(x, y, told, ha="center", va="center", fontsize=7.5, color=ink, linespacing=1.3)
+            axes.text(x, y, told, ha="center", va="center", fontsize=8, color=ink)
     axes.set_xticks(range(len(eps)), eps)
     axes.set_yticks(range(len(models)), [looks.short(model) for model in models])
     axes.set_xlim(-0.5, len(eps) - 0.5)
     axes.set_ylim(len(models) - 0.5, -0.5)
     canvas.clean(axes, grid=False)
-    canvas.title(axes, "Lowest P95 in ms, model by execution provider")
+    canvas.title(axes, "Lowest P95, model by execution provider")
     return figure
 
 
@@ -214,15 +220,16 @@ def stages(runs: pd.DataFrame) -> Figure:
         left, hatch = 0.0, "////" if looks.is_random(row) else None
         for _, column, colour in seen:
             width = as_number(row[column]) or 0.0
-            axes.barh(y, width, left=left, height=0.6, color=colour, hatch=hatch, edgecolor=looks.PAPER, lw=0)
+            (bar,) = axes.barh(y + canvas.UNDER, width, left=left, height=0.42, color=colour, lw=0)
+            bar.set(hatch=hatch, edgecolor=looks.PAPER)
             left += width
         total = float(row["latency_p50_ms"])
         ends.append(max(total, left))
-        axes.plot(total, y, "|", color=looks.INK, ms=11, mew=1.5)
-        canvas.beside(axes, f"{total:.3g}", ends[-1], y)
+        axes.plot(total, y + canvas.UNDER, "|", color=looks.INK, ms=11, mew=1.5)
+        canvas.beside(axes, f"{total:.3g}", ends[-1], y + canvas.UNDER)
     canvas.rows_axis(axes, looks.labels(shown))
     axes.set_xlim(0, 1.1 * max(ends))
-    axes.set_xlabel("ms: the median launch's median; whole requests and stages each have their own")
+    axes.set_xlabel("median of the median launch, ms; each stage has its own")
     canvas.title(axes, "Stages of a request", _launched(runs) - len(shown))
     handles = [looks.box(name, facecolor=colour) for name, _, colour in seen]
     handles += [looks.mark("|", "whole request, ms")]
@@ -238,7 +245,7 @@ def pareto(decision: Decision | None, policy: PolicyConfig) -> Figure:
         decision: by `policy`; None where there is nothing to decide.
         policy: where latency and quality are read.
     """
-    figure = canvas.new_figure(canvas.WIDTH_IN, 4.0)
+    figure = canvas.new_figure(canvas.WIDTH_IN, 3.6)
     axes = figure.subplots()
     candidates = () if decision is None else decision.candidates
     known = [c for c in candidates if c.latency_p95_ms is not None and c.separation_auc is not None]
@@ -264,18 +271,18 @@ def pareto(decision: Decision | None, policy: PolicyConfig) -> Figure:
     axes.margins(x=0.1, y=0.12)
     lacking = len(candidates) - len(known)
     without = f"\n{counted(lacking, 'candidate')} without an AUC not drawn" if lacking else ""
-    axes.set_xlabel(f"P95 of a request, ms (log scale), at {place_of(latency_at(policy))}{without}")
+    axes.set_xlabel(f"P95 of a request, ms (log scale),\nat {place_of(latency_at(policy))}{without}")
     axes.set_ylabel("AUC of the labelled pairs")
     canvas.title(axes, "Latency against quality")
     named = [
-        looks.mark("", f"{number}: {looks.shown(front_text(point))}")
+        looks.mark("", f"{number}: {looks.shown(front_text(replace(point, label=looks.short(point.label))))}")
         for number, point in enumerate(decision.front, start=1)
     ]
-    told = [looks.mark("", "Pareto front of P95, AUC and memory, as decided:"), *named] if named else []
+    told = [looks.mark("", "the decision's Pareto front of P95, AUC and memory:"), *named] if named else []
     faded = [looks.mark("o", "faint: cannot be picked", alpha=0.35)]
     marks = [*looks.model_handles(rows), *(faded if any(c.verdict not in PICKABLE for c in known) else [])]
     marks += looks.limit_handles(rows, ("latency_p95_ms", "separation_auc"))
-    canvas.legend(figure, [*told, *marks], columns=1)
+    canvas.legend(figure, [*told, *marks])
     return figure
 
 
@@ -321,7 +328,8 @@ def ratios(found: Sequence[Comparison], threshold: float = 0.05) -> Figure:
         return canvas.nothing(figure, axes, "no two runs were compared")
     axes.axvspan(1 / (1 + threshold), 1 + threshold, color=looks.FAINT, alpha=0.2, lw=0)
     axes.axvline(1, color=looks.FAINT, lw=1)
-    for y, each in enumerate(shown):
+    for number, each in enumerate(shown):
+        y = number + canvas.UNDER
         colour = looks.INK if each.change != "changed" else _SLOWER if each.slower else _QUICKER
         ends = [value for value in (each.low, each.ratio, each.high) if value is not None]
         axes.hlines(y, ends[0], ends[-1], color=colour, lw=2)
@@ -330,7 +338,7 @@ def ratios(found: Sequence[Comparison], threshold: float = 0.05) -> Figure:
             axes.plot(end, y, marker, color=colour, ms=6)
         if each.ratio is not None:
             axes.plot(each.ratio, y, "o", color=colour, ms=6)
-    labels = [f"{looks.short(each.label)}\n{each.metric[:3].upper()}: {each.change}" for each in shown]
+    labels = [f"{looks.short(each.label, 55)} · {each.metric[:3].upper()} {each.change}" for each in shown]
     canvas.rows_axis(axes, labels)
     axes.set_xscale("log")
     canvas.plain_ticks(axes)
@@ -352,7 +360,7 @@ def _reported(baseline: BaselineRecord | None) -> list[tuple[str, float]]:
     if baseline is None or baseline.kind != "reported":
         return []
     return [
-        (f"{looks.short(baseline.label)}\nreported, batch {figure.batch_size}", figure.value)
+        (f"{looks.short(baseline.label)} · reported, batch {figure.batch_size}", figure.value)
         for figure in baseline.figures
         if figure.metric == "latency_p95_ms"
     ]
@@ -392,14 +400,14 @@ def _lines(
     return [[group[x] for x in sorted(group)] for group in groups.values() if len(group) > 1]
 
 
-def _line(axes: Axes, line: Sequence[Row], x_of: Callable[[Row], float | None], metric: str) -> None:
-    points = [(x, row) for row in line if (x := x_of(row)) is not None]
-    for (x, row), (next_x, next_row) in pairwise(points):
-        ys = [row[metric], next_row[metric]]
-        axes.plot([x, next_x], ys, color=looks.colour(row), lw=1.3, ls=looks.dashes(row), zorder=2)
-    for x, row in points:
+def _line(axes: Axes, rows: Sequence[Row], xs: Sequence[float], metric: str) -> None:
+    """A candidate's points with their intervals, joined."""
+    ys = [float(row[metric]) for row in rows]
+    for row in rows[:1]:
+        axes.plot(xs, ys, color=looks.colour(row), lw=1.3, ls=looks.dashes(row), zorder=2)
+    for x, y, row in zip(xs, ys, rows, strict=True):
         canvas.interval(axes, row, metric, x, vertical=True)
-        axes.plot(x, row[metric], ls="none", ms=5, zorder=3, **looks.look(row))
+        axes.plot(x, y, ls="none", ms=5, zorder=3, **looks.look(row))
 
 
 def _launch_points(
@@ -427,11 +435,12 @@ def _best(rows: Iterable[Row], model: str, ep: str) -> Row | None:
 def _cell(row: Row) -> str:
     """A run's P95 with its interval, its precision, and what limits it."""
     bounds = looks.bounds(row, "latency_p95_ms")
-    interval = "no interval" if bounds is None else f"{bounds[0]:.3g}–{bounds[1]:.3g}"
+    interval = "no interval" if bounds is None else f"({bounds[0]:.3g}–{bounds[1]:.3g})"
     marks = ["random weights"] if looks.is_random(row) else []
     marks += ["provisional"] if is_brief(row) else []
-    told = [f"{float(row['latency_p95_ms']):.3g} ms ({interval})", looks.shown(str(row["precision"])), *marks]
-    return "\n".join(told)
+    marks += ["stopped early"] if looks.has(row, "truncated_over_ms") else []
+    precision = looks.shown(str(row["precision"]))
+    return "\n".join([f"{float(row['latency_p95_ms']):.3g} ms", interval, precision, *marks])
 
 
 def _gate_line(axes: Axes, gate: GateConfig, ys: Sequence[int]) -> None:
@@ -440,10 +449,11 @@ def _gate_line(axes: Axes, gate: GateConfig, ys: Sequence[int]) -> None:
         return
     line = {"must": "-", "should": "--"}.get(gate.tier, ":")
     for y in ys:
-        axes.plot([gate.bound] * 2, [y - 0.5, y + 0.5], color=looks.INK, lw=1, ls=line, zorder=1)
+        ends = [y - 0.5, y + 0.5]
+        axes.plot([gate.bound] * 2, ends, color=looks.INK, lw=1, ls=line, zorder=1, solid_capstyle="butt")
     where = "" if gate.at == AtConfig() else f" at {gate_place(gate)}"
     axes.annotate(
         f"{gate.tier} {gate.op} {gate.bound:g} in {gate.launch_quantile:.0%}{where}", (gate.bound, 1),
         xycoords=("data", "axes fraction"), xytext=(0, 3), textcoords="offset points", rotation=45,
-        rotation_mode="anchor", fontsize=7, color=looks.INK,
+        rotation_mode="anchor", fontsize=8, color=looks.INK,
     )  # fmt: skip

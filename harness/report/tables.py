@@ -239,7 +239,7 @@ def _candidate(row: Row) -> str:
 
 def _timed(row: Row) -> str:
     """A candidate whose latency is told; what limits it stands with it."""
-    return f"{_candidate(row)}{', provisional' if row['launches'] and is_brief(row) else ''}"
+    return f"{_candidate(row)}{', provisional' if is_brief(row) else ''}"
 
 
 def _at_least(side: str) -> tuple[Callable[[Row], str], Callable[[Row], float | None]]:
