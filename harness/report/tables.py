@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 Row = dict[str, Any]
 
 NOTHING = "Nothing is measured yet. Measure first: python -m harness model=minilm ep=cpu"
+# Characters over which a cell's text is broken into lines.
+_LONG = 60
 # Reasons that stand in the first screen; the others unfold.
 _MOST_REASONS = 5
 _VERDICT_CLASS = {"GO": "good", "CONDITIONAL_GO": "fair", "INCONCLUSIVE": "fair", "NO_GO": "bad"}
@@ -58,13 +60,11 @@ def verdict(data: Results) -> Html:
         return Html(notes + _note("Nothing is left to decide on." if data.notes else NOTHING))
     kind = _VERDICT_CLASS[decision.verdict]
     pick = f'<span class="pick">{escape(decision.chosen)}</span>' if decision.chosen else ""
-    about = (
-        f"{decision.evidence} evidence, policy {decision.policy}; "
-        f"{decision.machine['cpu']}, {counted(decision.machine['cores'], 'core')}"
-    )
+    machine = f"{decision.machine['cpu']}, {counted(decision.machine['cores'], 'core')}"
     box = (
         f'<div class="verdict {kind}"><strong>{_words(decision.verdict)}</strong>{pick}'
-        f'<span class="evidence">{escape(about)}</span></div>'
+        f'<span class="evidence"><b>{escape(decision.evidence)} evidence</b>, policy '
+        f"{escape(decision.policy)}; {escape(machine)}</span></div>"
     )
     first, rest = decision.reasons[:_MOST_REASONS], decision.reasons[_MOST_REASONS:]
     more = f"<details><summary>{len(rest)} more</summary>{_list(rest)}</details>" if rest else ""
@@ -113,7 +113,7 @@ def speedups(data: Results) -> Html:
 
 def runs(data: Results) -> Html:
     """Every run, sortable and filterable."""
-    return _table(rows_of(data.runs), _RUNS, name="runs", empty=NOTHING)
+    return _table(_ordered(rows_of(data.runs)), _RUNS, name="runs", empty=NOTHING)
 
 
 def sweeps(data: Results) -> Html:
@@ -172,7 +172,7 @@ def environment(data: Results) -> Html:
         for name, value in machine.items()
     )
     measured = [row for row in rows if row["launches"]]
-    noise = _table(measured, _NOISE, name="noise", empty="No launch was measured yet.")
+    noise = _table(_ordered(measured), _NOISE, name="noise", empty="No launch was measured yet.")
     return Html(f'<div class="scroll"><table class="facts">{lines}</table></div>{noise.text}')
 
 
@@ -187,9 +187,14 @@ def comparison(found: Sequence[Comparison]) -> Html:
     )
 
 
+def _ordered(rows: Iterable[Row]) -> list[Row]:
+    """What was measured first, by candidate and place."""
+    return sorted(rows, key=lambda row: (not row["launches"], str(row["candidate_label"]), row_place(row)))
+
+
 def _once(rows: Iterable[Row]) -> list[Row]:
     """The newest row of each candidate and batch size: what does not depend on the workload."""
-    return list({(row["candidate_label"], row["batch_size"]): row for row in rows}.values())
+    return _ordered({(row["candidate_label"], row["batch_size"]): row for row in rows}.values())
 
 
 def _known(row: Row, name: str) -> bool:
@@ -285,16 +290,19 @@ _QUALITY = (
     *_WHAT,
     Column("AUC", *_number("separation_auc")),
     Column("interval", _interval("separation_auc")),
+    Column("top-10 shared with fp32", *_number("neighbour_overlap", 3)),
+    Column("interval", _interval("neighbour_overlap")),
+    Column("worst cosine to fp32", *_number("parity_cosine_min", 6)),
+    Column("Spearman ×100", *_number("sts_spearman")),
+    Column("interval", _interval("sts_spearman")),
+    Column("nDCG@10", *_number("ndcg_at_10")),
+    Column("interval", _interval("ndcg_at_10")),
     Column("separation", *_number("separation", 3)),
     Column("interval", _interval("separation")),
     Column("similar", *_number("similar_mean", 3)),
     Column("dissimilar", *_number("dissimilar_mean", 3)),
-    Column("Spearman ×100", *_number("sts_spearman")),
-    Column("nDCG@10", *_number("ndcg_at_10")),
     Column("norm error", *_number("l2_norm_max_error", 2)),
-    Column("cosine to fp32, worst", *_number("parity_cosine_min", 6)),
-    Column("top-10 shared with fp32", *_number("neighbour_overlap", 3)),
-    Column("cosine in a batch, worst", *_number("batch_cosine_min", 6)),
+    Column("worst cosine in a batch", *_number("batch_cosine_min", 6)),
 )
 _PLACEMENT = (
     *_WHAT,
@@ -334,9 +342,10 @@ _SWEEPS = (
 
 
 def _table(rows: Sequence[Row], columns: Sequence[Column], *, name: str, empty: str) -> Html:
-    """A table that a page can sort and filter; without rows the sentence `empty`."""
+    """A table that a page can sort and filter, without columns of which nothing is known; else `empty`."""
     if not rows:
         return Html(_note(empty))
+    columns = [column for column in columns if any(column.shown(row) != "–" for row in rows)]
     head = "".join(
         f'<th scope="col"{" class=number" if column.value else ""}>{escape(column.heading)}</th>'
         for column in columns
@@ -348,7 +357,7 @@ def _table(rows: Sequence[Row], columns: Sequence[Column], *, name: str, empty: 
 def _cell(column: Column, row: Row) -> str:
     shown = escape(column.shown(row))
     if column.value is None:
-        return f"<td>{shown}</td>"
+        return f"<td class=long>{shown}</td>" if len(shown) > _LONG else f"<td>{shown}</td>"
     value = column.value(row)
     return f'<td class="number" data-value="{"" if value is None else repr(value)}">{shown}</td>'
 
