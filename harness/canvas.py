@@ -86,12 +86,16 @@ def plain_ticks(axes: Axes) -> None:
     for axis in (axes.xaxis, axes.yaxis):
         if axis.get_scale() != "log":
             continue
-        base = getattr(axis.get_transform(), "base", 10)
         low, high = axis.get_view_interval()
-        of_ten = (1.0, 2.0, 5.0) if high > 10 * low else (1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 7.0)
-        axis.set_major_locator(LogLocator(base=base, subs=(1.0,) if base == 2 else of_ten))
+        subs = (1.0, 2.0, 5.0) if high > 10 * low else (1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 7.0)
+        axis.set_major_locator(LogLocator(subs=subs))
         axis.set_major_formatter(FuncFormatter(lambda value, _position: f"{value:g}"))
         axis.set_minor_locator(NullLocator())
+
+
+def ticks_at(axes: Axes, xs: Sequence[float]) -> None:
+    """Ticks where something was measured, and nowhere else."""
+    axes.set_xticks(xs, [f"{x:g}" for x in xs])
 
 
 def interval(
@@ -107,15 +111,6 @@ def interval(
     ink = FAINT if is_brief(row) and metric not in _OF_TEXTS else colour(row)
     draw = axes.vlines if vertical else axes.hlines
     draw(at, min(ends[0], value), max(ends[1], value), color=ink, lw=2, zorder=2, alpha=alpha)
-
-
-def below(axes: Axes, rows: int, sentence: str) -> None:
-    """A line under the first rows, and a sentence at its end on what stands below it."""
-    axes.axhline(rows - 0.5, color=INK, lw=0.8)
-    axes.annotate(
-        sentence, (1, rows - 0.5), xycoords=("axes fraction", "data"), xytext=(0, -3),
-        textcoords="offset points", ha="right", va="top", fontsize=8, style="italic", color=INK,
-    )  # fmt: skip
 
 
 def beside(axes: Axes, text: str, x: float, y: float, *, above: float = 0) -> None:

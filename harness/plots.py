@@ -35,10 +35,10 @@ if TYPE_CHECKING:
     from harness.verdict import Decision
 
 # Runs that one figure shows; the table has all.
-MOST_RUNS = 40
-# Candidates whose lines one figure shows, and how far apart their points stand aside, in doublings.
+MOST_RUNS = 30
+# Candidates whose lines one figure shows, and how wide their points at one place spread, in doublings.
 _MOST_LINES = 12
-_ASIDE = 0.06
+_SPREAD = 0.4
 _SLOWER, _QUICKER = "#D55E00", "#009E73"
 # Stages are no models, and none of their colours.
 _STAGES = (
@@ -80,13 +80,15 @@ def p95_against_gates(
     axes.set_xscale("log")
     canvas.plain_ticks(axes)
     judged = sum(bool(asked[str(row["run_id"])]) for row in shown)
+    below = ""
     if 0 < judged < len(labels):
-        canvas.below(axes, judged, "from here: read by no latency gate")
+        axes.axhline(judged - 0.5, color=looks.INK, lw=0.8)
+        below = "; below the line none asks"
     axes.set_xlabel(
         "P95 of a request, ms (log scale):\nthe median launch and its 95 % interval;\n"
-        "a gate asks it of so many % of launches"
+        f"a gate asks it of so many % of launches{below}"
     )
-    canvas.title(axes, "P95 against the gates", _launched(runs) - len(shown), pad=56 if judged else 6)
+    canvas.title(axes, "P95 against the gates", _launched(runs) - len(shown), pad=68 if judged else 6)
     handles = looks.limit_handles(shown, ("latency_p95_ms",))
     handles += [looks.box("reported, not measured here", hatch=looks.HATCH)] if reported else []
     canvas.legend(figure, handles)
@@ -146,18 +148,22 @@ def scaling(runs: pd.DataFrame) -> Figure:
             for line in chosen:
                 known = [row for row in line if looks.has(row, metric)]
                 drawn += known
-                aside = quickest.index(str(line[0]["candidate_label"])) - (len(quickest) - 1) / 2
-                xs = [(x_of(row) or 0.0) * 2 ** (_ASIDE * aside) for row in known]
+                number = quickest.index(str(line[0]["candidate_label"])) + 0.5
+                aside = 2 ** (_SPREAD * (number / len(quickest) - 0.5))
+                xs = [(x_of(row) or 0.0) * aside for row in known]
                 _line(axes, known, xs, metric)
                 if len(held) > 1 and known:
                     canvas.beside(axes, held_of(known[-1]), xs[-1], float(known[-1][metric]))
         where = "; ".join((name, *held)) if len(held) == 1 else name
-        grid[1][column].set_xlabel(f"{where}\n(candidates stand side by side)")
-    for axes in grid.flat:
-        canvas.clean(axes)
-        axes.set_xscale("log", base=2)
-        axes.set_yscale("log")
-        canvas.plain_ticks(axes)
+        aside_told = "\n(candidates stand side by side)" if len(quickest) > 1 else ""
+        grid[1][column].set_xlabel(f"{where}{aside_told}")
+    for column, (_, x_of, _, lines) in enumerate(views):
+        for axes in grid[:, column]:
+            canvas.clean(axes)
+            axes.set_xscale("log")
+            axes.set_yscale("log")
+            canvas.plain_ticks(axes)
+            canvas.ticks_at(axes, sorted({x_of(row) or 0.0 for line in lines for row in line}))
     for axes, (_, name) in zip(grid[:, 0], metrics, strict=True):
         axes.set_ylabel(name)
     canvas.title(grid[0][0], "How latency and throughput grow", len(of) - len(quickest))
@@ -312,6 +318,8 @@ def timeline(launch_rows: pd.DataFrame, runs: pd.DataFrame) -> Figure:
     upper.set_ylabel("a launch's P95, ms (log scale)")
     lower.set_ylabel("capacity,\nGFLOP/s" if probed else "not probed")
     lower.set_ylim(bottom=0)
+    if not probed:
+        lower.set_yticks([])
     lower.set_xlabel(f"seconds since {began:%Y-%m-%d %H:%M} UTC")
     canvas.title(upper, "The newest sweep as it went")
     of = [known[run_id] for run_id in dict.fromkeys(str(row["run_id"]) for row in rows)]

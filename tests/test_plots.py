@@ -105,7 +105,7 @@ def test_a_gate_stands_across_the_runs_that_it_reads_and_no_others() -> None:
     # The run that three gates read is on top, the one under production's load second, as musts read it too.
     assert {(min(ys), max(ys)) for bound, ys in spans.items() if bound != 30} == {(-0.5, 0.5)}
     assert (min(spans[30.0]), max(spans[30.0])) == (-0.5, 1.5)
-    assert "read by no latency gate" in text_in(figure)
+    assert "below the line none asks" in text_in(figure)
 
 
 def test_a_run_without_an_interval_is_not_drawn_as_if_it_were_exact() -> None:
@@ -215,7 +215,7 @@ def test_a_hundred_runs_draw_the_quickest_and_say_how_many_more_there_are() -> N
     rows = runs(*(run_row(f"r{i:03d}", latency_p95_ms=10.0 + i) for i in range(100)))
     figure = plots.p95_against_gates(rows, POLICY)
     told = text_in(figure)
-    assert "60 more in the table" in told
+    assert "70 more in the table" in told
     assert len([line for line in marked(figure) if line.get_marker() == "o"]) == plots.MOST_RUNS
     assert "run r000" in told, "runs of the same thing are told apart by their ids"
 
