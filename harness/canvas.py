@@ -81,14 +81,14 @@ def rows_axis(axes: Axes, labels: Sequence[str]) -> None:
 
 def plain_ticks(axes: Axes) -> None:
     """Plain numbers on logarithmic axes, at 1, 2 and 5 of each decade, and more within one."""
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+    from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
     for axis in (axes.xaxis, axes.yaxis):
         if axis.get_scale() != "log":
             continue
         low, high = axis.get_view_interval()
         subs = (1.0, 2.0, 5.0) if high > 10 * low else (1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 7.0)
-        axis.set_major_locator(LogLocator(subs=subs))
+        axis.set_major_locator(LogLocator(subs=subs) if high > 3 * low else MaxNLocator(6))
         axis.set_major_formatter(FuncFormatter(lambda value, _position: f"{value:g}"))
         axis.set_minor_locator(NullLocator())
 
