@@ -336,13 +336,14 @@ def ratios(found: Sequence[Comparison], threshold: float = 0.05) -> Figure:
         return canvas.nothing(figure, axes, "no two runs were compared")
     axes.axvspan(1 / (1 + threshold), 1 + threshold, color=looks.FAINT, alpha=0.2, lw=0)
     axes.axvline(1, color=looks.FAINT, lw=1)
+    ends = [value for each in shown for value in (each.low, each.ratio, each.high) if value is not None]
+    least, most = 0.9 * min(ends), 1.1 * max(ends)  # where open ends are drawn to
     for number, each in enumerate(shown):
         y = number + canvas.UNDER
         colour = looks.INK if each.change != "changed" else _SLOWER if each.slower else _QUICKER
-        ends = [value for value in (each.low, each.ratio, each.high) if value is not None]
-        axes.hlines(y, ends[0], ends[-1], color=colour, lw=2)
+        axes.hlines(y, each.low or least, each.high or most, color=colour, lw=2)
         if each.low is None or each.high is None:  # an open end
-            end, marker = (ends[0], "<") if each.low is None else (ends[-1], ">")
+            end, marker = (least, "<") if each.low is None else (most, ">")
             axes.plot(end, y, marker, color=colour, ms=6)
         if each.ratio is not None:
             axes.plot(each.ratio, y, "o", color=colour, ms=6)
