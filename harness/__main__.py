@@ -49,7 +49,8 @@ def _validated(raw: list[dict[str, Any]]) -> list[Config]:
 def _measure(configs: list[Config], *, sweep: bool) -> int:
     from harness import terminal
     from harness.confirm import confirm
-    from harness.decision import candidate_rows, decide
+    from harness.decision import decide
+    from harness.evidence import candidate_rows
     from harness.progress import Progress
     from harness.store import Store, load_runs
     from harness.sweep import failed_or_unavailable, measure
@@ -66,12 +67,12 @@ def _measure(configs: list[Config], *, sweep: bool) -> int:
             rows = confirm(configs, store, progress)
         else:
             rows = measure(configs, store, progress, strict=not sweep)
-    console = terminal.output_console()
-    if sweep or len(rows) > 1:
-        terminal.print_runs(console, rows)
-    else:
-        terminal.print_run(console, rows[0])
     decision = decide(candidate_rows(load_runs(store.path), rows), configs[0].policy)
+    console, gates = terminal.output_console(), configs[0].policy.gates
+    if sweep or len(rows) > 1:
+        terminal.print_runs(console, rows, gates, decision.candidates)
+    else:
+        terminal.print_run(console, rows[0], gates)
     terminal.print_decision(console, decision, details=False)
     console.print(f"results: {store.path}", markup=False, highlight=False, soft_wrap=True)
     return ExitCode.LAUNCH_FAILED if failed_or_unavailable(rows) else ExitCode.OK

@@ -14,7 +14,6 @@ from pydantic import ValidationError
 from harness import stats
 from harness.comparison import compare_launches, launches_of, stopped_early, unusable
 from harness.config import yaml_of
-from harness.decision import rows_of
 from harness.decision_record import (
     BaselineRecord,
     FigureRecord,
@@ -23,6 +22,7 @@ from harness.decision_record import (
     place_record,
 )
 from harness.errors import BadInputError
+from harness.evidence import rows_of
 from harness.gates import as_number, gate_place, row_place
 from harness.paths import typed_path
 from harness.workload import Place

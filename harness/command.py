@@ -11,6 +11,7 @@ import warnings
 from typing import TYPE_CHECKING
 
 from harness.errors import ExitCode, HarnessError, InterruptedRunError
+from harness.stand_ins import use_stand_ins
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,8 +21,10 @@ if TYPE_CHECKING:
 def run_command(body: Callable[[], int]) -> int:
     """Run a command's body and turn whatever ends it into a line and an exit code.
 
-    SIGINT and SIGTERM end it with 130. A defect of ours, and only that, shows a traceback.
+    SIGINT and SIGTERM end it with 130. A defect of ours, and only that, shows a traceback. Where the output's
+    encoding lacks a character, something like it is written.
     """
+    use_stand_ins(sys.stdout, sys.stderr)
     warnings.showwarning = _show_warning
     for name in (signal.SIGINT, signal.SIGTERM):
         signal.signal(name, _interrupt)

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 from harness.command import run_command
 from harness.comparison import compare_runs
 from harness.config import parse_words
-from harness.decision import rows_of
 from harness.errors import BadInputError, ExitCode, unknown_name
+from harness.evidence import rows_of
 from harness.pairing import without_counterpart
 from harness.paths import typed_path
 from harness.store import load_launches, load_runs

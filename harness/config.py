@@ -9,6 +9,7 @@ import hashlib
 import itertools
 import json
 import re
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -98,6 +99,12 @@ def _check_rate(arrival: Arrival, rate: float | None, group: str) -> None:
         raise ValueError(f"{group}arrival=poisson: needs a rate; give {group}rate=N, in requests/s")
     if arrival != "poisson" and rate is not None:
         raise ValueError(f"{group}rate={rate}: belongs to {group}arrival=poisson, and to it alone")
+
+
+def _inside(file: str) -> bool:
+    """Whether a path is that of a file within some folder."""
+    path = PurePosixPath(file)
+    return bool(path.parts) and not path.is_absolute() and ".." not in path.parts and "\\" not in file
 
 
 _SchemaT = TypeVar("_SchemaT", bound=_Schema)
@@ -276,30 +283,34 @@ class PrecisionConfig(_Schema):
     """A precision: how it is built from the fp32 artifact, and how close it must stay to the reference.
 
     `bits` and `block_size` (weights that share a scale) belong to weight_only; `reduce_range` to
-    dynamic_int8, where null is by this machine's CPU. `unfit`: execution providers that it makes no sense
-    for, and why.
+    dynamic_int8, where null is by this machine's CPU; `file` to published, which builds nothing but takes
+    the graph of that name in the model's folder or repository, null the one that its source's `files` say.
+    `unfit`: execution providers that it makes no sense for, and why.
     """
 
     name: Name
-    method: Literal["none", "fuse", "fp16", "dynamic_int8", "weight_only"]
+    method: Literal["none", "fuse", "fp16", "dynamic_int8", "weight_only", "published"]
     parity_cosine_min: Annotated[float, Field(ge=-1, le=1)]
     bits: Literal[4, 8] | None
     block_size: Literal[16, 32, 64, 128, 256] | None
     reduce_range: bool | None
+    file: str | None = None
     unfit: dict[str, str]
 
     @model_validator(mode="after")
     def _settings_belong_to_their_method(self) -> PrecisionConfig:
-        weight_only = self.method == "weight_only"
-        for key, value in (("bits", self.bits), ("block_size", self.block_size)):
-            if weight_only != (value is not None):
+        needed = {"bits": "weight_only", "block_size": "weight_only"}
+        for key, method in {**needed, "reduce_range": "dynamic_int8", "file": "published"}.items():
+            value = getattr(self, key)
+            missing = value is None and key in needed and self.method == method
+            if missing or (value is not None and self.method != method):
                 raise ValueError(
-                    f"precision.{key}={value}: belongs to precision.method=weight_only, and to it alone"
+                    f"precision.{key}={value}: belongs to precision.method={method}, and to it alone"
                 )
-        if self.reduce_range is not None and self.method != "dynamic_int8":
+        if self.file is not None and not _inside(self.file):
             raise ValueError(
-                f"precision.reduce_range={self.reduce_range}: belongs to precision.method=dynamic_int8, "
-                "and to it alone"
+                f"precision.file={self.file}: lies outside the model; give a file's path in its folder, such "
+                "as onnx/model_quantized.onnx"
             )
         return self
 

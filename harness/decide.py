@@ -8,17 +8,22 @@ from __future__ import annotations
 
 import sys
 from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 from harness.baseline import against, find_baseline
 from harness.command import run_command
 from harness.config import load_policy, parse_words
-from harness.decision import decide, of_machine, with_commands
+from harness.decision import decide
 from harness.decision_record import schema_text
 from harness.errors import BadInputError, unknown_name
+from harness.evidence import of_machine, with_commands
 from harness.paths import typed_path
 from harness.step_summary import append_summary
 from harness.store import Store, load_launches, load_runs
 from harness.verdict import record_id
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 _DEFAULTS = {
     "results": "results",
@@ -72,9 +77,12 @@ def main(argv: list[str]) -> int:
         decision = against(decision, baseline, runs, load_launches(results, needed))
     json_text, page = decision.to_json(), decision.to_markdown()
     if words["format"] == "table":
-        from harness.terminal import output_console, print_decision
+        from harness.terminal import output_console, print_decision, print_runs
 
-        print_decision(output_console(), decision, details=True)
+        console = output_console()
+        read = [dict(row) for c in decision.candidates for row in sorted(c.rows, key=_in_order)]
+        print_runs(console, read, policy.gates, decision.candidates)
+        print_decision(console, decision, details=True)
     else:
         sys.stdout.write(json_text if words["format"] == "json" else page)
     sys.stdout.flush()  # told first: what cannot be written can still be read
@@ -83,6 +91,11 @@ def main(argv: list[str]) -> int:
         sys.stdout.write(f"record: {record}\n")
     append_summary(page, words["summary"])
     return decision.exit_code
+
+
+def _in_order(row: Mapping[str, Any]) -> tuple[str, int, int]:
+    """Where a run stands among its candidate's."""
+    return str(row["workload"]), int(row["batch_size"]), int(row["clients"])
 
 
 if __name__ == "__main__":

@@ -5,9 +5,6 @@ The same runs and the same policy give the same bytes, in any order of rows or c
 
 from __future__ import annotations
 
-import json
-import shlex
-from collections import Counter
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -15,12 +12,11 @@ from harness import __version__, caveats
 from harness.config import LAUNCH_METRICS, SOAK_METRICS, PolicyConfig, load_policy
 from harness.confirmation import confirmation_of, newest_confirmation
 from harness.decision_record import ProvenanceRecord, Verdict, run_record
-from harness.errors import BadInputError, unknown_name
+from harness.evidence import candidate_key, checked, contradicted, current_evidence, newest_first
 from harness.gates import (
     GateResult,
     as_number,
     ask,
-    container_cpus,
     gate_place,
     place_words,
     plain,
@@ -39,7 +35,7 @@ from harness.objective import (
     score_text,
 )
 from harness.overhead import REFERENCE, with_overhead
-from harness.record import RUN_COLUMNS, SCHEMA_VERSION, STATUSES
+from harness.rerun import again, command_for, elsewhere
 from harness.robustness import share_that_stays
 from harness.sensitivity import closest_changes
 from harness.stats import launches_to_settle
@@ -55,13 +51,13 @@ from harness.verdict import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable
 
     import pandas as pd
 
     from harness.config import GateConfig
-
-Row = dict[str, Any]
+    from harness.evidence import Row
+    from harness.workload import Place
 
 # The documents' own decision point.
 NEXT_STEPS: dict[Verdict, str] = {
@@ -78,29 +74,12 @@ LOAD_STEP = (
 )
 # Where an external provider takes too much over the Python reference.
 PROVIDER_STEP = "hold the provider against the Python reference stage by stage: tokens, inference, pooling"
-_IDENTITY = (
-    "model", "model_id", "revision", "weights", "precision", "runtime", "ep", "ep_options", "threads",
-    "session_options",
-    "pooling", "dim",
-)  # fmt: skip
-# Two runs of a candidate at one place are of the same thing where all of these agree.
-_SAME_THING = ("artifact_sha256", "onnxruntime", "harness_version", "schema_version", "cores")
-# Evidence of a candidate is read together only where all of these agree.
-_SAME_EVIDENCE = (*_SAME_THING, "cpus", "container_cpus")
-# Words that change neither the candidate nor its place, but what is measured of it.
-_SETTINGS = ("measure.", "quality.", "runtime.script.")
 # Shares of nodes and of their time on the execution provider that differ by more are both told.
 TIME_SHARE_GAP_MAX = 0.1
-# What every row has, whatever could not be measured.
-_NEVER_NULL = (
-    "run_id", "config_hash", "machine_id", "started_at", "model", "candidate_label", "weights", "runtime",
-    "ep", "workload", "batch_size", "clients", "arrival", "launches",
-)  # fmt: skip
-# A change of one of these leaves nothing of the words that begin so.
-_REPLACED = {"workload": ("workload", "batch_size"), "policy": ("policy",), "runtime": ("runtime",)}
+# Of a pick that nobody asked to confirm.
+_UNCONFIRMED = "nothing was measured under production's load (measure=confirm)"
 # More candidates than this are not named in one sentence.
 _MOST_NAMED = 5
-_WITH_INTERVAL = ("throughput_texts_per_s", "separation", "similar_mean", "dissimilar_mean", "separation_auc")
 _QUALITY_SCALE = ("separation", "similar_mean", "dissimilar_mean")
 
 
@@ -116,7 +95,7 @@ def decide(runs: pd.DataFrame, policy: str | PolicyConfig = "default") -> Decisi
     """
     if isinstance(policy, str):
         policy = load_policy(policy)
-    rows = _checked(runs)
+    rows = checked(runs)
     if any(gate.metric == "latency_overhead" for gate in policy.gates):
         rows = with_overhead(rows)
         rows = [row for row in rows if row["runtime"] != REFERENCE] or rows  # the measure, no candidate
@@ -141,7 +120,12 @@ def decide(runs: pd.DataFrame, policy: str | PolicyConfig = "default") -> Decisi
     chosen = best if best.verdict in PICKABLE else None
     steps = _steps(best)
     if chosen is not None and not _confirmed(chosen):
-        steps.append(f"`{chosen.confirm}` (with measure.rate= and measure.cpus= as in production)")
+        typed = (
+            ""
+            if "measure.rate=" in chosen.confirm
+            else " (with measure.rate= and measure.cpus= as in production)"
+        )
+        steps.append(f"`{chosen.confirm}`{typed}")
     wanted = [c for c in candidates if c is chosen or c.verdict == best.verdict == "INCONCLUSIVE"]
     steps += [f"`{command}`" for c in wanted for command in c.missing]
     machine = {name: plain(rows[0][name]) for name in ("machine_id", "cpu", "cores", "os")}
@@ -163,126 +147,13 @@ def decide(runs: pd.DataFrame, policy: str | PolicyConfig = "default") -> Decisi
     )
 
 
-def command_for(row: Mapping[str, Any], **changes: Any) -> str:
-    """The command that measures a run's candidate, with some keys changed; `workload` names a whole place."""
-    words = _words_for(row, **changes)
-    return shlex.join(["python", "-m", "harness", *(f"{name}={value}" for name, value in words.items())])
-
-
-def _words_for(row: Mapping[str, Any], **changes: Any) -> dict[str, str]:
-    """The words of that command that differ from the defaults."""
-    if command := text_of(row["command"], ""):
-        words = dict(word.partition("=")[::2] for word in shlex.split(command)[3:])
-    else:
-        words = {name: str(row[name]) for name in ("model", "precision", "runtime", "ep")}
-        words |= place_words(row_place(row))
-        if (threads := plain(row["threads"])) is not None:
-            words["threads"] = str(threads)
-    for group in _REPLACED.keys() & changes:
-        words = {name: value for name, value in words.items() if not name.startswith(_REPLACED[group])}
-    words |= {name: str(value) for name, value in changes.items()}
-    defaults = {
-        "precision": "fp32", "runtime": "onnxruntime", "workload": "default", "batch_size": "1",
-        "policy": "default", "policy.file": "", "results": "results", "measure.replicate": "0",
-    }  # fmt: skip
-    return {name: value for name, value in words.items() if defaults.get(name) != value}
-
-
-def _again(row: Row, **changes: Any) -> str:
-    """The command that measures a run itself again, or goes on with it."""
-    soak = {"measure": "soak"} if row["purpose"] == "soak" else {}
-    return command_for(row, **soak, **changes)
-
-
-def _elsewhere(row: Row, **changes: Any) -> str:
-    """The command that measures a run's candidate somewhere else: no replicate of that run."""
-    return command_for(row, **{"measure.replicate": 0}, **changes)
-
-
-def with_commands(runs: pd.DataFrame, **asked: str) -> pd.DataFrame:
-    """The runs with commands that measure as `asked`: into that folder, for that policy."""
-    return runs.assign(command=[command_for(row, **asked) for row in rows_of(runs)])
-
-
-def of_machine(runs: pd.DataFrame, machine: str) -> tuple[pd.DataFrame, tuple[str, ...]]:
-    """The runs of one machine and what is left out, in words; all runs where no machine is named.
-
-    Raises:
-        BadInputError: no run of that machine.
-    """
-    if not machine:
-        return runs, ()
-    if machine not in (machines := sorted(set(runs["machine_id"]))):
-        raise BadInputError(unknown_name("machine", machine, machines))
-    return runs[runs["machine_id"] == machine], caveats.of_other_machines(runs, machine)
-
-
-def candidate_key(row: Mapping[str, Any]) -> str:
-    """What makes two rows' candidates the same, as text."""
-    return json.dumps([plain(row[name]) for name in _IDENTITY])
-
-
-def candidate_rows(runs: pd.DataFrame, like: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
-    """The runs of the same candidates, on the same machine, as the rows of `like`."""
-    wanted = {(candidate_key(row), row["machine_id"]) for row in like}
-    return runs[[(candidate_key(row), row["machine_id"]) in wanted for row in rows_of(runs)]]
-
-
-def rows_of(runs: pd.DataFrame) -> list[Row]:
-    """A frame's rows as mappings."""
-    return [{str(name): value for name, value in row.items()} for row in runs.to_dict("records")]
-
-
-def _checked(runs: pd.DataFrame) -> list[Row]:
-    missing = [column for column in RUN_COLUMNS if column.name not in runs.columns]
-    if lost := sorted(column.name for column in missing if not column.nullable):
-        raise BadInputError(f"the runs lack the columns {', '.join(lost)}; read them with load_runs")
-    runs = runs.assign(**{column.name: None for column in missing})
-    if runs.empty:
-        raise BadInputError("no runs to decide on; measure first: python -m harness model=minilm ep=cpu")
-    rows = sorted(rows_of(runs), key=lambda row: str(row["run_id"]))
-    rows = [{**row, "container_cpus": container_cpus(row)} for row in rows]
-    counts = Counter(str(row["run_id"]) for row in rows)
-    if twice := sorted(run_id for run_id, count in counts.items() if count > 1):
-        raise BadInputError(f"run ids that stand more than once: {', '.join(twice)}")
-    for row in rows:
-        if problem := _inconsistency(row):
-            raise BadInputError(f"run {row['run_id']}: {problem}; measure it anew with measure.force=true")
-    if (newest := max(as_number(row["schema_version"]) or 0 for row in rows)) > SCHEMA_VERSION:
-        raise BadInputError(
-            f"runs of schema {newest:g}: this harness knows {SCHEMA_VERSION} at most; upgrade it first"
-        )
-    if len(machines := sorted({str(row["machine_id"]) for row in rows})) > 1:
-        raise BadInputError(
-            f"runs of {len(machines)} machines ({', '.join(machines)}): a verdict is about one; give "
-            "machine=ID"
-        )
-    return rows
-
-
-def _inconsistency(row: Row) -> str:
-    """What no measured row can look like; empty where nothing is wrong."""
-    if row["status"] not in STATUSES:
-        return f"status {row['status']!r} is none of {', '.join(STATUSES)}"
-    if unknown := [name for name in _NEVER_NULL if plain(row[name]) is None]:
-        return f"{', '.join(unknown)} cannot be null"
-    listed, launches = row["launch_p95_ms"], as_number(row["launches"])
-    if hasattr(listed, "__len__") and launches is not None and len(listed) != launches:
-        return f"{launches:.0f} launches, but {len(listed)} of their values"
-    for name in _WITH_INTERVAL:
-        low, value, high = (as_number(row[f"{name}{part}"]) for part in ("_low", "", "_high"))
-        if low is not None and high is not None and not low <= (low if value is None else value) <= high:
-            return f"{name} {value} lies outside its interval {low} to {high}"
-    return ""
-
-
 def _judge(rows: list[Row], policy: PolicyConfig) -> CandidateVerdict:
-    current, notes = _current_evidence(rows)
+    current, notes = current_evidence(rows)
     results = tuple(ask(gate, run_for(gate, current)) for gate in policy.gates)
     read = [row for row in current if any(run_for(gate, [row]) is row for gate in policy.gates)]
     load = confirmation_of(current, policy)
     confirmation = load if load.results else None
-    newest = _newest_first(current)[0]
+    newest = newest_first(current)[0]
     known = {row["run_id"] for row in read}
     loaded = {row_place(row): row for row in newest_confirmation(current)}
     under_load = [row for row in loaded.values() if row["run_id"] not in known]
@@ -311,7 +182,7 @@ def _judge(rows: list[Row], policy: PolicyConfig) -> CandidateVerdict:
     if verdict in PICKABLE:
         reasons += [f"not under production's load: {line}" for line in failing]
     notes += [
-        f"the run at {row_place(row)} was interrupted: {_again(row)} goes on"
+        f"the run at {row_place(row)} was interrupted: {again(row)} goes on"
         for row in read
         if row["status"] == "interrupted"
     ]
@@ -341,11 +212,13 @@ def _judge(rows: list[Row], policy: PolicyConfig) -> CandidateVerdict:
         notes=tuple(notes),
         warnings=() if main is None else caveats.of_noise(main),
         missing=_missing(results, current, newest),
-        confirm=_elsewhere(newest, workload="default", batch_size=1, measure="confirm"),
+        confirm=elsewhere(
+            newest, workload="default", batch_size=1, measure="confirm", **_declared_rate(loaded)
+        ),
         provisional=(
             *_provisional(relied_on),
             *_depends_on_noise(results),
-            *_contradicted(asked, rows),
+            *contradicted(asked, rows),
         ),
         confirmation=confirmation,
         model=str(newest["model"]),
@@ -359,65 +232,6 @@ def _judge(rows: list[Row], policy: PolicyConfig) -> CandidateVerdict:
         rows=tuple(current),
         runs=tuple(run_record(row) for row in (*measured, *under_load)),
     )
-
-
-def _current_evidence(rows: list[Row]) -> tuple[list[Row], list[str]]:
-    """The newest run at each place, of the newest artifact and versions; the rest is told, not read."""
-    measured = [row for row in rows if row["status"] != "unavailable"] or rows
-    newest = _newest_first(measured)[0]
-    same = [row for row in measured if _agree(row, newest, _SAME_EVIDENCE)]
-    notes = []
-    if others := [row for row in measured if row not in same]:
-        differing = [n for n in _SAME_EVIDENCE if not all(_agree(row, newest, [n]) for row in others)]
-        what = ", ".join(differing)
-        notes.append(f"{len(others)} run(s) with another {what} are not read: the newest run's is")
-    current: dict[tuple[Any, ...], Row] = {}
-    for row in _newest_first(same):
-        current.setdefault(_standing(row), row)
-    for standing, row in current.items():
-        where = row_place(row)
-        here = [other for other in same if _standing(other) == standing and other is not row]
-        again = sum(not _set_up(other, row) for other in here)
-        if again:
-            notes.append(f"{again} other run(s) of the same thing exist at {where}; the newest is read")
-        if len(here) > again:
-            notes.append(
-                f"{len(here) - again} other run(s), set up otherwise, exist at {where}; the newest is read"
-            )
-    return list(current.values()), notes
-
-
-def _newest_first(rows: list[Row]) -> list[Row]:
-    return sorted(rows, key=lambda row: (row["started_at"], row["run_id"]), reverse=True)
-
-
-def _standing(row: Row) -> tuple[Any, ...]:
-    """What a newer run of the same candidate replaces: the run at its place, soak runs apart."""
-    return (*row_place(row), row["purpose"] == "soak")
-
-
-def _agree(row: Row, other: Row, names: Sequence[str]) -> bool:
-    return all(plain(row[name]) == plain(other[name]) for name in names)
-
-
-def _set_up(other: Row, row: Row) -> str:
-    """How another run of the same thing was measured otherwise, in words; empty where it was not.
-
-    A replicate is the same thing by definition.
-    """
-    if other["config_hash"] == row["config_hash"]:
-        return ""
-    theirs, ours = (
-        {
-            name: value
-            for name, value in _words_for(run, **{"measure.replicate": 0}).items()
-            if name.startswith(_SETTINGS)
-        }
-        for run in (other, row)
-    )
-    told = [f"with {name}={value}" for name, value in theirs.items() if ours.get(name) != value]
-    told += [f"without {name}={value}" for name, value in ours.items() if name not in theirs]
-    return ", ".join(told)
 
 
 def _steps(best: CandidateVerdict) -> list[str]:
@@ -438,6 +252,12 @@ def _confirmed(candidate: CandidateVerdict) -> bool:
     return confirmation is not None and confirmation.complete and not candidate.provisional
 
 
+def _declared_rate(loaded: Iterable[Place]) -> dict[str, str]:
+    """The word that declares production's rate, where a confirmation was asked with one."""
+    rates = [place.offered_qps for place in loaded if place.offered_qps is not None]
+    return {"measure.rate": f"{rates[0]:g}"} if rates else {}
+
+
 def _guards(rows: list[Row], policy: PolicyConfig) -> tuple[list[str], list[str]]:
     """What no policy can wave through: reasons against, and reasons that leave it open."""
     blocks, unknowns = [], []
@@ -445,7 +265,7 @@ def _guards(rows: list[Row], policy: PolicyConfig) -> tuple[list[str], list[str]
         where = row_place(row)
         if row["status"] in ("failed", "timeout"):
             blocks.append(f"the run failed at {where}: {text_of(row['error'], 'no reason known')}; anew: "
-                          f"{_again(row, **{'measure.force': 'true'})}")  # fmt: skip
+                          f"{again(row, **{'measure.force': 'true'})}")  # fmt: skip
             continue
         if row["weights"] != "trained":
             unknowns.append(f"weights are {row['weights']}: quality means nothing")
@@ -462,7 +282,7 @@ def _guards(rows: list[Row], policy: PolicyConfig) -> tuple[list[str], list[str]
         elif failed:
             error = text_of(row["error"], "no reason known")
             blocks.append(f"{failed:.0f} of {row['launches']} launches failed at {where} ({error}); anew: "
-                          f"{_again(row, **{'measure.force': 'true'})}")  # fmt: skip
+                          f"{again(row, **{'measure.force': 'true'})}")  # fmt: skip
         share = as_number(row["ep_node_share"])
         if share is None:
             unknowns.append(f"where the nodes ran is unknown at {where}")
@@ -565,7 +385,7 @@ def _missing(results: tuple[GateResult, ...], current: list[Row], newest: Row) -
         if result.n is not None and result.over is not None and gate.launch_quantile is not None:
             more = launches_to_settle(result.over, result.n, launch_quantile=gate.launch_quantile)
             launches = {} if more is None else {"measure.launches": result.n + more}
-        command_of = _elsewhere if row is None or "runtime" in at else command_for
+        command_of = elsewhere if row is None or "runtime" in at else command_for
         commands.setdefault(tuple(at.items()), command_of(row or newest, **at, **launches))
     return tuple(dict.fromkeys(commands.values()))
 
@@ -591,36 +411,6 @@ def _provisional(rows: list[Row]) -> tuple[str, ...]:
     )
 
 
-def _contradicted(asked: list[tuple[GateResult, Row]], rows: list[Row]) -> tuple[str, ...]:
-    """Must gates that other runs of the same thing answer the other way: nobody measures until GO.
-
-    The same thing is the same candidate at the same place, of the same artifact and versions, however it was
-    measured.
-
-    Args:
-        asked: each must gate's answer, with the run that gave it.
-        rows: all runs of the candidate.
-    """
-    told = []
-    for result, row in asked:
-        if result.status not in ("PASS", "FAIL"):
-            continue
-        other_way = "FAIL" if result.status == "PASS" else "PASS"
-        against = []
-        for other in rows:
-            same = _standing(other) == _standing(row) and _agree(other, row, _SAME_THING)
-            if same and other is not row and ask(result.gate, other).status == other_way:
-                set_up = _set_up(other, row)
-                against.append(f"{other['run_id']}{set_up and f' ({set_up})'}")
-        if against:
-            where = "" if row_place(row) == gate_place(result.gate) else f" at {row_place(row)}"
-            told.append(
-                f"provisional: must gate {result.gate.label}{where}, {result.status.lower()}, is "
-                f"{other_way.lower()} in another run of the same thing: {', '.join(against)}"
-            )
-    return tuple(dict.fromkeys(told))
-
-
 def _depends_on_noise(results: tuple[GateResult, ...]) -> tuple[str, ...]:
     """Gates whose answer would be another one without the launches that were flagged as disturbed."""
     return tuple(
@@ -642,14 +432,14 @@ def _overall_reasons(
         if equals:
             more = len(equals) - _MOST_NAMED
             others = [c.label for c in equals[:_MOST_NAMED]] + ([f"{more} more"] if more > 0 else [])
-            reasons.append(f"picked by {objective_words(policy)} before {', '.join(others)}")
+            reasons.append(f"picked by {objective_words(policy)}, before {', '.join(others)}")
         if best.verdict == "CONDITIONAL_GO":
             tried = {c.model for c in candidates if c.run_ids}
             untried = [model for model in policy.paths if model not in tried]
             if untried:
                 reasons.append(f"alternatives not measured yet: {', '.join(untried)}")
         limits = best.confirmation.limits if best.confirmation else ()
-        lacking = best.confirmation.lacking if best.confirmation else ()
+        lacking = best.confirmation.lacking if best.confirmation else (_UNCONFIRMED,)
         if best.confirmation and not lacking:
             where, quota = counted(best.confirmation.cores, "core"), best.rows[0]["container_cpus"]
             within = "" if quota is None else f", within a quota of {quota:g} CPUs"
@@ -663,7 +453,7 @@ def _fallback(rows: list[Row], policy: PolicyConfig) -> str | None:
         return None
     text, fallback = policy.fallback.sentence, policy.fallback
     mine = [row for row in rows if row["model"] == fallback.model and row["ep"] == fallback.ep]
-    row = run_at(latency_at(policy), _newest_first(mine))
+    row = run_at(latency_at(policy), newest_first(mine))
     if row is None:
         return text
     p50, p95 = as_number(row["latency_p50_ms"]), as_number(row["latency_p95_ms"])

@@ -12,7 +12,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 from zlib import crc32
 
-from harness.caveats import is_brief
+from harness.caveats import is_brief, is_guess
 from harness.gates import as_number
 from harness.units import counted
 
@@ -118,7 +118,7 @@ def _label(row: Row) -> str:
     said += ["random weights"] if is_random(row) and "random" not in str(row["candidate_label"]) else []
     said += ["provisional"] if is_brief(row) else []
     said += [f"{row['launches_failed']} failed"] if as_number(row["launches_failed"]) else []
-    said += ["stopped early"] if has(row, "truncated_over_ms") else []
+    said += ["P95 at least"] if is_guess(row) else []
     where = ", ".join(said)
     return f"{short(str(row['candidate_label']), _LABEL_LENGTH - len(where))} · {shown(where)}"
 

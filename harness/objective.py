@@ -24,7 +24,11 @@ Figure = Any
 
 # Rounding must not put 0.29 / 0.01 = 28.999999999999996 into the step below its own.
 _STEP_SLACK = 1e-9
-_WORDS = {"lexicographic": "lexicographic order"}
+_WORDS = {
+    "path_order": "path order, then P95",
+    "best_quality": "best quality, then P95",
+    "lexicographic": "lexicographic order",
+}
 
 
 def objective_words(policy: PolicyConfig) -> str:

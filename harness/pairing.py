@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from harness.compose import conf_dir
 from harness.config import yaml_of
-from harness.decision import candidate_key
 from harness.errors import BadInputError
+from harness.evidence import candidate_key
 from harness.gates import as_number, container_cpus, plain, row_place, text_of
 
 if TYPE_CHECKING:

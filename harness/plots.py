@@ -13,9 +13,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from harness import canvas, looks
-from harness.caveats import is_brief
+from harness.caveats import is_brief, is_guess
 from harness.config import AtConfig
-from harness.decision import rows_of
+from harness.evidence import rows_of
 from harness.gates import as_number, gate_place, place_of, run_at, run_for, text_of
 from harness.objective import latency_at
 from harness.units import counted
@@ -447,7 +447,7 @@ def _cell(row: Row) -> str:
     interval = "no interval" if bounds is None else f"({bounds[0]:.3g}–{bounds[1]:.3g})"
     marks = ["random weights"] if looks.is_random(row) else []
     marks += ["provisional"] if is_brief(row) else []
-    marks += ["stopped early"] if looks.has(row, "truncated_over_ms") else []
+    marks += ["at least"] if is_guess(row) else []
     precision = looks.shown(str(row["precision"]))
     return "\n".join([f"{float(row['latency_p95_ms']):.3g} ms", interval, precision, *marks])
 

@@ -287,6 +287,7 @@ RUN_UNITS = {column.name: column.unit for column in RUN_COLUMNS}
 
 
 @cache
+@cache
 def arrow_schema(columns: tuple[Column, ...]) -> pa.Schema:
     """The columns as an Arrow schema; units and meanings travel as field metadata."""
     import pyarrow as pa

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from rich import box
+from rich.cells import cell_len
 from rich.console import Console
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from harness.bars import Scale
+from harness.caveats import is_guess
+from harness.config import Tier
+from harness.evidence import candidate_key
 from harness.gates import as_number, row_place, text_of
 from harness.units import format_bytes, format_duration
 from harness.verdict import (
@@ -17,6 +23,7 @@ from harness.verdict import (
     baseline_told,
     distance_text,
     gate_cells,
+    needed_text,
     percent_text,
     speedup_cells,
 )
@@ -25,9 +32,17 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from harness.comparison import Comparison
+    from harness.config import GateConfig
     from harness.decision_record import BaselineRecord
     from harness.verdict import CandidateVerdict, Decision
 
+# Columns between the columns of a table.
+_GAP = 2
+# Headings of the tables of runs; the bar has none.
+_RUN_FIGURES = ("workload", "batch", "n", "P50 ms", "P95 ms", "interval", "", "texts/s")
+_COSTS = ("workload", "batch", "memory", "artifact", "GFLOP/s", "of fp32's limit")
+_QUALITY = ("batch", "AUC", "separation", "interval", "overlap", "interval", "in batch", "STS ×100")
+_SPEARMAN = "STS Spearman ×100"
 _STYLES = {
     "GO": "bold green",
     "CONDITIONAL_GO": "bold yellow",
@@ -40,101 +55,215 @@ _STYLES = {
 }
 
 
+class _Console(Console):
+    """A console that leaves it to `harness.command` how a command ends whose reader has gone."""
+
+    def on_broken_pipe(self) -> None:
+        raise  # noqa: PLE0704  (the BrokenPipeError that is being handled; Rich would exit with 1)
+
+
 def error_console() -> Console:
     """Standard error: progress, warnings, errors."""
-    return Console(stderr=True)
+    return _Console(stderr=True)
 
 
 def output_console() -> Console:
     """Standard output: results."""
-    return Console()
+    return _Console()
 
 
-def print_run(console: Console, row: dict[str, Any]) -> None:
-    """A run's figures."""
+def print_run(console: Console, row: dict[str, Any], gates: Sequence[GateConfig]) -> None:
+    """A run's figures; its P95 as a bar against those of `gates` that are asked of it."""
     table = _table(f"{row['candidate_label']}, {row_place(row)}")
     table.show_header = False
     table.add_column("")
     table.add_column("", justify="right")
     table.add_column("")
-    for name, value, remark in _soak_figures(row) if row["purpose"] == "soak" else _figures(row):
+    for name, value, remark in _soak_figures(row) if row["purpose"] == "soak" else _figures(row, gates):
         table.add_row(name, value, Text(remark, style="dim"))
     console.print(table)
 
 
-def print_runs(console: Console, rows: Sequence[dict[str, Any]]) -> None:
-    """The runs of a sweep, a line each: what was measured, what it took, and what could not be."""
+def print_runs(
+    console: Console,
+    rows: Sequence[dict[str, Any]],
+    gates: Sequence[GateConfig],
+    judged: Sequence[CandidateVerdict],
+) -> None:
+    """Runs, a line each below their candidate: what was measured, what it took, and what could not be.
+
+    Args:
+        console: where to.
+        rows: the runs (`harness.record.RUN_COLUMNS`); candidates stand in the order of their first one.
+        gates: the policy's; a bar holds each P95 against those that are asked of it.
+        judged: what was decided on candidates; one that is not there has no verdict.
+    """
     impossible: dict[str, list[str]] = {}
     for row in rows:
         if row["status"] == "unavailable":
             impossible.setdefault(str(row["error"]), []).append(str(row["candidate_label"]))
     possible = [row for row in rows if row["status"] != "unavailable"]
     if possible:
-        _print_measured(console, possible)
+        _print_measured(console, possible, gates, judged)
     for error, labels in impossible.items():
         _bullet(console, f"not possible here: {', '.join(dict.fromkeys(labels))}: {error}")
 
 
-def _print_measured(console: Console, rows: Sequence[dict[str, Any]]) -> None:
-    table = _runs_table("runs", "n", "P50 ms", "P95 ms", "interval", "texts/s")
-    table.add_column("", no_wrap=True)
+def _print_measured(
+    console: Console,
+    rows: Sequence[dict[str, Any]],
+    gates: Sequence[GateConfig],
+    judged: Sequence[CandidateVerdict],
+) -> None:
+    scale = Scale.of(gates, rows)
+    verdicts = {candidate_key(candidate.rows[0]): candidate.verdict for candidate in judged}
+    candidates: dict[str, list[dict[str, Any]]] = {}
     for row in rows:
-        failed = f"{row['launches_failed']} failed" if row["launches_failed"] else ""
-        table.add_row(
-            *_run_cells(row),
-            str(row["launches"]),
-            _short(row["latency_p50_ms"]),
-            _short(row["latency_p95_ms"]),
-            _interval(row["latency_p95_low_ms"], row["latency_p95_high_ms"]),
-            _number(row["throughput_texts_per_s"], digits=0),
-            Text(failed if row["status"] == "complete" else row["status"], style="yellow"),
+        candidates.setdefault(candidate_key(row), []).append(row)
+    headings, plain = [], []
+    for key, mine in candidates.items():
+        label, verdict = str(mine[0]["candidate_label"]), verdicts.get(key)
+        headings.append(Text.assemble((verdict, _STYLES[verdict]), f"  {label}") if verdict else Text(label))
+        plain.append(Text(label))
+    lines = [
+        [(*_run_cells(row), *_latency_cells(row, scale)) for row in mine] for mine in candidates.values()
+    ]
+    _print_by_candidate(console, "runs", _RUN_FIGURES, headings, lines)
+    if any(_unclear(row) is None for row in rows):
+        _bullet(console, scale.legend(rows))
+    if any(is_guess(row) for row in rows):
+        _bullet(
+            console, "~: launches were stopped early over a bound: by how much they go over it is a guess"
         )
-    console.print(table)
+    console.print()
     if any(as_number(row["peak_rss_bytes"]) is not None for row in rows):
-        console.print(_costs(rows))
+        lines = [[(*_run_cells(row), *_cost_cells(row)) for row in mine] for mine in candidates.values()]
+        _print_by_candidate(console, "memory and arithmetic", _COSTS, plain, lines)
+        console.print()
+    _print_quality(console, candidates, plain)
     for row in rows:
         for name, value, told in _own_figures(row):
-            _bullet(console, f"{row['candidate_label']}, {row_place(row)}: {name} {value}, {told}")
+            if name != _SPEARMAN:
+                _bullet(console, f"{row['candidate_label']}, {row_place(row)}: {name} {value}, {told}")
     for row in rows:
-        if row["error"]:
-            console.print(Text(f"{row['candidate_label']}, {row_place(row)}: {row['error']}", "yellow"))
+        if error := text_of(row["error"], ""):
+            console.print(Text(f"{row['candidate_label']}, {row_place(row)}: {error}", "yellow"))
 
 
-def _costs(rows: Sequence[dict[str, Any]]) -> Table:
-    """What runs take: memory, and arithmetic against what this machine can do at most."""
-    table = _runs_table("memory and arithmetic", "memory", "artifact", "GFLOP/s", "of the limit")
-    for row in rows:
-        table.add_row(
-            *_run_cells(row),
-            _bytes(row["peak_rss_bytes"]),
-            _bytes(row["artifact_bytes"]),
-            _number(row["achieved_gflops"], 0),
-            _share(row["share_of_peak"]),
-        )
-    return table
+def _print_quality(
+    console: Console, candidates: dict[str, list[dict[str, Any]]], headings: Sequence[Text]
+) -> None:
+    """Each candidate's quality, a line for each batch size: texts and quality are the same at every place."""
+    known = [
+        (heading, [row for row in mine if as_number(row["separation"]) is not None])
+        for heading, mine in zip(headings, candidates.values(), strict=True)
+    ]
+    known = [(heading, mine) for heading, mine in known if mine]
+    if not known:
+        return
+    rows = [row for _, mine in known for row in mine]
+    pairs = dict.fromkeys(str(row["sts_pairs"]) for row in rows if as_number(row["sts_pairs"]) is not None)
+    shown = len(_QUALITY) - (not pairs)
+    lines = [list(dict.fromkeys(_quality_cells(row)[:shown] for row in mine)) for _, mine in known]
+    _print_by_candidate(console, "quality", _QUALITY[:shown], [heading for heading, _ in known], lines)
+    scored = f"; STS: Spearman, {' or '.join(pairs)} pairs" if pairs else ""
+    _bullet(console, f"overlap: top-10 neighbours shared with fp32{scored}")
+    _bullet(console, "in batch: the worst cosine of a text to itself alone")
+    console.print()
 
 
-def _runs_table(title: str, *figures: str) -> Table:
-    """A table with a line a run: what `_run_cells` gives, then `figures`."""
-    table = _table(title)
-    table.add_column("candidate", overflow="fold", min_width=9)
-    table.add_column("workload", overflow="fold")
-    for name in ("batch", *figures):
-        table.add_column(name, justify="right", no_wrap=True)
-    return table
+def _quality_cells(row: dict[str, Any]) -> tuple[str, ...]:
+    """How good a run's vectors are; in a batch, the worst of what was tried of its company."""
+    names = ("batch_cosine_min", "batch_cosine_min_sorted", "batch_cosine_min_random")
+    cosines = [value for name in names if (value := as_number(row[name])) is not None]
+    return (
+        str(row["batch_size"]),
+        _number(row["separation_auc"], 4),
+        _number(row["separation"], 3),
+        _interval(row["separation_low"], row["separation_high"]),
+        _number(row["neighbour_overlap"], 3),
+        _interval(row["neighbour_overlap_low"], row["neighbour_overlap_high"]),
+        _number(min(cosines, default=None), 4),
+        _number(row["sts_spearman"]),
+    )
 
 
-def _run_cells(row: dict[str, Any]) -> tuple[Text, Text, str]:
-    replicate = f" #{row['replicate']:.0f}" if row["replicate"] else ""
-    workload = Text(f"{row['workload']}{_load(row)}{replicate}")
-    return Text(str(row["candidate_label"])), workload, str(row["batch_size"])
+def _print_by_candidate(
+    console: Console,
+    title: str,
+    names: tuple[str, ...],
+    headings: Sequence[Text],
+    lines: Sequence[Sequence[tuple[str, ...]]],
+) -> None:
+    """A table with a heading over the lines of each candidate, as long as it is; the first column folds."""
+    shown = [names, *(line for mine in lines for line in mine)]
+    widths = [max(map(cell_len, column)) for column in zip(*shown, strict=True)]
+    room = console.width - 1 - _GAP - sum(_GAP + width for width in widths[1:])  # Rich pads the last one too
+    widths[0] = min(widths[0], max(room, len(names[0])))
+
+    def print_lines(those: Sequence[tuple[str, ...]], style: str = "") -> None:
+        grid = Table.grid(padding=(0, _GAP, 0, 0))
+        for i, width in enumerate(widths):
+            left = i == 0 or not names[i]
+            grid.add_column(width=width, justify="left" if left else "right", overflow="fold", style=style)
+        for line in those:
+            grid.add_row(*map(Text, line))
+        console.print(Padding.indent(grid, 1))
+
+    console.print(Text(title, style="bold"))
+    print_lines([names], "dim")
+    for heading, mine in zip(headings, lines, strict=True):
+        console.print(heading)
+        print_lines(mine)
+
+
+def _run_cells(row: dict[str, Any]) -> tuple[str, str]:
+    number = as_number(row["replicate"])
+    replicate = f" #{number:.0f}" if number else ""
+    soak = " soak" if row["purpose"] == "soak" else ""
+    return f"{row['workload']}{_load(row)}{soak}{replicate}", str(row["batch_size"])
+
+
+def _latency_cells(row: dict[str, Any], scale: Scale) -> tuple[str, ...]:
+    """What a run took, with its P95 as a bar; in the place of a bar, why there is none."""
+    return (
+        str(row["launches"]),
+        _short(row["latency_p50_ms"]),
+        ("~" if is_guess(row) else "") + _short(row["latency_p95_ms"]),
+        _interval(row["latency_p95_low_ms"], row["latency_p95_high_ms"]),
+        _unclear(row) or scale.bar(row),
+        _number(row["throughput_texts_per_s"], digits=0),
+    )
+
+
+def _unclear(row: dict[str, Any]) -> str | None:
+    """Why a run's P95 is no figure to be held against a gate; None where it is one."""
+    if row["status"] != "complete":
+        return str(row["status"])
+    if failed := as_number(row["launches_failed"]):
+        return f"{failed:.0f} failed"
+    return "unknown" if as_number(row["latency_p95_ms"]) is None else None
+
+
+def _cost_cells(row: dict[str, Any]) -> tuple[str, ...]:
+    """What a run takes: memory, and arithmetic against what this machine can do at most."""
+    return (
+        _bytes(row["peak_rss_bytes"]),
+        _bytes(row["artifact_bytes"]),
+        _number(row["achieved_gflops"], 0),
+        _share(row["share_of_peak"]),
+    )
 
 
 def print_decision(console: Console, decision: Decision, *, details: bool) -> None:
-    """The verdict with its reasons; with `details` the gates of every candidate, else of the best."""
+    """The verdict with its reasons; with `details` the gates of every candidate, else of the best.
+
+    A candidate that is not possible here has no gates to show.
+    """
     shown = decision.candidates if details else decision.candidates[:1]
     for candidate in shown:
-        _print_gates(console, candidate)
+        if any(row["status"] != "unavailable" for row in candidate.rows):
+            _print_gates(console, candidate)
     if decision.baseline is not None:
         _print_speedups(console, decision.baseline)
     pick = f"  {decision.chosen}" if decision.chosen else ""
@@ -213,29 +342,29 @@ def print_stages(console: Console, report: dict[str, Any]) -> None:
 
 def _print_gates(console: Console, candidate: CandidateVerdict) -> None:
     table = _table(f"{candidate.label}: gates")
-    table.padding = 0  # eight columns in 80
-    table.add_column("tier")
+    table.padding, table.show_edge = 0, False  # seven columns and the longest of the shipped labels in 80
     table.add_column("gate", overflow="fold", min_width=12)
     for name in ("needed", "value", "interval", "distance", "%"):
         table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("result, over", min_width=9, max_width=10)
-    for result in candidate.gates:
-        tier, label, _, value, interval, distance, _ = gate_cells(result)
-        gate = result.gate
-        needed = "yes" if gate.metric == "finite" else f"{gate.op}{gate.bound:g}"
-        quantile = "" if gate.launch_quantile is None else f" @{gate.launch_quantile:.0%}"
-        over = "" if result.over is None else f" {result.over}/{result.n}"
-        table.add_row(
-            tier,
-            Text(label),
-            needed + quantile,
-            value,
-            interval,
-            distance_text(result, 3) if distance else "",
-            percent_text(result) if distance else "",
-            Text(result.status.replace("_", " ").lower() + over, style=_STYLES[result.status]),
-        )
+    table.add_column("result, over", overflow="fold", min_width=9)
+    for tier in get_args(Tier):
+        results = [result for result in candidate.gates if result.gate.tier == tier]
+        if results:
+            table.add_row(Text(tier, style="bold"))
+        for result in results:
+            _, label, _, value, interval, distance, _ = gate_cells(result)
+            over = "" if result.over is None else f" {result.over}/{result.n}"
+            table.add_row(
+                Text(label),
+                needed_text(result.gate),
+                value,
+                interval,
+                distance_text(result, 3) if distance else "",
+                percent_text(result).removesuffix("%") if distance else "",
+                Text(result.status.replace("_", " ").lower() + over, style=_STYLES[result.status]),
+            )
     console.print(table)
+    console.print()
     for note in candidate.notes:
         _bullet(console, f"note: {note}")
     for warning in candidate.warnings:
@@ -296,7 +425,7 @@ def _own_figures(row: dict[str, Any]) -> list[tuple[str, str, str]]:
         of = f"{row['sts_pairs']} pairs"
         interval = _interval(row["sts_spearman_low"], row["sts_spearman_high"])
         told = f"interval {interval}, {of}" if interval else of
-        figures.append(("STS Spearman ×100", _number(row["sts_spearman"]), told))
+        figures.append((_SPEARMAN, _number(row["sts_spearman"]), told))
     if as_number(row["retrieval_queries"]) is not None:
         of = f"{row['retrieval_queries']} queries, {row['retrieval_documents']} documents"
         interval = _interval(row["ndcg_at_10_low"], row["ndcg_at_10_high"])
@@ -315,12 +444,13 @@ def _own_figures(row: dict[str, Any]) -> list[tuple[str, str, str]]:
     return figures
 
 
-def _figures(row: dict[str, Any]) -> list[tuple[str, str, str]]:
+def _figures(row: dict[str, Any], gates: Sequence[GateConfig]) -> list[tuple[str, str, str]]:
     launches = f"{row['launches']} launches, {row['requests']} requests"
     interval = _interval(row["latency_p95_low_ms"], row["latency_p95_high_ms"])
     return [
         ("P50 latency", _unit(row["latency_p50_ms"], "ms"), launches),
         ("P95 latency", _unit(row["latency_p95_ms"], "ms"), f"interval {interval}" if interval else ""),
+        *_bar_figures(row, gates),
         ("P99 latency", _unit(row["latency_p99_ms"], "ms"), "over all requests"),
         ("throughput", _unit(row["throughput_texts_per_s"], "texts/s", digits=0), ""),
         ("tokenise P50", _unit(row["tokenize_p50_ms"], "ms", digits=3), ""),
@@ -335,6 +465,15 @@ def _figures(row: dict[str, Any]) -> list[tuple[str, str, str]]:
          f"of this machine's time; {row['status']}"),
         ("noise", _share(row["noise"]), f"of launches disturbed {text_of(row['disturbance'], '')}".rstrip()),
     ]  # fmt: skip
+
+
+def _bar_figures(row: dict[str, Any], gates: Sequence[GateConfig]) -> list[tuple[str, str, str]]:
+    """The P95 against the gates, where any is asked of it and it is a figure."""
+    scale = Scale.of(gates, [row])
+    if _unclear(row) or not scale.gates:
+        return []
+    told = f"{scale.bar(row)}\n{', '.join(scale.gates_told)}"
+    return [("against the gates", f"of {scale.most_ms:.3g} ms", told)]
 
 
 def _soak_figures(row: dict[str, Any]) -> list[tuple[str, str, str]]:
@@ -362,7 +501,7 @@ def _limit(row: dict[str, Any]) -> str:
     if as_number(row["share_of_peak"]) is None:
         return ""
     achieved, limit = _number(row["achieved_gflops"], 0), _number(row["limit_gflops"], 0)
-    return f"{achieved} GFLOP/s, {_share(row['share_of_peak'])} of the machine's {limit}"
+    return f"{achieved} GFLOP/s, {_share(row['share_of_peak'])} of the machine's {limit} in fp32"
 
 
 def _load(row: dict[str, Any]) -> str:

@@ -441,6 +441,14 @@ def distance_text(result: GateResult, digits: int = 4) -> str:
     return ("" if result.distance < 0 else "+") + number_text(result.distance, digits)
 
 
+def needed_text(gate: GateConfig) -> str:
+    """What a gate needs, in a narrow column: ``<30 @80%`` is under 30 in 80 % of the launches."""
+    if gate.metric == "finite":
+        return "yes"
+    quantile = "" if gate.launch_quantile is None else f" @{gate.launch_quantile:.0%}"
+    return f"{gate.op}{gate.bound:g}{quantile}"
+
+
 def percent_text(result: GateResult) -> str:
     """The same in percent of the bound."""
     percent = result.distance_percent

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 import signal
 import subprocess
@@ -207,3 +208,15 @@ def test_a_reader_that_has_gone_is_neither_a_defect_nor_another_verdict(characte
     os.close(write_end)
     assert done.stderr == ""
     assert done.returncode in (code, 128 + signal.SIGPIPE)
+
+
+def test_an_output_that_lacks_characters_is_written_with_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    raw = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(raw, encoding="ascii"))
+
+    def body() -> int:
+        sys.stdout.write("· 3–5 ms\n")
+        return 11
+
+    assert run_command(body) == 11
+    assert raw.getvalue() == b"- 3-5 ms\n"

@@ -476,6 +476,9 @@ def test_cut_vectors_are_a_candidate_of_their_own(dim: int | None, served: int, 
             {"reduce_range": True},
             "precision.reduce_range=True: belongs to precision.method=dynamic_int8",
         ),
+        ("int8", {"file": "a.onnx"}, "precision.file=a.onnx: belongs to precision.method=published"),
+        ("int8-published", {"file": "../a.onnx"}, "precision.file=../a.onnx: lies outside the model"),
+        ("int8-published", {"file": "/a.onnx"}, "precision.file=/a.onnx: lies outside the model"),
     ],
 )
 def test_a_setting_belongs_to_the_method_that_knows_it(

@@ -16,11 +16,12 @@ from hypothesis import strategies as st
 from harness import robustness
 from harness.config import SOAK_METRICS, AtConfig, PolicyConfig, load_policy
 from harness.confirmation import Limit
-from harness.decision import LOAD_STEP, NEXT_STEPS, command_for, decide
+from harness.decision import LOAD_STEP, NEXT_STEPS, decide
 from harness.errors import BadInputError, ExitCode
 from harness.gates import ask
 from harness.measure.quality import QUALITY_COLUMNS
 from harness.record import CHANGED_SINCE, RUN_COLUMNS, SCHEMA_VERSION
+from harness.rerun import command_for
 from harness.store import Store, load_runs
 from harness.verdict import VERDICTS, Decision, gate_cells
 from tests.conftest import STARTED, run_row
@@ -175,6 +176,7 @@ def test_each_scenario_ends_in_the_documents_decision_reason_by_reason() -> None
     assert optimistic.reasons == (
         "minilm fp32 cpu: all 5 must gates and the latency target pass",
         "minilm fp32 cpu: P95 12.00 ms, the median launch's",
+        "not confirmed: nothing was measured under production's load (measure=confirm)",
     )
     realistic = decide(frame(model_row("minilm", p95_ms=25)), "documents")
     assert realistic.reasons == (
@@ -182,6 +184,7 @@ def test_each_scenario_ends_in_the_documents_decision_reason_by_reason() -> None
         "minilm fp32 cpu: should gate fails: P95 ms (target) is 25, needed < 20",
         "minilm fp32 cpu: P95 25.00 ms, the median launch's",
         "alternatives not measured yet: e5, bge",
+        "not confirmed: nothing was measured under production's load (measure=confirm)",
     )
     assert realistic.next_steps[0] == NEXT_STEPS["CONDITIONAL_GO"]
     slow = {"minilm": 34, "e5": 41, "bge": 38, "qwen3": 171}
@@ -1863,7 +1866,7 @@ def test_strict_takes_36_clean_launches_under_15_ms() -> None:
 def test_of_many_that_are_not_picked_a_few_are_named() -> None:
     rows = [model_row("minilm", f"r{n:02}", threads=n, candidate_label=f"t{n:02}") for n in range(1, 21)]
     decision = decide(frame(*rows))
-    assert "picked by path order before t02, t03, t04, t05, t06, 14 more" in decision.reasons
+    assert "picked by path order, then P95, before t02, t03, t04, t05, t06, 14 more" in decision.reasons
 
 
 def test_only_who_could_win_is_resampled_however_many_there_are(
@@ -1881,3 +1884,11 @@ def test_only_who_could_win_is_resampled_however_many_there_are(
     assert (decision.chosen, decision.stays) == ("t00000", 1.0)
     assert set(drawn) == {"r00000"}
     assert decide(frame(*rows[::-1])).to_json() == decision.to_json()
+
+
+def test_a_confirmation_that_lacks_something_is_told_to_go_on_at_the_rate_that_was_declared() -> None:
+    *some, _ = confirmed_rows("minilm")
+    steps = decide(frame(*some)).next_steps
+    assert any("measure=confirm measure.rate=3`" in step for step in steps), steps
+    steps = decide(frame(some[0])).next_steps
+    assert any("measure=confirm` (with measure.rate= and measure.cpus=" in step for step in steps), steps

@@ -94,7 +94,7 @@ def test_a_weighted_score_is_told_with_its_whole_arithmetic() -> None:
         "+ 1 × 0.000 peak_rss_bytes ?) / 6"
     )
     assert decision.chosen == "minilm"
-    assert any(reason == "picked by weighted matrix before e5" for reason in decision.reasons)
+    assert any(reason == "picked by weighted matrix, before e5" for reason in decision.reasons)
     assert notes["e5"] in decision.to_markdown()
 
 

@@ -82,8 +82,8 @@ def test_pairs_go_through_the_session_and_batch_size_of_the_run(
     assert row["sts_pairs"] == 3
     assert 0 < row["sts_spearman"] <= 100
     console = Console(file=io.StringIO(), width=120)
-    terminal.print_run(console, row)
-    terminal.print_runs(console, [row])
+    terminal.print_run(console, row, [])
+    terminal.print_runs(console, [row], [], ())
     assert console.file.getvalue().count("STS Spearman") == 2  # type: ignore[attr-defined]
 
 
@@ -151,7 +151,7 @@ def test_documents_and_queries_are_encoded_with_their_own_prompts(
     assert (again["launches"], again["retrieval_sha256"]) == (2, row["retrieval_sha256"])
     assert list(again["ndcg_at_10_by_query"]) == list(row["ndcg_at_10_by_query"])
     console = Console(file=io.StringIO(), width=120)
-    terminal.print_run(console, row)
+    terminal.print_run(console, row, [])
     assert "6 queries, 12 documents" in console.file.getvalue()  # type: ignore[attr-defined]
 
 
@@ -202,7 +202,7 @@ def test_tasks_of_mteb_are_evaluated_in_a_process_of_their_own_and_are_part_of_w
     assert (task.kind, task.batch_size) == ("mteb", 4)
     assert len({row["run_id"], failed["run_id"], row_of()["run_id"]}) == 3
     console = Console(file=io.StringIO(), width=120)
-    terminal.print_run(console, row)
+    terminal.print_run(console, row, [])
     text = console.file.getvalue()  # type: ignore[attr-defined]
     assert re.search(r"MTEB STSBenchmark +0\.8200 +main score, mteb 2\.0", text)
     assert re.search(r"MTEB STS12 +\?", text)

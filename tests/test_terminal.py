@@ -9,18 +9,19 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from rich.console import Console
 
+from harness import terminal
 from harness.comparison import Comparison
+from harness.config import load_policy
 from harness.decision import decide
 from harness.measure.quality import QUALITY_COLUMNS
 from harness.measure.soak import BLOCKS
+from harness.stand_ins import use_stand_ins
 from harness.store import Store, load_runs
 from harness.terminal import (
     error_console,
     output_console,
     print_comparisons,
     print_decision,
-    print_run,
-    print_runs,
 )
 from tests.conftest import run_row
 
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
     from harness.decision import Decision
 
+GATES = load_policy("default").gates
 COLOUR = re.compile(r"\x1b\[[\d;]*(3[0-7]|9[0-7]|4[0-7]|10[0-7]|38|48)[\d;]*m")
 LONG = {
     "candidate_label": "qwen3-embedding fp32-fused onnxruntime openvino 16 threads",
@@ -90,6 +92,14 @@ def shown(print_it: Callable[[Console], None], **console: Any) -> str:
     file = io.StringIO()
     print_it(Console(**{"file": file, "width": 80} | console))
     return file.getvalue()
+
+
+def print_run(console: Console, row: dict[str, Any]) -> None:
+    terminal.print_run(console, row, GATES)
+
+
+def print_runs(console: Console, rows: list[dict[str, Any]]) -> None:
+    terminal.print_runs(console, rows, GATES, ())
 
 
 def table_lines(text: str) -> list[str]:
@@ -195,7 +205,7 @@ def test_the_runs_of_a_sweep_fit_in_80_columns_and_nothing_is_cut() -> None:
 def test_a_run_that_is_not_clean_says_so_in_its_line(changes: dict[str, Any], said: str) -> None:
     row = run_row() | changes
     lines = shown(lambda console: print_runs(console, [row])).splitlines()
-    assert sum(line.rstrip().endswith(f" {said}") for line in lines) == 1
+    assert sum(f"  {said} " in line for line in lines) == 1
 
 
 def test_a_sweep_of_plain_runs_shows_each_whole() -> None:
@@ -205,7 +215,7 @@ def test_a_sweep_of_plain_runs_shows_each_whole() -> None:
     ]
     text = shown(lambda console: print_runs(console, rows))
     for size in (1, 8, 64):
-        assert re.search(rf"tokens_128 +{size} +20 +8\.00 +12\.0 +12\.0–12\.0 +300", text)
+        assert re.search(rf"tokens_128 +{size} +20 +8\.00 +12\.0 +12\.0–12\.0 +█+ +300", text)
 
 
 def test_runs_that_are_not_possible_here_are_one_line_for_each_reason() -> None:
@@ -223,6 +233,27 @@ def test_replicates_of_one_run_are_told_apart() -> None:
     text = shown(lambda console: print_runs(console, [run_row(f"r{n}", replicate=n) for n in (1, 2)]))
     assert "default #1" in text
     assert "default #2" in text
+
+
+def test_a_sweep_shows_each_candidate_s_quality_once_for_each_batch_size() -> None:
+    scored = {"sts_pairs": 1500, "sts_spearman": 86.553, "batch_cosine_min_random": 0.98766}
+    rows = [
+        run_row("1", separation=0.54321, separation_auc=0.98765, batch_cosine_min=0.99994, **scored),
+        run_row("2", separation=0.54321, separation_auc=0.98765, batch_cosine_min=0.99994, **scored)
+        | {"workload": "tokens_128"},
+        run_row("3", batch_size=32, separation=0.51, **scored),
+        run_row("4", model="e5", candidate_label="e5 twin", **UNKNOWN),
+    ]
+    text = shown(lambda console: print_runs(console, rows), width=80)
+    quality = text[text.index("quality\n") :]
+    lines = [line.split() for line in quality.splitlines() if line.startswith((" 1 ", " 32 "))]
+    assert [line[0] for line in lines] == ["1", "32"]
+    assert lines[0] == ["1", "0.9877", "0.543", "0.65–0.75", "1.000", "0.99–1.00", "0.9877", "86.55"]
+    assert "STS: Spearman, 1500 pairs" in quality
+    assert "e5 twin" not in quality, "nobody knows its quality"
+    assert widest(quality.partition("·")[0]) <= 80
+    text = shown(lambda console: print_runs(console, [run_row("1")]), width=80)
+    assert "STS" not in text[text.index("quality\n") :]
 
 
 def test_a_sweep_tells_memory_and_how_near_the_limit_each_run_came() -> None:
@@ -264,10 +295,12 @@ def test_a_decision_fits_in_80_columns_and_nothing_is_cut(
     made = decision(run_row(**changes), run_row("r2", batch_size=32, **changes))
     text = shown(lambda console: print_decision(console, made, details=details))
     assert max(map(len, table_lines(text))) <= 80
-    tiers = (["must"], ["should"], ["nice"])
-    results = [line for line in table_lines(text) if line.split()[:1] in tiers]
-    assert len(results) == len(made.candidates[0].gates)
-    assert all(re.search(r" (pass|fail|undecided|not)( measured| \d+/\d+)? *$", line) for line in results)
+    gates = made.candidates[0].gates
+    result = re.compile(r" (pass|fail|undecided|not measured)( \d+/\d+)? *$")
+    first = next(i for i, line in enumerate(table_lines(text)) if line.strip() == "must")
+    lines = table_lines(text)[first : first + len(gates) + len({g.gate.tier for g in gates})]
+    tiers = [line.strip() for line in lines if not result.search(line)]
+    assert tiers == ["must", "should", "nice"], "no row takes two lines"
     assert "…" not in "".join(table_lines(text))
 
 
@@ -316,7 +349,7 @@ def test_a_gate_that_was_not_measured_shows_no_value(decision: Callable[..., Dec
     made = decision(run_row(finite=None, latency_p95_ms=None, launch_p95_ms=[], launches=0))
     text = shown(lambda console: print_decision(console, made, details=True))
     (line,) = [line for line in table_lines(text) if "values finite" in line]
-    assert line.split("yes", 1)[1].split() == ["?", "not"], "measured stands in the next line"
+    assert line.split("yes", 1)[1].split() == ["?", "not", "measured"]
 
 
 def prints(decision: Callable[..., Decision]) -> list[Callable[[Console], None]]:
@@ -354,6 +387,16 @@ def test_results_go_to_standard_output_and_progress_to_standard_error(
     assert (captured.out, captured.err) == ("result\n", "progress\n")
 
 
+def test_a_reader_who_has_gone_is_no_defect(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Gone(io.StringIO):
+        def write(self, text: str) -> int:
+            raise BrokenPipeError
+
+    monkeypatch.setattr("sys.stdout", Gone())
+    with pytest.raises(BrokenPipeError):
+        output_console().print("result")
+
+
 @pytest.mark.parametrize(
     ("field", "in_run", "in_runs"),
     [
@@ -382,6 +425,116 @@ def test_a_bracket_that_closes_nothing_is_no_error(decision: Callable[..., Decis
     odd = run_row(candidate_label="a [/b] c", workload="[/x]", status="failed", error="[/y]")
     assert "[/x]" in shown(lambda console: print_runs(console, [odd]), width=200)
     assert "a [/b] c" in shown(lambda console: print_run(console, odd))
+
+
+# --- bars
+
+
+def told_of(made: Decision) -> Callable[[Console], None]:
+    """The runs that a decision read, as they come out of a data frame."""
+    rows = [dict(row) for candidate in made.candidates for row in candidate.rows]
+    return lambda console: terminal.print_runs(console, rows, GATES, made.candidates)
+
+
+TWIN = {"weights": "random", "model": "e5", "candidate_label": "e5 (random weights) fp32 cpu"}
+
+
+def test_each_p95_is_a_bar_against_the_gates_below_its_candidate_and_verdict(
+    decision: Callable[..., Decision],
+) -> None:
+    made = decision(
+        run_row(p95_ms=12.0), run_row("r2", p95_ms=12.0, batch_size=32), run_row("r3", p95_ms=25.0, **TWIN)
+    )
+    lines = [line.rstrip() for line in shown(told_of(made)).splitlines()]
+    first = lines.index("GO  minilm fp32 cpu")
+    assert sorted(re.sub(" +", " ", line) for line in lines[first + 1 : first + 3]) == [
+        " default 1 20 8.00 12.0 12.0–12.0 ███▌ ┊ │ 300",
+        " default 32 20 8.00 12.0 12.0–12.0 ███▌ 300",
+    ]
+    twin = lines.index("INCONCLUSIVE  e5 (random weights) fp32 cpu")
+    assert "▒▒▒▒▒▒┊▒▒ │" in lines[twin + 1]
+    assert (
+        "· bar: P95 up to 40 ms, ░ its interval, ┊ should <20 @50%, │ must <30 @80%, "
+        "no mark: no gate is asked there, ▒ random weights"
+    ) in lines
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"status": "failed"}, "failed"),
+        ({"launches_failed": 2}, "2 failed"),
+        ({"latency_p95_ms": None, "latency_p95_low_ms": None}, "unknown"),
+    ],
+)
+def test_what_is_no_figure_has_a_word_and_no_bar(changes: dict[str, Any], said: str) -> None:
+    text = shown(lambda console: print_runs(console, [run_row() | changes]))
+    assert f"  {said} " in text
+    assert "█" not in text
+    assert "bar:" not in text
+    assert "against the gates" not in shown(lambda console: print_run(console, run_row() | changes))
+
+
+def test_what_was_stopped_early_is_told_as_a_guess() -> None:
+    text = shown(lambda console: print_runs(console, [run_row(p95_ms=133.0, truncated_over_ms=30.0)]))
+    assert re.search(r" ~133 .*┊███│███▶", text)
+    assert "· ~: launches were stopped early" in text
+    below = run_row(p95_ms=25.0, truncated_over_ms=30.0)
+    assert "~" not in shown(lambda console: print_runs(console, [run_row(), below])), (
+        "known whoever was stopped"
+    )
+
+
+def test_a_hundred_runs_of_long_names_stand_in_columns_of_one_width() -> None:
+    rows = [
+        run_row(f"r{i}", **{**LONG, "candidate_label": f"{'model-' * 14}{i}", "model": f"m{i}"}
+                | {"launches_failed": 0, "latency_p95_ms": 0.5 * 1.1**i, "latency_p95_high_ms": None,
+                   "latency_p95_low_ms": None, "workload": "default", "batch_size": 1, "error": None})
+        for i in range(100)
+    ]  # fmt: skip
+    text = shown(lambda console: print_runs(console, rows))
+    assert widest(text) <= 80
+    bars = [line for line in text.splitlines() if "┊" in line and not line.startswith("·")]
+    assert len(bars) == 100
+    assert len({line.index("┊") for line in bars}) == 1
+    assert re.sub(r"\s", "", text).count("model-" * 14) == 100, "names are whole"
+
+
+def test_a_run_alone_shows_its_bar_below_its_p95() -> None:
+    lines = shown(lambda console: print_run(console, run_row())).splitlines()
+    (at,) = [i for i, line in enumerate(lines) if line.strip().startswith("against the gates")]
+    assert "P95 latency" in lines[at - 1]
+    assert re.search(r"of 40 ms +███▌  ┊   │", lines[at])
+    assert "┊ should <20 @50%, │ must <30 @80%" in lines[at + 1]
+    elsewhere = shown(lambda console: print_run(console, run_row(batch_size=32)))
+    assert "against the gates" not in elsewhere
+
+
+def test_a_terminal_without_these_characters_gets_others_as_wide(decision: Callable[..., Decision]) -> None:
+    made = decision(run_row(p95_ms=12.0), run_row("r3", p95_ms=25.0, **TWIN))
+    for encoding, bar in (("ascii", r"####  :   \|"), ("cp1252", r"####  :   \|"), ("cp437", "███▌  :   │")):
+        raw = io.BytesIO()
+        file = io.TextIOWrapper(raw, encoding=encoding)
+        use_stand_ins(file)
+        console = Console(file=file, width=80)
+        told_of(made)(console)
+        print_run(console, run_row(**LOAD))
+        print_decision(console, made, details=True)
+        file.flush()
+        text = raw.getvalue().decode(encoding)
+        assert re.search(bar, text), encoding
+        assert max(map(len, table_lines(text.replace("\n- ", "\n· ")))) <= 80
+
+
+def test_a_candidate_that_is_not_possible_here_has_no_table_of_gates(
+    decision: Callable[..., Decision],
+) -> None:
+    absent = run_row("r4", status="unavailable", launches=0, launch_p95_ms=[], error="ep=x: none", **UNKNOWN)
+    made = decision(run_row(), absent | {"ep": "x", "candidate_label": "minilm fp32 x"})
+    text = shown(lambda console: print_decision(console, made, details=True))
+    assert "minilm fp32 cpu: gates" in text
+    assert "minilm fp32 x: gates" not in text
+    assert "· not possible here: minilm fp32 x: ep=x: none" in shown(told_of(made))
 
 
 # --- soak runs, load, noise
@@ -432,6 +585,7 @@ def test_how_noisy_it_was_is_in_a_runs_figures(changes: dict[str, Any], said: st
         ({"workload": "mixture", "clients": 4}, "mixture ×4 "),
         ({"arrival": "poisson", "offered_qps": 5.0}, "default 5/s "),
         ({"clients": 2, "arrival": "poisson", "offered_qps": 0.5}, "default ×2 0.5/s "),
+        (SOAK, "default soak "),
     ],
 )
 def test_the_load_stands_beside_the_workload_in_a_sweeps_table(changes: dict[str, Any], said: str) -> None:

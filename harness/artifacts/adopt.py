@@ -1,4 +1,4 @@
-"""An artifact from a graph that somebody else exported: checked, pooled, and its own reference.
+"""An artifact from a graph that somebody else exported: checked and pooled; one in fp32 is its own reference.
 
 There are no weights to compare with. So the reference is the graph as it came, run by ONNX Runtime a text
 at a time and pooled in NumPy: parity then vouches for padding, batches, pooling and everything done to
@@ -25,7 +25,14 @@ from harness.artifacts.assemble import (
     save_tokenizer,
 )
 from harness.artifacts.files import read_json, read_tokenizer
-from harness.artifacts.graphs import check_graph, count_parameters, embedding_rows, load_data, read_graph
+from harness.artifacts.graphs import (
+    check_graph,
+    count_parameters,
+    embedding_rows,
+    hidden_size,
+    load_data,
+    read_graph,
+)
 from harness.artifacts.inputs import POSITIONS
 from harness.artifacts.manifest import GRAPH, TOKENIZER
 from harness.artifacts.modules import CONFIG
@@ -36,6 +43,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from numpy.typing import NDArray
+    from onnx import ModelProto
 
 REFERENCE_BY = (
     "the fp32 graph itself through ONNX Runtime, a text at a time, pooled in NumPy: parity says nothing "
@@ -50,12 +58,7 @@ def adopt(request: dict[str, Any], step: Callable[[str], None]) -> dict[str, Any
         BadInputError: the graph is not fit for it, or does not fit its declaration.
     """
     source, target = Path(request["source"]), Path(request["target"])
-    try:
-        graph = read_graph(source / request["graph"])
-        check_graph(graph)
-        load_data(graph, source / request["graph"])
-    except ValueError as error:
-        raise BadInputError(f"{request['graph']}: {error}") from None
+    graph = _read(request, lowered=False)
     config = read_json(source, CONFIG) if (source / CONFIG).is_file() else {}
     tokenizer = read_tokenizer(source)
     rows = embedding_rows(graph) or config.get("vocab_size")
@@ -94,6 +97,35 @@ def adopt(request: dict[str, Any], step: Callable[[str], None]) -> dict[str, Any
         "pad_token": pad_token,
         "reference_by": REFERENCE_BY,
     }
+
+
+def adopt_published(request: dict[str, Any]) -> int:
+    """Write a published graph of a lower precision, pooled, as the artifact's; returns its opset.
+
+    Args:
+        request: ``source``, ``graph``, ``dense``, ``target``, ``pooling``, ``normalize``, ``dim`` and
+            ``truncate_dim``, as `harness.artifacts.build.build` takes them.
+
+    Raises:
+        BadInputError: the graph is not fit for it.
+    """
+    graph, dense = _read(request, lowered=True), dense_layers(request)
+    width = dense[-1].weight.shape[0] if dense else hidden_size(Path(request["source"]) / request["graph"])
+    if width is not None:
+        require_dim(request, width)
+    return save_graph(graph, request, dense)
+
+
+def _read(request: dict[str, Any], *, lowered: bool) -> ModelProto:
+    """The graph that was asked for, with its data."""
+    path = Path(request["source"]) / request["graph"]
+    try:
+        graph = read_graph(path)
+        check_graph(graph, lowered=lowered)
+        load_data(graph, path)
+    except ValueError as error:
+        raise BadInputError(f"{request['graph']}: {error}") from None
+    return graph
 
 
 def _encoder(graph: Any, scratch: Path, request: dict[str, Any]) -> Callable[[str], NDArray[np.float32]]:

@@ -109,7 +109,7 @@ def load_graph(path: Path) -> ModelProto:
     except ImportError:
         raise RuntimeUnavailableError(NEEDS_ONNX) from None
     try:
-        model = onnx.load(path, load_external_data=False)
+        model = onnx.load(path, format="protobuf", load_external_data=False)
     except OSError as error:
         raise BadInputError(unreadable(path, error)) from None
     except Exception:  # protobuf has several names for bytes that are no message

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 import numpy as np
 
 from harness.artifacts import twin
-from harness.artifacts.adopt import adopt
+from harness.artifacts.adopt import adopt, adopt_published
 from harness.artifacts.assemble import (
     at_fault,
     count_dense,
@@ -78,7 +78,8 @@ def convert(request: dict[str, Any], out: TextIO) -> dict[str, Any]:
 
     Args:
         request: ``base`` and ``target`` (folders), ``settings`` and ``architecture`` as
-            `harness.artifacts.precision.derive` takes them.
+            `harness.artifacts.precision.derive` takes them; ``published``: null, or the rest of what
+            `harness.artifacts.adopt.adopt_published` takes.
         out: where steps are told, a JSON line each.
 
     Returns:
@@ -86,10 +87,14 @@ def convert(request: dict[str, Any], out: TextIO) -> dict[str, Any]:
 
     Raises:
         ValueError: the graph has nothing that the precision changes.
+        BadInputError: the published graph cannot be used.
     """
     _say(out, step="converting")
     base, target = Path(request["base"]), Path(request["target"])
-    opset = derive(base, target, request["settings"], request["architecture"])
+    if request["published"] is None:
+        opset = derive(base, target, request["settings"], request["architecture"])
+    else:
+        opset = adopt_published(request["published"] | {"target": str(target)})
     for name in (TOKENIZER, REFERENCE, VERIFICATION):
         if (base / name).exists():
             shutil.copyfile(base / name, target / name)

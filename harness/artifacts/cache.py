@@ -34,12 +34,12 @@ from harness.artifacts.manifest import (
 from harness.artifacts.precision import settings_of
 from harness.artifacts.process import run_build
 from harness.artifacts.room import BYTES_PER_PARAMETER, require_room, weights_bytes
-from harness.artifacts.sources import ModelFiles, find_files, local_files
+from harness.artifacts.sources import ModelFiles, find_files, find_published, local_files
 from harness.artifacts.twin import SEED
 from harness.artifacts.verification import verification_texts
 from harness.candidate import identity
 from harness.config import load_precision
-from harness.errors import ArtifactError, StorageError
+from harness.errors import ArtifactError, ModelUnavailableError, StorageError
 from harness.locks import hold
 from harness.texts import quality_texts, texts_sha256
 
@@ -61,6 +61,11 @@ class Recipe:
     runtime: str
 
     @property
+    def is_published(self) -> bool:
+        """Whether the graph is not built from the fp32 artifact, but had as others published it."""
+        return self.precision.method == "published" and self.runtime != "fake"
+
+    @property
     def sha256(self) -> str:
         """The hash of everything a build depends on but its tools.
 
@@ -69,6 +74,8 @@ class Recipe:
         """
         model = self.model
         local = None if model.path is None else local_files(model.path).sha256
+        if local is not None and self.is_published:
+            local = local | find_published(model, self.precision, tell=lambda *_: None).sha256
         return identity(
             {
                 "format": FORMAT_VERSION,
@@ -108,6 +115,13 @@ def prepare(recipe: Recipe, *, check: Check, tell: Tell, root: Path | None = Non
     if artifact := _cached(root, index, tell):
         return artifact
     base = files = None
+    if recipe.is_published:
+        if recipe.model.weights != "trained":
+            raise ModelUnavailableError(
+                f"precision={recipe.precision.name}: nobody publishes random weights; give a precision that "
+                "is built here"
+            )
+        files = find_published(recipe.model, recipe.precision, tell=tell)
     if recipe.precision.method != "none" and recipe.runtime != "fake":
         fp32 = Recipe(recipe.model, load_precision("fp32"), recipe.runtime)
         base = prepare(fp32, check=check, tell=tell, root=root)
@@ -164,7 +178,7 @@ def _build(
         if recipe.runtime == "fake":
             known = _fake(recipe, target)
         elif base is not None:
-            known = _converted(recipe, base, target, tell)
+            known = _converted(recipe, base, files, target, tell)
         else:
             known = _export(recipe, files, target, tell)
         model = recipe.model
@@ -234,19 +248,25 @@ def _fake(recipe: Recipe, target: Path) -> dict[str, Any]:
     return known | {"revision": None if model.path else model.revision, "revision_pinned": None}
 
 
-def _export(recipe: Recipe, files: ModelFiles | None, target: Path, tell: Tell) -> dict[str, Any]:
-    model = recipe.model
-    request = {
+def _pooled(model: ModelConfig, files: ModelFiles | None) -> dict[str, Any]:
+    """What a build is told of a model's files and of what is done after its last layer."""
+    return {
         "source": None if files is None else str(files.path),
         "graph": None if files is None else files.graph,
         "dense": [] if files is None else files.facts.dense,
-        "lower_case": files is not None and files.facts.lower_case,
-        "twin": model.model_dump(),
-        "target": str(target),
         "pooling": model.pooling,
         "normalize": model.normalize,
         "dim": model.dim,
         "truncate_dim": model.truncate_dim,
+    }
+
+
+def _export(recipe: Recipe, files: ModelFiles | None, target: Path, tell: Tell) -> dict[str, Any]:
+    model = recipe.model
+    request = _pooled(model, files) | {
+        "lower_case": files is not None and files.facts.lower_case,
+        "twin": model.model_dump(),
+        "target": str(target),
         "max_length": model.max_length,
         "prompt": model.prompts.default,
         "quality_texts": quality_texts(),
@@ -255,27 +275,36 @@ def _export(recipe: Recipe, files: ModelFiles | None, target: Path, tell: Tell) 
     source = RANDOM if files is None else files.source
     what = f"{model.name} {recipe.precision.name}"
     known = run_build(request, what=what, source=source, tell=tell, path=model.path)
-    files = files or ModelFiles(Path(), source, {})
-    return known | {
-        "source": source,
+    return known | _origin(files or ModelFiles(Path(), source, {}))
+
+
+def _origin(files: ModelFiles) -> dict[str, Any]:
+    return {
+        "source": files.source,
         "source_files": files.sha256,
         "revision": files.revision,
         "revision_pinned": files.pinned,
     }
 
 
-def _converted(recipe: Recipe, base: Artifact, target: Path, tell: Tell) -> dict[str, Any]:
+def _converted(
+    recipe: Recipe, base: Artifact, published: ModelFiles | None, target: Path, tell: Tell
+) -> dict[str, Any]:
     request = {
+        "published": None if published is None else _pooled(recipe.model, published),
         "base": str(base.path),
         "target": str(target),
         "settings": settings_of(recipe.precision),
         "architecture": base.manifest.architecture,
     }
     what = f"{recipe.model.name} {recipe.precision.name}"
-    known = run_build(request, what=what, source="its fp32 artifact", tell=tell)
+    source = "its fp32 artifact" if published is None else published.source
+    known = run_build(request, what=what, source=source, tell=tell, path=recipe.model.path)
     carried = (
         "params", "pad_id", "pad_token", "reference_by", "architecture", "source", "source_files", "revision",
         "revision_pinned",
     )  # fmt: skip
-    exporter = {**base.manifest.exporter, **known["exporter"]}
-    return {**{name: getattr(base.manifest, name) for name in carried}, **known, "exporter": exporter}
+    origin = {name: getattr(base.manifest, name) for name in carried}
+    if published is not None:
+        origin |= _origin(published)
+    return {**origin, **known, "exporter": {**base.manifest.exporter, **known["exporter"]}}

@@ -44,7 +44,7 @@ def read_graph(path: Path) -> ModelProto:
         raise RuntimeUnavailableError(NEEDS_ONNX) from None
 
     try:
-        model = onnx.load(str(path), load_external_data=False)
+        model = onnx.load(str(path), format="protobuf", load_external_data=False)
     except DecodeError:
         raise ValueError(f"{path.name} is no ONNX graph, or is cut short; copy or export it anew") from None
     if not model.HasField("graph") or not model.opset_import:
@@ -101,8 +101,12 @@ def load_data(model: ModelProto, path: Path) -> None:
         tensor.data_location = tensor.DEFAULT
 
 
-def check_graph(model: ModelProto) -> None:
-    """Refuse a graph that cannot give fp32 embeddings of texts.
+def check_graph(model: ModelProto, *, lowered: bool = False) -> None:
+    """Refuse a graph that cannot give embeddings of texts.
+
+    Args:
+        model: the graph, its data or not.
+        lowered: it may be of a lower precision than fp32.
 
     Raises:
         ValueError: with the reason.
@@ -138,6 +142,8 @@ def check_graph(model: ModelProto) -> None:
             raise ValueError(f"its input {name} is not int64; {_EXPORT}")
         if fixed := [d.dim_value for d in kind.shape.dim if d.dim_value > 0]:
             raise ValueError(f"its input {name} has a fixed shape ({fixed[0]}): export it with dynamic axes")
+    if lowered:
+        return
     if outputs[hidden].elem_type not in (TensorProto.FLOAT, TensorProto.UNDEFINED):
         raise ValueError(
             f"it is no fp32 graph: {hidden} is {TensorProto.DataType.Name(outputs[hidden].elem_type)}; "

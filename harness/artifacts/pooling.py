@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 OUTPUT = "sentence_embedding"
 # Names of all that is added begin so.
 POOLING_PREFIX = "pool/"
+# The vectors of the tokens, where the graph itself gives them in less than fp32.
+_STATES = "pool/states"
 # The output with a vector for each token, as transformers' and sentence-transformers' exports name it.
 HIDDEN = ("last_hidden_state", "token_embeddings")
 _MASK = "attention_mask"
@@ -60,7 +62,7 @@ def add_pooling(
 
     Args:
         model: changed in place; has one of the outputs `HIDDEN` [batch, length, hidden] and the input
-            ``attention_mask`` [batch, length].
+            ``attention_mask`` [batch, length]; from half precision on everything here is fp32.
         pooling: ``mean`` over the attention mask, ``cls`` (the first token under it) or ``last`` (the last
             one), so that either padding side works.
         normalize: divide by the L2 norm.
@@ -74,7 +76,8 @@ def add_pooling(
     from onnx import TensorProto, helper, numpy_helper
 
     graph = model.graph
-    hidden = next((name for name in HIDDEN if name in {o.name for o in graph.output}), None)
+    outputs = {o.name: o.type.tensor_type.elem_type for o in graph.output}
+    hidden = next((name for name in HIDDEN if name in outputs), None)
     if hidden is None or _MASK not in {i.name for i in graph.input}:
         raise ValueError(f"the graph lacks the output {HIDDEN[0]} or the input {_MASK}")
 
@@ -91,6 +94,8 @@ def add_pooling(
         graph.node.append(helper.make_node(op, inputs, [output], name=f"pool/{op}/{output}", **attributes))
         return output
 
+    if outputs[hidden] == TensorProto.FLOAT16:
+        hidden = add("Cast", [hidden], _STATES, to=TensorProto.FLOAT)
     axis_1 = constant("axis_1", [1], np.int64)
 
     def over_axis_1(op: str, value: str, output: str, **attributes: int) -> str:
@@ -207,6 +212,8 @@ def expose_stages(model: ModelProto, *, normalize: bool) -> list[str]:
 
     graph = model.graph
     nodes, _, hidden = _added(graph)
+    if any(_STATES in node.output for node in nodes):
+        hidden = _STATES
     last = next(node for node in nodes if OUTPUT in node.output)
     pooled = last.input[0] if normalize else OUTPUT
     for name in {hidden, pooled} - {OUTPUT}:

@@ -1,5 +1,7 @@
 """Every other precision, built from the fp32 artifact by ONNX Runtime's own tools; no torch is needed.
 
+What others published for a precision is taken by `harness.artifacts.adopt`.
+
 The graph's pooling stays in fp32 whatever the precision: its sums and norms are cheap, and errors there
 are not.
 """
@@ -35,6 +37,8 @@ def settings_of(precision: PrecisionConfig) -> dict[str, Any]:
     settings: dict[str, Any] = {"method": precision.method}
     if precision.method == "weight_only":
         settings |= {"bits": precision.bits, "block_size": precision.block_size}
+    if precision.method == "published":
+        settings["file"] = precision.file
     if precision.method == "dynamic_int8":
         asked = precision.reduce_range
         settings["reduce_range"] = int8_sums_overflow() if asked is None else asked

@@ -34,10 +34,10 @@ from harness.artifacts.modules import (
 from harness.errors import ArtifactError, BadInputError, ModelUnavailableError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from harness.artifacts.hub import Tell
-    from harness.config import ModelConfig, SourceConfig
+    from harness.config import ModelConfig, PrecisionConfig, SourceConfig
 
 # The precision whose graph an artifact starts from.
 _GRAPH_PRECISION = "fp32"
@@ -82,23 +82,86 @@ def find_files(model: ModelConfig, *, tell: Tell = lambda _what, _left_s: None) 
     """
     if model.path is not None:
         return replace(local_files(model.path), facts=local_facts(model.path))
-    reasons = []
-    for source in model.sources:
+
+    def find(source: SourceConfig) -> ModelFiles:
+        if source.kind == "bundled":
+            return _bundled(model, source)
+        if source.kind == "hub":
+            return _hub(model, source, tell)
+        return _hub_graph(model, source, source.files.get(_GRAPH_PRECISION), tell)
+
+    found, tried = _first(model.sources, find, tell)
+    if found is None:
+        raise ModelUnavailableError(
+            f"model {model.name} ({model.id}) cannot be had: {tried}. Connect to the hub once, or download "
+            f"the model elsewhere and give model.path=DIR"
+        )
+    return found
+
+
+def find_published(model: ModelConfig, precision: PrecisionConfig, *, tell: Tell) -> ModelFiles:
+    """The graph that the model's folder, or the first repository among its sources, has for a precision.
+
+    Raises:
+        BadInputError: `model.path` is set and has no such graph, or has it unfit for use.
+        ArtifactError: a repository has it with another hash than the configured or the told one.
+        ModelUnavailableError: no repository has it; each is told with its reason.
+        StorageError: there is not enough space for a download.
+    """
+    name = precision.name.partition("+")[0]  # what was changed of it stands behind
+    if model.path is not None:
+        return _local_graph(model.path, precision.file, name)
+
+    def find(source: SourceConfig) -> ModelFiles:
+        return _hub_graph(model, source, precision.file or source.files.get(name), tell, lowered=name)
+
+    found, tried = _first([s for s in model.sources if s.kind != "bundled"], find, tell)
+    if found is None:
+        raise ModelUnavailableError(
+            f"precision={name}: nobody publishes one of model {model.name} ({model.id}): {tried}. Give "
+            "precision.file=FILE where a repository names it otherwise, or a precision that is built here"
+        )
+    return found
+
+
+def _first(
+    sources: Iterable[SourceConfig], find: Callable[[SourceConfig], ModelFiles], tell: Tell
+) -> tuple[ModelFiles | None, str]:
+    """What is found in the first source that has it, and why each one before it was passed over."""
+    reasons: list[str] = []
+    for source in sources:
         try:
-            if source.kind == "bundled":
-                files = _bundled(model, source)
-            else:
-                files = (_hub if source.kind == "hub" else _hub_graph)(model, source, tell)
+            files = find(source)
         except ModelUnavailableError as error:
             reasons.append(str(error))
             continue
         for reason in dict.fromkeys(reasons):
             tell(f"passed over: {reason}", None)
-        return files
-    tried = "; ".join(dict.fromkeys(reasons)) if reasons else "it names no source"
-    raise ModelUnavailableError(
-        f"model {model.name} ({model.id}) cannot be had: {tried}. Connect to the hub once, or download "
-        f"the model elsewhere and give model.path=DIR"
+        return files, ""
+    return None, "; ".join(dict.fromkeys(reasons)) or "it names no source"
+
+
+def _local_graph(path: str, graph: str | None, precision: str) -> ModelFiles:
+    """A graph of a lower precision in the user's own folder."""
+    if graph is None:
+        raise BadInputError(
+            f"precision={precision}: which file of model.path={path} it is, is not said; give "
+            "precision.file=FILE, such as onnx/model_quantized.onnx"
+        )
+    folder, _ = local_folder(path)
+    facts = local_facts(path)
+    try:
+        if not (folder / graph).is_file():
+            raise ValueError("no such file; give one that is there")
+        _check_graph(folder / graph, lowered=True)
+        names = [graph, *external_names(folder, graph)]
+        if missing := [name for name in names if not (folder / name).is_file()]:
+            raise ValueError(f"it keeps data in {missing[0]}, which is missing; put the file beside it")
+    except ValueError as error:
+        raise BadInputError(f"model.path={path}: {graph}: {error}") from None
+    dense = [f"{module}/{WEIGHTS}" for module in facts.dense]
+    return ModelFiles(
+        folder, f"local {folder.name}, {graph}", _hashes(folder, [*names, *dense]), graph, facts=facts
     )
 
 
@@ -136,12 +199,14 @@ def _hub(model: ModelConfig, source: SourceConfig, tell: Tell) -> ModelFiles:
     return _taken(source, repository, [*described_in(repository, folder), *weights], facts, tell)
 
 
-def _hub_graph(model: ModelConfig, source: SourceConfig, tell: Tell) -> ModelFiles:
-    """A graph that somebody exported."""
-    repository = _repository(model, source, tell)
-    graph = source.files.get(_GRAPH_PRECISION)
+def _hub_graph(
+    model: ModelConfig, source: SourceConfig, graph: str | None, tell: Tell, *, lowered: str | None = None
+) -> ModelFiles:
+    """A graph that somebody exported; `lowered`: of this precision, where it is not fp32."""
     if graph is None:
-        raise ModelUnavailableError(f"{repository.label}: the source names no {_GRAPH_PRECISION} file")
+        repo, precision = source.repo or model.id, lowered or _GRAPH_PRECISION
+        raise ModelUnavailableError(f"hub {repo}: the source names no {precision} file")
+    repository = _repository(model, source, tell)
     if missing := [name for name in (graph, TOKENIZER) if name not in repository.files]:
         raise ModelUnavailableError(f"{repository.label}: has no {', no '.join(missing)}")
     folder = fetch_described(repository, tell)
@@ -150,7 +215,7 @@ def _hub_graph(model: ModelConfig, source: SourceConfig, tell: Tell) -> ModelFil
         raise ModelUnavailableError(f"{repository.label}: {'; '.join(problems)}")
     fetch(repository, [graph], tell=tell)
     try:
-        _check_graph(folder / graph)
+        _check_graph(folder / graph, lowered=lowered is not None)
         external = external_names(folder, graph)  # fetched only for a graph that can be used
     except ValueError as error:
         raise ModelUnavailableError(f"{repository.label}: {graph}: {error}") from None
@@ -190,11 +255,11 @@ def _facts(repository: Repository, folder: Path) -> Facts:
         raise ModelUnavailableError(f"{repository.label}: {'; '.join(error.problems)}") from None
 
 
-def _check_graph(path: Path) -> None:
+def _check_graph(path: Path, *, lowered: bool) -> None:
     """Raises ValueError where the graph cannot be used."""
     from harness.artifacts.graphs import check_graph, read_graph
 
-    check_graph(read_graph(path))
+    check_graph(read_graph(path), lowered=lowered)
 
 
 def _shards(names: Iterable[str]) -> list[str]:
@@ -202,13 +267,13 @@ def _shards(names: Iterable[str]) -> list[str]:
 
 
 def _check_hashes(source: SourceConfig, hashes: dict[str, str], where: str, remedy: str) -> None:
-    """Hold files against the configured hashes.
+    """Hold files against the configured hashes; those of the source's graphs that are not taken stay aside.
 
     Raises:
         ArtifactError: one differs.
     """
     for name, expected in source.sha256.items():
-        if hashes.get(name) != expected:
+        if hashes.get(name) != expected and (name in hashes or name not in source.files.values()):
             raise ArtifactError(
                 f"{name} of {where} has sha256 {hashes.get(name)}, expected {expected}: "
                 f"it is not the model it claims to be; {remedy}"

@@ -11,8 +11,9 @@ from harness.baseline import against, find_baseline
 from harness.compare import select as select_side
 from harness.comparison import Comparison, compare_runs
 from harness.config import load_policy
-from harness.decision import decide, of_machine, with_commands
+from harness.decision import decide
 from harness.errors import BadInputError, unknown_name
+from harness.evidence import of_machine, with_commands
 from harness.paths import typed_path
 from harness.store import UnreadableFileWarning, load_launches, load_runs
 

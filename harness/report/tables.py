@@ -11,7 +11,7 @@ from html import escape
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from harness.caveats import is_brief
-from harness.decision import rows_of
+from harness.evidence import rows_of
 from harness.gates import as_number, row_place, text_of
 from harness.units import counted, format_bytes, format_duration
 from harness.verdict import baseline_title, baseline_told, gate_cells, speedup_cells
@@ -276,7 +276,7 @@ _RUNS = (
     Column("texts/s", *_number("throughput_texts_per_s")),
     Column("launches", *_number("launches")),
     Column("peak memory", *_bytes("peak_rss_bytes")),
-    Column("of the limit", *_percent("share_of_peak")),
+    Column("of fp32's limit", *_percent("share_of_peak")),
     Column("cold start s", *_number("cold_start_s", 3)),
     Column("AUC", *_number("separation_auc")),
     Column("weights", _text("weights")),

@@ -11,8 +11,9 @@ from safetensors.numpy import save_file
 
 from harness.artifacts.adopt import REFERENCE_BY
 from harness.artifacts.cache import Recipe
-from harness.config import load_precision, validate
-from harness.errors import BadInputError
+from harness.artifacts.manifest import file_sha256
+from harness.config import load_model, load_precision, validate
+from harness.errors import BadInputError, ModelUnavailableError
 from harness.provider import EmbeddingProvider, prepare_artifact
 from harness.runtimes.base import SessionOptions
 from harness.stats import cosines
@@ -142,6 +143,91 @@ def test_a_model_from_the_hub_is_recorded_as_unpinned_and_needs_no_network_ever_
     assert prepared() == first
     client(hub.url, offline=True)
     assert prepared() == first
+
+
+@pytest.fixture(scope="module")
+def published(exported: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A repository with the fp32 export, and with what a publisher makes of it in 16 and in 8 bits."""
+    import onnx
+    from onnxruntime.quantization import quantize_dynamic
+    from onnxruntime.transformers.float16 import convert_float_to_float16
+
+    folder = with_modules(shutil.copytree(exported, tmp_path_factory.mktemp("published") / "model"))
+    quantize_dynamic(folder / "model.onnx", folder / "model_quantized.onnx")
+    onnx.save(convert_float_to_float16(onnx.load(folder / "model.onnx")), folder / "model_fp16.onnx")
+    return folder
+
+
+def published_recipe(folder: Path, precision: str, file: str | None) -> Recipe:
+    """``model=custom model.path=DIR precision=… precision.file=…``."""
+    raw = raw_config(model="custom", precision=precision)
+    raw["model"]["path"] = str(folder)
+    raw["precision"]["file"] = file
+    config = validate(raw)
+    return Recipe(config.model, config.precision, "onnxruntime")
+
+
+@pytest.mark.parametrize(
+    ("precision", "file", "operator"),
+    [
+        ("int8-published", "model_quantized.onnx", "MatMulInteger"),
+        ("fp16-published", "model_fp16.onnx", "Cast"),
+    ],
+)
+def test_a_published_graph_is_taken_as_it_is_pooled_and_held_against_the_fp32_one(
+    published: Path, tmp_path: Path, precision: str, file: str, operator: str
+) -> None:
+    import onnx
+
+    base = built(published, tmp_path)
+    recipe = published_recipe(published, precision, file)
+    artifact = prepare_artifact(recipe, tell=lambda *_: None, root=tmp_path)
+    manifest, graph = artifact.manifest, onnx.load(artifact.graph).graph
+    assert manifest.base_sha256 == base.sha256
+    assert manifest.source == f"local model, {file}"
+    assert manifest.source_files[file] == file_sha256(published / file)
+    assert operator in {node.op_type for node in graph.node}
+    assert graph.output[0].type.tensor_type.elem_type == onnx.TensorProto.FLOAT
+    np.testing.assert_array_equal(artifact.reference(), base.reference())
+    provider = EmbeddingProvider.open(artifact, "onnxruntime", SessionOptions())
+    found = provider.encode(TEXTS)
+    assert found.shape == (len(TEXTS), DIM), "its Dense layer is applied"
+    expected = EmbeddingProvider.open(base, "onnxruntime", SessionOptions()).encode(TEXTS)
+    assert 0.95 < cosines(found, expected).min() < 1
+    np.testing.assert_allclose(np.linalg.norm(found, axis=1), 1.0, atol=1e-5)
+
+
+def test_another_file_under_the_same_name_is_another_artifact(published: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(published, tmp_path / "model")
+    recipe = published_recipe(folder, "int8-published", "model_quantized.onnx")
+    before = recipe.sha256
+    shutil.copy(folder / "model_fp16.onnx", folder / "model_quantized.onnx")
+    assert recipe.sha256 != before
+
+
+@pytest.mark.parametrize(
+    ("file", "said"),
+    [
+        (None, "which file of model.path=.* it is, is not said; give precision.file=FILE"),
+        ("nothing.onnx", r"nothing\.onnx: no such file; give one that is there"),
+        ("tokenizer.json", r"tokenizer\.json: tokenizer\.json is no ONNX graph"),
+    ],
+)
+def test_a_published_file_that_cannot_be_used_is_told_before_anything_is_built(
+    published: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: str | None, said: str
+) -> None:
+    monkeypatch.setattr("harness.artifacts.cache.run_build", lambda *_, **__: pytest.fail("it was started"))
+    with pytest.raises(BadInputError, match=said):
+        prepare_artifact(
+            published_recipe(published, "int8-published", file), tell=lambda *_: None, root=tmp_path
+        )
+
+
+def test_nobody_publishes_random_weights(tmp_path: Path) -> None:
+    model = load_model("minilm").model_copy(update={"weights": "random"})
+    recipe = Recipe(model, load_precision("int8-published"), "onnxruntime")
+    with pytest.raises(ModelUnavailableError, match="nobody publishes random weights"):
+        prepare_artifact(recipe, tell=lambda *_: None, root=tmp_path)
 
 
 def test_a_graph_whose_tokenizer_knows_more_tokens_than_its_table_is_refused(

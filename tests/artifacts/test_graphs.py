@@ -91,6 +91,15 @@ def test_a_graph_that_cannot_be_fed_or_is_no_fp32_graph_is_refused_with_the_reas
         check_graph(token_vectors(**changes))
 
 
+def test_a_graph_of_a_lower_precision_is_taken_where_one_is_asked_for() -> None:
+    halved = token_vectors(weights=[weight("table", 9, 4, dtype=np.float16)])
+    with pytest.raises(ValueError, match="16-bit weights"):
+        check_graph(halved)
+    check_graph(halved, lowered=True)
+    with pytest.raises(ValueError, match="causal-LM"):
+        check_graph(token_vectors(extra_inputs=[port("past_key_values.0.key", IDS)]), lowered=True)
+
+
 def test_positions_alone_are_no_sign_of_a_causal_lm_for_they_can_be_counted() -> None:
     check_graph(token_vectors(extra_inputs=[port("position_ids", IDS, INT64)]))
 

@@ -16,8 +16,8 @@ import onnx
 import pytest
 
 from harness.artifacts.manifest import file_sha256
-from harness.artifacts.sources import find_files, local_files
-from harness.config import ModelConfig, SourceConfig, load_model
+from harness.artifacts.sources import find_files, find_published, local_files
+from harness.config import ModelConfig, SourceConfig, load_model, load_precision
 from harness.errors import ArtifactError, BadInputError, ModelUnavailableError, StorageError
 from harness.units import format_bytes
 from tests.artifacts.conftest import as_sentence_transformer, write
@@ -447,6 +447,63 @@ def test_a_graph_from_the_hub_s_cache_can_be_given_as_a_folder(hub: Hub) -> None
     found = find_files(tiny_e5(graph_source()))
     assert (found.path / "onnx" / "model.onnx_data").is_symlink()
     assert local_files(found.path).graph == "onnx/model.onnx"
+
+
+# --- a graph that is published for a precision
+
+INT8 = "onnx/model_quantized.onnx"
+
+
+def published_in(repository: Path, name: str = INT8) -> Path:
+    """Put a file for a lower precision beside the fp32 one; its own bytes do not matter here."""
+    graph = onnx.load(repository / "onnx" / "model.onnx")
+    graph.doc_string = name
+    (repository / name).write_bytes(graph.SerializeToString())
+    return repository / name
+
+
+def test_each_precision_has_the_file_that_its_source_names(hub: Hub) -> None:
+    file = published_in(hub.repositories[ONNX])
+    source = graph_source(files={"fp32": "onnx/model.onnx", "int8-published": INT8})
+    model = tiny_e5(SourceConfig(kind="hub"), source)
+    told: list[str] = []
+    found = find_published(
+        model, load_precision("int8-published"), tell=lambda what, _left_s: told.append(what)
+    )
+    assert (found.graph, found.sha256[INT8]) == (INT8, file_sha256(file))
+    assert found.source == f"hub {ONNX} at dca8b1a9dae0 (unpinned), {INT8}"
+    assert told == [f"passed over: hub {E5}: the source names no int8-published file"]
+    assert find_files(tiny_e5(source)).graph == "onnx/model.onnx"
+
+
+def test_a_file_that_is_typed_is_looked_for_in_every_repository(hub: Hub) -> None:
+    file = published_in(hub.repositories[ONNX], "onnx/own.onnx")
+    precision = load_precision("int8-published").model_copy(update={"file": "onnx/own.onnx"})
+    model = tiny_e5(SourceConfig(kind="hub"), graph_source())
+    assert find_published(model, precision, tell=lambda *_: None).sha256["onnx/own.onnx"] == file_sha256(file)
+
+
+def test_a_published_file_is_held_against_its_own_hash_and_not_the_other_graph_s(hub: Hub) -> None:
+    digest = file_sha256(published_in(hub.repositories[ONNX]))
+    files = {"fp32": "onnx/model.onnx", "int8-published": INT8}
+    precision = load_precision("int8-published")
+
+    def find(**sha256: str) -> str | None:
+        named = {files[key]: value for key, value in sha256.items()}
+        model = tiny_e5(graph_source(files=files, sha256=named))
+        return find_published(model, precision, tell=lambda *_: None).graph
+
+    files |= {"int8": INT8}
+    assert find(fp32="0" * 64, int8=digest) == INT8
+    with pytest.raises(ArtifactError, match="not the model it claims to be"):
+        find(int8="0" * 64)
+
+
+def test_a_precision_that_nobody_publishes_is_told_with_what_to_do(hub: Hub) -> None:
+    source = graph_source(files={"fp32": "onnx/model.onnx", "int8-published": INT8})
+    with pytest.raises(ModelUnavailableError, match=f"has no {INT8}.*Give precision.file=FILE") as caught:
+        find_published(tiny_e5(source), load_precision("int8-published"), tell=lambda *_: None)
+    assert str(caught.value).startswith("precision=int8-published: nobody publishes one of model tiny")
 
 
 def closed_port() -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import runpy
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +11,7 @@ import pytest
 from harness import report
 from harness.comparison import Comparison
 from harness.compose import conf_dir
+from harness.decide import main as decide_main
 from harness.decision import decide
 from harness.errors import BadInputError
 from harness.report.tables import NOTHING, _with_code
@@ -102,9 +102,7 @@ def test_the_decision_is_the_one_that_decide_records(
     )
     own = conf_dir() / "policy" / "strict.yaml"
     words = ["machine=m1", "baseline=reported_qwen3", f"policy.file={own}"]
-    runpy.run_module("harness.decide", run_name="decide")["main"](
-        [f"results={tmp_path}", *words, "format=json"]
-    )
+    decide_main([f"results={tmp_path}", *words, "format=json"])
     data = report.read(tmp_path, machine="m1", baseline="reported_qwen3", policy_file=str(own))
     assert data.decision is not None
     assert data.decision.to_json() == capsys.readouterr().out

@@ -1,0 +1,211 @@
+"""The runs that speak for a candidate: whole rows of one machine, the newest of each thing measured."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+from harness.caveats import of_other_machines
+from harness.errors import BadInputError, unknown_name
+from harness.gates import GateResult, as_number, ask, container_cpus, gate_place, plain, row_place
+from harness.record import RUN_COLUMNS, SCHEMA_VERSION, STATUSES
+from harness.rerun import command_for, words_for
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import pandas as pd
+
+Row = dict[str, Any]
+
+_IDENTITY = (
+    "model", "model_id", "revision", "weights", "precision", "runtime", "ep", "ep_options", "threads",
+    "session_options",
+    "pooling", "dim",
+)  # fmt: skip
+# Two runs of a candidate at one place are of the same thing where all of these agree.
+_SAME_THING = ("artifact_sha256", "onnxruntime", "harness_version", "schema_version", "cores")
+# Evidence of a candidate is read together only where all of these agree.
+_SAME_EVIDENCE = (*_SAME_THING, "cpus", "container_cpus")
+# Words that change neither the candidate nor its place, but what is measured of it.
+_SETTINGS = ("measure.", "quality.", "runtime.script.")
+# What every row has, whatever could not be measured.
+_NEVER_NULL = (
+    "run_id", "config_hash", "machine_id", "started_at", "model", "candidate_label", "weights", "runtime",
+    "ep", "workload", "batch_size", "clients", "arrival", "launches",
+)  # fmt: skip
+_WITH_INTERVAL = ("throughput_texts_per_s", "separation", "similar_mean", "dissimilar_mean", "separation_auc")
+
+
+def candidate_key(row: Mapping[str, Any]) -> str:
+    """What makes two rows' candidates the same, as text."""
+    return json.dumps([plain(row[name]) for name in _IDENTITY])
+
+
+def candidate_rows(runs: pd.DataFrame, like: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+    """The runs of the same candidates, on the same machine, as the rows of `like`."""
+    wanted = {(candidate_key(row), row["machine_id"]) for row in like}
+    return runs[[(candidate_key(row), row["machine_id"]) in wanted for row in rows_of(runs)]]
+
+
+def rows_of(runs: pd.DataFrame) -> list[Row]:
+    """A frame's rows as mappings."""
+    return [{str(name): value for name, value in row.items()} for row in runs.to_dict("records")]
+
+
+def with_commands(runs: pd.DataFrame, **asked: str) -> pd.DataFrame:
+    """The runs with commands that measure as `asked`: into that folder, for that policy."""
+    return runs.assign(command=[command_for(row, **asked) for row in rows_of(runs)])
+
+
+def of_machine(runs: pd.DataFrame, machine: str) -> tuple[pd.DataFrame, tuple[str, ...]]:
+    """The runs of one machine and what is left out, in words; all runs where no machine is named.
+
+    Raises:
+        BadInputError: no run of that machine.
+    """
+    if not machine:
+        return runs, ()
+    if machine not in (machines := sorted(set(runs["machine_id"]))):
+        raise BadInputError(unknown_name("machine", machine, machines))
+    return runs[runs["machine_id"] == machine], of_other_machines(runs, machine)
+
+
+def checked(runs: pd.DataFrame) -> list[Row]:
+    """The frame's rows in the order of their ids, each one whole, all of one machine.
+
+    Raises:
+        BadInputError: no run, a column missing, a run id twice, a row that no measurement gives, a newer
+            schema, rows of two machines.
+    """
+    missing = [column for column in RUN_COLUMNS if column.name not in runs.columns]
+    if lost := sorted(column.name for column in missing if not column.nullable):
+        raise BadInputError(f"the runs lack the columns {', '.join(lost)}; read them with load_runs")
+    runs = runs.assign(**{column.name: None for column in missing})
+    if runs.empty:
+        raise BadInputError("no runs to decide on; measure first: python -m harness model=minilm ep=cpu")
+    rows = sorted(rows_of(runs), key=lambda row: str(row["run_id"]))
+    rows = [{**row, "container_cpus": container_cpus(row)} for row in rows]
+    counts = Counter(str(row["run_id"]) for row in rows)
+    if twice := sorted(run_id for run_id, count in counts.items() if count > 1):
+        raise BadInputError(f"run ids that stand more than once: {', '.join(twice)}")
+    for row in rows:
+        if problem := _inconsistency(row):
+            raise BadInputError(f"run {row['run_id']}: {problem}; measure it anew with measure.force=true")
+    if (newest := max(as_number(row["schema_version"]) or 0 for row in rows)) > SCHEMA_VERSION:
+        raise BadInputError(
+            f"runs of schema {newest:g}: this harness knows {SCHEMA_VERSION} at most; upgrade it first"
+        )
+    if len(machines := sorted({str(row["machine_id"]) for row in rows})) > 1:
+        raise BadInputError(
+            f"runs of {len(machines)} machines ({', '.join(machines)}): a verdict is about one; give "
+            "machine=ID"
+        )
+    return rows
+
+
+def _inconsistency(row: Row) -> str:
+    """What no measured row can look like; empty where nothing is wrong."""
+    if row["status"] not in STATUSES:
+        return f"status {row['status']!r} is none of {', '.join(STATUSES)}"
+    if unknown := [name for name in _NEVER_NULL if plain(row[name]) is None]:
+        return f"{', '.join(unknown)} cannot be null"
+    listed, launches = row["launch_p95_ms"], as_number(row["launches"])
+    if hasattr(listed, "__len__") and launches is not None and len(listed) != launches:
+        return f"{launches:.0f} launches, but {len(listed)} of their values"
+    for name in _WITH_INTERVAL:
+        low, value, high = (as_number(row[f"{name}{part}"]) for part in ("_low", "", "_high"))
+        if low is not None and high is not None and not low <= (low if value is None else value) <= high:
+            return f"{name} {value} lies outside its interval {low} to {high}"
+    return ""
+
+
+def current_evidence(rows: list[Row]) -> tuple[list[Row], list[str]]:
+    """The newest run at each place, of the newest artifact and versions; the rest is told, not read."""
+    measured = [row for row in rows if row["status"] != "unavailable"] or rows
+    newest = newest_first(measured)[0]
+    same = [row for row in measured if _agree(row, newest, _SAME_EVIDENCE)]
+    notes = []
+    if others := [row for row in measured if not _agree(row, newest, _SAME_EVIDENCE)]:
+        differing = [n for n in _SAME_EVIDENCE if not all(_agree(row, newest, [n]) for row in others)]
+        what = ", ".join(differing)
+        notes.append(f"{len(others)} run(s) with another {what} are not read: the newest run's is")
+    current: dict[tuple[Any, ...], Row] = {}
+    for row in newest_first(same):
+        current.setdefault(_standing(row), row)
+    for standing, row in current.items():
+        where = row_place(row)
+        here = [other for other in same if _standing(other) == standing and other is not row]
+        again = sum(not _set_up(other, row) for other in here)
+        if again:
+            notes.append(f"{again} other run(s) of the same thing exist at {where}; the newest is read")
+        if len(here) > again:
+            notes.append(
+                f"{len(here) - again} other run(s), set up otherwise, exist at {where}; the newest is read"
+            )
+    return list(current.values()), notes
+
+
+def newest_first(rows: list[Row]) -> list[Row]:
+    """Rows by when they were started, the last one first."""
+    return sorted(rows, key=lambda row: (row["started_at"], row["run_id"]), reverse=True)
+
+
+def _standing(row: Row) -> tuple[Any, ...]:
+    """What a newer run of the same candidate replaces: the run at its place, soak runs apart."""
+    return (*row_place(row), row["purpose"] == "soak")
+
+
+def _agree(row: Row, other: Row, names: Sequence[str]) -> bool:
+    return all(plain(row[name]) == plain(other[name]) for name in names)
+
+
+def _set_up(other: Row, row: Row) -> str:
+    """How another run of the same thing was measured otherwise, in words; empty where it was not.
+
+    A replicate is the same thing by definition.
+    """
+    if other["config_hash"] == row["config_hash"]:
+        return ""
+    theirs, ours = (
+        {
+            name: value
+            for name, value in words_for(run, **{"measure.replicate": 0}).items()
+            if name.startswith(_SETTINGS)
+        }
+        for run in (other, row)
+    )
+    told = [f"with {name}={value}" for name, value in theirs.items() if ours.get(name) != value]
+    told += [f"without {name}={value}" for name, value in ours.items() if name not in theirs]
+    return ", ".join(told)
+
+
+def contradicted(asked: list[tuple[GateResult, Row]], rows: list[Row]) -> tuple[str, ...]:
+    """Must gates that other runs of the same thing answer the other way: nobody measures until GO.
+
+    The same thing is the same candidate at the same place, of the same artifact and versions, however it was
+    measured.
+
+    Args:
+        asked: each must gate's answer, with the run that gave it.
+        rows: all runs of the candidate.
+    """
+    told = []
+    for result, row in asked:
+        if result.status not in ("PASS", "FAIL"):
+            continue
+        other_way = "FAIL" if result.status == "PASS" else "PASS"
+        against = []
+        for other in rows:
+            same = _standing(other) == _standing(row) and _agree(other, row, _SAME_THING)
+            if same and other is not row and ask(result.gate, other).status == other_way:
+                set_up = _set_up(other, row)
+                against.append(f"{other['run_id']}{set_up and f' ({set_up})'}")
+        if against:
+            where = "" if row_place(row) == gate_place(result.gate) else f" at {row_place(row)}"
+            told.append(
+                f"provisional: must gate {result.gate.label}{where}, {result.status.lower()}, is "
+                f"{other_way.lower()} in another run of the same thing: {', '.join(against)}"
+            )
+    return tuple(dict.fromkeys(told))

@@ -1,0 +1,50 @@
+"""The commands that measure a run's candidate again, or somewhere else."""
+
+from __future__ import annotations
+
+import shlex
+from typing import TYPE_CHECKING, Any
+
+from harness.gates import place_words, plain, row_place, text_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+# A change of one of these leaves nothing of the words that begin so.
+_REPLACED = {"workload": ("workload", "batch_size"), "policy": ("policy",), "runtime": ("runtime",)}
+
+
+def command_for(row: Mapping[str, Any], **changes: Any) -> str:
+    """The command that measures a run's candidate, with some keys changed; `workload` names a whole place."""
+    words = words_for(row, **changes)
+    return shlex.join(["python", "-m", "harness", *(f"{name}={value}" for name, value in words.items())])
+
+
+def words_for(row: Mapping[str, Any], **changes: Any) -> dict[str, str]:
+    """The words of that command that differ from the defaults."""
+    if command := text_of(row["command"], ""):
+        words = dict(word.partition("=")[::2] for word in shlex.split(command)[3:])
+    else:
+        words = {name: str(row[name]) for name in ("model", "precision", "runtime", "ep")}
+        words |= place_words(row_place(row))
+        if (threads := plain(row["threads"])) is not None:
+            words["threads"] = str(threads)
+    for group in _REPLACED.keys() & changes:
+        words = {name: value for name, value in words.items() if not name.startswith(_REPLACED[group])}
+    words |= {name: str(value) for name, value in changes.items()}
+    defaults = {
+        "precision": "fp32", "runtime": "onnxruntime", "workload": "default", "batch_size": "1",
+        "policy": "default", "policy.file": "", "results": "results", "measure.replicate": "0",
+    }  # fmt: skip
+    return {name: value for name, value in words.items() if defaults.get(name) != value}
+
+
+def again(row: Mapping[str, Any], **changes: Any) -> str:
+    """The command that measures a run itself again, or goes on with it."""
+    soak = {"measure": "soak"} if row["purpose"] == "soak" else {}
+    return command_for(row, **soak, **changes)
+
+
+def elsewhere(row: Mapping[str, Any], **changes: Any) -> str:
+    """The command that measures a run's candidate somewhere else: no replicate of that run."""
+    return command_for(row, **{"measure.replicate": 0}, **changes)
