@@ -11,7 +11,6 @@ import pytest
 from harness import report
 from harness.comparison import Comparison
 from harness.compose import conf_dir
-from harness.decide import main as decide_main
 from harness.decision import decide
 from harness.errors import BadInputError
 from harness.report.tables import NOTHING, _with_code
@@ -94,6 +93,8 @@ def test_runs_of_two_machines_are_refused_as_decide_refuses_them(tmp_path: Path)
 def test_the_decision_is_the_one_that_decide_records(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    from harness.decide import main as decide_main  # here: at collection others run it as a module
+
     monkeypatch.delenv("GITHUB_STEP_SUMMARY", raising=False)
     stored(
         tmp_path,
