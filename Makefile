@@ -1,12 +1,13 @@
 # make run    set up, then measure the embedded default on this machine's CPU
 # make test   set up, then lint, types and the whole test suite
 # make bench  what is claimed about speed and about the statistics, measured again
+# make docs   the documentation as a site, in docs/_build
 
 PYTHON ?= python3
 ARGS ?= model=minilm ep=cpu
 BIN := .venv/bin
 
-.PHONY: setup run test bench clean
+.PHONY: setup run test bench docs clean
 
 setup: .venv/installed
 
@@ -31,5 +32,9 @@ test: setup
 bench: setup
 	$(BIN)/python -m pytest -o addopts="-q" -s tests/benchmarks
 
+docs: setup
+	$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build
+	@echo docs/_build/index.html
+
 clean:
-	rm -rf .venv build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .benchmarks
+	rm -rf .venv build dist docs/_build .mypy_cache .pytest_cache .ruff_cache .hypothesis .benchmarks

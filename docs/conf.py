@@ -18,8 +18,11 @@ html_theme = "furo"
 html_title = "harness"
 html_copy_source = False
 html_show_sourcelink = False
+html_show_copyright = False
+html_static_path = ["_static"]
+html_css_files = ["help.css"]
 autodoc_typehints = "description"
 autodoc_member_order = "bysource"
-nitpicky = False
+default_role = "code"  # a name in single backticks, as docstrings have it
 
 generate.write(Path(__file__).parent / "reference")

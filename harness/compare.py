@@ -62,6 +62,8 @@ def select(word: str, results: Path) -> tuple[list[dict[str, Any]], pd.DataFrame
     runs, launches = load_runs(source), load_launches(source)
     if source is not folder:
         known = [*runs["run_id"], *launches["sweep_id"]]
+        if not known:
+            raise BadInputError(f"{word}: no results directory, and there is no run in results={results}")
         if word not in known:
             raise BadInputError(unknown_name("run, sweep or results directory", word, sorted(set(known))))
         in_sweep = launches.loc[launches["sweep_id"] == word, "run_id"]
@@ -89,8 +91,8 @@ def main(argv: list[str]) -> int:
         threshold = float(words["threshold"])
     except ValueError:
         threshold = -1.0
-    if not 0 < threshold < 10:
-        raise BadInputError(f"threshold={words['threshold']}: must be a ratio over 0, such as 0.05")
+    if not 0 < threshold < 1:
+        raise BadInputError(f"threshold={words['threshold']}: must be a share between 0 and 1; 5 % is 0.05")
     if words["format"] not in ("table", "json"):
         raise BadInputError(unknown_name("format", words["format"], ("table", "json")))
     if words["across_machines"] not in ("true", "false"):

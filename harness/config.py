@@ -114,10 +114,15 @@ _NamedT = TypeVar("_NamedT", "ModelConfig", "PrecisionConfig", "WorkloadConfig",
 class SourceConfig(_Schema):
     """One place a model can come from.
 
-    ``bundled``: `folder` of an installed `package`. ``hub``: safetensors weights of the repository `repo`
-    (by default the model's own), exported here. ``hub_onnx``: a graph in `repo` that somebody exported,
-    `files` by precision. `revision` fixes the commit of a repository that is not the model's own; `sha256`
-    fixes files.
+    Attributes:
+        kind: ``bundled``: a folder of an installed package. ``hub``: safetensors weights of a repository,
+            exported here. ``hub_onnx``: graphs in a repository that somebody exported.
+        package: of ``bundled``: the installed package.
+        folder: of ``bundled``: the model's folder in the package.
+        repo: the repository; null is the model's own.
+        revision: commit of a repository that is not the model's own.
+        files: of ``hub_onnx``: the graph's file, by precision.
+        sha256: what files must hash to, by file.
     """
 
     kind: Literal["bundled", "hub", "hub_onnx"]
@@ -140,7 +145,13 @@ class SourceConfig(_Schema):
 
 
 class PromptsConfig(_Schema):
-    """Prefixes put before a text: `default` where nothing is said, `query`, `document`."""
+    """Prefixes put before a text.
+
+    Attributes:
+        default: where nothing else is said, and for what is timed.
+        query: of a query, in retrieval.
+        document: of a document, in retrieval.
+    """
 
     default: str
     query: str
@@ -150,8 +161,12 @@ class PromptsConfig(_Schema):
 class ArchitectureConfig(_Schema):
     """What a model of random weights is built from, beyond `ModelConfig`'s own facts.
 
-    `ffn` is the inner width of a layer's feed-forward part, `positions` the longest input; `kv_heads` and
-    `head_dim` belong to qwen3.
+    Attributes:
+        family: the architecture.
+        ffn: inner width of a layer's feed-forward part.
+        positions: tokens of the longest input.
+        kv_heads: of qwen3: key and value heads.
+        head_dim: of qwen3: width of a head.
     """
 
     family: Literal["bert", "qwen3"]
@@ -173,9 +188,28 @@ class ArchitectureConfig(_Schema):
 class ModelConfig(_Schema):
     """A model: weights, tokenizer, pooling and prompts at a pinned revision.
 
-    `weights`: trained; random is the architecture alone, for latency; auto is random where the trained ones
-    cannot be had. `matryoshka`: fewest and most dimensions that its vectors were trained to be cut to; null
-    where they were not. `truncate_dim`: what they are cut to; null is all.
+    Attributes:
+        name: short name, as tables show it.
+        id: repository on the Hugging Face hub.
+        revision: commit that pins it; anything else is resolved at the first download and told as unpinned.
+        weights: ``random`` is the architecture alone, for latency; ``auto`` is random where the trained ones
+            cannot be had.
+        sources: where it may come from, in the order in which they are tried.
+        path: a folder of your own, tried first.
+        pooling: how the tokens' vectors become one.
+        normalize: whether vectors are L2-normalised.
+        prompts: prefixes put before a text.
+        max_length: tokens of a text that are read, special ones included; the rest is cut off.
+        dim: dimensions of its vectors.
+        layers: layers of the transformer.
+        hidden: width of a token's vector.
+        heads: attention heads of a layer.
+        vocab_size: entries of the vocabulary.
+        params: parameters, as tables show them.
+        architecture: what random weights are built from, with the figures above.
+        matryoshka: fewest and most dimensions that its vectors were trained to be cut to; null where they
+            were not.
+        truncate_dim: what they are cut to; null is all. ``dim=N`` sets it.
     """
 
     name: Name
@@ -207,8 +241,14 @@ class ModelConfig(_Schema):
 class EpConfig(_Schema):
     """An ONNX Runtime execution provider, its options, and the wheel that has it.
 
-    `threads_option` names the option that takes the candidate's threads, where the provider has a thread
-    pool of its own beside ONNX Runtime's.
+    Attributes:
+        name: short name, as tables show it.
+        provider: ONNX Runtime's name.
+        wheel: the package that has it.
+        options: the provider's own options, by their own names; null leaves one to the provider.
+        choices: the valid values of options that have such.
+        threads_option: the option that takes the candidate's threads, where the provider has a thread pool of
+            its own beside ONNX Runtime's.
     """
 
     name: str
@@ -236,14 +276,29 @@ class EpConfig(_Schema):
 
 
 class StaticShapesConfig(_Schema):
-    """Sizes that the graph's dynamic axes are fixed to; None leaves an axis dynamic."""
+    """Sizes that the graph's dynamic axes are fixed to; None leaves an axis dynamic.
+
+    Attributes:
+        batch_size: texts; requests are padded to it, and that is timed too.
+        sequence_length: tokens; texts are padded to it, and a longer one is refused before the start.
+    """
 
     batch_size: Annotated[int, Field(ge=1, le=4096)] | None = None
     sequence_length: Annotated[int, Field(ge=3)] | None = None
 
 
 class SessionConfig(_Schema):
-    """ONNX Runtime's session options; None leaves its own default."""
+    """ONNX Runtime's session options; None leaves its own default.
+
+    Attributes:
+        inter_op_threads: threads between nodes that run in parallel.
+        execution_mode: one node after another, or independent nodes at once.
+        spinning: whether idle threads spin while they wait: quicker answers, busy cores.
+        graph_level: how far the graph is rewritten when it is loaded.
+        arena: the CPU's memory arena: speed against memory.
+        mem_pattern: plans of memory by shape: speed against memory.
+        static_shapes: sizes that the graph's axes are fixed to; null leaves them dynamic.
+    """
 
     inter_op_threads: Annotated[int, Field(ge=1, le=1024)] | None = None
     execution_mode: Literal["sequential", "parallel"] | None = None
@@ -282,10 +337,16 @@ class SessionConfig(_Schema):
 class PrecisionConfig(_Schema):
     """A precision: how it is built from the fp32 artifact, and how close it must stay to the reference.
 
-    `bits` and `block_size` (weights that share a scale) belong to weight_only; `reduce_range` to
-    dynamic_int8, where null is by this machine's CPU; `file` to published, which builds nothing but takes
-    the graph of that name in the model's folder or repository, null the one that its source's `files` say.
-    `unfit`: execution providers that it makes no sense for, and why.
+    Attributes:
+        name: short name, as tables show it.
+        method: how the graph is made from the fp32 one.
+        parity_cosine_min: least cosine of any quality text to the fp32 reference; under it nothing is GO.
+        bits: of ``weight_only``: bits of a weight.
+        block_size: of ``weight_only``: weights that share a scale.
+        reduce_range: of ``dynamic_int8``: 7-bit weights, for x86 without VNNI; null is by this machine's CPU.
+        file: of ``published``, which builds nothing: the graph in the model's folder or repository that is
+            taken; null is the one that its source's `files` say.
+        unfit: execution providers that it makes no sense for, and why.
     """
 
     name: Name
@@ -316,7 +377,13 @@ class PrecisionConfig(_Schema):
 
 
 class FakeScript(_Schema):
-    """What the fake runtime plays; times in ms."""
+    """What the fake runtime plays.
+
+    Attributes:
+        infer_ms: what a request takes, in ms, repeated in order; a list of lists gives each launch its own.
+        tokenize_ms: what tokenising a request takes, in ms.
+        launches: what a launch does, in turn, the last one repeated.
+    """
 
     infer_ms: Annotated[list[Any], Field(min_length=1)]
     tokenize_ms: Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -343,7 +410,12 @@ class FakeScript(_Schema):
 
 
 class RuntimeConfig(_Schema):
-    """What executes the artifact."""
+    """What executes the artifact.
+
+    Attributes:
+        name: ``fake`` plays a script on a scripted clock, for tests and for pipelines around the harness.
+        script: what the fake one plays.
+    """
 
     name: Literal["onnxruntime", "fake"]
     script: FakeScript | None
@@ -356,7 +428,18 @@ class RuntimeConfig(_Schema):
 
 
 class WorkloadConfig(_Schema):
-    """The texts of a request, and how requests arrive."""
+    """The texts of a request, and how requests arrive.
+
+    Attributes:
+        name: as gates and tables call it.
+        lengths: ``short`` real texts, texts of exactly `tokens`, or a ``mixture`` of realistic lengths.
+        tokens: of ``fixed``: tokens of a text, special ones included.
+        seed: of the choice of texts and of random arrivals.
+        clients: callers at once, that share one provider.
+        arrival: ``back_to_back``: a caller sends the next request when it has its answer. ``poisson``:
+            requests come at random and are timed from the moment they were due.
+        rate: of ``poisson``: requests/s.
+    """
 
     name: Name
     lengths: Literal["short", "fixed", "mixture"]
@@ -384,7 +467,28 @@ class WorkloadConfig(_Schema):
 
 
 class MeasureConfig(_Schema):
-    """How much evidence is gathered, and when it is enough."""
+    """How much evidence is gathered, and when it is enough.
+
+    Attributes:
+        purpose: ``latency`` settles the gates, ``confirm`` asks them under production's load, ``search`` is
+            what confirming does by itself, ``soak`` is minutes in one process.
+        requests: timed requests of a launch; a P95 takes at least 100.
+        warmup_requests: requests before them, never mixed in; one of each shape comes on top.
+        launches: exactly so many launches; null lets the statistics decide.
+        min_launches: launches that a run has at least.
+        max_launches: launches that one command adds at most.
+        launch_timeout_s: a launch that takes longer, what it takes by design left out, is killed and failed.
+        min_span_s: evidence that spans less is provisional; nothing is confirmed by less than 90.
+        spread: start launches apart, until the evidence spans min_span_s.
+        quiet_wait_s: how long a command may wait, in all, for a quiet machine.
+        cpus: cores that a launch may use, production's CPU limit (Linux); null is all.
+        clients: of ``confirm``: concurrent callers; one caller is always asked as well.
+        rate: of ``confirm``: production's requests/s.
+        duration_s: of ``soak``: how long it takes.
+        replicate: 1, 2, …: the same thing measured again beside itself in one sweep.
+        seed: of the order of launches.
+        force: measure anew, as a run with an id of its own.
+    """
 
     purpose: Literal["latency", "confirm", "search", "soak"]
     requests: Annotated[int, Field(ge=100, le=1_000_000)]
@@ -406,7 +510,15 @@ class MeasureConfig(_Schema):
 
 
 class AtConfig(_Schema):
-    """Where a gate reads: the workload, batch size and arrivals of the run it is asked of."""
+    """Where a gate reads: the workload, batch size and arrivals of the run it is asked of.
+
+    Attributes:
+        workload: the workload's name.
+        batch_size: texts in a request.
+        clients: callers at once.
+        arrival: how requests arrive.
+        rate: of ``poisson``: requests/s.
+    """
 
     workload: str = "default"
     batch_size: Annotated[int, Field(ge=1)] = 1
@@ -427,7 +539,19 @@ class AtConfig(_Schema):
 
 
 class GateConfig(_Schema):
-    """One gate: a metric, a bound, and how much it matters."""
+    """One gate: a metric, a bound, and how much it matters.
+
+    Attributes:
+        tier: ``must`` decides GO against NO_GO; a ``should`` on latency decides GO against CONDITIONAL_GO,
+            others are told; ``nice`` is told.
+        metric: the figure that is asked.
+        op: how the figure must stand to the bound.
+        bound: in the figure's unit.
+        label: as tables call it.
+        at: which run it reads.
+        launch_quantile: of a figure with one value a launch, and of it alone: the share of launches that must
+            hold.
+    """
 
     tier: Tier
     metric: Metric
@@ -453,7 +577,13 @@ class GateConfig(_Schema):
 
 
 class FallbackConfig(_Schema):
-    """What to accept when every candidate is NO_GO."""
+    """What to accept when every candidate is NO_GO.
+
+    Attributes:
+        model: whose figures are told beside it, where they were measured.
+        ep: on which execution provider.
+        sentence: what is told.
+    """
 
     model: str
     ep: str
@@ -463,8 +593,12 @@ class FallbackConfig(_Schema):
 class RankConfig(_Schema):
     """One figure of a lexicographic order, of the run at a place.
 
-    Figures are equal where they lie in the same step of this size, counted from 0; null: only where they
-    are the same. Without steps no later figure would ever be asked.
+    Without steps no later figure would ever be asked.
+
+    Attributes:
+        metric: the figure.
+        at: of which run.
+        step: figures in the same step of this size, counted from 0, are equal; null: only equal ones are.
     """
 
     metric: Comparable
@@ -475,8 +609,15 @@ class RankConfig(_Schema):
 class CriterionConfig(_Schema):
     """One criterion of a weighted matrix: a figure of the run at a place, scored between 0 and 1.
 
-    `best` scores 1, `worst` 0, linear between them and no more beyond. Both are fixed here, not taken from
-    the candidates at hand: what one more of them scores can then not turn the others around.
+    Linear between `best` and `worst`, and no more beyond. Both are fixed here, not taken from the candidates
+    at hand: what one more of them scores can then not turn the others around.
+
+    Attributes:
+        metric: the figure.
+        at: of which run.
+        weight: of its score.
+        best: the figure that scores 1.
+        worst: the figure that scores 0.
     """
 
     metric: Comparable
@@ -499,7 +640,15 @@ class CriterionConfig(_Schema):
 class PolicyConfig(_Schema):
     """Gates, objective, ordered paths and fallback.
 
-    `order` is what the objective ``lexicographic`` compares by, `matrix` what ``weighted_matrix`` weighs.
+    Attributes:
+        name: as a decision calls it.
+        gates: what is asked; at least one must.
+        objective: what is preferred among candidates of the same verdict.
+        order: of ``lexicographic``: what is compared, in this order.
+        matrix: of ``weighted_matrix``: what is weighed.
+        paths: of ``path_order``: models, the preferred first.
+        fallback: what to accept where every candidate is NO_GO.
+        min_ep_node_share: a run with less of its nodes on the execution provider asked for is never GO.
     """
 
     name: Name
@@ -554,7 +703,14 @@ def _exclude_each_other(upper: GateConfig, lower: GateConfig) -> bool:
 
 
 class QualityConfig(_Schema):
-    """What of the user's own quality is measured on, and tasks of the package mteb; None is none."""
+    """What of the user's own quality is measured on, and tasks of the package mteb; None is none.
+
+    Attributes:
+        sts: scored pairs (sentence1, sentence2, score): jsonl, csv, tsv or parquet. Spearman ×100.
+        retrieval: a folder in BEIR's layout: nDCG@10, recall@10 and @100, MRR@10.
+        texts: texts, one a line, or jsonl with text: cosine and top-10 overlap to the fp32 vectors.
+        mteb: tasks of the package mteb, as ``[STSBenchmark,SciFact]``.
+    """
 
     sts: str | None = None
     retrieval: str | None = None
@@ -563,7 +719,24 @@ class QualityConfig(_Schema):
 
 
 class Config(_Schema):
-    """One run, whole: what is measured, how, and by which policy it is judged."""
+    """One run, whole: what is measured, how, and by which policy it is judged.
+
+    Attributes:
+        model: what is served.
+        ep: the execution provider.
+        precision: what the graph is made into.
+        runtime: what executes it.
+        workload: the texts, and how they arrive.
+        measure: how much evidence is gathered.
+        policy: the gates.
+        batch_size: texts in a request.
+        dim: dimensions that vectors are cut to, for models trained for it; null is all.
+        threads: threads that one inference may use; null is the runtime's own default.
+        session: ONNX Runtime's session options.
+        quality: files of your own that quality is measured on.
+        results: where results are kept, from the working directory.
+        words: what was typed, but for ``-m``.
+    """
 
     model: ModelConfig
     ep: EpConfig
@@ -610,6 +783,11 @@ def _misfits(
                 )
     if measure and workload and measure.purpose == "soak" and (workload.clients, workload.rate) != (1, None):
         problems.append("measure=soak serves one caller back to back; leave workload.clients and arrival out")
+    if measure and measure.purpose == "soak" and measure.launches != 1:
+        problems.append(
+            f"measure.launches={measure.launches}: a soak run is one launch; measure.replicate=N is another one "
+            "beside it"
+        )
     if measure:
         if measure.min_launches > measure.max_launches:
             problems.append(

@@ -406,8 +406,8 @@ def _provisional(rows: list[Row]) -> tuple[str, ...]:
     wanted = as_number(row["min_span_s"]) or 0.0
     spread = command_for(row, **{"measure.spread": "true"})
     return (
-        f"provisional: the launches at {row_place(row)} stand for {span:.0f} s of this machine, under "
-        f"{wanted:.0f} s; spread more of them with: {spread}",
+        f"provisional: the launches at {row_place(row)} stand for {span:.3g} s of this machine, under "
+        f"{wanted:.3g} s; spread more of them with: {spread}",
     )
 
 

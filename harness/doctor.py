@@ -17,6 +17,7 @@ from harness.compose import options_of
 from harness.config import load_ep, parse_words
 from harness.environment import fingerprint
 from harness.errors import BadInputError, UnavailableError, unknown_name
+from harness.locks import hold, measuring_lock_path
 from harness.measure import container
 from harness.measure.disturbance import (
     CAPACITY_SHARE_MIN,
@@ -85,8 +86,13 @@ def findings(seconds: float, *, force: bool = False) -> Iterator[Finding]:
     yield _cache()
     yield _power()
     yield _timer()
-    yield _peaks(environment.cores, force=force)
-    yield from noise(seconds)
+    with hold(measuring_lock_path(), _tell_who_measures):
+        yield _peaks(environment.cores, force=force)
+        yield from noise(seconds)
+
+
+def _tell_who_measures(who: str) -> None:
+    sys.stderr.write(f"waiting: {who} is measuring\n")
 
 
 def noise(seconds: float) -> Iterator[Finding]:

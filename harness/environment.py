@@ -103,6 +103,10 @@ def _cpu_name() -> str:
     if "model name" in fields:
         exact = "/".join(fields.get(key, "?") for key in ("cpu family", "model", "stepping"))
         return f"{fields['model name']} ({exact})"
+    if "CPU part" in fields:  # Arm tells numbers alone
+        return "Arm " + "/".join(
+            fields.get(f"CPU {key}", "?") for key in ("implementer", "part", "variant", "revision")
+        )
     if platform.system() == "Darwin":
         name = _output("sysctl", "-n", "machdep.cpu.brand_string")
         if name:

@@ -28,7 +28,22 @@ if TYPE_CHECKING:
 
 
 class ExitCode(IntEnum):
-    """Exit codes of every command."""
+    """Exit codes of every command.
+
+    Attributes:
+        OK: done. ``harness.decide``: GO; ``harness.compare``: no regression; ``harness.stages``: all agree.
+        DEFECT: a defect of the harness; a traceback is shown.
+        BAD_INPUT: bad input: each problem in a line, with the nearest valid names.
+        UNAVAILABLE: not possible here: the model, the execution provider or a package is missing; the line
+            says how to get it.
+        LAUNCH_FAILED: ``harness``: a launch failed, or a run of a sweep was not possible here.
+        STORAGE: results or artifacts could not be written.
+        CONDITIONAL_GO: ``harness.decide``: every must gate passes, a latency target or production's load not.
+        NO_GO: ``harness.decide``: a must gate fails, or launches failed.
+        INCONCLUSIVE: ``harness.decide``: a must gate is undecided or was not measured.
+        REGRESSION: ``harness.compare``: B is slower; ``harness.stages``: a stage departs from the model.
+        INTERRUPTED: interrupted; everything measured is kept.
+    """
 
     OK = 0
     DEFECT = 1

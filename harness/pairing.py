@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import shlex
 from functools import cache
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 # Words of a command that change what a launch serves; other values are another measurement.
 _SERVED = ("measure.requests", "measure.warmup_requests", "workload.seed")
 # What two runs may differ in and still be compared: it is told.
-_TOLD = ("machine_id", "cores", "cpus", "onnxruntime", "python", "os", "harness_version")
+_TOLD = ("machine_id", "cores", "cpus", "python", "os")
 
 
 class Pair(NamedTuple):
@@ -131,9 +132,24 @@ def _differences(a: Mapping[str, Any], b: Mapping[str, Any]) -> tuple[str, ...]:
     """What else differs between two runs than what was asked to be compared."""
     old, new = ({name: plain(run[name]) for name in (*_TOLD, "artifact_sha256")} for run in (a, b))
     changed = [f"{name} {old[name]} → {new[name]}" for name in _TOLD if old[name] != new[name]]
+    theirs, ours = (_libraries(run) for run in (a, b))
+    changed += [
+        f"{name} {theirs.get(name)} → {ours.get(name)}"
+        for name in sorted(theirs.keys() | ours.keys())
+        if theirs.get(name) != ours.get(name)
+    ]
     if candidate_key(a) == candidate_key(b) and old["artifact_sha256"] != new["artifact_sha256"]:
         changed.append("the artifact's files")
     return (f"what differs: {', '.join(changed)}",) if changed else ()
+
+
+def _libraries(run: Mapping[str, Any]) -> dict[str, str]:
+    """The versions that a run was measured with, its own columns where its environment does not tell."""
+    told = {"onnxruntime": plain(run["onnxruntime"]), "harness": plain(run["harness_version"])}
+    try:
+        return told | json.loads(run["environment"])["libraries"]
+    except (KeyError, TypeError, ValueError):
+        return told
 
 
 def _name(run: dict[str, Any]) -> str:

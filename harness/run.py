@@ -37,9 +37,7 @@ _IDENTITY_WORDS = (
 )  # fmt: skip
 
 # Columns of a row that tell of the command that measured last, not of one that only wrote it anew.
-_OF_THE_MEASURING = (
-    "sweep_id", "finished_at", "git_commit", "command", "min_span_s", "evidence_span_s", "environment",
-)  # fmt: skip
+_OF_THE_MEASURING = ("sweep_id", "finished_at", "git_commit", "command", "environment")
 
 
 @dataclass
@@ -190,7 +188,7 @@ class Run:
         measure = self.config.measure
         if not measure.spread:
             return True
-        return (evidence_span_s(self.launches, measure.min_span_s) or 0.0) >= measure.min_span_s
+        return (evidence_span_s(self.launches, self.min_span_s) or 0.0) >= self.min_span_s
 
     def wanting(self) -> bool:
         """Whether something is still to be measured or written: launches, or a row that is behind them."""
@@ -280,8 +278,8 @@ class Run:
         columns = asdict(candidate)
         for name in ("script", "ep_options", "session_options", "truncate_dim"):
             columns.pop(name)
-        stored, confirmed_at = self.stored, self.confirmation_at
-        figures = summarise_run(self.launches, min_span_s=measure.min_span_s)
+        stored, confirmed_at, min_span_s = self.stored, self.confirmation_at, self.min_span_s
+        figures = summarise_run(self.launches, min_span_s=min_span_s)
         infer_p50_ms, clients = figures["infer_p50_ms"], self.workload.clients
         row = {
             **columns,
@@ -314,7 +312,7 @@ class Run:
             "status": status or self._status(),
             "error": self.error or (errors[0] if errors else None),
             "settled": self.error is None and self.settled(),
-            "min_span_s": measure.min_span_s,
+            "min_span_s": min_span_s,
             "quality_dataset": texts.quality_dataset(),
             "parity_bound": self.config.precision.parity_cosine_min,
             "machine_id": environment.machine_id,
@@ -326,9 +324,15 @@ class Run:
             "onnxruntime": environment.onnxruntime,
             "environment": json.dumps(environment.to_dict(), sort_keys=True),
         }
-        if stored and len(self.launches) == stored["launches"]:  # nothing was measured since
+        if stored and len(self.launches) == self.stored_launches == stored["launches"]:
             row |= {name: stored[name] for name in _OF_THE_MEASURING}
         return row
+
+    @property
+    def min_span_s(self) -> float:
+        """What its evidence is to span: the most that any command asked that measured it."""
+        asked, stored = self.config.measure.min_span_s, self.stored
+        return max(asked, stored["min_span_s"] or 0.0) if stored and self.stored_launches else asked
 
     def _status(self) -> str:
         failed = [row for row in self.launches if row["status"] != "complete"]

@@ -9,6 +9,7 @@ folders. ``.measuring.lock`` is held by whoever measures into the folder.
 from __future__ import annotations
 
 import hashlib
+import math
 import json
 import os
 import tempfile
@@ -305,6 +306,9 @@ def _check_rows(table: pa.Table, columns: tuple[Column, ...]) -> None:
             counts = Counter(table.column(name).to_pylist())
             if twice := [value for value, count in counts.items() if count > 1]:
                 raise ValueError(f"{name} {twice[0]} stands {counts[twice[0]]} times")
+        for name in ("p95_ms", "throughput_texts_per_s"):
+            if any(value is not None and math.isnan(value) for value in table.column(name).to_pylist()):
+                raise ValueError(f"{name} is NaN: a failed launch has none")
 
 
 def _warn(done: str, error: Exception) -> None:

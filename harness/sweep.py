@@ -272,6 +272,7 @@ def _resume(run: Run, store: Store) -> None:
             stored["launches"] != len(run.launches)
             or stored["status"] == "interrupted"
             or stored["purpose"] != run.purpose
+            or (stored["min_span_s"] or 0.0) < run.min_span_s
             or (run.confirmation_at is not None and stored["confirmation_at"] != run.confirmation_at)
         )
 
@@ -315,8 +316,7 @@ def _rounds(runs: Sequence[Run], sweep_id: str, sweep: Sweep) -> None:
 
 
 def _gap_s(run: Run) -> float:
-    measure = run.config.measure
-    return measure.min_span_s / _SPREAD_GAPS if measure.spread else 0.0
+    return run.min_span_s / _SPREAD_GAPS if run.config.measure.spread else 0.0
 
 
 def _launch(

@@ -124,7 +124,8 @@ def test_tables_and_figures_of_the_report_are_made_of_it() -> None:
     assert len(points) == 6
     for figure in (drawn, plots.launches(found.launches, found.runs), plots.scaling(found.runs),
                    plots.model_by_ep(found.runs), plots.stages(found.runs),
-                   plots.pareto(found.decision, found.policy), plots.timeline(found.launches, found.runs)):  # fmt: skip
+                   plots.pareto(found.decision, found.policy),
+                   plots.timeline(found.launches, found.runs)):  # fmt: skip
         figure.draw_without_rendering()
 
 
