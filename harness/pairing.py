@@ -132,6 +132,8 @@ def _differences(a: Mapping[str, Any], b: Mapping[str, Any]) -> tuple[str, ...]:
     """What else differs between two runs than what was asked to be compared."""
     old, new = ({name: plain(run[name]) for name in (*_TOLD, "artifact_sha256")} for run in (a, b))
     changed = [f"{name} {old[name]} → {new[name]}" for name in _TOLD if old[name] != new[name]]
+    quotas = [container_cpus(run) for run in (a, b)]
+    changed += [f"CPU quota {quotas[0]} → {quotas[1]}"] if quotas[0] != quotas[1] else []
     theirs, ours = (_libraries(run) for run in (a, b))
     changed += [
         f"{name} {theirs.get(name)} → {ours.get(name)}"
@@ -147,9 +149,10 @@ def _libraries(run: Mapping[str, Any]) -> dict[str, str]:
     """The versions that a run was measured with, its own columns where its environment does not tell."""
     told = {"onnxruntime": plain(run["onnxruntime"]), "harness": plain(run["harness_version"])}
     try:
-        return told | json.loads(run["environment"])["libraries"]
+        libraries: dict[str, str] = json.loads(run["environment"])["libraries"]
     except (KeyError, TypeError, ValueError):
         return told
+    return told | libraries
 
 
 def _name(run: dict[str, Any]) -> str:

@@ -9,8 +9,8 @@ folders. ``.measuring.lock`` is held by whoever measures into the folder.
 from __future__ import annotations
 
 import hashlib
-import math
 import json
+import math
 import os
 import tempfile
 import warnings

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -432,6 +433,15 @@ def test_a_run_held_to_all_the_cores_there_are_is_not_one_held_to_none() -> None
     assert [(pair.a["run_id"], pair.b["run_id"]) for pair in pairs] == [("a1", "b1"), ("a2", "b2")]
     (pair,) = pair_runs([held[0]], [run_row("b", cpus=2, onnxruntime="1.40", artifact_sha256="b" * 64)])
     assert pair.notes == ("what differs: cpus None → 2, onnxruntime 1.31.1 → 1.40, the artifact's files",)
+
+
+def test_another_tokenizer_library_and_another_quota_are_told() -> None:
+    def environment(quota: float | None, tokenizers: str) -> str:
+        return json.dumps({"container_cpus": quota, "libraries": {"tokenizers": tokenizers}})
+
+    one = run_row("a", environment=environment(None, "0.22"))
+    (pair,) = pair_runs([one], [run_row("b", environment=environment(0.5, "0.23"))])
+    assert pair.notes == ("what differs: CPU quota None → 0.5, tokenizers 0.22 → 0.23",)
 
 
 def test_which_of_several_runs_of_the_same_thing_is_taken_is_told() -> None:

@@ -779,3 +779,9 @@ def test_what_is_changed_under_a_name_gets_a_name_of_its_own() -> None:
 )
 def test_what_a_name_stands_for_cannot_be_changed_under_it(changes: dict[str, Any], said: str) -> None:
     assert only_problem_of(**changes).startswith(said)
+
+
+def test_a_soak_run_is_one_launch_and_no_second_one_covers_the_first() -> None:
+    told = only_problem_of(measure={"purpose": "soak", "launches": 2})
+    assert told.startswith("measure.launches=2: a soak run is one launch; measure.replicate=N")
+    assert validate(raw_config(measure={"purpose": "soak", "launches": 1})).measure.launches == 1

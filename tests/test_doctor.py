@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 from typing import TYPE_CHECKING
 
 import pytest
 
 from harness import doctor
 from harness.errors import BadInputError
+from harness.locks import hold
 from harness.measure.disturbance import Conditions
 
 if TYPE_CHECKING:
@@ -36,6 +38,21 @@ def test_every_execution_provider_and_the_noise_get_a_line(capsys: pytest.Captur
     lines = capsys.readouterr().out.splitlines()
     for what in ("machine", "cores", "memory", "onnxruntime", "ep=cpu", "ep=coreml", "timer", "capacity"):
         assert sum(line[2:].startswith(f"{what} ") for line in lines) == 1
+
+
+def test_noise_is_not_looked_for_while_somebody_measures(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lock = tmp_path / "measuring.lock"
+    monkeypatch.setattr(doctor, "measuring_lock_path", lambda: lock)
+    looked = threading.Event()
+    with hold(lock, lambda _who: None):
+        thread = threading.Thread(target=lambda: (list(doctor.findings(0.5)), looked.set()))
+        thread.start()
+        assert not looked.wait(2.5)
+    assert looked.wait(30)
+    thread.join()
+    assert capsys.readouterr().err.endswith("is measuring\n")
 
 
 def test_the_cpu_is_usable_and_an_absent_provider_names_its_wheel(capsys: pytest.CaptureFixture[str]) -> None:

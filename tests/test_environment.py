@@ -130,6 +130,16 @@ def test_another_cpu_is_another_machine(cpuinfo: Callable[[str], None], found: s
     assert one.machine_id != two.machine_id
 
 
+@pytest.mark.skipif(platform.system() != "Linux", reason="reads /proc/cpuinfo")
+def test_arm_machines_are_told_apart_by_the_numbers_of_their_parts(cpuinfo: Callable[[str], None]) -> None:
+    arm = "processor : 0\nCPU implementer : 0x41\nCPU variant : 0x3\nCPU part : {part}\nCPU revision : 1\n"
+    found = {}
+    for part in ("0xd0c", "0xd4f"):
+        cpuinfo(arm.format(part=part))
+        found[anew().machine_id] = anew().cpu
+    assert list(found.values()) == ["Arm 0x41/0xd0c/0x3/1", "Arm 0x41/0xd4f/0x3/1"]
+
+
 def test_other_cores_or_memory_are_another_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     ids = {anew().machine_id}
     with monkeypatch.context() as patch:

@@ -465,19 +465,25 @@ def test_a_settled_run_that_spans_too_little_of_what_was_to_be_spread_is_interru
 # Of the command that measured, whatever wrote the row since.
 OF_THE_MEASURING = {
     "sweep_id": "earlier", "finished_at": STARTED, "git_commit": "abc", "command": "python -m harness x=1",
-    "min_span_s": 90.0, "evidence_span_s": 23.0, "environment": "{}",
+    "environment": "{}",
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("new_launches", [0, 1])
-def test_a_row_written_without_a_new_launch_tells_of_the_command_that_measured(
-    config: Plan, fake_artifact: Artifact, new_launches: int
+@pytest.mark.parametrize(
+    ("still_there", "measured", "kept"),
+    [(2, 2, True), (2, 3, False), (0, 2, False)],
+    ids=["nothing new", "one more", "as many anew, after the first were lost"],
+)
+def test_a_row_tells_of_the_command_that_measured_the_launches_it_has(
+    config: Plan, fake_artifact: Artifact, still_there: int, measured: int, kept: bool
 ) -> None:
-    run = planned(config(measure={"launches": 2, "min_span_s": 0.0}), *[2.0] * (2 + new_launches))
-    run.stored = {"purpose": "latency", "launches": 2, "confirmation_at": None} | OF_THE_MEASURING
+    run = planned(config(measure={"launches": 2}), *[2.0] * measured)
+    run.stored = {"purpose": "latency", "launches": 2, "confirmation_at": None, "min_span_s": 90.0}
+    run.stored |= OF_THE_MEASURING
+    run.stored_launches = still_there
     row = row_of(run, fake_artifact)
-    kept = {name: row[name] == value for name, value in OF_THE_MEASURING.items()}
-    assert kept == dict.fromkeys(OF_THE_MEASURING, new_launches == 0)
+    found = {name: row[name] == value for name, value in OF_THE_MEASURING.items()}
+    assert found == dict.fromkeys(OF_THE_MEASURING, kept)
 
 
 def test_a_span_is_never_told_by_another_rule_than_it_was_counted_by(
@@ -488,9 +494,20 @@ def test_a_span_is_never_told_by_another_rule_than_it_was_counted_by(
     run.stored = row_of(run, fake_artifact)
     assert (run.stored["evidence_span_s"], run.stored["min_span_s"]) == (18.0, 90.0)
     again = planned(config(measure={"launches": 2, "min_span_s": 0.0}), 2.0, 2.0, every_s=DAY_S)
-    again.stored = run.stored
+    again.stored, again.stored_launches = run.stored, 2
     row = row_of(again, fake_artifact)
     assert (row["evidence_span_s"], row["min_span_s"]) == (18.0, 90.0)
+
+
+def test_evidence_that_was_to_span_nothing_is_to_span_what_the_next_command_asks(
+    config: Plan, fake_artifact: Artifact
+) -> None:
+    run = planned(config(measure={"launches": 2, "min_span_s": 0.0}), 2.0, 2.0)
+    stored = row_of(run, fake_artifact)
+    assert stored["min_span_s"] == 0.0
+    again = planned(config(measure={"launches": 2}), 2.0, 2.0)
+    again.stored, again.stored_launches = stored, 2
+    assert row_of(again, fake_artifact)["min_span_s"] == 90.0
 
 
 def test_a_row_keeps_the_confirmation_it_is_part_of_until_a_newer_one_takes_it_up(

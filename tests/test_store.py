@@ -194,6 +194,13 @@ def without_rows(file: Path) -> None:
     pq.write_table(pq.read_table(file, partitioning=None).slice(0, 0), file)
 
 
+def of_no_number(file: Path) -> None:
+    table = pq.read_table(file)
+    index = table.schema.get_field_index("p95_ms")
+    values = pa.array([float("nan")] * table.num_rows)
+    pq.write_table(table.set_column(index, table.field("p95_ms"), values), file)
+
+
 def of_an_unknown_purpose(file: Path) -> None:
     table = pq.read_table(file, partitioning=None)
     index = table.column_names.index("purpose")
@@ -550,6 +557,7 @@ UNUSABLE = [
     ("launches", truncated, ""),
     ("launches", every_row_twice, "launch_index 0 stands 2 times"),
     ("launches", launches_twice, "launch_id r1-0000 stands 2 times"),
+    ("launches", of_no_number, "p95_ms is NaN: a failed launch has none"),
     ("runs", truncated, ""),
     ("runs", without_rows, "0 rows where a run has one"),
     ("runs", every_row_twice, "2 rows where a run has one"),
