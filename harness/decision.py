@@ -399,12 +399,11 @@ def _means_nothing(gate: GateConfig, row: Row) -> bool:
 
 
 def _provisional(rows: list[Row]) -> tuple[str, ...]:
-    several = [row for row in rows if row["purpose"] != "soak"]  # a soak run is one launch by design
-    spans = [(as_number(row["evidence_span_s"]), as_number(row["min_span_s"]), row) for row in several]
-    short = [(span or 0.0, wanted, row) for span, wanted, row in spans if (span or 0.0) < (wanted or 0)]
+    short = [(as_number(row["evidence_span_s"]) or 0.0, row) for row in rows if caveats.is_brief(row)]
     if not short:
         return ()
-    span, wanted, row = min(short, key=lambda item: item[0])
+    span, row = min(short, key=lambda item: item[0])
+    wanted = as_number(row["min_span_s"]) or 0.0
     spread = command_for(row, **{"measure.spread": "true"})
     return (
         f"provisional: the launches at {row_place(row)} stand for {span:.3g} s of this machine, under "

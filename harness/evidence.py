@@ -6,10 +6,11 @@ import json
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from harness.errors import BadInputError
+from harness.caveats import of_other_machines
+from harness.errors import BadInputError, unknown_name
 from harness.gates import GateResult, as_number, ask, container_cpus, gate_place, plain, row_place
 from harness.record import RUN_COLUMNS, SCHEMA_VERSION, STATUSES
-from harness.rerun import words_for
+from harness.rerun import command_for, words_for
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -51,6 +52,24 @@ def candidate_rows(runs: pd.DataFrame, like: Sequence[Mapping[str, Any]]) -> pd.
 def rows_of(runs: pd.DataFrame) -> list[Row]:
     """A frame's rows as mappings."""
     return [{str(name): value for name, value in row.items()} for row in runs.to_dict("records")]
+
+
+def with_commands(runs: pd.DataFrame, **asked: str) -> pd.DataFrame:
+    """The runs with commands that measure as `asked`: into that folder, for that policy."""
+    return runs.assign(command=[command_for(row, **asked) for row in rows_of(runs)])
+
+
+def of_machine(runs: pd.DataFrame, machine: str) -> tuple[pd.DataFrame, tuple[str, ...]]:
+    """The runs of one machine and what is left out, in words; all runs where no machine is named.
+
+    Raises:
+        BadInputError: no run of that machine.
+    """
+    if not machine:
+        return runs, ()
+    if machine not in (machines := sorted(set(runs["machine_id"]))):
+        raise BadInputError(unknown_name("machine", machine, machines))
+    return runs[runs["machine_id"] == machine], of_other_machines(runs, machine)
 
 
 def checked(runs: pd.DataFrame) -> list[Row]:

@@ -194,7 +194,7 @@ class Decision:
             told.append(f"closest change of the pick: {'; '.join(map(str, self.changes))}")
         if len(self.front) > 1:
             more = len(self.front) - _FRONT_NAMED
-            named = [_front_text(point) for point in self.front[:_FRONT_NAMED]]
+            named = [front_text(point) for point in self.front[:_FRONT_NAMED]]
             named += [f"and {more} more"] if more > 0 else []
             told.append(f"Pareto front of P95, AUC and memory: {'; '.join(named)}")
         return tuple(told)
@@ -400,7 +400,8 @@ def _gate_record(result: GateResult) -> dict[str, Any]:
     }
 
 
-def _front_text(point: FrontPoint) -> str:
+def front_text(point: FrontPoint) -> str:
+    """A candidate of the front with its P95, AUC and peak memory."""
     memory = "?" if point.peak_rss_bytes is None else format_bytes(int(point.peak_rss_bytes))
     figures = f"{number_text(point.latency_p95_ms)} ms, {number_text(point.separation_auc)}, {memory}"
     return f"{point.label} ({figures})"
