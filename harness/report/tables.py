@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from harness.caveats import is_brief
+from harness.caveats import is_brief, is_guess
 from harness.evidence import rows_of
 from harness.gates import as_number, row_place, text_of
 from harness.units import counted, format_bytes, format_duration
@@ -244,7 +244,9 @@ def _candidate(row: Row) -> str:
 
 def _timed(row: Row) -> str:
     """A candidate whose latency is told; what limits it stands with it."""
-    return f"{_candidate(row)}{', provisional' if is_brief(row) else ''}"
+    marks = ["provisional"] if is_brief(row) else []
+    marks += ["P95 at least"] if is_guess(row) else []
+    return ", ".join([_candidate(row), *marks])
 
 
 def _at_least(side: str) -> tuple[Callable[[Row], str], Callable[[Row], float | None]]:
