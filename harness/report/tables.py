@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 Row = dict[str, Any]
 
 NOTHING = "Nothing is measured yet. Measure first: python -m harness model=minilm ep=cpu"
-# Characters over which a cell's text is broken into lines.
-_LONG = 60
 # Reasons that stand in the first screen; the others unfold.
 _MOST_REASONS = 5
 _VERDICT_CLASS = {"GO": "good", "CONDITIONAL_GO": "fair", "INCONCLUSIVE": "fair", "NO_GO": "bad"}
@@ -359,7 +357,7 @@ def _table(rows: Sequence[Row], columns: Sequence[Column], *, name: str, empty: 
 def _cell(column: Column, row: Row) -> str:
     shown = escape(column.shown(row))
     if column.value is None:
-        return f"<td class=long>{shown}</td>" if len(shown) > _LONG else f"<td>{shown}</td>"
+        return f"<td>{shown}</td>"
     value = column.value(row)
     return f'<td class="number" data-value="{"" if value is None else repr(value)}">{shown}</td>'
 
