@@ -54,7 +54,7 @@ def options_of(group: str) -> list[str]:
 def compose(argv: Sequence[str]) -> list[dict[str, Any]]:
     """Every configuration that `argv` describes, as plain values: one, or each job of a sweep.
 
-    Each holds, under ``words``, the words that describe it alone.
+    Each holds, under ``words``, the words that describe it alone, those of a preset's own values too.
 
     Hydra's own flags are Hydra's: ``--help`` and ``--cfg`` print what they print, and none is returned.
 
@@ -70,7 +70,8 @@ def compose(argv: Sequence[str]) -> list[dict[str, Any]]:
     from omegaconf import DictConfig, OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
-    parts = _register_presets()
+    parts, presets = _register_presets()
+    running = ""
     collected: list[dict[str, Any]] = []
 
     unresolved: list[OmegaConfBaseException] = []
@@ -83,7 +84,8 @@ def compose(argv: Sequence[str]) -> list[dict[str, Any]]:
             return
         assert isinstance(plain, dict)
         task = [_unquoted(word) for word in HydraConfig.get().overrides.task]
-        collected.append({**{str(key): value for key, value in plain.items()}, "words": task})
+        own = _words_of(presets.get(running, {}), task)
+        collected.append({**{str(key): value for key, value in plain.items()}, "words": [*own, *task]})
 
     # In front, where Hydra reads its flag wherever it was typed.
     words = sorted(quote_paths(argv), key=lambda word: word not in ("-m", "--multirun"))
@@ -93,8 +95,8 @@ def compose(argv: Sequence[str]) -> list[dict[str, Any]]:
         task = hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")
         preset = next((word for word in words if word.startswith(_PRESET)), "")
         try:
-            for part in parts.get(preset.removeprefix(_PRESET), ("",)):
-                sys.argv[1:] = [_PRESET + part if part and word == preset else word for word in words]
+            for running in parts.get(preset.removeprefix(_PRESET), ("",)):
+                sys.argv[1:] = [_PRESET + running if running and word == preset else word for word in words]
                 task(collect)()
             if unresolved:
                 raise unresolved[0]
@@ -129,11 +131,12 @@ def _unquoted(word: str) -> str:
     return word
 
 
-def _register_presets() -> dict[str, list[str]]:
+def _register_presets() -> tuple[dict[str, list[str]], dict[str, dict[str, Any]]]:
     """Make each YAML document of each file of `experiments/` an option of the Hydra group ``experiments``.
 
     Returns:
-        By file, its documents' options: the file's own name, and ``NAME+1`` and so on for further ones.
+        By file, its documents' options: the file's own name, and ``NAME+1`` and so on for further ones; and
+        by option, the document's plain values.
 
     Raises:
         BadInputError: a preset is not readable YAML.
@@ -143,6 +146,7 @@ def _register_presets() -> dict[str, list[str]]:
     from yaml import YAMLError
 
     parts: dict[str, list[str]] = {}
+    values: dict[str, dict[str, Any]] = {}
     for path in sorted(experiments_dir().glob("*.yaml")):
         try:
             documents = path.read_text(encoding="utf-8").split("\n---\n")
@@ -155,7 +159,38 @@ def _register_presets() -> dict[str, list[str]]:
             ConfigStore.instance().store(
                 group="experiments", name=name, node=node, package="_global_", provider="experiments"
             )
-    return parts
+            plain = OmegaConf.to_container(node)
+            values[name] = {str(k): v for k, v in plain.items()} if isinstance(plain, dict) else {}
+    return parts, values
+
+
+def _words_of(preset: Mapping[str, Any], typed: Sequence[str]) -> list[str]:
+    """The words that say what a preset sets by itself, but for what was typed beside it."""
+    keys = [word.lstrip("+~").partition("=")[0] for word in typed]
+    chosen = {
+        key.rpartition("/")[2]: value
+        for entry in preset.get("defaults", ())
+        if isinstance(entry, dict)
+        for key, value in entry.items()
+    }
+    own = {key: value for key, value in preset.items() if key not in ("hydra", "defaults")}
+    leaves = {key: value for key, value in _flat(own) if not isinstance(value, dict)}
+    return [
+        _unquoted(f"{key}={_as_word(value)}")
+        for key, value in {**chosen, **leaves}.items()
+        if not any(key == other or ("." in other and key.startswith(f"{other}.")) for other in keys)
+    ]
+
+
+def _as_word(value: Any) -> str:
+    """A plain value as Hydra reads it in a word."""
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, list):
+        return f"[{','.join(map(_as_word, value))}]"
+    if isinstance(value, str) and not re.fullmatch(r"[\w./:+-]+", value):
+        return "'" + value.replace("'", r"\'") + "'"
+    return str(value)
 
 
 def _require_matches(words: Sequence[str]) -> None:

@@ -326,6 +326,30 @@ def test_the_folders_of_the_configuration_are_found_from_anywhere() -> None:
     assert options_of("experiments") == sorted(options_of("experiments")) != []
 
 
+def test_what_a_preset_sets_by_itself_is_among_the_words_of_its_runs(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "mine.yaml").write_text(
+        "defaults:\n  - override /workload: mixture\nmeasure: {requests: 200, spread: true}\n"
+        "quality: {mteb: [STSBenchmark, SciFact]}\nresults: my results\n"
+        "hydra: {mode: MULTIRUN, sweeper: {params: {batch_size: '1,2'}}}\n",
+        encoding="utf-8",
+    )
+    monkeypatch.setattr("harness.compose.experiments_dir", lambda: tmp_path)
+    first, second = compose(["experiments=mine", "measure.requests=300"])
+    own = {
+        "workload=mixture",
+        "measure.spread=true",
+        "quality.mteb=[STSBenchmark,SciFact]",
+        "results=my results",
+    }
+    assert own < set(first["words"])
+    assert [w for w in first["words"] if w.startswith("measure.requests")] == ["measure.requests=300"]
+    assert "batch_size=2" in second["words"]
+    again = compose([word for word in second["words"] if not word.startswith("experiments=")])
+    assert again[0] == second | {"words": again[0]["words"]}
+
+
 def test_a_broken_preset_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     presets = tmp_path / "experiments"
     presets.mkdir()
