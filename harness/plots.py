@@ -334,6 +334,7 @@ def ratios(found: Sequence[Comparison], threshold: float = 0.05) -> Figure:
     figure, axes = canvas.rows_figure(len(shown))
     if not shown:
         return canvas.nothing(figure, axes, "no two runs were compared")
+    figure.set_gid("ratios")  # as report.figure names the others
     axes.axvspan(1 / (1 + threshold), 1 + threshold, color=looks.FAINT, alpha=0.2, lw=0)
     axes.axvline(1, color=looks.FAINT, lw=1)
     ends = [value for each in shown for value in (each.low, each.ratio, each.high) if value is not None]

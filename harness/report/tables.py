@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from harness.caveats import is_brief
+from harness.caveats import is_brief, is_guess
 from harness.evidence import rows_of
 from harness.gates import as_number, row_place, text_of
 from harness.units import counted, format_bytes, format_duration
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 Row = dict[str, Any]
 
 NOTHING = "Nothing is measured yet. Measure first: python -m harness model=minilm ep=cpu"
-# Characters over which a cell's text is broken into lines.
-_LONG = 60
 # Reasons that stand in the first screen; the others unfold.
 _MOST_REASONS = 5
 _VERDICT_CLASS = {"GO": "good", "CONDITIONAL_GO": "fair", "INCONCLUSIVE": "fair", "NO_GO": "bad"}
@@ -244,7 +242,9 @@ def _candidate(row: Row) -> str:
 
 def _timed(row: Row) -> str:
     """A candidate whose latency is told; what limits it stands with it."""
-    return f"{_candidate(row)}{', provisional' if is_brief(row) else ''}"
+    marks = ["provisional"] if is_brief(row) else []
+    marks += ["P95 at least"] if is_guess(row) else []
+    return ", ".join([_candidate(row), *marks])
 
 
 def _at_least(side: str) -> tuple[Callable[[Row], str], Callable[[Row], float | None]]:
@@ -357,7 +357,7 @@ def _table(rows: Sequence[Row], columns: Sequence[Column], *, name: str, empty: 
 def _cell(column: Column, row: Row) -> str:
     shown = escape(column.shown(row))
     if column.value is None:
-        return f"<td class=long>{shown}</td>" if len(shown) > _LONG else f"<td>{shown}</td>"
+        return f"<td>{shown}</td>"
     value = column.value(row)
     return f'<td class="number" data-value="{"" if value is None else repr(value)}">{shown}</td>'
 

@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from selenium.webdriver import Chrome
 
 RUNS = 100
+_PARTS = (
+    "decision", "gates", "latency", "quality", "latency-against-quality", "where-it-really-ran",
+    "environment-and-noise", "every-run", "comparison",
+)  # fmt: skip
 
 
 def stored(folder: Path, count: int) -> Path:
@@ -50,9 +54,9 @@ def stored(folder: Path, count: int) -> Path:
 
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The report of a hundred runs."""
+    """The report of a hundred runs, two of them compared."""
     folder = stored(tmp_path_factory.mktemp("results"), RUNS)
-    assert main([f"results={folder}"]) == 0
+    assert main([f"results={folder}", "a=run000", "b=run030"]) == 0
     return folder / "report.html"
 
 
@@ -68,7 +72,7 @@ def test_the_notebooks_run_on_nothing_and_on_one_run(tmp_path: Path, count: int)
 
 def test_the_page_opens_with_the_verdict_and_has_every_part(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
-    places = [text.index(f'id="{part}"') for part in ("decision", "gates", "latency", "quality", "every-run")]
+    places = [text.index(f'id="{part}"') for part in _PARTS]
     assert places == sorted(places)
     assert text.index('class="verdict') < text.index('id="gates"')
 
@@ -96,7 +100,7 @@ def test_ink_and_paper_take_the_colours_of_the_page() -> None:
 
 def test_a_figure_has_a_name_for_those_who_cannot_see_it(page: Path) -> None:
     named = re.findall(r'<svg role="img" aria-label="([^"]+)"', page.read_text(encoding="utf-8"))
-    assert sorted(named) == sorted(name.replace("_", " ") for name in FIGURES)
+    assert sorted(named) == sorted(name.replace("_", " ") for name in (*FIGURES, "ratios"))
 
 
 def test_markdown_cells_hold_no_html_of_their_own() -> None:

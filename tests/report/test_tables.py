@@ -16,6 +16,7 @@ from harness.errors import BadInputError
 from harness.report.tables import NOTHING, _with_code
 from harness.store import Store, UnreadableFileWarning, load_runs
 from tests.conftest import launch_row, run_row
+from tests.test_decide import main as decide_main
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -93,8 +94,6 @@ def test_runs_of_two_machines_are_refused_as_decide_refuses_them(tmp_path: Path)
 def test_the_decision_is_the_one_that_decide_records(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from harness.decide import main as decide_main  # here: at collection others run it as a module
-
     monkeypatch.delenv("GITHUB_STEP_SUMMARY", raising=False)
     stored(
         tmp_path,
