@@ -19,7 +19,7 @@ from harness.errors import BadInputError, unknown_name
 from harness.evidence import of_machine, with_commands
 from harness.paths import typed_path
 from harness.step_summary import append_summary
-from harness.store import Store, load_launches, load_runs
+from harness.store import Store, load_launches, load_runs, skipped_files
 from harness.verdict import record_id
 
 if TYPE_CHECKING:
@@ -67,11 +67,14 @@ def main(argv: list[str]) -> int:
     if words["policy.file"]:
         words["policy.file"] = str(typed_path(words["policy.file"]).resolve())
     results = typed_path(words["results"])
-    runs, limits = of_machine(load_runs(results), words["machine"])
+    usual = typed_path(_DEFAULTS["results"]).resolve()  # however it was typed, the same record
+    words["results"] = _DEFAULTS["results"] if results.resolve() == usual else str(results.resolve())
+    with skipped_files() as skipped:
+        runs, limits = of_machine(load_runs(results), words["machine"])
     baseline = find_baseline(words["baseline"], words["baseline.file"], runs)
     asked = {key: words[key] for key in ("results", "policy", "policy.file")}
     decision = decide(with_commands(runs, **asked), policy)
-    decision = replace(decision, warnings=(*decision.warnings, *limits))
+    decision = replace(decision, warnings=(*decision.warnings, *limits, *skipped))
     if baseline is not None:
         needed = {baseline.name, *(run.run_id for c in decision.candidates for run in c.runs)}
         decision = against(decision, baseline, runs, load_launches(results, needed))

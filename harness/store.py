@@ -15,6 +15,7 @@ import os
 import tempfile
 import warnings
 from collections import Counter
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,7 +32,7 @@ from harness.record import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
 
     import pandas as pd
     import pyarrow as pa
@@ -193,6 +194,19 @@ class Store:
         # A row of many columns: what sets a stronger compression up for each costs more than it saves.
         pq.write_table(to_table(rows, columns), buffer, compression="snappy")
         _replace(self.path / folder / f"{name}.parquet", buffer.getvalue().to_pybytes())
+
+
+@contextmanager
+def skipped_files() -> Iterator[list[str]]:
+    """What is told of files that cannot be read while the block runs: a record has to say so too."""
+    notes: list[str] = []
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always", UnreadableFileWarning)
+        yield notes
+    for each in told:
+        warnings.warn_explicit(each.message, each.category, each.filename, each.lineno)
+        if issubclass(each.category, UnreadableFileWarning):
+            notes.append(str(each.message))
 
 
 def load_runs(results: str | Path = "results") -> pd.DataFrame:

@@ -11,7 +11,7 @@ import pytest
 from harness.baseline import SHIPPED
 from harness.decision_record import DecisionRecord, schema_text
 from harness.errors import BadInputError
-from harness.store import Store
+from harness.store import Store, UnreadableFileWarning
 from tests.conftest import launch_row
 from tests.test_decision import model_row, soak_row
 
@@ -121,3 +121,19 @@ def test_the_page_goes_into_the_pipelines_summary_beside_the_verdicts_exit_code(
     (page,) = (results / "decisions").glob("*.md")
     assert file.read_text(encoding="utf-8") == page.read_text(encoding="utf-8")
     assert capsys.readouterr().out.startswith("{")
+
+
+def test_the_record_is_the_same_however_the_folder_is_typed_and_tells_what_could_not_be_read(
+    results: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(results.parent)
+    told = []
+    for typed in (results, results.name, f"{results}/../{results.name}"):
+        main([f"results={typed}", HERE, "format=json"])
+        told.append(capsys.readouterr().out)
+    assert len(set(told)) == 1
+    (results / "runs" / "damaged.parquet").write_bytes(b"no parquet")
+    with pytest.warns(UnreadableFileWarning):
+        main([f"results={results}", HERE, "format=json"])
+    warned = json.loads(capsys.readouterr().out)["warnings"]
+    assert any("skipped" in line and "damaged.parquet" in line for line in warned)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-import warnings
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -15,7 +14,7 @@ from harness.decision import decide
 from harness.errors import BadInputError, unknown_name
 from harness.evidence import of_machine, with_commands
 from harness.paths import typed_path
-from harness.store import UnreadableFileWarning, load_launches, load_runs
+from harness.store import load_launches, load_runs, skipped_files
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -65,14 +64,10 @@ def read(
         BadInputError: no such folder, policy, column, machine or baseline, or runs of several machines.
     """
     judged = load_policy(policy, file=policy_file or None)
-    with warnings.catch_warnings(record=True) as told:
-        warnings.simplefilter("always", UnreadableFileWarning)
+    with skipped_files() as notes:
         there, limits = of_machine(load_runs(results), machine)
         kept = _selected(there, select)
         launches = load_launches(results, set(kept["run_id"]))
-    for each in told:
-        warnings.warn_explicit(each.message, each.category, each.filename, each.lineno)
-    notes = [str(each.message) for each in told if issubclass(each.category, UnreadableFileWarning)]
     if len(kept) < len(there):
         notes.append(f"{len(there) - len(kept)} of {len(there)} runs are left out by select: {select}")
     decision = None
