@@ -18,8 +18,10 @@ from harness.decision_record import schema_text
 from harness.errors import BadInputError, unknown_name
 from harness.evidence import of_machine, with_commands
 from harness.paths import typed_path
+from harness.progress import Progress, files_read
 from harness.step_summary import append_summary
 from harness.store import Store, load_launches, load_runs, skipped_files
+from harness.terminal import error_console
 from harness.verdict import record_id
 
 if TYPE_CHECKING:
@@ -69,8 +71,9 @@ def main(argv: list[str]) -> int:
     results = typed_path(words["results"])
     usual = typed_path(_DEFAULTS["results"]).resolve()  # however it was typed, the same record
     words["results"] = _DEFAULTS["results"] if results.resolve() == usual else str(results.resolve())
-    with skipped_files() as skipped:
-        runs, limits = of_machine(load_runs(results), words["machine"])
+    with skipped_files() as skipped, Progress(error_console()) as progress:
+        runs = load_runs(results, tell=files_read(progress, "runs"))
+    runs, limits = of_machine(runs, words["machine"])
     baseline = find_baseline(words["baseline"], words["baseline.file"], runs)
     asked = {key: words[key] for key in ("results", "policy", "policy.file")}
     decision = decide(with_commands(runs, **asked), policy)

@@ -8,11 +8,28 @@ from typing import TYPE_CHECKING
 from harness.units import format_duration
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import TracebackType
 
     from rich.console import Console
 
 _SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
+
+
+# What takes less needs no progress, in s.
+_QUICK_S = 2.0
+
+
+def files_read(progress: Progress, what: str) -> Callable[[int, int], None]:
+    """What to call after each file, with how many were read and how many there are; told once it is long."""
+    started = time.monotonic()
+
+    def tell(read: int, of: int) -> None:
+        elapsed_s = time.monotonic() - started
+        if elapsed_s > _QUICK_S:
+            progress.tell(f"reading {of} {what}", elapsed_s / read * (of - read), f": {read}")
+
+    return tell
 
 
 class Progress:

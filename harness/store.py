@@ -32,12 +32,14 @@ from harness.record import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
     import pandas as pd
     import pyarrow as pa
 
     from harness.record import Column
+
+    Tell = Callable[[int, int], None]
 
 
 # Columns of a launch that tell what the machine could do.
@@ -209,8 +211,10 @@ def skipped_files() -> Iterator[list[str]]:
             notes.append(str(each.message))
 
 
-def load_runs(results: str | Path = "results") -> pd.DataFrame:
+def load_runs(results: str | Path = "results", *, tell: Tell = lambda _read, _of: None) -> pd.DataFrame:
     """All runs, one row each, oldest first; columns and units in `harness.record.RUN_COLUMNS`.
+
+    `tell` is called with how many files were read and how many there are, after each.
 
     Integers and booleans that can be null come as pandas' nullable types. A file that cannot be read,
     or has a newer schema, is skipped with an UnreadableFileWarning. A folder without runs gives an
@@ -219,7 +223,7 @@ def load_runs(results: str | Path = "results") -> pd.DataFrame:
     Raises:
         BadInputError: no such folder.
     """
-    return _load(results, "runs", RUN_COLUMNS, ["started_at", "run_id"])
+    return _load(results, "runs", RUN_COLUMNS, ["started_at", "run_id"], tell=tell)
 
 
 def load_launches(results: str | Path = "results", run_ids: Collection[str] | None = None) -> pd.DataFrame:
@@ -233,6 +237,8 @@ def _load(
     columns: tuple[Column, ...],
     order: list[str],
     run_ids: Collection[str] | None = None,
+    *,
+    tell: Tell = lambda _read, _of: None,
 ) -> pd.DataFrame:
     import pandas as pd
     import pyarrow as pa
@@ -244,9 +250,10 @@ def _load(
     if run_ids is not None:
         files = [file for file in files if file.stem in run_ids]
     tables = [arrow_schema(columns).empty_table()]
-    for file in files:
+    for number, file in enumerate(files, start=1):
         if (read := _read_file(file, columns)) is not None:
             tables.append(read)
+        tell(number, len(files))
         if len(tables) > _MOST_TABLES:
             tables = [pa.concat_tables(tables).combine_chunks()]
     table = pa.concat_tables(tables)

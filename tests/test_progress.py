@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 from rich.text import Text
 
-from harness.progress import Progress
+from harness.progress import Progress, files_read
 
 HIDE_CURSOR, SHOW_CURSOR = "\x1b[?25l", "\x1b[?25h"
 
@@ -137,3 +137,15 @@ def test_the_cursor_comes_back_even_after_an_interruption() -> None:
         interrupted()
     assert HIDE_CURSOR in screen.raw
     assert screen.raw.rindex(SHOW_CURSOR) > screen.raw.rindex(HIDE_CURSOR)
+
+
+def test_reading_many_files_is_told_once_it_takes_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr("harness.progress.time.monotonic", lambda: now[0])
+    screen = Screen(terminal=False)
+    with Progress(screen.console) as progress:
+        tell = files_read(progress, "runs")
+        for read, at_s in ((1, 0.1), (10, 1.0), (30, 3.0), (60, 6.0)):
+            now[0] = at_s
+            tell(read, 100)
+    assert screen.raw == "reading 100 runs (about 7 s left)\n"
