@@ -131,6 +131,7 @@ def measure_in(sweep: Sweep, configs: Sequence[Config], *, strict: bool) -> list
         _resume(run, store)
         if run.artifact is None:
             store.write_run(run.row(sweep_id, status="unavailable"))
+    _go_on(runs, sweep_id)
     if any(run.wanting() for run in runs):
         with (
             hold(store.lock, lambda who: progress.tell(f"waiting: {who} measures into {store.path}")),
@@ -144,6 +145,8 @@ def measure_in(sweep: Sweep, configs: Sequence[Config], *, strict: bool) -> list
             for run in runs:
                 if run.wanting():
                     _resume(run, store)  # again: whoever held the lock may have measured this run
+            _go_on(runs, sweep_id)
+            for run in runs:
                 if run.wanting():
                     if not (run.done() and run.facts):
                         describe(run, Path(folder), Describer(sweep.worker, sweep.progress, sweep.described))
@@ -275,6 +278,14 @@ def _resume(run: Run, store: Store) -> None:
             or (stored["min_span_s"] or 0.0) < run.min_span_s
             or (run.confirmation_at is not None and stored["confirmation_at"] != run.confirmation_at)
         )
+
+
+def _go_on(runs: Sequence[Run], sweep_id: str) -> None:
+    """Tell the runs whether the command that measured them last, as the same sweep, was interrupted."""
+    stored = [run.stored for run in runs if run.stored is not None and run.stored["sweep_id"] == sweep_id]
+    interrupted = any(row["status"] == "interrupted" for row in stored)
+    for run in runs:
+        run.goes_on = interrupted and run.stored in stored
 
 
 def _rounds(runs: Sequence[Run], sweep_id: str, sweep: Sweep) -> None:

@@ -1257,6 +1257,63 @@ def test_an_interruption_keeps_everything_and_the_same_command_goes_on(
     assert len(merged) == len(kept)
 
 
+@pytest.fixture
+def capped(config: Plan) -> Plan:
+    """A plan of at most six launches for a gate that they leave open."""
+    gate = {
+        "tier": "must",
+        "metric": "latency_p95_ms",
+        "op": "<",
+        "bound": 20,
+        "label": "",
+        "launch_quantile": 0.5,
+    }
+    return lambda **words: config(measure={"max_launches": 6}, policy={"gates": [gate]}, **words)
+
+
+UNSETTLED: list[Behaviour] = [2.0, 25.0] * 10
+
+
+def test_a_cap_counts_the_launches_of_a_command_that_was_interrupted(capped: Plan, run: Run) -> None:
+    for interrupted_at, finished_at in ((4, 6), (7, 12)):
+        with pytest.raises(KeyboardInterrupt):
+            run([capped()], Scripted([*UNSETTLED[:interrupted_at], KeyboardInterrupt]))
+        (row,) = run([capped()], Scripted(UNSETTLED))
+        assert (row["launches"], row["status"], row["settled"]) == (finished_at, "complete", False)
+
+
+def test_a_run_at_its_cap_waits_for_the_others_of_a_sweep_that_was_interrupted(
+    capped: Plan, run: Run
+) -> None:
+    def interrupt(number: int) -> None:
+        if number == 11:  # the second launch of the sixth round
+            raise KeyboardInterrupt
+
+    plans = [capped(threads=n) for n in (1, 2)]
+    for finished_at in (6, 12):
+        with pytest.raises(KeyboardInterrupt):
+            run(plans, Scripted(UNSETTLED, during=interrupt))
+        worker = Scripted(UNSETTLED)
+        rows = run(plans, worker)
+        assert [(row["launches"], row["status"]) for row in rows] == [(finished_at, "complete")] * 2
+        assert len(worker.launched) == 1
+
+
+def test_a_kill_between_the_launches_and_the_row_of_a_run_adds_none_to_its_cap(
+    capped: Plan, run: Run, store: Store
+) -> None:
+    """The row is one behind: the last launch of the cap is there, and nobody said that it was the last."""
+    with pytest.raises(KeyboardInterrupt):
+        run([capped()], Scripted([*UNSETTLED[:5], KeyboardInterrupt]))
+    (file,) = (store.path / "runs").glob("*.parquet")
+    behind = file.read_bytes()
+    run([capped()], Scripted(UNSETTLED))
+    file.write_bytes(behind)
+    worker = Scripted(UNSETTLED)
+    (row,) = run([capped()], worker)
+    assert (row["launches"], row["status"], worker.launched) == (6, "complete", [])
+
+
 def test_quality_that_is_known_is_not_measured_again_after_an_interruption(config: Plan, run: Run) -> None:
     with pytest.raises(KeyboardInterrupt):
         run([config(measure={"launches": 3})], Scripted([2.0, KeyboardInterrupt]))
