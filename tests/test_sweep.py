@@ -8,6 +8,7 @@ import os
 import threading
 from collections import Counter
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,7 +41,7 @@ from harness.provider import prepare_artifact
 from harness.record import RUN_COLUMNS, to_table
 from harness.run import Run as MeasuredRun
 from harness.store import Store, UnreadableFileWarning, load_launches, load_runs
-from harness.sweep import Sweep, _expected_s, failed_or_unavailable, measure, measure_in
+from harness.sweep import Sweep, _expected_s, balanced_orders, failed_or_unavailable, measure, measure_in
 from harness.worker import Task
 from harness.worker import run as work
 
@@ -211,11 +212,32 @@ def test_the_order_differs_between_rounds_and_follows_from_the_seed(
     assert len({tuple(block) for block in orders[0]}) > 1
 
 
-def test_over_many_rounds_every_run_goes_first_about_as_often(config: Plan, run: Run) -> None:
+@pytest.mark.parametrize("count", [1, 2, 3, 4, 7, 12])
+def test_over_as_many_rounds_as_runs_each_run_stands_at_each_place_once(count: int) -> None:
+    orders = balanced_orders(count, [7, 0])
+    everyone = list(range(count))
+    assert [sorted(order) for order in orders] == [everyone] * count
+    assert [sorted(places) for places in zip(*orders, strict=True)] == [everyone] * count
+    if count % 2 == 0:
+        assert len({pair for order in orders for pair in pairwise(order)}) == count * (count - 1)
+    assert count < 3 or orders != balanced_orders(count, [7, count])
+
+
+def test_a_run_stands_at_each_place_equally_often(config: Plan, run: Run) -> None:
     worker = Scripted()
-    run([config(threads=n, measure={"launches": 12}) for n in (1, 2)], worker)
-    firsts = Counter(block[0] for block in rounds_of(worker, 2))
-    assert min(firsts[1], firsts[2]) >= 3
+    run([config(threads=n, measure={"launches": 8}) for n in (1, 2, 3, 4)], worker)
+    for places in zip(*rounds_of(worker, 4), strict=True):
+        assert Counter(places) == dict.fromkeys((1, 2, 3, 4), 2)
+
+
+def test_places_stay_balanced_when_a_run_drops_out(config: Plan, run: Run) -> None:
+    """It leaves in the middle of a block of rounds; the others go on in their order."""
+    worker = Scripted()
+    plans = [config(threads=n, measure={"launches": 2 if n == 4 else 13}) for n in (1, 2, 3, 4)]
+    run(plans, worker)
+    firsts = Counter(worker.launched[8::3])
+    assert sorted(firsts) == [1, 2, 3]
+    assert max(firsts.values()) - min(firsts.values()) <= 2
 
 
 def test_rounds_are_counted_on_when_a_sweep_is_taken_up_again(config: Plan, run: Run, store: Store) -> None:
