@@ -72,7 +72,7 @@ def _measure(configs: list[Config], *, sweep: bool) -> int:
     if sweep or len(rows) > 1:
         terminal.print_runs(console, rows, gates, decision.candidates)
     else:
-        terminal.print_run(console, rows[0], gates)
+        terminal.print_run(console, rows[0], gates, decision.candidates)
     terminal.print_decision(console, decision, details=False)
     console.print(f"results: {store.path}", markup=False, highlight=False, soft_wrap=True)
     return ExitCode.LAUNCH_FAILED if failed_or_unavailable(rows) else ExitCode.OK

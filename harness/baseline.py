@@ -180,6 +180,9 @@ def _row_at(
 def _over_launches(
     base: Sequence[Launch], mine: Sequence[Launch], metric: str, alpha: float
 ) -> dict[str, Any]:
+    if reason := unusable(mine) or unusable(base):
+        unknown: dict[str, Any] = dict.fromkeys(("baseline_ms", "candidate_ms", "ratio", "low", "high"))
+        return unknown | {"paired": False, "reason": reason}
     found = compare_launches("", metric, mine, base, alpha=alpha)
     return {
         "baseline_ms": None if found.b_at_least else found.b_ms,

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from harness.gates import as_number, text_of
+from harness.gates import as_number, row_place, text_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     import pandas as pd
 
 # A loop that adds more than this share to the median makes figures rough.
 OVERHEAD_SHARE_MAX = 0.01
+# More runs than this are not named in one line.
+_MOST_NAMED = 8
 # What helps against what disturbed launches.
 _REMEDIES = {
     "other processes": "stop what else is running",
@@ -40,24 +42,80 @@ def is_guess(row: Mapping[str, Any]) -> bool:
 def of_noise(row: Mapping[str, Any]) -> tuple[str, ...]:
     """How far noise limits what a run's latency says, and what to do about it."""
     told = []
-    listed = row["launch_disturbed"]
-    known = [flag for flag in listed if flag is not None] if hasattr(listed, "__len__") else []
+    flags = _flags(row)
     low, high = as_number(row["latency_p95_low_ms"]), as_number(row["latency_p95_high_ms"])
-    if known:
+    if flags:
         seen = ""
         if low and high:
             seen = f"; P95 is known to {low:.3g}-{high:.3g} ms, so a change under {high / low - 1:.0%} "
             seen += "cannot be seen"
+        elif row["purpose"] != "soak":
+            seen = "; launches are too few for an interval of P95, so no change can be seen"
         what = text_of(row["disturbance"], "")
-        flagged = f"{sum(known) or 'none'} of {len(known)} launches disturbed{f' ({what})' if what else ''}"
-        helps = [remedy for name, remedy in _REMEDIES.items() if name in what]
-        told.append(f"noise: {flagged}{seen}{'; ' if helps else ''}{', '.join(helps)}")
+        flagged = f"{sum(flags) or 'none'} of {len(flags)} launches disturbed{f' ({what})' if what else ''}"
+        helps = _remedies(what)
+        told.append(f"noise: {flagged}{seen}{'; ' if helps else ''}{helps}")
     if (over_ms := as_number(row["truncated_over_ms"])) is not None:
         told.append(f"launches were stopped early over {over_ms:g} ms: by how much they are over is a guess")
-    overhead = as_number(row["loop_overhead_share"])
-    if overhead is not None and overhead > OVERHEAD_SHARE_MAX:
+    if (overhead := _too_much_overhead(row)) is not None:
         told.append(f"the timed loop itself is {overhead:.1%} of the median: figures this small are rough")
     return tuple(told)
+
+
+def is_limited(row: Mapping[str, Any]) -> bool:
+    """Whether launches of a run were disturbed, or the timed loop itself takes too much of its median."""
+    return any(_flags(row)) or _too_much_overhead(row) is not None
+
+
+def of_runs(rows: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
+    """`of_noise` for a table of runs: which of them noise or the loop's own time limits, a line for each."""
+    limited = [row for row in rows if is_limited(row)]
+    told = []
+    if noisy := sorted((row for row in limited if any(_flags(row))), key=_quiet_share):
+        what = " ".join(text_of(row["disturbance"], "") for row in noisy)
+        counts = [f"{_name(row)} ({sum(_flags(row))} of {len(_flags(row))})" for row in noisy]
+        told.append(
+            f"noise: launches were disturbed of {_listed(counts)}; no change within a run's interval can be "
+            f"seen, none at all where it has no interval; {_remedies(what) or 'measure on a quiet machine'}"
+        )
+    if slowed := [_name(row) for row in limited if _too_much_overhead(row) is not None]:
+        told.append(
+            f"the timed loop itself is over {OVERHEAD_SHARE_MAX:.0%} of the median of {_listed(slowed)}: "
+            "figures this small are rough"
+        )
+    return tuple(told)
+
+
+def _flags(row: Mapping[str, Any]) -> list[bool]:
+    """Whether each launch was disturbed, of those of which that is known."""
+    listed = row["launch_disturbed"]
+    return [bool(flag) for flag in listed if flag is not None] if hasattr(listed, "__len__") else []
+
+
+def _quiet_share(row: Mapping[str, Any]) -> float:
+    flags = _flags(row)
+    return 1 - sum(flags) / len(flags)
+
+
+def _too_much_overhead(row: Mapping[str, Any]) -> float | None:
+    """The timed loop's share of the median, where that makes figures rough."""
+    overhead = as_number(row["loop_overhead_share"])
+    return overhead if overhead is not None and overhead > OVERHEAD_SHARE_MAX else None
+
+
+def _remedies(what: str) -> str:
+    return ", ".join(remedy for name, remedy in _REMEDIES.items() if name in what)
+
+
+def _name(row: Mapping[str, Any]) -> str:
+    number = as_number(row["replicate"])
+    soak = " soak" if row["purpose"] == "soak" else ""
+    return f"{row['candidate_label']}{soak}, {row_place(row)}{f' #{number:.0f}' if number else ''}"
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = len(names) - _MOST_NAMED
+    return ", ".join(names[:_MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
 def of_twins(rows: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:

@@ -37,7 +37,9 @@ whatever their candidates; larger sets are paired by candidate and where they we
 interleaved in one sweep are compared round by round, which the machine's drift does not reach. Runs of
 other requests, warm-up or cores are not paired; of several runs of the same thing the newest is taken,
 and told. A launch that was stopped early counts with at least the bound it went over. What all launches
-say and those that were not disturbed do not, where these are enough to tell, is inconclusive.
+say and those that were not disturbed do not, where these are enough to tell, is inconclusive, and so is
+everything where all launches of a side were disturbed. A launch that failed is slower than any that did not:
+more of them in B than chance explains is slower too, and where any failed nothing is unchanged.
 Exit codes: 0, 13 B is slower, 2 bad input.
 """
 

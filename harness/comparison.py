@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
+import numpy as np
+
 from harness import stats
 from harness.errors import BadInputError
 from harness.gates import as_number, plain
@@ -31,7 +33,8 @@ class Comparison:
     launches were stopped early, and None where nothing is known. `ratio` and its interval are B over A:
     Hodges-Lehmann's, the median of all ratios between launches (or within rounds), which always lies in its
     interval as the ratio of the two medians need not. `ratio` is None where it is known within bounds
-    alone; of the interval, a None beside a number is an open end.
+    alone; of the interval, a None beside a number is an open end. `b_fails_more`: B fails more often
+    than A by more than chance explains, and is slower whatever the others took.
 
     `paired`: both were measured in the same rounds of one sweep, and the interval rests on the ratios
     within rounds, which the machine's drift does not reach. `without_disturbed` is the answer of the launches
@@ -51,6 +54,7 @@ class Comparison:
     paired: bool = False
     a_at_least: bool = False
     b_at_least: bool = False
+    b_fails_more: bool = False
     without_disturbed: Change | None = None
     notes: tuple[str, ...] = ()
 
@@ -63,8 +67,8 @@ class Comparison:
 
     @property
     def slower(self) -> bool:
-        """Whether B is slower, by the interval: the medians may say otherwise."""
-        return self.change == "changed" and (self.low or 0.0) > 1.0
+        """Whether B is slower, by the interval or by failing: the medians may say otherwise."""
+        return self.change == "changed" and (self.b_fails_more or (self.low or 0.0) > 1.0)
 
 
 def compare_runs(
@@ -101,7 +105,8 @@ def compare_runs(
                 found.append(_unknown(pair.label, metric, "both sides hold the same launches"))
                 continue
             one = _compare_both_ways(pair.label, metric, ours, theirs, threshold=threshold, alpha=level)
-            apart = () if one.paired else _provisional(pair.a, pair.b)
+            together = len(_rounds(ours, theirs)) == min(len(ours), len(theirs))
+            apart = () if one.paired or together else _provisional(pair.a, pair.b)
             found.append(replace(one, notes=(*_disturbed(ours, theirs), *pair.notes, *apart)))
     if len(same) == len(found):
         raise BadInputError(
@@ -130,10 +135,15 @@ class Launch(NamedTuple):
         """Whether it was stopped early."""
         return self.low_ms < self.high_ms
 
+    @property
+    def failed(self) -> bool:
+        """Whether it failed."""
+        return math.isinf(self.low_ms)
+
 
 def unusable(launches: Sequence[Launch]) -> str:
     """Why a run's launches give no figure to compare; empty where they do."""
-    if not launches or not all(math.isfinite(launch.low_ms) for launch in launches):
+    if not launches or any(launch.failed for launch in launches):
         return "launches failed or are missing"
     return ""
 
@@ -160,16 +170,26 @@ def compare_launches(
     """Compare one latency of two runs, given their launches, disturbed or not; as `compare_runs` otherwise.
 
     Where a launch is known within bounds alone, each end of the interval is that of the worst case for it.
+    One that failed is slower than any that did not, by more than the threshold; by how much is open. Where
+    some failed, half of `alpha` is kept for how often each side does (Fisher's exact test), and nothing is
+    *unchanged*.
     """
-    if reason := unusable(a) or unusable(b):
-        return _unknown(label, metric, reason)
-    (low, high), ratio, paired = _ratio(a, b, alpha)
-    reason = stopped_early(metric, a, b)
-    change: Change = "inconclusive"
+    if not a or not b:
+        return _unknown(label, metric, "launches are missing")
+    failed_a, failed_b = (sum(launch.failed for launch in side) for side in (a, b))
+    if some_failed := failed_a + failed_b > 0:
+        alpha /= 2
     edge = math.log1p(threshold)
-    if (low is not None and low > edge) or (high is not None and high < -edge):
+    (low, high), ratio, paired = _ratio(a, b, edge, alpha)
+    reason = "; ".join(filter(None, (_failed(a, b), stopped_early(metric, a, b))))
+    a_fails_more = stats.fisher_tail(failed_a, len(a), failed_b, len(b)) <= alpha / 2
+    b_fails_more = stats.fisher_tail(failed_b, len(b), failed_a, len(a)) <= alpha / 2
+    change: Change = "inconclusive"
+    beyond = (low is not None and low > edge) or (high is not None and high < -edge)
+    within = low is not None and high is not None and -edge <= low and high <= edge
+    if beyond or a_fails_more or b_fails_more:
         change = "changed"
-    elif low is not None and high is not None and -edge <= low and high <= edge:
+    elif within and not some_failed:
         change = "unchanged"
     elif low is None and high is None and not reason:
         reason = f"{len(a)} and {len(b)} launches are too few for an interval"
@@ -187,6 +207,7 @@ def compare_launches(
         paired=paired,
         a_at_least=a_at_least,
         b_at_least=b_at_least,
+        b_fails_more=b_fails_more,
     )
 
 
@@ -194,24 +215,43 @@ def _unknown(label: str, metric: str, reason: str) -> Comparison:
     return Comparison(label, metric, None, None, None, None, None, "inconclusive", reason)
 
 
+def _failed(a: Sequence[Launch], b: Sequence[Launch]) -> str:
+    """How many launches of each side failed, and what they count as; empty for none."""
+    if not any(launch.failed for launch in (*a, *b)):
+        return ""
+    counts = " and ".join(f"{sum(launch.failed for launch in side)} of {len(side)}" for side in (a, b))
+    return f"{counts} launches failed: each counts as slower than any that did not, by how much is open"
+
+
 def _ratio(
-    a: Sequence[Launch], b: Sequence[Launch], alpha: float
+    a: Sequence[Launch], b: Sequence[Launch], edge: float, alpha: float
 ) -> tuple[stats.Interval, float | None, bool]:
     """The logarithm of B over A: its interval, its centre where that is known, and whether within rounds."""
-    rounds = _rounds(a, b)
-    lows = [_log(second.low_ms) - _log(first.high_ms) for first, second in rounds]
-    highs = [_log(second.high_ms) - _log(first.low_ms) for first, second in rounds]
-    low = stats.paired_shift_interval(lows, alpha=alpha).low
-    high = stats.paired_shift_interval(highs, alpha=alpha).high
+    within = [_apart(first, second, edge) for first, second in _rounds(a, b)]
+    low = stats.paired_shift_interval([least for least, _ in within], alpha=alpha).low
+    high = stats.paired_shift_interval([most for _, most in within], alpha=alpha).high
     if paired := low is not None or high is not None:
-        least, most = stats.paired_shift_centre(lows), stats.paired_shift_centre(highs)
+        centres = [stats.paired_shift_centre(ends) for ends in zip(*within, strict=True)]
     else:
-        a_low, b_low = ([_log(launch.low_ms) for launch in side] for side in (a, b))
-        a_high, b_high = ([_log(launch.high_ms) for launch in side] for side in (a, b))
-        low = stats.shift_interval(a_high, b_low, alpha=alpha).low
-        high = stats.shift_interval(a_low, b_high, alpha=alpha).high
-        least, most = stats.shift_centre(a_high, b_low), stats.shift_centre(a_low, b_high)
+        between = np.array([[_apart(first, second, edge) for first in a] for second in b])
+        low = stats.differences_interval(between[..., 0], alpha=alpha).low
+        high = stats.differences_interval(between[..., 1], alpha=alpha).high
+        centres = [float(np.median(between[..., end])) for end in (0, 1)]
+    least, most = centres
     return stats.Interval(low, high), least if least == most else None, paired
+
+
+def _apart(first: Launch, second: Launch, edge: float) -> tuple[float, float]:
+    """Between what the logarithm of the second over the first lies; of two that failed nothing is known.
+
+    `edge` is that of the threshold: what one that failed is beyond.
+    """
+    if first.failed or second.failed:
+        return (
+            -math.inf if first.failed else math.nextafter(edge, math.inf),
+            math.inf if second.failed else math.nextafter(-edge, -math.inf),
+        )
+    return _log(second.low_ms) - _log(first.high_ms), _log(second.high_ms) - _log(first.low_ms)
 
 
 def _log(ms: float) -> float:
@@ -222,7 +262,7 @@ def _median(launches: Sequence[Launch]) -> tuple[float | None, bool]:
     """The median launch's value in ms, None for unknown, and whether it is only known to be at least that."""
     low = stats.nearest_rank([launch.low_ms for launch in launches], 0.5)
     high = stats.nearest_rank([launch.high_ms for launch in launches], 0.5)
-    return low or None, 0 < low < high
+    return low if 0 < low < math.inf else None, 0 < low < high
 
 
 def _quiet(launches: Sequence[Launch]) -> list[Launch]:
@@ -235,11 +275,17 @@ def _compare_both_ways(
     """`compare_launches`, inconclusive where the launches that were not disturbed answer otherwise.
 
     They are asked where there is a disturbed one, and heard where they are enough for an interval, within
-    rounds where that of all launches is.
+    rounds where that of all launches is. Where a side has none, the disturbance may be what changed. It makes
+    no launch fail: a B that fails more is slower all the same.
     """
     found = compare_launches(label, metric, a, b, threshold=threshold, alpha=alpha)
-    if found.low is found.high is None or not any(launch.disturbed for launch in (*a, *b)):
+    calm = not any(launch.disturbed for launch in (*a, *b))
+    if calm or found.b_fails_more or found.low is found.high is None:
         return found
+    if wholly := [side for side, launches in zip("AB", (a, b), strict=True) if not _quiet(launches)]:
+        told = f"all launches of {' and '.join(wholly)} were disturbed: a change cannot be told from that; "
+        told += "measure both on a quiet machine"
+        return replace(found, change="inconclusive", reason="; ".join(filter(None, (found.reason, told))))
     alone = compare_launches(label, metric, _quiet(a), _quiet(b), threshold=threshold, alpha=alpha)
     if alone.low is alone.high is None or alone.paired != found.paired:
         told = "too few are left to tell without the disturbed ones"

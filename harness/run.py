@@ -58,6 +58,7 @@ class Run:
     launches: list[dict[str, Any]] = field(default_factory=list)
     stored_launches: int = 0
     stored: dict[str, Any] | None = None
+    goes_on: bool = False  # with a command that was interrupted, maybe while another run was measured
     confirmation_at: datetime | None = None
     requests_file: str = ""
     spent_s: list[float] = field(default_factory=list)
@@ -182,7 +183,20 @@ class Run:
             return True
         if measure.launches is not None:
             return n >= measure.launches
-        return (self.settled() and self._spread()) or n - self.stored_launches >= measure.max_launches
+        return (self.settled() and self._spread()) or n - self._uncounted() >= measure.max_launches
+
+    def _uncounted(self) -> int:
+        """Launches that do not count towards the cap: those of commands that came to their end.
+
+        A command that was interrupted goes on to the cap that it had. How many launches it began with is not
+        stored; commands before it that left a run unsettled ended at a cap each.
+        """
+        stored, cap = self.stored, self.config.measure.max_launches
+        if stored is None or not (self.goes_on or stored["status"] == "interrupted"):
+            return self.stored_launches
+        known = min(int(stored["launches"]), self.stored_launches)
+        begun = known if stored["status"] == "interrupted" else max(0, known - 1)  # it was at its cap by then
+        return begun // cap * cap
 
     def _spread(self) -> bool:
         measure = self.config.measure
@@ -210,7 +224,7 @@ class Run:
                 most=n + measure.max_launches,
             )
             wanted.append(measure.max_launches if more is None else more)
-        cap = measure.max_launches - (n - self.stored_launches)
+        cap = measure.max_launches - (n - self._uncounted())
         return max(0, min(cap, max(wanted)))
 
     def identify(self) -> None:

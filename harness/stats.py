@@ -500,17 +500,26 @@ def shift_interval(first: ArrayLike, second: ArrayLike, *, alpha: float = ALPHA)
     """
     a, b = np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64)
     with np.errstate(invalid="ignore"):
-        differences = (b[:, None] - a[None, :]).ravel()
-    if np.isnan(differences).any():
+        return differences_interval(b[:, None] - a[None, :], alpha=alpha)
+
+
+def differences_interval(differences: ArrayLike, *, alpha: float = ALPHA) -> Interval:
+    """As `shift_interval`, of the differences of all pairs [n_second, n_first] themselves.
+
+    Raises:
+        ValueError: one is NaN.
+    """
+    between = np.asarray(differences, dtype=np.float64)
+    if np.isnan(between).any():
         raise ValueError("shift_interval needs values with differences, NaN and two infinite ones have none")
-    if a.size == 0 or b.size == 0:
+    if between.size == 0:
         return Interval(None, None)
-    m, n = a.size, b.size
+    n, m = between.shape
     if m + n > _LARGE_SAMPLE:
         cut = _normal_cut(m * n / 2, math.sqrt(m * n * (m + n + 1) / 12), alpha)
     else:
         cut = _exact_cut(_rank_sum_counts(m, n), alpha)
-    return _cut_at(np.sort(differences), cut)
+    return _cut_at(np.sort(between, axis=None), cut)
 
 
 def shift_centre(first: ArrayLike, second: ArrayLike) -> float:
@@ -573,6 +582,17 @@ def _cut_at(ordered: NDArray[np.float64], cut: int) -> Interval:
         return Interval(None, None)
     low, high = (float(ordered[position]) for position in (cut, ordered.size - cut - 1))
     return Interval(low if math.isfinite(low) else None, high if math.isfinite(high) else None)
+
+
+def fisher_tail(k: int, n: int, other_k: int, other_n: int) -> float:
+    """How probable it is that so many or more of all events fall on a sample, where both samples are alike.
+
+    Fisher's exact test, one-sided: of `k + other_k` events among `n + other_n`, at least `k` among `n`.
+    Six of 17 against none of 17 give C(17, 6) / C(34, 6) = 0.0092.
+    """
+    events = k + other_k
+    ways = sum(math.comb(n, j) * math.comb(other_n, events - j) for j in range(k, min(n, events) + 1))
+    return ways / math.comb(n + other_n, events)
 
 
 def mean_step_interval(values: ArrayLike, steps: ArrayLike, *, alpha: float = ALPHA) -> Interval:

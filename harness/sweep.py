@@ -131,6 +131,7 @@ def measure_in(sweep: Sweep, configs: Sequence[Config], *, strict: bool) -> list
         _resume(run, store)
         if run.artifact is None:
             store.write_run(run.row(sweep_id, status="unavailable"))
+    _go_on(runs, sweep_id)
     if any(run.wanting() for run in runs):
         with (
             hold(store.lock, lambda who: progress.tell(f"waiting: {who} measures into {store.path}")),
@@ -144,6 +145,8 @@ def measure_in(sweep: Sweep, configs: Sequence[Config], *, strict: bool) -> list
             for run in runs:
                 if run.wanting():
                     _resume(run, store)  # again: whoever held the lock may have measured this run
+            _go_on(runs, sweep_id)
+            for run in runs:
                 if run.wanting():
                     if not (run.done() and run.facts):
                         describe(run, Path(folder), Describer(sweep.worker, sweep.progress, sweep.described))
@@ -277,8 +280,16 @@ def _resume(run: Run, store: Store) -> None:
         )
 
 
+def _go_on(runs: Sequence[Run], sweep_id: str) -> None:
+    """Tell the runs whether the command that measured them last, as the same sweep, was interrupted."""
+    stored = [run.stored for run in runs if run.stored is not None and run.stored["sweep_id"] == sweep_id]
+    interrupted = any(row["status"] == "interrupted" for row in stored)
+    for run in runs:
+        run.goes_on = interrupted and run.stored in stored
+
+
 def _rounds(runs: Sequence[Run], sweep_id: str, sweep: Sweep) -> None:
-    """Rounds of one launch a run, in seeded random order, until every run is done."""
+    """Rounds of one launch a run, in seeded, balanced random order, until every run is done."""
     seed = runs[0].config.measure.seed
     sweep.seen += [row for run in runs for row in run.launches]
     number = max((int(row["round"]) + 1 for run in runs for row in run.launches), default=0)
@@ -286,10 +297,13 @@ def _rounds(runs: Sequence[Run], sweep_id: str, sweep: Sweep) -> None:
     if runs[0].config.measure.purpose == "search":
         what = f"probing {runs[0].workload.place}"
     limits: dict[str, Any] = {}
+    orders: list[list[int]] = []
+    block: list[Run] = []
     while active := [run for run in runs if not run.done()]:
         began = time.monotonic()
-        for index in np.random.default_rng([seed, number]).permutation(len(active)):
-            run = active[index]
+        if not orders:
+            block, orders = active, balanced_orders(len(active), (seed, number))
+        for run in [block[index] for index in orders.pop() if not block[index].done()]:
             detail = f": {run.label}, launch {len(run.launches) + 1}"
             sweep.progress.tell(what, _left_s(runs), detail)
             on_wait = partial(
@@ -313,6 +327,18 @@ def _rounds(runs: Sequence[Run], sweep_id: str, sweep: Sweep) -> None:
             sweep.store.write_launches(run.run_id, run.launches)
         if flagged or (run.run_id in limits and run.row(sweep_id)["limit_gflops"] != limits[run.run_id]):
             sweep.store.write_run(run.row(sweep_id))
+
+
+def balanced_orders(count: int, seed: Sequence[int]) -> list[list[int]]:
+    """Orders of `count` things in which each stands at each place once: a Latin square, shuffled.
+
+    Its rows are Williams's (1949, Australian Journal of Scientific Research A 2:149-168): 0, 1, n-1, 2, n-2 …
+    and its rotations, so that each thing also comes right behind each other one once where the count is even.
+    """
+    rng = np.random.default_rng(seed)
+    names, shifts = rng.permutation(count), rng.permutation(count)
+    zigzag = np.array([(place + 1) // 2 * (1 if place % 2 else -1) for place in range(count)], dtype=int)
+    return [names[(zigzag + shift) % count].tolist() for shift in shifts]
 
 
 def _gap_s(run: Run) -> float:

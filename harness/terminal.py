@@ -12,6 +12,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from harness import caveats
 from harness.bars import Scale
 from harness.caveats import is_guess
 from harness.config import Tier
@@ -72,8 +73,16 @@ def output_console() -> Console:
     return _Console()
 
 
-def print_run(console: Console, row: dict[str, Any], gates: Sequence[GateConfig]) -> None:
-    """A run's figures; its P95 as a bar against those of `gates` that are asked of it."""
+def print_run(
+    console: Console,
+    row: dict[str, Any],
+    gates: Sequence[GateConfig],
+    judged: Sequence[CandidateVerdict] = (),
+) -> None:
+    """A run's figures; its P95 as a bar against those of `gates` that are asked of it.
+
+    What limits them is told below, but for what the verdicts of `judged` tell.
+    """
     table = _table(f"{row['candidate_label']}, {row_place(row)}")
     table.show_header = False
     table.add_column("")
@@ -82,6 +91,10 @@ def print_run(console: Console, row: dict[str, Any], gates: Sequence[GateConfig]
     for name, value, remark in _soak_figures(row) if row["purpose"] == "soak" else _figures(row, gates):
         table.add_row(name, value, Text(remark, style="dim"))
     console.print(table)
+    told = {warning for candidate in judged for warning in candidate.warnings}
+    for line in caveats.of_noise(row):
+        if line not in told:
+            _bullet(console, f"warning: {line}")
 
 
 def print_runs(
@@ -135,6 +148,8 @@ def _print_measured(
         _bullet(
             console, "~: launches were stopped early over a bound: by how much they go over it is a guess"
         )
+    for line in caveats.of_runs(rows):
+        _bullet(console, f"*: {line}")
     console.print()
     if any(as_number(row["peak_rss_bytes"]) is not None for row in rows):
         lines = [[(*_run_cells(row), *_cost_cells(row)) for row in mine] for mine in candidates.values()]
@@ -227,7 +242,7 @@ def _run_cells(row: dict[str, Any]) -> tuple[str, str]:
 def _latency_cells(row: dict[str, Any], scale: Scale) -> tuple[str, ...]:
     """What a run took, with its P95 as a bar; in the place of a bar, why there is none."""
     return (
-        str(row["launches"]),
+        f"{row['launches']}{'*' if caveats.is_limited(row) else ''}",
         _short(row["latency_p50_ms"]),
         ("~" if is_guess(row) else "") + _short(row["latency_p95_ms"]),
         _interval(row["latency_p95_low_ms"], row["latency_p95_high_ms"]),

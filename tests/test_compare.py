@@ -221,19 +221,19 @@ def test_the_answer_is_json_of_finite_numbers(results: Path, capsys: Capture) ->
     store_run(results, "eeee5555", 20.0, sweep_id="third")
     store = Store(results)
     rows = store.launches_of("eeee5555")
-    rows[0] |= {"status": "failed", "error": "exit 1", "p50_ms": None, "p95_ms": None}
-    store.write_launches("eeee5555", rows)
-    main(["aaaa1111", "eeee5555", "format=json"])
+    failed = {"status": "failed", "error": "exit 1", "p50_ms": None, "p95_ms": None}
+    store.write_launches("eeee5555", [row | failed for row in rows])
+    assert main(["aaaa1111", "eeee5555", "format=json"]) == 13
 
     def refuse(constant: str) -> float:
         raise AssertionError(f"{constant} is not JSON")
 
     for c in json.loads(capsys.readouterr().out, parse_constant=refuse):
-        assert c["change"] == "inconclusive"
-        assert c["ratio"] is None
+        assert (c["change"], c["b_fails_more"]) == ("changed", True)
+        assert c["ratio"] is c["b_ms"] is None
         assert set(c) == {
             "label", "metric", "a_ms", "b_ms", "ratio", "low", "high", "change", "reason", "paired",
-            "a_at_least", "b_at_least", "without_disturbed", "notes",
+            "a_at_least", "b_at_least", "b_fails_more", "without_disturbed", "notes",
         }  # fmt: skip
 
 

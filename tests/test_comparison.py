@@ -127,12 +127,57 @@ def test_a_b_that_is_slower_by_the_interval_is_slower_whatever_the_medians_say()
 
 
 @pytest.mark.parametrize("wrong", ["a", "b", "both"])
-def test_a_failed_launch_leaves_it_inconclusive(wrong: str) -> None:
+@pytest.mark.parametrize("paired", [True, False])
+def test_where_a_launch_failed_nothing_is_unchanged(wrong: str, paired: bool) -> None:
     good, bad = [12.0] * 20, [12.0] * 19 + [math.inf]
-    found = two(bad if wrong in ("a", "both") else good, bad if wrong in ("b", "both") else good, paired=True)
-    assert (found.change, found.slower) == ("inconclusive", False)
-    assert found.reason == "launches failed or are missing"
-    assert found.ratio is found.low is found.high is found.a_ms is None
+    sides = [bad if wrong in (side, "both") else good for side in "ab"]
+    found = two(*sides, paired=paired)
+    assert (found.change, found.slower, found.a_ms, found.b_ms) == ("inconclusive", False, 12.0, 12.0)
+    counts = [sum(map(math.isinf, side)) for side in sides]
+    assert found.reason.startswith(f"{counts[0]} of 20 and {counts[1]} of 20 launches failed: each counts as")
+
+
+@pytest.mark.parametrize("paired", [True, False])
+@pytest.mark.parametrize("others", [12.0, 6.0])
+def test_a_b_whose_launches_fail_more_often_than_chance_explains_is_slower(
+    others: float, paired: bool
+) -> None:
+    """Whatever the launches took that did not fail."""
+    good = [12.0] * 17
+    for failing, change in ((5, "inconclusive"), (7, "changed"), (16, "changed"), (17, "changed")):
+        bad = [math.inf] * failing + [others] * (17 - failing)
+        found = two(good, bad, paired=paired)
+        if others == 12.0 or failing > 5:
+            assert (found.change, found.slower) == (change, change == "changed")
+        assert not found.high or failing < 9
+        back = two(bad, good, paired=paired)
+        assert not back.slower
+    json.dumps(vars(found), allow_nan=False)
+
+
+def test_failing_on_both_sides_tells_nothing() -> None:
+    found = two([math.inf] * 17, [math.inf] * 17, paired=True)
+    assert (found.change, found.ratio, found.low, found.high) == ("inconclusive", None, None, None)
+
+
+def test_a_b_that_fails_is_slower_than_an_a_that_was_stopped_early() -> None:
+    a, b = launches("a", [90.0] * 20, **STOPPED), launches("b", [math.inf] * 20)
+    assert [(c.change, c.slower) for c in compared(a, b)] == [("changed", True)] * 2
+
+
+@pytest.mark.parametrize("paired", [True, False])
+def test_a_slower_b_one_of_whose_launches_failed_is_slower(paired: bool) -> None:
+    found = two([12.0] * 20, [24.0] * 19 + [math.inf], paired=paired)
+    assert (found.change, found.slower, found.b_ms, found.ratio) == ("changed", True, 24.0, pytest.approx(2))
+
+
+def test_a_against_a_of_launches_that_fail_is_called_changed_no_oftener_than_the_error_rate() -> None:
+    rng = np.random.default_rng(67)
+    changed = 0
+    for _ in range(PAIRS):
+        a, b = (np.where(rng.random(14) < 0.3, math.inf, rng.lognormal(2, 0.3, 14)) for _ in range(2))
+        changed += two(list(a), list(b), threshold=1e-9).change == "changed"
+    assert changed / PAIRS <= 0.025 + 4 * math.sqrt(0.025 / PAIRS)
 
 
 def test_a_failed_launch_that_has_figures_is_a_failed_launch() -> None:
@@ -550,6 +595,24 @@ def test_a_change_that_quiet_launches_show_too_stays_and_one_that_few_could_is_t
     assert (p95.change, p95.slower, p95.without_disturbed) == ("changed", True, None)
     assert p95.reason == "too few are left to tell without the disturbed ones"
     assert compared(a, launches("b", slow))[1].notes == ()
+
+
+def test_where_all_launches_of_a_side_were_disturbed_a_change_cannot_be_told_from_that() -> None:
+    quiet, slow = launches("a", [12.0] * 20), disturbed(launches("b", [24.0] * 20), slice(None))
+    noisy = disturbed(launches("a", [12.0] * 20), slice(None))
+    for a, b, named in ((quiet, slow, "B"), (slow, quiet, "A"), (noisy, slow, "A and B")):
+        p95 = compared(a, b)[1]
+        assert (p95.change, p95.slower) == ("inconclusive", False)
+        assert p95.reason.startswith(f"all launches of {named} were disturbed: a change cannot be told")
+    assert compared(quiet, disturbed(launches("b", [math.inf] * 20), slice(None)))[1].slower
+
+
+def test_few_launches_of_one_sweep_were_not_measured_apart() -> None:
+    few = [pd.DataFrame(launches(name, [12.0] * 3)) for name in "ab"]
+    short = [run_row(name, evidence_span_s=6.0) for name in "ab"]
+    assert compare_runs([short[0]], [short[1]], (few[0], few[1]))[1].notes == ()
+    few[1]["round"] += 3
+    assert "measured apart" in compare_runs([short[0]], [short[1]], (few[0], few[1]))[1].notes[0]
 
 
 def test_two_short_runs_that_were_measured_apart_are_provisional() -> None:

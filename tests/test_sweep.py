@@ -8,6 +8,7 @@ import os
 import threading
 from collections import Counter
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,7 +41,7 @@ from harness.provider import prepare_artifact
 from harness.record import RUN_COLUMNS, to_table
 from harness.run import Run as MeasuredRun
 from harness.store import Store, UnreadableFileWarning, load_launches, load_runs
-from harness.sweep import Sweep, _expected_s, failed_or_unavailable, measure, measure_in
+from harness.sweep import Sweep, _expected_s, balanced_orders, failed_or_unavailable, measure, measure_in
 from harness.worker import Task
 from harness.worker import run as work
 
@@ -211,11 +212,32 @@ def test_the_order_differs_between_rounds_and_follows_from_the_seed(
     assert len({tuple(block) for block in orders[0]}) > 1
 
 
-def test_over_many_rounds_every_run_goes_first_about_as_often(config: Plan, run: Run) -> None:
+@pytest.mark.parametrize("count", [1, 2, 3, 4, 7, 12])
+def test_over_as_many_rounds_as_runs_each_run_stands_at_each_place_once(count: int) -> None:
+    orders = balanced_orders(count, [7, 0])
+    everyone = list(range(count))
+    assert [sorted(order) for order in orders] == [everyone] * count
+    assert [sorted(places) for places in zip(*orders, strict=True)] == [everyone] * count
+    if count % 2 == 0:
+        assert len({pair for order in orders for pair in pairwise(order)}) == count * (count - 1)
+    assert count < 3 or orders != balanced_orders(count, [7, count])
+
+
+def test_a_run_stands_at_each_place_equally_often(config: Plan, run: Run) -> None:
     worker = Scripted()
-    run([config(threads=n, measure={"launches": 12}) for n in (1, 2)], worker)
-    firsts = Counter(block[0] for block in rounds_of(worker, 2))
-    assert min(firsts[1], firsts[2]) >= 3
+    run([config(threads=n, measure={"launches": 8}) for n in (1, 2, 3, 4)], worker)
+    for places in zip(*rounds_of(worker, 4), strict=True):
+        assert Counter(places) == dict.fromkeys((1, 2, 3, 4), 2)
+
+
+def test_places_stay_balanced_when_a_run_drops_out(config: Plan, run: Run) -> None:
+    """It leaves in the middle of a block of rounds; the others go on in their order."""
+    worker = Scripted()
+    plans = [config(threads=n, measure={"launches": 2 if n == 4 else 13}) for n in (1, 2, 3, 4)]
+    run(plans, worker)
+    firsts = Counter(worker.launched[8::3])
+    assert sorted(firsts) == [1, 2, 3]
+    assert max(firsts.values()) - min(firsts.values()) <= 2
 
 
 def test_rounds_are_counted_on_when_a_sweep_is_taken_up_again(config: Plan, run: Run, store: Store) -> None:
@@ -1255,6 +1277,63 @@ def test_an_interruption_keeps_everything_and_the_same_command_goes_on(
     assert after["launch_id"].is_unique
     merged = kept.merge(after, on=["launch_id", "started_at", "round", "p95_ms"])
     assert len(merged) == len(kept)
+
+
+@pytest.fixture
+def capped(config: Plan) -> Plan:
+    """A plan of at most six launches for a gate that they leave open."""
+    gate = {
+        "tier": "must",
+        "metric": "latency_p95_ms",
+        "op": "<",
+        "bound": 20,
+        "label": "",
+        "launch_quantile": 0.5,
+    }
+    return lambda **words: config(measure={"max_launches": 6}, policy={"gates": [gate]}, **words)
+
+
+UNSETTLED: list[Behaviour] = [2.0, 25.0] * 10
+
+
+def test_a_cap_counts_the_launches_of_a_command_that_was_interrupted(capped: Plan, run: Run) -> None:
+    for interrupted_at, finished_at in ((4, 6), (7, 12)):
+        with pytest.raises(KeyboardInterrupt):
+            run([capped()], Scripted([*UNSETTLED[:interrupted_at], KeyboardInterrupt]))
+        (row,) = run([capped()], Scripted(UNSETTLED))
+        assert (row["launches"], row["status"], row["settled"]) == (finished_at, "complete", False)
+
+
+def test_a_run_at_its_cap_waits_for_the_others_of_a_sweep_that_was_interrupted(
+    capped: Plan, run: Run
+) -> None:
+    def interrupt(number: int) -> None:
+        if number == 11:  # the second launch of the sixth round
+            raise KeyboardInterrupt
+
+    plans = [capped(threads=n) for n in (1, 2)]
+    for finished_at in (6, 12):
+        with pytest.raises(KeyboardInterrupt):
+            run(plans, Scripted(UNSETTLED, during=interrupt))
+        worker = Scripted(UNSETTLED)
+        rows = run(plans, worker)
+        assert [(row["launches"], row["status"]) for row in rows] == [(finished_at, "complete")] * 2
+        assert len(worker.launched) == 1
+
+
+def test_a_kill_between_the_launches_and_the_row_of_a_run_adds_none_to_its_cap(
+    capped: Plan, run: Run, store: Store
+) -> None:
+    """The row is one behind: the last launch of the cap is there, and nobody said that it was the last."""
+    with pytest.raises(KeyboardInterrupt):
+        run([capped()], Scripted([*UNSETTLED[:5], KeyboardInterrupt]))
+    (file,) = (store.path / "runs").glob("*.parquet")
+    behind = file.read_bytes()
+    run([capped()], Scripted(UNSETTLED))
+    file.write_bytes(behind)
+    worker = Scripted(UNSETTLED)
+    (row,) = run([capped()], worker)
+    assert (row["launches"], row["status"], worker.launched) == (6, "complete", [])
 
 
 def test_quality_that_is_known_is_not_measured_again_after_an_interruption(config: Plan, run: Run) -> None:

@@ -603,6 +603,50 @@ def test_the_load_stands_in_the_title_of_a_run() -> None:
     assert "minilm fp32 cpu, mixture, batch 1, 16 clients, poisson 1250/s" in text.splitlines()[0]
 
 
+NOISY: dict[str, Any] = {
+    "launch_disturbed": [True, None, True],
+    "disturbance": "other processes 2",
+    "latency_p95_low_ms": None,
+    "latency_p95_high_ms": None,
+}
+
+
+def test_a_run_alone_tells_what_noise_hides_unless_the_verdict_does(
+    decision: Callable[..., Decision],
+) -> None:
+    row = run_row(workload="tokens_8", loop_overhead_share=0.02, **NOISY)
+    lines = shown(lambda console: print_run(console, row)).splitlines()[-2:]
+    assert lines == [
+        "· warning: noise: 2 of 2 launches disturbed (other processes 2); launches are too few for an "
+        "interval of P95, so no change can be seen; stop what else is running",
+        "· warning: the timed loop itself is 2.0% of the median: figures this small are rough",
+    ]
+    row = run_row(loop_overhead_share=0.02)
+    judged = decision(row).candidates
+    assert "loop" in shown(lambda console: terminal.print_run(console, row, GATES))
+    assert "loop" not in shown(lambda console: terminal.print_run(console, row, GATES, judged))
+
+
+def test_a_sweep_marks_what_noise_limits_and_says_what_to_do() -> None:
+    rows = [
+        run_row("r0"),
+        run_row("r1", workload="tokens_8", replicate=1, **NOISY),
+        run_row("r2", workload="tokens_8", replicate=2, loop_overhead_share=0.02),
+    ]
+    lines = shown(lambda console: print_runs(console, rows)).splitlines()
+    marked = [line for line in lines if re.search(r" \d+\* ", line)]
+    assert [line.split()[:2] for line in marked] == [["tokens_8", "#1"], ["tokens_8", "#2"]]
+    assert (
+        "· *: noise: launches were disturbed of minilm fp32 cpu, tokens_8, batch 1 #1 (2 of 2); no change "
+        "within a run's interval can be seen, none at all where it has no interval; stop what else is running"
+    ) in lines
+    assert (
+        "· *: the timed loop itself is over 1% of the median of minilm fp32 cpu, tokens_8, batch 1 #2: "
+        "figures this small are rough"
+    ) in lines
+    assert "*" not in shown(lambda console: print_runs(console, rows[:1]))
+
+
 def test_what_noise_hides_is_told_with_the_gates(decision: Callable[..., Decision]) -> None:
     made = decision(
         run_row(noise=0.1, launch_disturbed=[True] * 2 + [False] * 18, disturbance="other processes 2")
