@@ -157,7 +157,7 @@ def fetch_described(repository: Repository, tell: Tell) -> Path:
     Raises:
         HarnessError: as `harness.artifacts.hub.fetch`.
     """
-    names = [name for name in repository.files if _describes(name)]
+    names = [name for name in repository.files if describes(name)]
     folder = fetch(repository, names, tell=tell)
     if MODULES in names:
         fetch(repository, described_in(repository, folder), tell=tell)
@@ -168,11 +168,12 @@ def described_in(repository: Repository, folder: Path) -> list[str]:
     """The files that describe a model, by a repository's list and the modules in its folder."""
     modules: list[str] = []
     with suppress(BadInputError):  # told where the facts are read
-        modules += [f"{path}/config.json" for path in module_folders(folder)]
-    return [name for name in repository.files if _describes(name) or name in modules]
+        modules += [f"{path}/{CONFIG}" for path in module_folders(folder)]
+    return [name for name in repository.files if describes(name) or name in modules]
 
 
-def _describes(name: str) -> bool:
+def describes(name: str) -> bool:
+    """Whether a file, by its place in the model's folder, is one of the small ones that describe a model."""
     return "/" not in name and name.endswith((".json", ".txt"))
 
 
