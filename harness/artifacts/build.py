@@ -237,7 +237,8 @@ def _reference(request: dict[str, Any], source: Path) -> tuple[NDArray[np.float3
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.models import Normalize, Pooling, Transformer
 
-    cut = {"device": "cpu", "truncate_dim": request["truncate_dim"]}
+    # Told also where nothing is cut: else the model's own files would say.
+    cut = {"device": "cpu", "truncate_dim": request["truncate_dim"] or request["dim"]}
     with at_fault("the files that sentence-transformers reads"):
         if (source / "modules.json").is_file():
             model = SentenceTransformer(str(source), trust_remote_code=False, **cut)

@@ -107,6 +107,8 @@ def read_facts(folder: Path, *, graph: str | None = None) -> Facts:
     dense = _modules(files, stated, problems)
     lower_case = _transformer(files, stated, problems)
     _prompts(files, stated, problems)
+    if (cut := files.whole(PROMPTS, "truncate_dim")) is not None:
+        stated["truncate_dim"] = Fact(cut, PROMPTS)
     if problems:
         raise BadInputError(*problems)
     return Facts(stated, dense, lower_case)

@@ -193,7 +193,7 @@ def _hub(model: ModelConfig, source: SourceConfig, tell: Tell) -> ModelFiles:
         )
     folder = fetch_described(repository, tell)
     facts = _facts(repository, folder)
-    if problems := contradictions(model.model_dump(), facts):
+    if problems := _contradictions(model, facts):
         raise BadInputError(*(f"{line} ({repository.label})" for line in problems))
     weights += [f"{path}/{WEIGHTS}" for path in facts.dense]
     return _taken(source, repository, [*described_in(repository, folder), *weights], facts, tell)
@@ -211,7 +211,7 @@ def _hub_graph(
         raise ModelUnavailableError(f"{repository.label}: has no {', no '.join(missing)}")
     folder = fetch_described(repository, tell)
     facts = _facts(repository, folder)
-    if problems := contradictions(model.model_dump(), facts):
+    if problems := _contradictions(model, facts):
         raise ModelUnavailableError(f"{repository.label}: {'; '.join(problems)}")
     fetch(repository, [graph], tell=tell)
     try:
@@ -253,6 +253,18 @@ def _facts(repository: Repository, folder: Path) -> Facts:
         return read_facts(folder)
     except BadInputError as error:
         raise ModelUnavailableError(f"{repository.label}: {'; '.join(error.problems)}") from None
+
+
+def _contradictions(model: ModelConfig, facts: Facts) -> list[str]:
+    """Where a whole configuration states otherwise than the files; another cut of the vectors is a choice."""
+    problems = contradictions(model.model_dump(exclude={"truncate_dim"}), facts)
+    cut = facts.stated.get("truncate_dim")
+    if cut is not None and cut.value < model.dim and model.truncate_dim is None:
+        problems.append(
+            f"model.dim={model.dim}: {cut.file} says truncate_dim={cut.value}; leave model.dim out, so "
+            "that its vectors are cut to that"
+        )
+    return problems
 
 
 def _check_graph(path: Path, *, lowered: bool) -> None:

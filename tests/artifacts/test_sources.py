@@ -420,6 +420,13 @@ def test_a_repository_that_contradicts_the_configuration_is_refused_with_both_va
         find_files(tiny_e5(pooling="cls"))
 
 
+def test_a_repository_that_cuts_its_vectors_is_not_served_whole(hub: Hub) -> None:
+    write(hub.repositories[E5] / "config_sentence_transformers.json", {"truncate_dim": 8})
+    with pytest.raises(BadInputError, match=r"config_sentence_transformers\.json says truncate_dim=8; leave"):
+        find_files(tiny_e5())
+    assert find_files(tiny_e5(truncate_dim=16)).facts.stated["truncate_dim"].value == 8, "a choice"
+
+
 def test_a_source_may_name_another_repository_than_the_model_s_own(hub: Hub) -> None:
     hub.repositories["mirror/of-e5"] = hub.repositories[E5]
     found = find_files(tiny_e5(SourceConfig(kind="hub", repo="mirror/of-e5")))
