@@ -24,7 +24,7 @@ from harness.artifacts.assemble import (
     save_references,
     save_tokenizer,
 )
-from harness.artifacts.files import read_json, read_tokenizer
+from harness.artifacts.files import read_json, read_tokenizer, truncation_side
 from harness.artifacts.graphs import (
     check_graph,
     count_parameters,
@@ -139,7 +139,7 @@ def _encoder(graph: Any, scratch: Path, request: dict[str, Any]) -> Callable[[st
     settings.log_severity_level = 3
     session = ort.InferenceSession(str(scratch / GRAPH), settings, providers=["CPUExecutionProvider"])
     tokenizer = Tokenizer.from_file(str(Path(request["target"]) / TOKENIZER))
-    tokenizer.enable_truncation(request["max_length"])
+    tokenizer.enable_truncation(request["max_length"], direction=truncation_side(tokenizer))
     names = {value.name for value in session.get_inputs()}
     output = next(name for name in HIDDEN if name in {value.name for value in session.get_outputs()})
 

@@ -108,8 +108,8 @@ def build(request: dict[str, Any], out: TextIO) -> dict[str, Any]:
         request: ``source`` (a folder; null builds a twin from ``twin``, the facts that
             `harness.artifacts.twin.random_model` takes) and ``target``, ``graph`` (the ONNX graph in the
             source to take, None to export the weights), ``dense`` (folders of Dense modules),
-            ``lower_case``, ``pooling``, ``normalize``, ``dim``, ``truncate_dim``, ``max_length``,
-            ``prompt``, ``quality_texts``, ``verification_texts``.
+            ``lower_case``, ``truncation_side``, ``pooling``, ``normalize``, ``dim``, ``truncate_dim``,
+            ``max_length``, ``prompt``, ``quality_texts``, ``verification_texts``.
         out: where steps are told, a JSON line each.
 
     Returns:

@@ -265,6 +265,7 @@ def _export(recipe: Recipe, files: ModelFiles | None, target: Path, tell: Tell) 
     model = recipe.model
     request = _pooled(model, files) | {
         "lower_case": files is not None and files.facts.lower_case,
+        "truncation_side": None if files is None else files.facts.truncation_side,
         "twin": model.model_dump(),
         "target": str(target),
         "max_length": model.max_length,

@@ -67,12 +67,14 @@ class Fact(NamedTuple):
 class Facts:
     """What a folder's files state; `stated` holds facts by the configuration's own keys.
 
-    `dense` names the folders of Dense modules, in order; `lower_case`: texts are lower-cased first.
+    `dense` names the folders of Dense modules, in order; `lower_case`: texts are lower-cased first;
+    `truncation_side`: where a text that is too long is cut, None where only its tokenizer says.
     """
 
     stated: dict[str, Fact]
     dense: tuple[str, ...] = ()
     lower_case: bool = False
+    truncation_side: str | None = None
 
 
 def read_facts(folder: Path, *, graph: str | None = None) -> Facts:
@@ -106,12 +108,15 @@ def read_facts(folder: Path, *, graph: str | None = None) -> Facts:
         stated["dim"] = stated["hidden"]
     dense = _modules(files, stated, problems)
     lower_case = _transformer(files, stated, problems)
+    side = files.mapping(TOKENIZER_CONFIG).get("truncation_side")
+    if side not in (None, "left", "right"):
+        problems.append(f"{TOKENIZER_CONFIG}: truncation_side={side!r} is neither left nor right; {ANEW}")
     _prompts(files, stated, problems)
     if (cut := files.whole(PROMPTS, "truncate_dim")) is not None:
         stated["truncate_dim"] = Fact(cut, PROMPTS)
     if problems:
         raise BadInputError(*problems)
-    return Facts(stated, dense, lower_case)
+    return Facts(stated, dense, lower_case, side)
 
 
 def graph_in(folder: Path) -> str | None:

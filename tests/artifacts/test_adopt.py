@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from typing import TYPE_CHECKING
 
@@ -42,8 +43,10 @@ PROMPT = "the fox "
 
 
 def with_modules(folder: Path) -> Path:
-    """A model with a Dense layer of known weights, a default prompt and a length."""
+    """A model with a Dense layer of known weights, a default prompt and a length, which cuts beginnings."""
     rng = np.random.default_rng(11)
+    told = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
+    write(folder / "tokenizer_config.json", told | {"truncation_side": "left"})
     as_sentence_transformer(
         folder,
         "Pooling",

@@ -230,6 +230,14 @@ def test_what_your_own_folder_cuts_its_vectors_to_is_served_and_can_be_typed(fol
     assert validate(custom(path=str(folder))).model.truncate_dim is None, "that is all of them"
 
 
+def test_where_a_text_is_cut_is_read_and_refused_where_it_is_no_side(folder: Path) -> None:
+    assert read_facts(folder).truncation_side is None
+    write(folder / "tokenizer_config.json", {"truncation_side": "left"})
+    assert read_facts(folder).truncation_side == "left"
+    write(folder / "tokenizer_config.json", {"truncation_side": "middle"})
+    assert refused(folder).startswith("tokenizer_config.json: truncation_side='middle' is neither left nor")
+
+
 def test_what_your_own_folder_does_not_say_is_asked_for(tmp_path: Path) -> None:
     folder = tiny_bert(tmp_path / "bare")
     with pytest.raises(BadInputError) as caught:
