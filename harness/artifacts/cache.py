@@ -291,8 +291,9 @@ def _origin(files: ModelFiles) -> dict[str, Any]:
 def _converted(
     recipe: Recipe, base: Artifact, published: ModelFiles | None, target: Path, tell: Tell
 ) -> dict[str, Any]:
+    precision = {"precision": recipe.precision.name}
     request = {
-        "published": None if published is None else _pooled(recipe.model, published),
+        "published": None if published is None else _pooled(recipe.model, published) | precision,
         "base": str(base.path),
         "target": str(target),
         "settings": settings_of(recipe.precision),

@@ -113,7 +113,7 @@ def find_published(model: ModelConfig, precision: PrecisionConfig, *, tell: Tell
         return _local_graph(model.path, precision.file, name)
 
     def find(source: SourceConfig) -> ModelFiles:
-        return _hub_graph(model, source, precision.file or source.files.get(name), tell, lowered=name)
+        return _hub_graph(model, source, precision.file or source.files.get(name), tell, name)
 
     found, tried = _first([s for s in model.sources if s.kind != "bundled"], find, tell)
     if found is None:
@@ -153,7 +153,7 @@ def _local_graph(path: str, graph: str | None, precision: str) -> ModelFiles:
     try:
         if not (folder / graph).is_file():
             raise ValueError("no such file; give one that is there")
-        _check_graph(folder / graph, lowered=True)
+        _check_graph(folder / graph, precision)
         names = [graph, *external_names(folder, graph)]
         if missing := [name for name in names if not (folder / name).is_file()]:
             raise ValueError(f"it keeps data in {missing[0]}, which is missing; put the file beside it")
@@ -200,11 +200,11 @@ def _hub(model: ModelConfig, source: SourceConfig, tell: Tell) -> ModelFiles:
 
 
 def _hub_graph(
-    model: ModelConfig, source: SourceConfig, graph: str | None, tell: Tell, *, lowered: str | None = None
+    model: ModelConfig, source: SourceConfig, graph: str | None, tell: Tell, precision: str = _GRAPH_PRECISION
 ) -> ModelFiles:
-    """A graph that somebody exported; `lowered`: of this precision, where it is not fp32."""
+    """A graph of a precision that somebody exported."""
     if graph is None:
-        repo, precision = source.repo or model.id, lowered or _GRAPH_PRECISION
+        repo = source.repo or model.id
         raise ModelUnavailableError(f"hub {repo}: the source names no {precision} file")
     repository = _repository(model, source, tell)
     if missing := [name for name in (graph, TOKENIZER) if name not in repository.files]:
@@ -215,7 +215,7 @@ def _hub_graph(
         raise ModelUnavailableError(f"{repository.label}: {'; '.join(problems)}")
     fetch(repository, [graph], tell=tell)
     try:
-        _check_graph(folder / graph, lowered=lowered is not None)
+        _check_graph(folder / graph, precision)
         external = external_names(folder, graph)  # fetched only for a graph that can be used
     except ValueError as error:
         raise ModelUnavailableError(f"{repository.label}: {graph}: {error}") from None
@@ -267,11 +267,11 @@ def _contradictions(model: ModelConfig, facts: Facts) -> list[str]:
     return problems
 
 
-def _check_graph(path: Path, *, lowered: bool) -> None:
-    """Raises ValueError where the graph cannot be used."""
+def _check_graph(path: Path, precision: str) -> None:
+    """Raises ValueError where the graph cannot be used, or is of another precision."""
     from harness.artifacts.graphs import check_graph, read_graph
 
-    check_graph(read_graph(path), lowered=lowered)
+    check_graph(read_graph(path), precision=precision)
 
 
 def _shards(names: Iterable[str]) -> list[str]:

@@ -206,10 +206,14 @@ def test_a_published_graph_is_taken_as_it_is_pooled_and_held_against_the_fp32_on
 
 
 def test_another_file_under_the_same_name_is_another_artifact(published: Path, tmp_path: Path) -> None:
+    import onnx
+
     folder = shutil.copytree(published, tmp_path / "model")
     recipe = published_recipe(folder, "int8-published", "model_quantized.onnx")
     before = recipe.sha256
-    shutil.copy(folder / "model_fp16.onnx", folder / "model_quantized.onnx")
+    graph = onnx.load(folder / "model_quantized.onnx")
+    graph.doc_string = "another one"
+    onnx.save(graph, folder / "model_quantized.onnx")
     assert recipe.sha256 != before
 
 
@@ -219,6 +223,8 @@ def test_another_file_under_the_same_name_is_another_artifact(published: Path, t
         (None, "which file of model.path=.* it is, is not said; give precision.file=FILE"),
         ("nothing.onnx", r"nothing\.onnx: no such file; give one that is there"),
         ("tokenizer.json", r"tokenizer\.json: tokenizer\.json is no ONNX graph"),
+        ("model.onnx", r"model\.onnx: it is no graph of precision=int8-published: nothing in it is lower"),
+        ("model_fp16.onnx", r"model_fp16\.onnx: it is no graph of precision=int8-published: it has fp16"),
     ],
 )
 def test_a_published_file_that_cannot_be_used_is_told_before_anything_is_built(

@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import onnx
 import pytest
 
@@ -462,8 +463,9 @@ INT8 = "onnx/model_quantized.onnx"
 
 
 def published_in(repository: Path, name: str = INT8) -> Path:
-    """Put a file for a lower precision beside the fp32 one; its own bytes do not matter here."""
+    """Put a file for a lower precision beside the fp32 one, as far as it matters here: a matrix of bytes."""
     graph = onnx.load(repository / "onnx" / "model.onnx")
+    graph.graph.initializer.append(onnx.numpy_helper.from_array(np.zeros((2, 2), np.int8), "bytes"))
     graph.doc_string = name
     (repository / name).write_bytes(graph.SerializeToString())
     return repository / name
@@ -481,6 +483,12 @@ def test_each_precision_has_the_file_that_its_source_names(hub: Hub) -> None:
     assert found.source == f"hub {ONNX} at dca8b1a9dae0 (unpinned), {INT8}"
     assert told == [f"passed over: hub {E5}: the source names no int8-published file"]
     assert find_files(tiny_e5(source)).graph == "onnx/model.onnx"
+
+
+def test_a_published_file_of_another_precision_is_of_no_use(hub: Hub) -> None:
+    precision = load_precision("int8-published").model_copy(update={"file": "onnx/model.onnx"})
+    with pytest.raises(ModelUnavailableError, match="no graph of precision=int8-published: nothing in it is"):
+        find_published(tiny_e5(graph_source()), precision, tell=lambda *_: None)
 
 
 def test_a_file_that_is_typed_is_looked_for_in_every_repository(hub: Hub) -> None:
