@@ -23,7 +23,6 @@ from harness.artifacts.local import (
 )
 from harness.artifacts.manifest import TOKENIZER, file_sha256
 from harness.artifacts.modules import (
-    CONFIG,
     Facts,
     contradictions,
     described_in,
@@ -186,11 +185,11 @@ def _hub(model: ModelConfig, source: SourceConfig, tell: Tell) -> ModelFiles:
     """The original weights."""
     repository = _repository(model, source, tell)
     weights = [WEIGHTS] if WEIGHTS in repository.files else _shards(repository.files)
-    if not weights or any(name not in repository.files for name in NEEDED):
+    missing = [] if weights else ["safetensors weights"]
+    missing += [name for name in NEEDED if name not in repository.files]
+    if missing:
         pickled = f"; {PICKLED} is pickled and never loaded" if PICKLED in repository.files else ""
-        raise ModelUnavailableError(
-            f"{repository.label}: has no safetensors weights, {CONFIG} or {TOKENIZER}{pickled}"
-        )
+        raise ModelUnavailableError(f"{repository.label}: has no {', no '.join(missing)}{pickled}")
     folder = fetch_described(repository, tell)
     facts = _facts(repository, folder)
     if problems := _contradictions(model, facts):
