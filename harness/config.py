@@ -209,7 +209,8 @@ class ModelConfig(_Schema):
         architecture: what random weights are built from, with the figures above.
         matryoshka: fewest and most dimensions that its vectors were trained to be cut to; null where they
             were not.
-        truncate_dim: what they are cut to; null is all. ``dim=N`` sets it.
+        truncate_dim: what they are cut to; null is as the model's own files say, else all. ``dim=N`` sets
+            it.
     """
 
     name: Name
@@ -917,10 +918,11 @@ def validate(raw: Mapping[str, Any]) -> Config:
     if config is None or problems:
         raise BadInputError(*problems)
     model, policy = _renamed(config.model, "model"), raw["policy"]
+    cut = config.dim or model.truncate_dim
     return config.model_copy(
         update={
             "model": model.model_copy(
-                update={"truncate_dim": None if config.dim == model.dim else config.dim}
+                update={"truncate_dim": None if cut is None or cut >= model.dim else cut}
             ),
             "precision": _renamed(config.precision, "precision"),
             "workload": _renamed(config.workload, "workload"),
@@ -973,6 +975,8 @@ def _unreadable(quality: QualityConfig) -> list[str]:
 
 def _unfit_dim(model: ModelConfig, dim: Any) -> list[str]:
     if not isinstance(dim, int) or dim < 1:  # told by the schema
+        return []
+    if dim == model.truncate_dim:  # as the model's own files say
         return []
     if model.matryoshka is None:
         return [f"dim={dim}: {model.name}'s vectors were not trained to be cut; leave dim out"]

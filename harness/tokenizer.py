@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import tokenizers
 
+from harness.artifacts.files import truncation_side
 from harness.errors import unknown_name
 from harness.runtimes.base import Tokens
 
@@ -29,7 +30,8 @@ class Tokenizer:
         self._prompts = manifest.prompts
         self._file = str(artifact.tokenizer)
         self._padded = tokenizers.Tokenizer.from_file(self._file)
-        self._padded.enable_truncation(manifest.max_length)
+        side = truncation_side(self._padded)
+        self._padded.enable_truncation(manifest.max_length, direction=side)
         self._padded.enable_padding(length=length, pad_id=manifest.pad_id, pad_token=manifest.pad_token)
 
     def tokenize(self, texts: Sequence[str], *, prompt: str = "default") -> Tokens:
@@ -72,7 +74,9 @@ class Tokenizer:
     @cached_property
     def _whole(self) -> tokenizers.Tokenizer:
         """Neither truncates nor pads; loaded only by those who count."""
-        return tokenizers.Tokenizer.from_file(self._file)
+        whole = tokenizers.Tokenizer.from_file(self._file)
+        whole.no_truncation()
+        return whole
 
     def count(self, text: str, *, prompt: str = "default") -> int:
         """Tokens of `text`, special tokens and prompt included, not truncated.

@@ -7,11 +7,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+import tokenizers
 
 from harness.artifacts.manifest import Artifact
 from harness.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from harness.runtimes.base import Tokens
 
 PROMPTS = {"default": "query: ", "query": "query: ", "document": "passage: "}
@@ -64,6 +67,19 @@ def test_a_long_text_is_cut_to_the_maximum_with_its_last_special_token_kept(
     assert ids.shape == (1, max_length)
     assert ids[0, 0] == 101
     assert ids[0, -1] == 102
+
+
+def test_a_text_s_beginning_is_cut_where_the_model_s_tokenizer_says_so_and_counting_cuts_nothing(
+    minilm: Artifact, tmp_path: Path
+) -> None:
+    left = tokenizers.Tokenizer.from_file(str(minilm.tokenizer))
+    left.enable_truncation(9, direction="left")
+    left.save(str(tmp_path / "tokenizer.json"))
+    tokenizer = Tokenizer(Artifact(tmp_path, replace(minilm.manifest, max_length=4)))
+    assert tokenizer.tokenize(["one two three four"]).input_ids.tolist() == [
+        tokenizer.tokenize(["three four"]).input_ids[0].tolist()
+    ]
+    assert tokenizer.count("one " * 20) == 22
 
 
 def test_a_prompt_is_put_before_each_text(prompted: Tokenizer, tokenizer: Tokenizer) -> None:

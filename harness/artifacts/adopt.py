@@ -24,7 +24,7 @@ from harness.artifacts.assemble import (
     save_references,
     save_tokenizer,
 )
-from harness.artifacts.files import read_json, read_tokenizer
+from harness.artifacts.files import read_json, read_tokenizer, truncation_side
 from harness.artifacts.graphs import (
     check_graph,
     count_parameters,
@@ -58,7 +58,7 @@ def adopt(request: dict[str, Any], step: Callable[[str], None]) -> dict[str, Any
         BadInputError: the graph is not fit for it, or does not fit its declaration.
     """
     source, target = Path(request["source"]), Path(request["target"])
-    graph = _read(request, lowered=False)
+    graph = _read(request, "fp32")
     config = read_json(source, CONFIG) if (source / CONFIG).is_file() else {}
     tokenizer = read_tokenizer(source)
     rows = embedding_rows(graph) or config.get("vocab_size")
@@ -103,25 +103,25 @@ def adopt_published(request: dict[str, Any]) -> int:
     """Write a published graph of a lower precision, pooled, as the artifact's; returns its opset.
 
     Args:
-        request: ``source``, ``graph``, ``dense``, ``target``, ``pooling``, ``normalize``, ``dim`` and
-            ``truncate_dim``, as `harness.artifacts.build.build` takes them.
+        request: ``precision`` (its name); ``source``, ``graph``, ``dense``, ``target``, ``pooling``,
+            ``normalize``, ``dim`` and ``truncate_dim``, as `harness.artifacts.build.build` takes them.
 
     Raises:
         BadInputError: the graph is not fit for it.
     """
-    graph, dense = _read(request, lowered=True), dense_layers(request)
+    graph, dense = _read(request, request["precision"]), dense_layers(request)
     width = dense[-1].weight.shape[0] if dense else hidden_size(Path(request["source"]) / request["graph"])
     if width is not None:
         require_dim(request, width)
     return save_graph(graph, request, dense)
 
 
-def _read(request: dict[str, Any], *, lowered: bool) -> ModelProto:
-    """The graph that was asked for, with its data."""
+def _read(request: dict[str, Any], precision: str) -> ModelProto:
+    """The graph that was asked for, of a precision, with its data."""
     path = Path(request["source"]) / request["graph"]
     try:
         graph = read_graph(path)
-        check_graph(graph, lowered=lowered)
+        check_graph(graph, precision=precision)
         load_data(graph, path)
     except ValueError as error:
         raise BadInputError(f"{request['graph']}: {error}") from None
@@ -139,7 +139,7 @@ def _encoder(graph: Any, scratch: Path, request: dict[str, Any]) -> Callable[[st
     settings.log_severity_level = 3
     session = ort.InferenceSession(str(scratch / GRAPH), settings, providers=["CPUExecutionProvider"])
     tokenizer = Tokenizer.from_file(str(Path(request["target"]) / TOKENIZER))
-    tokenizer.enable_truncation(request["max_length"])
+    tokenizer.enable_truncation(request["max_length"], direction=truncation_side(tokenizer))
     names = {value.name for value in session.get_inputs()}
     output = next(name for name in HIDDEN if name in {value.name for value in session.get_outputs()})
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from harness.artifacts.files import ANEW, read_json, require_rows
+from harness.artifacts.files import ANEW, read_json, require_rows, truncation_side
 from harness.artifacts.inputs import count_positions
 from harness.artifacts.manifest import GRAPH, REFERENCE, TOKENIZER, VERIFICATION
 from harness.artifacts.modules import ACTIVATIONS
@@ -93,6 +93,8 @@ def save_tokenizer(
 ) -> tuple[int, str]:
     """Save a tokenizer with padding and truncation switched off; returns the padding token.
 
+    One that cuts the beginning of a text, not its end, keeps its truncation: it says so to whoever cuts.
+
     Args:
         request: of the build.
         tokenizer: changed in place.
@@ -105,8 +107,11 @@ def save_tokenizer(
     from tokenizers import normalizers
 
     built_in = tokenizer.padding or {}
+    side = request["truncation_side"] or truncation_side(tokenizer)
     tokenizer.no_padding()
     tokenizer.no_truncation()
+    if side == "left":
+        tokenizer.enable_truncation(request["max_length"], direction=side)
     normalizer = tokenizer.normalizer
     if request["lower_case"] and (normalizer is None or normalizer.normalize_str("A") != "a"):
         lower: Any = normalizers.Lowercase()

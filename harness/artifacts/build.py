@@ -108,8 +108,8 @@ def build(request: dict[str, Any], out: TextIO) -> dict[str, Any]:
         request: ``source`` (a folder; null builds a twin from ``twin``, the facts that
             `harness.artifacts.twin.random_model` takes) and ``target``, ``graph`` (the ONNX graph in the
             source to take, None to export the weights), ``dense`` (folders of Dense modules),
-            ``lower_case``, ``pooling``, ``normalize``, ``dim``, ``truncate_dim``, ``max_length``,
-            ``prompt``, ``quality_texts``, ``verification_texts``.
+            ``lower_case``, ``truncation_side``, ``pooling``, ``normalize``, ``dim``, ``truncate_dim``,
+            ``max_length``, ``prompt``, ``quality_texts``, ``verification_texts``.
         out: where steps are told, a JSON line each.
 
     Returns:
@@ -237,7 +237,8 @@ def _reference(request: dict[str, Any], source: Path) -> tuple[NDArray[np.float3
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.models import Normalize, Pooling, Transformer
 
-    cut = {"device": "cpu", "truncate_dim": request["truncate_dim"]}
+    # Told also where nothing is cut: else the model's own files would say.
+    cut = {"device": "cpu", "truncate_dim": request["truncate_dim"] or request["dim"]}
     with at_fault("the files that sentence-transformers reads"):
         if (source / "modules.json").is_file():
             model = SentenceTransformer(str(source), trust_remote_code=False, **cut)

@@ -265,6 +265,7 @@ def _export(recipe: Recipe, files: ModelFiles | None, target: Path, tell: Tell) 
     model = recipe.model
     request = _pooled(model, files) | {
         "lower_case": files is not None and files.facts.lower_case,
+        "truncation_side": None if files is None else files.facts.truncation_side,
         "twin": model.model_dump(),
         "target": str(target),
         "max_length": model.max_length,
@@ -290,8 +291,9 @@ def _origin(files: ModelFiles) -> dict[str, Any]:
 def _converted(
     recipe: Recipe, base: Artifact, published: ModelFiles | None, target: Path, tell: Tell
 ) -> dict[str, Any]:
+    precision = {"precision": recipe.precision.name}
     request = {
-        "published": None if published is None else _pooled(recipe.model, published),
+        "published": None if published is None else _pooled(recipe.model, published) | precision,
         "base": str(base.path),
         "target": str(target),
         "settings": settings_of(recipe.precision),

@@ -103,6 +103,12 @@ def read_tokenizer(folder: Path) -> Tokenizer:
         raise BadInputError(f"{TOKENIZER} holds no tokenizer ({said}); {ANEW}") from None
 
 
+def truncation_side(tokenizer: Tokenizer) -> str:
+    """Where a tokenizer cuts a text that is too long, ``left`` or ``right``; ``right`` if it cuts none."""
+    side: str = (tokenizer.truncation or {}).get("direction", "right")
+    return side
+
+
 def require_rows(tokenizer: Tokenizer, rows: int | None) -> None:
     """Hold a tokenizer's ids against the embedding table's rows (None: not known).
 

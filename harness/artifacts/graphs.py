@@ -23,8 +23,10 @@ NEEDS_ONNX = "reading a graph needs the package onnx (pip install 'embedding-har
 _QUANTISED = {
     "DequantizeLinear", "DynamicQuantizeLinear", "MatMulInteger", "ConvInteger", "QLinearMatMul",
     "MatMulNBits", "QAttention", "DynamicQuantizeMatMul", "MatMulIntegerToFloat", "GatherBlockQuantized",
-    "QEmbedLayerNormalization",
+    "MatMulBnb4", "QEmbedLayerNormalization",
 }  # fmt: skip
+# Those of them whose weights have 4 bits, unless their attribute ``bits`` says otherwise.
+_BLOCKWISE = {"GatherBlockQuantized", "MatMulBnb4", "MatMulNBits"}
 # What mends a graph that is unfit.
 _EXPORT = "export the model anew for feature-extraction"
 _FP32 = "give its fp32 export: a lower precision is made from that here"
@@ -101,12 +103,12 @@ def load_data(model: ModelProto, path: Path) -> None:
         tensor.data_location = tensor.DEFAULT
 
 
-def check_graph(model: ModelProto, *, lowered: bool = False) -> None:
+def check_graph(model: ModelProto, *, precision: str = "fp32") -> None:
     """Refuse a graph that cannot give embeddings of texts.
 
     Args:
         model: the graph, its data or not.
-        lowered: it may be of a lower precision than fp32.
+        precision: what it must be of: ``fp32``; another one by its name, as ``int8-published``.
 
     Raises:
         ValueError: with the reason.
@@ -142,7 +144,8 @@ def check_graph(model: ModelProto, *, lowered: bool = False) -> None:
             raise ValueError(f"its input {name} is not int64; {_EXPORT}")
         if fixed := [d.dim_value for d in kind.shape.dim if d.dim_value > 0]:
             raise ValueError(f"its input {name} has a fixed shape ({fixed[0]}): export it with dynamic axes")
-    if lowered:
+    if precision != "fp32":
+        _require_lowered(model, precision)
         return
     if outputs[hidden].elem_type not in (TensorProto.FLOAT, TensorProto.UNDEFINED):
         raise ValueError(
@@ -155,6 +158,41 @@ def check_graph(model: ModelProto, *, lowered: bool = False) -> None:
         raise ValueError(f"it is no fp32 graph but a quantised one: it has {', '.join(quantised)}; {_FP32}")
     if any(tensor.data_type in half for tensor in graph.initializer):
         raise ValueError(f"it is no fp32 graph: it has 16-bit weights; {_FP32}")
+
+
+def precisions_in(model: ModelProto) -> list[str]:
+    """Precisions lower than fp32 of a graph's operators and weights: of int4, int8, fp16 and bf16; sorted."""
+    from onnx import TensorProto
+
+    kinds = TensorProto
+    names = {kinds.INT4: "int4", kinds.UINT4: "int4", kinds.FLOAT16: "fp16", kinds.BFLOAT16: "bf16"}
+    eight = (kinds.INT8, kinds.UINT8)
+    nodes, weights = list(_nodes(model.graph)), model.graph.initializer
+    packed = {name for node in nodes if node.op_type in _BLOCKWISE for name in node.input}
+    matrices = [weight for weight in weights if len(weight.dims) > 1 and weight.name not in packed]
+    found = {names[weight.data_type] for weight in weights if weight.data_type in names}
+    found |= {"int8" for weight in matrices if weight.data_type in eight}
+    for node in nodes:
+        if node.op_type in _BLOCKWISE:
+            found.add(f"int{next((part.i for part in node.attribute if part.name == 'bits'), 4)}")
+        elif node.op_type in _QUANTISED:
+            found.add("int8")
+    return sorted(found)
+
+
+def _require_lowered(model: ModelProto, precision: str) -> None:
+    """Refuse a published graph that is not of the precision whose name it would bear.
+
+    An int8 graph may keep its other weights in 16 bits.
+
+    Raises:
+        ValueError: with what it has.
+    """
+    found, kind = precisions_in(model), precision.partition("-")[0]
+    fits = {"int8": "int8" in found and "int4" not in found, "fp16": found == ["fp16"]}
+    if not fits.get(kind, bool(found)):
+        has = f"it has {', '.join(found)}" if found else "nothing in it is lower than fp32"
+        raise ValueError(f"it is no graph of precision={precision}: {has}; give the file of that precision")
 
 
 def hidden_size(path: Path) -> int | None:

@@ -20,7 +20,7 @@ from harness.artifacts.files import (
     require_rows,
 )
 from harness.artifacts.manifest import TOKENIZER
-from harness.artifacts.modules import CONFIG, graph_in, module_folders, read_facts, token_positions
+from harness.artifacts.modules import CONFIG, describes, graph_in, module_folders, read_facts, token_positions
 from harness.errors import BadInputError
 from harness.paths import typed_path
 
@@ -226,11 +226,10 @@ def weights_in(folder: Path) -> list[str]:
 
 
 def described_names(folder: Path) -> list[str]:
-    """The small files of a folder that a build may read, and the weights of its modules."""
-    small = (*folder.glob("*.json"), *folder.glob("*/config.json"))
-    names = [file.relative_to(folder).as_posix() for file in small]
+    """The small files of a folder that a build may read, and those of its modules, however deep they lie."""
+    names = [file.name for file in folder.iterdir() if describes(file.name)]
     with suppress(BadInputError):  # told where the facts are read
-        names += [f"{module}/{WEIGHTS}" for module in module_folders(folder)]
+        names += [f"{module}/{name}" for module in module_folders(folder) for name in (CONFIG, WEIGHTS)]
     return [name for name in names if (folder / name).is_file()]
 
 

@@ -105,7 +105,7 @@ class Artifact:
 
     @property
     def tokenizer(self) -> Path:
-        """The tokenizer, padding and truncation switched off."""
+        """The tokenizer, padding and truncation switched off; one that cuts a text's beginning says so."""
         return self.path / TOKENIZER
 
     def reference(self) -> NDArray[np.float32] | None:

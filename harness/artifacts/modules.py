@@ -67,12 +67,14 @@ class Fact(NamedTuple):
 class Facts:
     """What a folder's files state; `stated` holds facts by the configuration's own keys.
 
-    `dense` names the folders of Dense modules, in order; `lower_case`: texts are lower-cased first.
+    `dense` names the folders of Dense modules, in order; `lower_case`: texts are lower-cased first;
+    `truncation_side`: where a text that is too long is cut, None where only its tokenizer says.
     """
 
     stated: dict[str, Fact]
     dense: tuple[str, ...] = ()
     lower_case: bool = False
+    truncation_side: str | None = None
 
 
 def read_facts(folder: Path, *, graph: str | None = None) -> Facts:
@@ -106,10 +108,15 @@ def read_facts(folder: Path, *, graph: str | None = None) -> Facts:
         stated["dim"] = stated["hidden"]
     dense = _modules(files, stated, problems)
     lower_case = _transformer(files, stated, problems)
+    side = files.mapping(TOKENIZER_CONFIG).get("truncation_side")
+    if side not in (None, "left", "right"):
+        problems.append(f"{TOKENIZER_CONFIG}: truncation_side={side!r} is neither left nor right; {ANEW}")
     _prompts(files, stated, problems)
+    if (cut := files.whole(PROMPTS, "truncate_dim")) is not None:
+        stated["truncate_dim"] = Fact(cut, PROMPTS)
     if problems:
         raise BadInputError(*problems)
-    return Facts(stated, dense, lower_case)
+    return Facts(stated, dense, lower_case, side)
 
 
 def graph_in(folder: Path) -> str | None:
@@ -157,7 +164,7 @@ def fetch_described(repository: Repository, tell: Tell) -> Path:
     Raises:
         HarnessError: as `harness.artifacts.hub.fetch`.
     """
-    names = [name for name in repository.files if _describes(name)]
+    names = [name for name in repository.files if describes(name)]
     folder = fetch(repository, names, tell=tell)
     if MODULES in names:
         fetch(repository, described_in(repository, folder), tell=tell)
@@ -168,11 +175,12 @@ def described_in(repository: Repository, folder: Path) -> list[str]:
     """The files that describe a model, by a repository's list and the modules in its folder."""
     modules: list[str] = []
     with suppress(BadInputError):  # told where the facts are read
-        modules += [f"{path}/config.json" for path in module_folders(folder)]
-    return [name for name in repository.files if _describes(name) or name in modules]
+        modules += [f"{path}/{CONFIG}" for path in module_folders(folder)]
+    return [name for name in repository.files if describes(name) or name in modules]
 
 
-def _describes(name: str) -> bool:
+def describes(name: str) -> bool:
+    """Whether a file, by its place in the model's folder, is one of the small ones that describe a model."""
     return "/" not in name and name.endswith((".json", ".txt"))
 
 

@@ -23,7 +23,6 @@ from harness.artifacts.local import (
 )
 from harness.artifacts.manifest import TOKENIZER, file_sha256
 from harness.artifacts.modules import (
-    CONFIG,
     Facts,
     contradictions,
     described_in,
@@ -113,7 +112,7 @@ def find_published(model: ModelConfig, precision: PrecisionConfig, *, tell: Tell
         return _local_graph(model.path, precision.file, name)
 
     def find(source: SourceConfig) -> ModelFiles:
-        return _hub_graph(model, source, precision.file or source.files.get(name), tell, lowered=name)
+        return _hub_graph(model, source, precision.file or source.files.get(name), tell, name)
 
     found, tried = _first([s for s in model.sources if s.kind != "bundled"], find, tell)
     if found is None:
@@ -153,7 +152,7 @@ def _local_graph(path: str, graph: str | None, precision: str) -> ModelFiles:
     try:
         if not (folder / graph).is_file():
             raise ValueError("no such file; give one that is there")
-        _check_graph(folder / graph, lowered=True)
+        _check_graph(folder / graph, precision)
         names = [graph, *external_names(folder, graph)]
         if missing := [name for name in names if not (folder / name).is_file()]:
             raise ValueError(f"it keeps data in {missing[0]}, which is missing; put the file beside it")
@@ -186,36 +185,36 @@ def _hub(model: ModelConfig, source: SourceConfig, tell: Tell) -> ModelFiles:
     """The original weights."""
     repository = _repository(model, source, tell)
     weights = [WEIGHTS] if WEIGHTS in repository.files else _shards(repository.files)
-    if not weights or any(name not in repository.files for name in NEEDED):
+    missing = [] if weights else ["safetensors weights"]
+    missing += [name for name in NEEDED if name not in repository.files]
+    if missing:
         pickled = f"; {PICKLED} is pickled and never loaded" if PICKLED in repository.files else ""
-        raise ModelUnavailableError(
-            f"{repository.label}: has no safetensors weights, {CONFIG} or {TOKENIZER}{pickled}"
-        )
+        raise ModelUnavailableError(f"{repository.label}: has no {', no '.join(missing)}{pickled}")
     folder = fetch_described(repository, tell)
     facts = _facts(repository, folder)
-    if problems := contradictions(model.model_dump(), facts):
+    if problems := _contradictions(model, facts):
         raise BadInputError(*(f"{line} ({repository.label})" for line in problems))
     weights += [f"{path}/{WEIGHTS}" for path in facts.dense]
     return _taken(source, repository, [*described_in(repository, folder), *weights], facts, tell)
 
 
 def _hub_graph(
-    model: ModelConfig, source: SourceConfig, graph: str | None, tell: Tell, *, lowered: str | None = None
+    model: ModelConfig, source: SourceConfig, graph: str | None, tell: Tell, precision: str = _GRAPH_PRECISION
 ) -> ModelFiles:
-    """A graph that somebody exported; `lowered`: of this precision, where it is not fp32."""
+    """A graph of a precision that somebody exported."""
     if graph is None:
-        repo, precision = source.repo or model.id, lowered or _GRAPH_PRECISION
+        repo = source.repo or model.id
         raise ModelUnavailableError(f"hub {repo}: the source names no {precision} file")
     repository = _repository(model, source, tell)
     if missing := [name for name in (graph, TOKENIZER) if name not in repository.files]:
         raise ModelUnavailableError(f"{repository.label}: has no {', no '.join(missing)}")
     folder = fetch_described(repository, tell)
     facts = _facts(repository, folder)
-    if problems := contradictions(model.model_dump(), facts):
+    if problems := _contradictions(model, facts):
         raise ModelUnavailableError(f"{repository.label}: {'; '.join(problems)}")
     fetch(repository, [graph], tell=tell)
     try:
-        _check_graph(folder / graph, lowered=lowered is not None)
+        _check_graph(folder / graph, precision)
         external = external_names(folder, graph)  # fetched only for a graph that can be used
     except ValueError as error:
         raise ModelUnavailableError(f"{repository.label}: {graph}: {error}") from None
@@ -255,11 +254,23 @@ def _facts(repository: Repository, folder: Path) -> Facts:
         raise ModelUnavailableError(f"{repository.label}: {'; '.join(error.problems)}") from None
 
 
-def _check_graph(path: Path, *, lowered: bool) -> None:
-    """Raises ValueError where the graph cannot be used."""
+def _contradictions(model: ModelConfig, facts: Facts) -> list[str]:
+    """Where a whole configuration states otherwise than the files; another cut of the vectors is a choice."""
+    problems = contradictions(model.model_dump(exclude={"truncate_dim"}), facts)
+    cut = facts.stated.get("truncate_dim")
+    if cut is not None and cut.value < model.dim and model.truncate_dim is None:
+        problems.append(
+            f"model.dim={model.dim}: {cut.file} says truncate_dim={cut.value}; leave model.dim out, so "
+            "that its vectors are cut to that"
+        )
+    return problems
+
+
+def _check_graph(path: Path, precision: str) -> None:
+    """Raises ValueError where the graph cannot be used, or is of another precision."""
     from harness.artifacts.graphs import check_graph, read_graph
 
-    check_graph(read_graph(path), lowered=lowered)
+    check_graph(read_graph(path), precision=precision)
 
 
 def _shards(names: Iterable[str]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from typing import TYPE_CHECKING
 
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from harness.artifacts.manifest import Artifact
 
 DIM = 16
+CUT = 8  # what sentence-transformers cuts its vectors to
 MEAN = {"word_embedding_dimension": HIDDEN, "pooling_mode_mean_tokens": True}
 DENSE = {
     "in_features": HIDDEN,
@@ -41,8 +43,10 @@ PROMPT = "the fox "
 
 
 def with_modules(folder: Path) -> Path:
-    """A model with a Dense layer of known weights, a default prompt and a length."""
+    """A model with a Dense layer of known weights, a default prompt and a length, which cuts beginnings."""
     rng = np.random.default_rng(11)
+    told = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
+    write(folder / "tokenizer_config.json", told | {"truncation_side": "left"})
     as_sentence_transformer(
         folder,
         "Pooling",
@@ -52,7 +56,11 @@ def with_modules(folder: Path) -> Path:
             "1_Pooling__config": MEAN,
             "2_Dense__config": DENSE,
             "sentence_bert_config": {"max_seq_length": 20},
-            "config_sentence_transformers": {"prompts": {"p": PROMPT}, "default_prompt_name": "p"},
+            "config_sentence_transformers": {
+                "prompts": {"p": PROMPT},
+                "default_prompt_name": "p",
+                "truncate_dim": CUT,
+            },
         },
     )
     weights = {
@@ -92,7 +100,7 @@ def test_a_model_with_a_dense_layer_gives_sentence_transformers_own_vectors(
     assert artifact.manifest.reference_by == "sentence-transformers, by the model's own modules"
     provider = EmbeddingProvider.open(artifact, "onnxruntime", SessionOptions())
     found = provider.encode(quality_texts(), batch_size=batch_size)
-    assert found.shape == (len(quality_texts()), DIM)
+    assert found.shape == (len(quality_texts()), CUT)
     assert cosines(found, artifact.reference()).min() >= 1 - 1e-5
 
 
@@ -115,7 +123,7 @@ def test_what_vouches_for_an_adopted_graph_is_not_made_to_look_like_more(
     graph, weights = artifacts["graph"].manifest, artifacts["weights"].manifest
     assert graph.reference_by == REFERENCE_BY
     assert "torch" not in graph.exporter
-    assert (graph.dim, graph.pooling, graph.max_length, graph.normalize) == (DIM, "mean", 20, True)
+    assert (graph.dim, graph.pooling, graph.max_length, graph.normalize) == (CUT, "mean", 20, True)
     assert graph.prompts["default"] == weights.prompts["default"] == PROMPT
     assert {"model.onnx", "2_Dense/model.safetensors"} <= set(graph.source_files)
     assert (graph.pad_id, graph.pad_token) == (weights.pad_id, weights.pad_token)
@@ -191,17 +199,21 @@ def test_a_published_graph_is_taken_as_it_is_pooled_and_held_against_the_fp32_on
     np.testing.assert_array_equal(artifact.reference(), base.reference())
     provider = EmbeddingProvider.open(artifact, "onnxruntime", SessionOptions())
     found = provider.encode(TEXTS)
-    assert found.shape == (len(TEXTS), DIM), "its Dense layer is applied"
+    assert found.shape == (len(TEXTS), CUT), "its Dense layer is applied"
     expected = EmbeddingProvider.open(base, "onnxruntime", SessionOptions()).encode(TEXTS)
     assert 0.95 < cosines(found, expected).min() < 1
     np.testing.assert_allclose(np.linalg.norm(found, axis=1), 1.0, atol=1e-5)
 
 
 def test_another_file_under_the_same_name_is_another_artifact(published: Path, tmp_path: Path) -> None:
+    import onnx
+
     folder = shutil.copytree(published, tmp_path / "model")
     recipe = published_recipe(folder, "int8-published", "model_quantized.onnx")
     before = recipe.sha256
-    shutil.copy(folder / "model_fp16.onnx", folder / "model_quantized.onnx")
+    graph = onnx.load(folder / "model_quantized.onnx")
+    graph.doc_string = "another one"
+    onnx.save(graph, folder / "model_quantized.onnx")
     assert recipe.sha256 != before
 
 
@@ -211,6 +223,8 @@ def test_another_file_under_the_same_name_is_another_artifact(published: Path, t
         (None, "which file of model.path=.* it is, is not said; give precision.file=FILE"),
         ("nothing.onnx", r"nothing\.onnx: no such file; give one that is there"),
         ("tokenizer.json", r"tokenizer\.json: tokenizer\.json is no ONNX graph"),
+        ("model.onnx", r"model\.onnx: it is no graph of precision=int8-published: nothing in it is lower"),
+        ("model_fp16.onnx", r"model_fp16\.onnx: it is no graph of precision=int8-published: it has fp16"),
     ],
 )
 def test_a_published_file_that_cannot_be_used_is_told_before_anything_is_built(

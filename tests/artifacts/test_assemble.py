@@ -19,6 +19,7 @@ from harness.artifacts.assemble import (
     save_references,
     save_tokenizer,
 )
+from harness.artifacts.files import truncation_side
 from harness.errors import BadInputError
 from tests.artifacts.conftest import write
 from tests.artifacts.test_build import tiny_bert
@@ -32,6 +33,8 @@ def request_of(tmp_path: Path) -> dict[str, Any]:
         "source": str(tiny_bert(tmp_path / "source")),
         "target": str(tmp_path / "target"),
         "lower_case": False,
+        "truncation_side": None,
+        "max_length": 48,
         "dim": 32,
         "dense": ["2_Dense"],
     }
@@ -52,6 +55,20 @@ def test_a_tokenizer_neither_pads_nor_cuts_any_more_and_its_own_padding_is_remem
     saved = Tokenizer.from_file(request_of["target"] + "/tokenizer.json")
     assert len(saved.encode("a").ids) == 3
     assert len(saved.encode("a b c d e f g h").ids) == 10
+
+
+@pytest.mark.parametrize(
+    ("said", "own", "side"),
+    [("left", None, "left"), (None, "left", "left"), (None, None, "right"), ("right", "left", "right")],
+)
+def test_a_tokenizer_that_cuts_a_text_s_beginning_keeps_that(
+    request_of: dict[str, Any], said: str | None, own: str | None, side: str
+) -> None:
+    tokenizer = tokenizer_of(request_of)
+    if own:
+        tokenizer.enable_truncation(4, direction=own)
+    save_tokenizer(request_of | {"truncation_side": said}, tokenizer, 61, None)
+    assert truncation_side(Tokenizer.from_file(request_of["target"] + "/tokenizer.json")) == side
 
 
 def test_the_padding_token_is_the_config_s_where_the_tokenizer_names_none(request_of: dict[str, Any]) -> None:

@@ -147,9 +147,13 @@ MODEL_FILES = [
     "model.safetensors",
     "modules.json",
     "1_Pooling/config.json",
+    "deep/er/2_Dense/config.json",
+    "deep/er/2_Dense/model.safetensors",
     "sentence_bert_config.json",
     "tokenizer_config.json",
+    "vocab.txt",
 ]
+NAMED = [{"type": "Any", "path": path} for path in ("", "1_Pooling", "deep/er/2_Dense")]
 
 
 def local_recipe(folder: Path) -> Recipe:
@@ -158,7 +162,8 @@ def local_recipe(folder: Path) -> Recipe:
         path = folder / name
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(f'{{"file": "{name}"}}', encoding="utf-8")
+            made = json.dumps(NAMED if name == "modules.json" else {"file": name})
+            path.write_text(made, encoding="utf-8")
     return Recipe(FAKE.model.model_copy(update={"path": str(folder)}), load_precision("fp32"), "fake")
 
 

@@ -95,9 +95,33 @@ def test_a_graph_of_a_lower_precision_is_taken_where_one_is_asked_for() -> None:
     halved = token_vectors(weights=[weight("table", 9, 4, dtype=np.float16)])
     with pytest.raises(ValueError, match="16-bit weights"):
         check_graph(halved)
-    check_graph(halved, lowered=True)
+    check_graph(halved, precision="fp16-published")
     with pytest.raises(ValueError, match="causal-LM"):
-        check_graph(token_vectors(extra_inputs=[port("past_key_values.0.key", IDS)]), lowered=True)
+        check_graph(token_vectors(extra_inputs=[port("past_key_values.0.key", IDS)]), precision="int8")
+
+
+@pytest.mark.parametrize(
+    ("dtype", "operator", "found", "fits"),
+    [
+        (FLOAT, "MatMul", "nothing in it is lower than fp32", set()),
+        (FLOAT16, "MatMul", "it has fp16", {"fp16-published", "own"}),
+        (FLOAT16, "MatMulInteger", "it has fp16, int8", {"int8-published", "own"}),
+        (UINT8, "DequantizeLinear", "it has int8", {"int8-published", "own"}),
+        (UINT8, "Cast", "it has int8", {"int8-published", "own"}),
+        (UINT8, "MatMulNBits", "it has int4", {"own"}),
+    ],
+)
+def test_a_published_graph_bears_no_other_precision_s_name(
+    dtype: int, operator: str, found: str, fits: set[str]
+) -> None:
+    nodes = [node(operator, "table", "it"), node("Gather", "it input_ids", "last_hidden_state")]
+    graph = token_vectors(nodes=nodes, weights=[hollow("table", 9, 4, dtype=dtype)])
+    for name in ("fp16-published", "int8-published", "own"):
+        if name in fits:
+            check_graph(graph, precision=name)
+            continue
+        with pytest.raises(ValueError, match=f"^it is no graph of precision={name}: {found}; give the file"):
+            check_graph(graph, precision=name)
 
 
 def test_positions_alone_are_no_sign_of_a_causal_lm_for_they_can_be_counted() -> None:

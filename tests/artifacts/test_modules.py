@@ -219,6 +219,25 @@ def test_your_own_folder_needs_no_word_but_its_path(folder: Path) -> None:
     assert model.prompts.model_dump() == {"default": "o: ", "query": "q: ", "document": "p: "}
 
 
+def test_what_your_own_folder_cuts_its_vectors_to_is_served_and_can_be_typed(folder: Path) -> None:
+    write(folder / "config_sentence_transformers.json", {"truncate_dim": 8})
+    for typed in (None, 8):
+        model = validate(custom(path=str(folder)) | {"dim": typed}).model
+        assert (model.dim, model.vector_dim) == (16, 8)
+    with pytest.raises(BadInputError, match="dim=4: custom's vectors were not trained to be cut"):
+        validate(custom(path=str(folder)) | {"dim": 4})
+    write(folder / "config_sentence_transformers.json", {"truncate_dim": 16})
+    assert validate(custom(path=str(folder))).model.truncate_dim is None, "that is all of them"
+
+
+def test_where_a_text_is_cut_is_read_and_refused_where_it_is_no_side(folder: Path) -> None:
+    assert read_facts(folder).truncation_side is None
+    write(folder / "tokenizer_config.json", {"truncation_side": "left"})
+    assert read_facts(folder).truncation_side == "left"
+    write(folder / "tokenizer_config.json", {"truncation_side": "middle"})
+    assert refused(folder).startswith("tokenizer_config.json: truncation_side='middle' is neither left nor")
+
+
 def test_what_your_own_folder_does_not_say_is_asked_for(tmp_path: Path) -> None:
     folder = tiny_bert(tmp_path / "bare")
     with pytest.raises(BadInputError) as caught:

@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import onnx
 import pytest
 
@@ -403,8 +404,7 @@ def test_the_progress_of_a_large_download_is_told(hub: Hub, monkeypatch: pytest.
 def test_a_repository_with_pickled_weights_alone_is_of_no_use(hub: Hub) -> None:
     (hub.repositories[E5] / "model.safetensors").unlink()
     told = refusal(tiny_e5())
-    assert "has no safetensors weights" in told
-    assert "pytorch_model.bin is pickled and never loaded" in told
+    assert "has no safetensors weights; pytorch_model.bin is pickled and never loaded" in told
     assert not any("pytorch_model.bin" in path for path in hub.requested)
 
 
@@ -418,6 +418,13 @@ def test_a_repository_that_wants_its_own_code_to_run_is_refused(hub: Hub) -> Non
 def test_a_repository_that_contradicts_the_configuration_is_refused_with_both_values(hub: Hub) -> None:
     with pytest.raises(BadInputError, match=r'model\.pooling="cls": 1_Pooling/config\.json says "mean"'):
         find_files(tiny_e5(pooling="cls"))
+
+
+def test_a_repository_that_cuts_its_vectors_is_not_served_whole(hub: Hub) -> None:
+    write(hub.repositories[E5] / "config_sentence_transformers.json", {"truncate_dim": 8})
+    with pytest.raises(BadInputError, match=r"config_sentence_transformers\.json says truncate_dim=8; leave"):
+        find_files(tiny_e5())
+    assert find_files(tiny_e5(truncate_dim=16)).facts.stated["truncate_dim"].value == 8, "a choice"
 
 
 def test_a_source_may_name_another_repository_than_the_model_s_own(hub: Hub) -> None:
@@ -455,8 +462,9 @@ INT8 = "onnx/model_quantized.onnx"
 
 
 def published_in(repository: Path, name: str = INT8) -> Path:
-    """Put a file for a lower precision beside the fp32 one; its own bytes do not matter here."""
+    """Put a file for a lower precision beside the fp32 one, as far as it matters here: a matrix of bytes."""
     graph = onnx.load(repository / "onnx" / "model.onnx")
+    graph.graph.initializer.append(onnx.numpy_helper.from_array(np.zeros((2, 2), np.int8), "bytes"))
     graph.doc_string = name
     (repository / name).write_bytes(graph.SerializeToString())
     return repository / name
@@ -474,6 +482,12 @@ def test_each_precision_has_the_file_that_its_source_names(hub: Hub) -> None:
     assert found.source == f"hub {ONNX} at dca8b1a9dae0 (unpinned), {INT8}"
     assert told == [f"passed over: hub {E5}: the source names no int8-published file"]
     assert find_files(tiny_e5(source)).graph == "onnx/model.onnx"
+
+
+def test_a_published_file_of_another_precision_is_of_no_use(hub: Hub) -> None:
+    precision = load_precision("int8-published").model_copy(update={"file": "onnx/model.onnx"})
+    with pytest.raises(ModelUnavailableError, match="no graph of precision=int8-published: nothing in it is"):
+        find_published(tiny_e5(graph_source()), precision, tell=lambda *_: None)
 
 
 def test_a_file_that_is_typed_is_looked_for_in_every_repository(hub: Hub) -> None:

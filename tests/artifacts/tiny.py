@@ -43,7 +43,8 @@ def request(model: dict[str, Any], target: Path, **changes: Any) -> dict[str, An
     """What the build is asked."""
     target.mkdir()
     return {
-        "source": None, "graph": None, "dense": [], "lower_case": False, "twin": model, "target": str(target),
+        "source": None, "graph": None, "dense": [], "lower_case": False, "truncation_side": None,
+        "twin": model, "target": str(target),
         "pooling": model["pooling"], "normalize": True, "dim": HIDDEN, "truncate_dim": None,
         "max_length": MAX_LENGTH, "prompt": "", "quality_texts": TEXTS,
         "verification_texts": verification_texts(MAX_LENGTH),
