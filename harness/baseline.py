@@ -24,6 +24,7 @@ from harness.decision_record import (
 from harness.errors import BadInputError
 from harness.evidence import rows_of
 from harness.gates import as_number, gate_place, row_place
+from harness.paths import typed_path
 from harness.workload import Place
 
 if TYPE_CHECKING:
@@ -89,6 +90,32 @@ def measured_baseline(run: Mapping[str, Any]) -> BaselineRecord:
         speedups=(),
         not_compared=(),
     )
+
+
+def find_baseline(name: str, file: str, runs: pd.DataFrame) -> BaselineRecord | None:
+    """The baseline of that name: reported figures or a run; None where none is named.
+
+    Args:
+        name: of reported figures, or a run's id.
+        file: of reported figures of the user's own; empty for those that ship.
+        runs: rows of runs.
+
+    Raises:
+        BadInputError: nothing of that name, or what bears it cannot be used.
+    """
+    if not (name or file):
+        return None
+    reported = load_reported(typed_path(file) if file else SHIPPED)
+    if not name:
+        raise BadInputError(f"baseline.file={file}: which figures? give baseline=NAME: {', '.join(reported)}")
+    if name in reported:
+        return reported[name]
+    run = next((row for row in rows_of(runs) if row["run_id"] == name), None)
+    if run is None:
+        raise BadInputError(
+            f"unknown baseline '{name}': neither reported ({', '.join(reported)}) nor the id of a run here"
+        )
+    return measured_baseline(run)
 
 
 def against(

@@ -55,6 +55,13 @@ class Comparison:
     notes: tuple[str, ...] = ()
 
     @property
+    def interval(self) -> str:
+        """The interval in words; an end alone is open on the other side, and it is empty without any."""
+        if self.low is None and self.high is None:
+            return ""
+        return f"{self.low or 0.0:.3f}–{'∞' if self.high is None else f'{self.high:.3f}'}"
+
+    @property
     def slower(self) -> bool:
         """Whether B is slower, by the interval: the medians may say otherwise."""
         return self.change == "changed" and (self.low or 0.0) > 1.0

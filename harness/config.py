@@ -1071,9 +1071,11 @@ def load_policy(name: str = "default", *, file: str | Path | None = None) -> Pol
     One that bears a shipped policy's name without being the same gets a name of its own.
 
     Raises:
-        BadInputError: unknown name, unreadable file, or any wrong value, a line each.
+        BadInputError: unknown name, a name beside a file, unreadable file, or any wrong value, a line each.
     """
     if file is not None:
+        if name != "default":
+            raise BadInputError(f"policy={name}: policy.file is a whole policy; leave one of them out")
         own = _load(PolicyConfig, typed_path(file))
         return _renamed(own, "policy") if own.name in options_of("policy") else own
     return _load(PolicyConfig, _option("policy", name))

@@ -10,28 +10,20 @@ import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from harness import caveats
-from harness.baseline import SHIPPED, against, load_reported, measured_baseline
+from harness.baseline import against, find_baseline
 from harness.command import run_command
 from harness.config import load_policy, parse_words
 from harness.decision import decide
 from harness.decision_record import schema_text
 from harness.errors import BadInputError, unknown_name
-from harness.evidence import rows_of
+from harness.evidence import of_machine, with_commands
 from harness.paths import typed_path
-from harness.rerun import command_for
 from harness.step_summary import append_summary
 from harness.store import Store, load_launches, load_runs
 from harness.verdict import record_id
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
-
-    import pandas as pd
-
-    from harness.decision_record import BaselineRecord
-    from harness.verdict import Decision
 
 _DEFAULTS = {
     "results": "results",
@@ -73,27 +65,16 @@ def main(argv: list[str]) -> int:
         return 0
     policy = load_policy(words["policy"], file=words["policy.file"] or None)
     if words["policy.file"]:
-        if words["policy"] != _DEFAULTS["policy"]:
-            told = f"policy={words['policy']}: policy.file is a whole policy; leave one of them out"
-            raise BadInputError(told)
         words["policy.file"] = str(typed_path(words["policy.file"]).resolve())
-    reported = _reported(words["baseline"], words["baseline.file"])
     results = typed_path(words["results"])
-    runs = load_runs(results)
-    # The commands that are told measure into this folder, for this policy.
+    runs, limits = of_machine(load_runs(results), words["machine"])
+    baseline = find_baseline(words["baseline"], words["baseline.file"], runs)
     asked = {key: words[key] for key in ("results", "policy", "policy.file")}
-    runs = runs.assign(command=[command_for(row, **asked) for row in rows_of(runs)])
-    limits: tuple[str, ...] = ()
-    if words["machine"]:
-        machines = sorted(set(runs["machine_id"]))
-        if words["machine"] not in machines:
-            raise BadInputError(unknown_name("machine", words["machine"], machines))
-        limits = caveats.of_other_machines(runs, words["machine"])
-        runs = runs[runs["machine_id"] == words["machine"]]
-    decision = decide(runs, policy)
+    decision = decide(with_commands(runs, **asked), policy)
     decision = replace(decision, warnings=(*decision.warnings, *limits))
-    if words["baseline"]:
-        decision = _compared(decision, words["baseline"], reported, runs, results)
+    if baseline is not None:
+        needed = {baseline.name, *(run.run_id for c in decision.candidates for run in c.runs)}
+        decision = against(decision, baseline, runs, load_launches(results, needed))
     json_text, page = decision.to_json(), decision.to_markdown()
     if words["format"] == "table":
         from harness.terminal import output_console, print_decision, print_runs
@@ -115,30 +96,6 @@ def main(argv: list[str]) -> int:
 def _in_order(row: Mapping[str, Any]) -> tuple[str, int, int]:
     """Where a run stands among its candidate's."""
     return str(row["workload"]), int(row["batch_size"]), int(row["clients"])
-
-
-def _reported(name: str, file: str) -> dict[str, BaselineRecord]:
-    """The reported figures that a baseline can be named from."""
-    if not (name or file):
-        return {}
-    reported = load_reported(typed_path(file) if file else SHIPPED)
-    if not name:
-        raise BadInputError(f"baseline.file={file}: which figures? give baseline=NAME: {', '.join(reported)}")
-    return reported
-
-
-def _compared(
-    decision: Decision, name: str, reported: dict[str, BaselineRecord], runs: pd.DataFrame, results: Path
-) -> Decision:
-    """The decision with speed-ups over the baseline of that name."""
-    measured = {str(row["run_id"]): row for row in rows_of(runs)}
-    if name not in reported and name not in measured:
-        raise BadInputError(
-            f"unknown baseline '{name}': neither reported ({', '.join(reported)}) nor the id of a run here"
-        )
-    baseline = reported.get(name) or measured_baseline(measured[name])
-    needed = {name, *(run.run_id for candidate in decision.candidates for run in candidate.runs)}
-    return against(decision, baseline, runs, load_launches(results, needed))
 
 
 if __name__ == "__main__":

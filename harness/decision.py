@@ -12,11 +12,19 @@ from harness import __version__, caveats
 from harness.config import LAUNCH_METRICS, SOAK_METRICS, PolicyConfig, load_policy
 from harness.confirmation import confirmation_of, newest_confirmation
 from harness.decision_record import ProvenanceRecord, Verdict, run_record
-from harness.evidence import candidate_key, checked, contradicted, current_evidence, newest_first
+from harness.evidence import (
+    candidate_key,
+    checked,
+    contradicted,
+    current_evidence,
+    newest_first,
+    under_other_limits,
+)
 from harness.gates import (
     GateResult,
     as_number,
     ask,
+    gate_at,
     gate_place,
     place_words,
     plain,
@@ -67,6 +75,11 @@ NEXT_STEPS: dict[Verdict, str] = {
     "INCONCLUSIVE": "measure what is missing",
     "NO_GO": "investigate, make a quick MLX check on Apple Silicon, or accept the fallback",
 }
+# The same where every model of the policy was measured.
+ALL_TRIED_STEP = (
+    "debug the execution provider's activation where it is not the CPU's, or accept and proceed if quality "
+    "is good"
+)
 # Where the pick holds for one caller and not under production's load.
 LOAD_STEP = (
     "stay within the load that holds, or confirm again with fewer threads (threads=1 suits several callers), "
@@ -80,6 +93,8 @@ TIME_SHARE_GAP_MAX = 0.1
 _UNCONFIRMED = "nothing was measured under production's load (measure=confirm)"
 # More candidates than this are not named in one sentence.
 _MOST_NAMED = 5
+# An AUC whose interval lies over this tells similar pairs from dissimilar ones: the default policy's bound.
+_AUC_APART = 0.95
 _QUALITY_SCALE = ("separation", "similar_mean", "dissimilar_mean")
 
 
@@ -91,7 +106,8 @@ def decide(runs: pd.DataFrame, policy: str | PolicyConfig = "default") -> Decisi
         policy: a shipped policy's name, or a policy.
 
     Raises:
-        BadInputError: no run, a column missing, a run id twice, rows of two machines, unknown policy.
+        BadInputError: no run, a column missing, a run id twice, rows of two machines or schemas, unknown
+            policy.
     """
     if isinstance(policy, str):
         policy = load_policy(policy)
@@ -108,6 +124,7 @@ def decide(runs: pd.DataFrame, policy: str | PolicyConfig = "default") -> Decisi
             (_judge(groups[key], policy) for key in sorted(groups)),
             key=lambda c: (
                 c.scripted and not scripted_only,
+                not c.run_ids,  # not possible here: no evidence for or against anything
                 VERDICTS.index(c.verdict),
                 *preference(policy, c.model, partial(read_from, c.rows)),
                 c.label,
@@ -118,7 +135,9 @@ def decide(runs: pd.DataFrame, policy: str | PolicyConfig = "default") -> Decisi
     best = candidates[0]
     contenders = [c for c in candidates if c.scripted == best.scripted]
     chosen = best if best.verdict in PICKABLE else None
-    steps = _steps(best)
+    tried = {str(row["model"]) for row in rows if row["status"] != "unavailable"}
+    untried = [model for model in policy.paths if model not in tried]
+    steps = _steps(best, untried)
     if chosen is not None and not _confirmed(chosen):
         typed = (
             ""
@@ -132,7 +151,7 @@ def decide(runs: pd.DataFrame, policy: str | PolicyConfig = "default") -> Decisi
     return Decision(
         verdict=best.verdict,
         chosen=None if chosen is None else chosen.label,
-        reasons=_overall_reasons(best, candidates, policy),
+        reasons=_overall_reasons(best, candidates, policy, untried),
         candidates=candidates,
         policy=policy.name,
         evidence="confirmed" if chosen is not None and _confirmed(chosen) else "provisional",
@@ -189,7 +208,7 @@ def _judge(rows: list[Row], policy: PolicyConfig) -> CandidateVerdict:
     notes += _time_elsewhere(read)
     notes += _unpinned(newest)
     notes += _open_shoulds(tuple(r for r in results if not _means_nothing(r.gate, newest)))
-    notes += _disagreement(results)
+    notes += _disagreement(results, current)
     notes += [
         f"{r.gate.tier} gate {r.gate.label}: passes with the launches that were disturbed; the {r.quiet} of "
         f"{r.n} that were quiet are too few by themselves"
@@ -219,6 +238,7 @@ def _judge(rows: list[Row], policy: PolicyConfig) -> CandidateVerdict:
             *_provisional(relied_on),
             *_depends_on_noise(results),
             *contradicted(asked, rows),
+            *_fails_elsewise(newest, rows, policy),
         ),
         confirmation=confirmation,
         model=str(newest["model"]),
@@ -234,8 +254,8 @@ def _judge(rows: list[Row], policy: PolicyConfig) -> CandidateVerdict:
     )
 
 
-def _steps(best: CandidateVerdict) -> list[str]:
-    """What to do next, in words."""
+def _steps(best: CandidateVerdict, untried: list[str]) -> list[str]:
+    """What to do next, in words; `untried` are the policy's models that were not measured."""
     if best.verdict == "GO" and _confirmed(best):
         return []
     under_load = best.verdict == "CONDITIONAL_GO" and best.confirmation and best.confirmation.failing
@@ -244,6 +264,8 @@ def _steps(best: CandidateVerdict) -> list[str]:
     steps = [LOAD_STEP] if under_load else []
     if under_load and not missed:
         return steps
+    if best.verdict == "CONDITIONAL_GO" and not untried and not over:
+        return [*steps, ALL_TRIED_STEP]
     return [*steps, PROVIDER_STEP if over else NEXT_STEPS[best.verdict]]
 
 
@@ -348,16 +370,18 @@ def _open_shoulds(results: tuple[GateResult, ...]) -> list[str]:
     ]
 
 
-def _disagreement(results: tuple[GateResult, ...]) -> list[str]:
-    """Absolute and scale-free quality gates that disagree, in words."""
-    scale_free = next((r for r in results if r.gate.metric == "separation_auc"), None)
+def _disagreement(results: tuple[GateResult, ...], rows: list[Row]) -> list[str]:
+    """Absolute quality gates that fail where the scale-free figure is high, in words: gated or not."""
     absolute = [r for r in results if r.gate.metric in _QUALITY_SCALE and r.status == "FAIL"]
-    if scale_free is None or scale_free.status != "PASS" or not absolute:
+    read = [row for r in absolute if (row := run_for(r.gate, rows)) is not None]
+    lows = [as_number(row["separation_auc_low"]) for row in read]
+    if not read or any(low is None or low < _AUC_APART for low in lows):
         return []
     names = " and ".join(dict.fromkeys(r.gate.metric for r in absolute))
+    auc = as_number(read[0]["separation_auc"])
     return [
         f"the absolute gates on {names} fail while similar pairs still rank above dissimilar ones (AUC "
-        f"{number_text(scale_free.value)}): that is the scale of this model's cosines, not its ranking"
+        f"{number_text(auc)}): that is the scale of this model's cosines, not its ranking"
     ]
 
 
@@ -399,17 +423,34 @@ def _means_nothing(gate: GateConfig, row: Row) -> bool:
 
 
 def _provisional(rows: list[Row]) -> tuple[str, ...]:
-    several = [row for row in rows if row["purpose"] != "soak"]  # a soak run is one launch by design
-    spans = [(as_number(row["evidence_span_s"]), as_number(row["min_span_s"]), row) for row in several]
-    short = [(span or 0.0, wanted, row) for span, wanted, row in spans if (span or 0.0) < (wanted or 0)]
+    short = [(as_number(row["evidence_span_s"]) or 0.0, row) for row in rows if caveats.is_brief(row)]
     if not short:
         return ()
-    span, wanted, row = min(short, key=lambda item: item[0])
+    span, row = min(short, key=lambda item: item[0])
+    wanted = as_number(row["min_span_s"]) or 0.0
     spread = command_for(row, **{"measure.spread": "true"})
     return (
         f"provisional: the launches at {row_place(row)} stand for {span:.3g} s of this machine, under "
         f"{wanted:.3g} s; spread more of them with: {spread}",
     )
+
+
+def _fails_elsewise(newest: Row, rows: list[Row], policy: PolicyConfig) -> tuple[str, ...]:
+    """Must latency gates that fail under production's load, confirmed within other CPU limits than are read.
+
+    Which limit is production's is not known here: whoever decides has to be told.
+    """
+    gates = [g for g in policy.gates if g.tier == "must" and g.metric == "latency_p95_ms"]
+    told = []
+    for row in newest_confirmation(under_other_limits(newest, rows)):
+        place = row_place(row)
+        told += [
+            f"provisional: within other CPU limits must gate {gate.label} fails under production's load, at "
+            f"{place}: run {row['run_id']} ({row['cores']} cores)"
+            for gate in gates
+            if ask(gate_at(gate, place), row).status == "FAIL"
+        ]
+    return tuple(dict.fromkeys(told))
 
 
 def _depends_on_noise(results: tuple[GateResult, ...]) -> tuple[str, ...]:
@@ -423,8 +464,12 @@ def _depends_on_noise(results: tuple[GateResult, ...]) -> tuple[str, ...]:
 
 
 def _overall_reasons(
-    best: CandidateVerdict, candidates: tuple[CandidateVerdict, ...], policy: PolicyConfig
+    best: CandidateVerdict,
+    candidates: tuple[CandidateVerdict, ...],
+    policy: PolicyConfig,
+    untried: list[str],
 ) -> tuple[str, ...]:
+    alternatives = [f"alternatives not measured yet: {', '.join(untried)}"] if untried else []
     if best.verdict in PICKABLE:
         equals = [c for c in candidates[1:] if c.verdict == best.verdict]
         reasons = [f"{best.label}: {reason}" for reason in best.reasons]
@@ -435,10 +480,7 @@ def _overall_reasons(
             others = [c.label for c in equals[:_MOST_NAMED]] + ([f"{more} more"] if more > 0 else [])
             reasons.append(f"picked by {objective_words(policy)}, before {', '.join(others)}")
         if best.verdict == "CONDITIONAL_GO":
-            tried = {c.model for c in candidates if c.run_ids}
-            untried = [model for model in policy.paths if model not in tried]
-            if untried:
-                reasons.append(f"alternatives not measured yet: {', '.join(untried)}")
+            reasons += alternatives
         limits = best.confirmation.limits if best.confirmation else ()
         lacking = best.confirmation.lacking if best.confirmation else (_UNCONFIRMED,)
         if best.confirmation and not lacking:
@@ -446,7 +488,9 @@ def _overall_reasons(
             within = "" if quota is None else f", within a quota of {quota:g} CPUs"
             reasons.append(f"confirmed on {where}{within}; measure.cpus=N holds it to fewer")
         return (*reasons, *limits, *best.provisional, *(f"not confirmed: {line}" for line in lacking))
-    return tuple(f"{c.label}: {line}" for c in candidates for line in (*c.reasons[:3], *c.provisional))
+    told = [c for c in candidates if c.run_ids] or list(candidates)  # what is not possible here says nothing
+    reasons = [f"{c.label}: {line}" for c in told for line in (*c.reasons[:3], *c.provisional)]
+    return (*reasons, *(alternatives if best.verdict == "NO_GO" else ()))
 
 
 def _fallback(rows: list[Row], policy: PolicyConfig) -> str | None:
@@ -455,10 +499,14 @@ def _fallback(rows: list[Row], policy: PolicyConfig) -> str | None:
     text, fallback = policy.fallback.sentence, policy.fallback
     mine = [row for row in rows if row["model"] == fallback.model and row["ep"] == fallback.ep]
     row = run_at(latency_at(policy), newest_first(mine))
-    if row is None:
-        return text
+    if row is None or row["status"] == "unavailable":
+        return f"{text}; no figures of this machine"
+    if blocks := _guards([row], policy)[0]:
+        return f"{text}; but measured here, {'; '.join(blocks)}"
     p50, p95 = as_number(row["latency_p50_ms"]), as_number(row["latency_p95_ms"])
     if p50 is None or p95 is None:
-        return text
+        return f"{text}; no figures of this machine"
     weights = "" if row["weights"] == "trained" else f" with {row['weights']} weights"
-    return f"{text}; measured here: {p50:.0f} ms median, {p95:.0f} ms P95{weights}"
+    over_ms = as_number(row["truncated_over_ms"])
+    stopped = "" if over_ms is None else f", launches stopped early over {over_ms:g} ms: a guess"
+    return f"{text}; measured here: {p50:.0f} ms median, {p95:.0f} ms P95{weights}{stopped}"

@@ -11,6 +11,7 @@ History of its `schema_version`:
 from __future__ import annotations
 
 import json
+import math
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -113,7 +114,7 @@ class ConfirmationRecord(_Record):
 
 
 class RunRecord(_Record):
-    """A run that the verdict reads, as far as it says where a figure comes from."""
+    """A run that the verdict reads: where its figures come from, and those that tell candidates apart."""
 
     run_id: str
     config_hash: str
@@ -140,6 +141,32 @@ class RunRecord(_Record):
     git_commit: str | None
     schema_version: int | None
     command: str | None
+    latency_p50_ms: float | None
+    latency_p95_ms: float | None
+    latency_p95_low_ms: float | None
+    latency_p95_high_ms: float | None
+    throughput_texts_per_s: float | None
+    peak_rss_bytes: float | None
+    noise: float | None
+    disturbance: str | None
+    separation: float | None
+    separation_low: float | None
+    separation_high: float | None
+    separation_auc: float | None
+    neighbour_overlap: float | None
+    neighbour_overlap_low: float | None
+    neighbour_overlap_high: float | None
+    index_overlap: float | None
+    batch_cosine_min: float | None
+    batch_cosine_min_sorted: float | None
+    batch_cosine_min_random: float | None
+    repeat_max_difference: float | None
+    sts_spearman: float | None
+    sts_spearman_low: float | None
+    sts_spearman_high: float | None
+    ndcg_at_10: float | None
+    ndcg_at_10_low: float | None
+    ndcg_at_10_high: float | None
 
 
 class ScorePartRecord(_Record):
@@ -322,11 +349,14 @@ def place_record(place: Place) -> PlaceRecord:
 
 
 def run_record(row: Mapping[str, Any]) -> RunRecord:
-    """A run's row (`harness.record.RUN_COLUMNS`) as far as it is provenance."""
+    """A run's row (`harness.record.RUN_COLUMNS`) as the record keeps it; what is infinite is unknown."""
     cells = {name: plain(row[name]) for name in RunRecord.model_fields}
-    return RunRecord.model_validate(
-        {name: cell.isoformat() if hasattr(cell, "isoformat") else cell for name, cell in cells.items()}
-    )
+    for name, cell in cells.items():
+        if hasattr(cell, "isoformat"):
+            cells[name] = cell.isoformat()
+        elif isinstance(cell, float) and not math.isfinite(cell):
+            cells[name] = None
+    return RunRecord.model_validate(cells)
 
 
 def schema_text() -> str:

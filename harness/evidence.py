@@ -6,10 +6,11 @@ import json
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from harness.errors import BadInputError
+from harness.caveats import of_other_machines
+from harness.errors import BadInputError, unknown_name
 from harness.gates import GateResult, as_number, ask, container_cpus, gate_place, plain, row_place
 from harness.record import RUN_COLUMNS, SCHEMA_VERSION, STATUSES
-from harness.rerun import words_for
+from harness.rerun import command_for, words_for
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -25,6 +26,8 @@ _IDENTITY = (
 )  # fmt: skip
 # Two runs of a candidate at one place are of the same thing where all of these agree.
 _SAME_THING = ("artifact_sha256", "onnxruntime", "harness_version", "schema_version", "cores")
+# What a run may be held to.
+_LIMITS = ("cores", "cpus", "container_cpus")
 # Evidence of a candidate is read together only where all of these agree.
 _SAME_EVIDENCE = (*_SAME_THING, "cpus", "container_cpus")
 # Words that change neither the candidate nor its place, but what is measured of it.
@@ -34,7 +37,16 @@ _NEVER_NULL = (
     "run_id", "config_hash", "machine_id", "started_at", "model", "candidate_label", "weights", "runtime",
     "ep", "workload", "batch_size", "clients", "arrival", "launches",
 )  # fmt: skip
-_WITH_INTERVAL = ("throughput_texts_per_s", "separation", "similar_mean", "dissimilar_mean", "separation_auc")
+_WITH_INTERVAL = (
+    "throughput_texts_per_s", "separation", "similar_mean", "dissimilar_mean", "separation_auc",
+    "neighbour_overlap", "index_overlap",
+)  # fmt: skip
+# What a figure can be at all.
+_RANGES = {
+    "separation_auc": (0.0, 1.0), "neighbour_overlap": (0.0, 1.0), "index_overlap": (0.0, 1.0),
+    "ep_node_share": (0.0, 1.0), "parity_cosine_min": (-1.001, 1.001), "similar_mean": (-1.001, 1.001),
+    "dissimilar_mean": (-1.001, 1.001), "l2_norm_max_error": (0.0, float("inf")),
+}  # fmt: skip
 
 
 def candidate_key(row: Mapping[str, Any]) -> str:
@@ -43,9 +55,13 @@ def candidate_key(row: Mapping[str, Any]) -> str:
 
 
 def candidate_rows(runs: pd.DataFrame, like: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
-    """The runs of the same candidates, on the same machine, as the rows of `like`."""
-    wanted = {(candidate_key(row), row["machine_id"]) for row in like}
-    return runs[[(candidate_key(row), row["machine_id"]) in wanted for row in rows_of(runs)]]
+    """The runs of the same candidates, on the same machine and of the same schema, as the rows of `like`."""
+
+    def key(row: Mapping[str, Any]) -> tuple[Any, ...]:
+        return (candidate_key(row), row["machine_id"], row["schema_version"])
+
+    wanted = {key(row) for row in like}
+    return runs[[key(row) in wanted for row in rows_of(runs)]]
 
 
 def rows_of(runs: pd.DataFrame) -> list[Row]:
@@ -53,12 +69,30 @@ def rows_of(runs: pd.DataFrame) -> list[Row]:
     return [{str(name): value for name, value in row.items()} for row in runs.to_dict("records")]
 
 
+def with_commands(runs: pd.DataFrame, **asked: str) -> pd.DataFrame:
+    """The runs with commands that measure as `asked`: into that folder, for that policy."""
+    return runs.assign(command=[command_for(row, **asked) for row in rows_of(runs)])
+
+
+def of_machine(runs: pd.DataFrame, machine: str) -> tuple[pd.DataFrame, tuple[str, ...]]:
+    """The runs of one machine and what is left out, in words; all runs where no machine is named.
+
+    Raises:
+        BadInputError: no run of that machine.
+    """
+    if not machine:
+        return runs, ()
+    if machine not in (machines := sorted(set(runs["machine_id"]))):
+        raise BadInputError(unknown_name("machine", machine, machines))
+    return runs[runs["machine_id"] == machine], of_other_machines(runs, machine)
+
+
 def checked(runs: pd.DataFrame) -> list[Row]:
     """The frame's rows in the order of their ids, each one whole, all of one machine.
 
     Raises:
         BadInputError: no run, a column missing, a run id twice, a row that no measurement gives, a newer
-            schema, rows of two machines.
+            schema, rows of two schemas or machines.
     """
     missing = [column for column in RUN_COLUMNS if column.name not in runs.columns]
     if lost := sorted(column.name for column in missing if not column.nullable):
@@ -78,6 +112,11 @@ def checked(runs: pd.DataFrame) -> list[Row]:
         raise BadInputError(
             f"runs of schema {newest:g}: this harness knows {SCHEMA_VERSION} at most; upgrade it first"
         )
+    if len(schemas := sorted({as_number(row["schema_version"]) or 0 for row in rows})) > 1:
+        raise BadInputError(
+            f"runs of schemas {' and '.join(f'{schema:g}' for schema in schemas)}: they were not measured "
+            "alike; measure the older ones anew, or give results=DIR without them"
+        )
     if len(machines := sorted({str(row["machine_id"]) for row in rows})) > 1:
         raise BadInputError(
             f"runs of {len(machines)} machines ({', '.join(machines)}): a verdict is about one; give "
@@ -95,6 +134,9 @@ def _inconsistency(row: Row) -> str:
     listed, launches = row["launch_p95_ms"], as_number(row["launches"])
     if hasattr(listed, "__len__") and launches is not None and len(listed) != launches:
         return f"{launches:.0f} launches, but {len(listed)} of their values"
+    for name, (least, most) in _RANGES.items():
+        if (number := as_number(row[name])) is not None and not least <= number <= most:
+            return f"{name} is {number:g}, which it cannot be"
     for name in _WITH_INTERVAL:
         low, value, high = (as_number(row[f"{name}{part}"]) for part in ("_low", "", "_high"))
         if low is not None and high is not None and not low <= (low if value is None else value) <= high:
@@ -103,9 +145,12 @@ def _inconsistency(row: Row) -> str:
 
 
 def current_evidence(rows: list[Row]) -> tuple[list[Row], list[str]]:
-    """The newest run at each place, of the newest artifact and versions; the rest is told, not read."""
+    """The newest run at each place, of the newest artifact and versions; the rest is told, not read.
+
+    A soak run chooses nothing: it says little of latency, and may have been held to other cores.
+    """
     measured = [row for row in rows if row["status"] != "unavailable"] or rows
-    newest = newest_first(measured)[0]
+    newest = newest_first([row for row in measured if row["purpose"] != "soak"] or measured)[0]
     same = [row for row in measured if _agree(row, newest, _SAME_EVIDENCE)]
     notes = []
     if others := [row for row in measured if not _agree(row, newest, _SAME_EVIDENCE)]:
@@ -126,6 +171,12 @@ def current_evidence(rows: list[Row]) -> tuple[list[Row], list[str]]:
                 f"{len(here) - again} other run(s), set up otherwise, exist at {where}; the newest is read"
             )
     return list(current.values()), notes
+
+
+def under_other_limits(row: Row, rows: Sequence[Row]) -> list[Row]:
+    """The runs of the same thing as `row` that were held to other cores or to another CPU quota."""
+    things = [name for name in _SAME_THING if name not in _LIMITS]
+    return [r for r in rows if _agree(r, row, things) and not _agree(r, row, _LIMITS)]
 
 
 def newest_first(rows: list[Row]) -> list[Row]:

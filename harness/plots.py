@@ -1,304 +1,397 @@
-"""Figures of results, one function each; they draw what is stored and compute nothing of their own.
+"""Figures of results, one function each; they draw what is stored and decided, and compute nothing.
 
-Every function takes the frames of `load_runs` and `load_launches` and returns a matplotlib Figure, on an
-empty frame too: it says then what there is nothing of. Axes have units, gates are labelled lines, and an
-interval is drawn wherever there is one. A model has one colour in all figures. Hollow markers are random
-weights, grey lines of an interval are provisional evidence, crosses are launches that were disturbed.
-
-Colours: Okabe & Ito (2008), "Color Universal Design", told apart by colour-blind people too.
+Every function returns a matplotlib Figure, on nothing too: it says then what there is nothing of. Axes have
+units, gates are labelled lines across the runs that they read, and every run has its interval, or a dotted
+line where its launches are too few for one. How models, random weights, provisional and reported figures look
+is `harness.looks`.
 """
 
 from __future__ import annotations
 
 import math
-from itertools import pairwise
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from harness import canvas, looks
+from harness.caveats import is_brief, is_guess
+from harness.config import AtConfig
 from harness.evidence import rows_of
-from harness.gates import as_number, text_of
+from harness.gates import as_number, gate_place, place_of, run_at, run_for, text_of
+from harness.objective import latency_at
+from harness.units import counted
+from harness.verdict import PICKABLE, FrontPoint, front_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     import pandas as pd
-    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
     from harness.comparison import Comparison
-    from harness.config import PolicyConfig
+    from harness.config import GateConfig, PolicyConfig
+    from harness.decision_record import BaselineRecord
+    from harness.looks import Row
+    from harness.verdict import Decision
 
-Row = dict[str, Any]
-
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
-# The shipped models keep their colours whatever else is in the results.
-_OWN_COLOUR = {"minilm": 0, "e5": 1, "bge": 2, "qwen3": 3}
-# Text, axes and grid; a page may put the colour of its own text in the place of INK.
-INK = "#1b1f24"
-_FAINT = "#8b949e"
-_WIDTH_IN = 7.2
-_ROW_IN = 0.3
 # Runs that one figure shows; the table has all.
-MOST_RUNS = 40
-# Characters of a run's label.
-_LABEL_LENGTH = 46
+MOST_RUNS = 30
+# Candidates whose lines one figure shows, and how wide their points at one place spread, in doublings.
+_MOST_LINES = 12
+_SPREAD = 0.4
+_SLOWER, _QUICKER = "#D55E00", "#009E73"
+# Stages are no models, and none of their colours.
+_STAGES = (
+    ("tokenise", "tokenize_p50_ms", "#c3b08f"),
+    ("infer", "infer_p50_ms", "#6b8299"),
+    ("pool", "pool_p50_ms", "#a3a3a3"),
+)
 
 
-def p95_against_gates(runs: pd.DataFrame, policy: PolicyConfig) -> Figure:
-    """P95 of each run with its interval, against the latency gates of a policy; the quickest first."""
+def p95_against_gates(
+    runs: pd.DataFrame, policy: PolicyConfig, baseline: BaselineRecord | None = None
+) -> Figure:
+    """P95 of each run with its interval, against the latency gates that read it; the quickest first.
+
+    Runs that no latency gate reads stand below the others. Of a reported baseline its P95 is shown as well.
+    """
     rows = _measured(runs, "latency_p95_ms")
-    shown = sorted(rows, key=lambda row: float(row["latency_p95_ms"]))[:MOST_RUNS]
-    figure, axes = _figure(len(shown))
+    gates = [gate for gate in policy.gates if gate.metric == "latency_p95_ms"]
+    asked = {str(row["run_id"]): [gate for gate in gates if _reads(gate, row)] for row in rows}
+    rows.sort(key=lambda row: (-len(asked[str(row["run_id"])]), float(row["latency_p95_ms"])))
+    shown = rows[:MOST_RUNS]
+    reported = _reported(baseline)
+    figure, axes = canvas.rows_figure(len(shown) + len(reported))
     if not shown:
-        return _nothing(figure, axes, "no run has a P95 yet")
+        return canvas.nothing(figure, axes, "no run has a P95 yet")
+    labels = looks.labels(shown)
     for y, row in enumerate(shown):
-        _point(axes, row, "latency_p95_ms", y)
-    _rows_axis(axes, [_label(row) for row in shown])
+        at = y + canvas.UNDER
+        canvas.interval(axes, row, "latency_p95_ms", at, vertical=False)
+        axes.plot(row["latency_p95_ms"], at, ls="none", ms=6, zorder=3, **looks.look(row))
+    for y, (label, value) in enumerate(reported, start=len(shown)):
+        (box,) = axes.barh(y + canvas.UNDER, 0.2 * value, left=0.9 * value, height=0.4)
+        box.set(fill=False, edgecolor=looks.INK, hatch=looks.HATCH)
+        canvas.beside(axes, f"{value:g}", 1.1 * value, y + canvas.UNDER)
+        labels.append(label)
+    canvas.rows_axis(axes, labels)
+    for gate in gates:
+        _gate_line(axes, gate, [y for y, row in enumerate(shown) if gate in asked[str(row["run_id"])]])
     axes.set_xscale("log")
-    _plain_ticks(axes)
-    _gate_lines(axes, policy, "latency_p95_ms")
-    axes.set_xlabel("P95 of a request, ms (log scale): the median launch and its interval")
-    _title(axes, "P95 against the gates", len(rows) - len(shown))
-    _legend_of_marks(figure, shown)
+    canvas.plain_ticks(axes)
+    judged = sum(bool(asked[str(row["run_id"])]) for row in shown)
+    below = ""
+    if 0 < judged < len(labels):
+        axes.axhline(judged - 0.5, color=looks.INK, lw=0.8)
+        below = "; below the line none asks"
+    axes.set_xlabel(
+        "P95 of a request, ms (log scale):\nthe median launch and its 95 % interval;\n"
+        f"a gate asks it of so many % of launches{below}"
+    )
+    canvas.title(axes, "P95 against the gates", _launched(runs) - len(shown), pad=68 if judged else 6)
+    handles = looks.limit_handles(shown, ("latency_p95_ms",))
+    handles += [looks.box("reported, not measured here", hatch=looks.HATCH)] if reported else []
+    canvas.legend(figure, handles)
     return figure
 
 
 def launches(launch_rows: pd.DataFrame, runs: pd.DataFrame) -> Figure:
     """Each launch of each run: from its P50 to its P95, in the order they were measured."""
     known = {str(row["run_id"]): row for row in _measured(runs, "latency_p95_ms")}
-    rows = [row for row in rows_of(launch_rows) if str(row["run_id"]) in known and _has(row, "p95_ms")]
-    by_run: dict[str, list[Row]] = {}
-    for row in sorted(rows, key=lambda row: (str(row["run_id"]), int(row["launch_index"]))):
-        by_run.setdefault(str(row["run_id"]), []).append(row)
+    by_run = _by_run(launch_rows, known)
     order = sorted(by_run, key=lambda run_id: float(known[run_id]["latency_p95_ms"]))[:MOST_RUNS]
-    figure, axes = _figure(len(order))
+    figure, axes = canvas.rows_figure(len(order))
     if not order:
-        return _nothing(figure, axes, "no launch was measured yet")
+        return canvas.nothing(figure, axes, "no launch was measured yet")
     for y, run_id in enumerate(order):
-        mine = by_run[run_id]
-        colour = _colour(known[run_id])
-        for i, row in enumerate(mine):
-            at = y - 0.36 + 0.72 * (i + 0.5) / len(mine)
-            axes.plot([row["p50_ms"], row["p95_ms"]], [at, at], color=colour, lw=1, alpha=0.75, zorder=2)
-            marker, ink = ("x", INK) if _disturbed(row) else (".", colour)
-            axes.plot(row["p95_ms"], at, marker=marker, color=ink, ms=4, ls="none", zorder=3)
-    _rows_axis(axes, [_label(known[run_id]) for run_id in order])
+        mine, run = by_run[run_id], known[run_id]
+        p50s, p95s = ([float(row[name]) for row in mine] for name in ("p50_ms", "p95_ms"))
+        ys = [y + canvas.UNDER - 0.24 + 0.5 * (i + 0.5) / len(mine) for i in range(len(mine))]
+        axes.hlines(ys, p50s, p95s, color=looks.colour(run), lw=1, zorder=2)
+        _launch_points(axes, p95s, ys, mine, run)
+    shown = [known[run_id] for run_id in order]
+    canvas.rows_axis(axes, looks.labels(shown))
     axes.set_xscale("log")
-    _plain_ticks(axes)
-    axes.set_xlabel("a launch's requests from their P50 to their P95, ms (log scale); ×: disturbed")
-    _title(axes, "Every launch", len(by_run) - len(order))
+    canvas.plain_ticks(axes)
+    axes.set_xlabel("a launch's requests from P50 to P95, ms (log scale)")
+    canvas.title(axes, "Every launch", _launched(runs) - len(shown))
+    drawn = [row for run_id in order for row in by_run[run_id]]
+    canvas.legend(figure, [*looks.limit_handles(shown), *looks.launch_handles(drawn)])
     return figure
 
 
 def scaling(runs: pd.DataFrame) -> Figure:
     """P95 and throughput of one caller against the batch size, and against the length where it is fixed."""
-    measured = _measured(runs, "latency_p95_ms")
-    rows = [row for row in measured if (row["clients"], row["arrival"]) == (1, "back_to_back")]
-    figure = _new(_WIDTH_IN, 5.6)
-    grid = figure.subplots(2, 2, sharex="col", sharey="row")
-    views: tuple[tuple[str, Callable[[Row], float | None], Callable[[Row], Any]], ...] = (
-        ("texts in a request", lambda row: as_number(row["batch_size"]), lambda row: row["workload"]),
-        ("tokens of a text", _fixed_length, lambda row: row["batch_size"]),
+    rows = [row for row in _measured(runs, "latency_p95_ms") if row["purpose"] != "soak"]
+    rows = [row for row in rows if (row["clients"], row["arrival"]) == (1, "back_to_back")]
+    asked: tuple[tuple[str, Callable[[Row], float | None], Callable[[Row], str]], ...] = (
+        ("texts in a request", lambda row: as_number(row["batch_size"]), lambda row: str(row["workload"])),
+        ("tokens of a text", _fixed_length, lambda row: f"batch {row['batch_size']}"),
     )
-    drawn = False
-    for column, (name, x_of, held_of) in enumerate(views):
-        for line in _lines(rows, x_of, held_of):
-            drawn = True
-            for axes, metric in ((grid[0][column], "latency_p95_ms"), (grid[1][column], _THROUGHPUT)):
-                _line(axes, [row for row in line if _has(row, metric)], x_of, metric)
-        grid[1][column].set_xlabel(name)
-    if not drawn:
-        figure.clear()
-        return _nothing(figure, figure.add_subplot(), "no candidate was measured at two sizes or lengths yet")
-    for axes in grid.flat:
-        _clean(axes)
-        axes.set_xscale("log", base=2)
-        axes.set_yscale("log")
-        _plain_ticks(axes)
-    grid[0][0].set_ylabel("P95 of a request, ms")
-    grid[1][0].set_ylabel("throughput, texts/s")
-    figure.suptitle("How latency and throughput grow", x=0.01, ha="left", color=INK, fontsize=11)
-    _legend(figure, rows)
+    views = [(*view, lines) for view in asked if (lines := _lines(rows, *view[1:]))]
+    figure = canvas.new_figure(canvas.WIDTH_IN, 5.8)
+    if not views:
+        sentence = "no candidate was measured at two sizes or lengths yet"
+        return canvas.nothing(figure, figure.add_subplot(), sentence)
+    of = {str(line[0]["candidate_label"]): line[0] for *_, lines in views for line in lines}
+    quickest = sorted(of, key=lambda label: (float(of[label]["latency_p95_ms"]), label))[:_MOST_LINES]
+    grid = figure.subplots(2, len(views), sharex="col", sharey="row", squeeze=False)
+    metrics = (
+        ("latency_p95_ms", "P95 of a request, ms"),
+        ("throughput_texts_per_s", "throughput, texts/s"),
+    )
+    drawn = []
+    for column, (name, x_of, held_of, lines) in enumerate(views):
+        chosen = [line for line in lines if line[-1]["candidate_label"] in quickest]
+        held = {held_of(line[-1]) for line in chosen}
+        for axes, (metric, _) in zip(grid[:, column], metrics, strict=True):
+            for line in chosen:
+                known = [row for row in line if looks.has(row, metric)]
+                drawn += known
+                number = quickest.index(str(line[0]["candidate_label"])) + 0.5
+                aside = 2 ** (_SPREAD * (number / len(quickest) - 0.5))
+                xs = [(x_of(row) or 0.0) * aside for row in known]
+                _line(axes, known, xs, metric)
+                if len(held) > 1 and known:
+                    canvas.beside(axes, held_of(known[-1]), xs[-1], float(known[-1][metric]))
+        where = "; ".join((name, *held)) if len(held) == 1 else name
+        aside_told = "\n(candidates stand side by side)" if len(quickest) > 1 else ""
+        grid[1][column].set_xlabel(f"{where}{aside_told}")
+    for column, (_, x_of, _, lines) in enumerate(views):
+        for axes in grid[:, column]:
+            canvas.clean(axes)
+            axes.set_xscale("log")
+            axes.set_yscale("log")
+            canvas.plain_ticks(axes)
+            canvas.ticks_at(axes, sorted({x_of(row) or 0.0 for line in lines for row in line}))
+    for axes, (_, name) in zip(grid[:, 0], metrics, strict=True):
+        axes.set_ylabel(name)
+    canvas.title(grid[0][0], "How latency and throughput grow", len(of) - len(quickest))
+    handles = [looks.handle(of[label], looks.short(label), ls=looks.dashes(of[label])) for label in quickest]
+    canvas.legend(figure, [*handles, *looks.limit_handles(drawn, [metric for metric, _ in metrics])])
     return figure
 
 
 def model_by_ep(runs: pd.DataFrame) -> Figure:
     """The lowest P95 of each model on each execution provider at the default workload, batch 1."""
     rows = [r for r in rows_of(runs) if (r["workload"], r["batch_size"], r["clients"]) == ("default", 1, 1)]
-    models = sorted({_model(row) for row in rows})
+    rows = [row for row in rows if row["purpose"] != "soak" and row["arrival"] == "back_to_back"]
+    models = sorted({str(row["model"]) for row in rows})
     eps = sorted({str(row["ep"]) for row in rows})
-    figure = _new(_WIDTH_IN, 1.1 + 0.5 * max(1, len(models)))
+    width_in = max(canvas.WIDTH_IN, 0.8 + 1.1 * len(eps))
+    figure = canvas.new_figure(width_in, 0.8 + 0.85 * max(1, len(models)))
     axes = figure.subplots()
     if not rows:
-        return _nothing(figure, axes, "no run at the default workload, batch 1, yet")
+        return canvas.nothing(figure, axes, "no run at the default workload, batch 1, yet")
     cells = [[_best(rows, model, ep) for ep in eps] for model in models]
     values = [[math.nan if row is None else float(row["latency_p95_ms"]) for row in line] for line in cells]
     finite = [value for line in values for value in line if not math.isnan(value)]
-    from matplotlib.colors import LogNorm
-
     if finite:
+        from matplotlib.colors import LogNorm
+
         low, high = min(finite), max(finite)
         norm = LogNorm(low, high if high > low else low * 1.1)
         edges = ([i - 0.5 for i in range(len(names) + 1)] for names in (eps, models))
-        axes.pcolormesh(*edges, values, cmap="cividis_r", norm=norm, edgecolors="white", lw=2)
+        axes.pcolormesh(*edges, values, cmap="cividis_r", norm=norm, edgecolors=looks.PAPER, lw=2)
     for y, model in enumerate(models):
         for x, ep in enumerate(eps):
-            axes.text(
-                x, y, *_cell(rows, model, ep, values[y][x], finite), ha="center", va="center", fontsize=9
-            )
+            row, ink = cells[y][x], looks.INK
+            if row is None:
+                states = [text_of(r["status"], "") for r in rows if (r["model"], r["ep"]) == (model, ep)]
+                told = states[0] if states else "–"
+            else:
+                # Its own black and white: the cell is as light or dark on every page.
+                ink = "white" if values[y][x] > math.sqrt(min(finite) * max(finite)) else "black"
+                told = _cell(row)
+            axes.text(x, y, told, ha="center", va="center", fontsize=8, color=ink)
     axes.set_xticks(range(len(eps)), eps)
-    axes.set_yticks(range(len(models)), models)
+    axes.set_yticks(range(len(models)), [looks.short(model) for model in models])
     axes.set_xlim(-0.5, len(eps) - 0.5)
     axes.set_ylim(len(models) - 0.5, -0.5)
-    _clean(axes, grid=False)
-    _title(axes, "P95 in ms, model by execution provider", 0)
+    canvas.clean(axes, grid=False)
+    canvas.title(axes, "Lowest P95, model by execution provider")
     return figure
 
 
 def stages(runs: pd.DataFrame) -> Figure:
     """Where the median request's time goes: tokenising, inference, and what lies between."""
-    rows = [row for row in _measured(runs, "latency_p50_ms") if _has(row, "infer_p50_ms")]
+    rows = [row for row in _measured(runs, "latency_p50_ms") if looks.has(row, "infer_p50_ms")]
     shown = sorted(rows, key=lambda row: float(row["latency_p50_ms"]))[:MOST_RUNS]
-    figure, axes = _figure(len(shown))
+    figure, axes = canvas.rows_figure(len(shown))
     if not shown:
-        return _nothing(figure, axes, "no run tells its stages yet")
-    parts = (("tokenise", "tokenize_p50_ms", "#56B4E9"), ("infer", "infer_p50_ms", "#0072B2"))
-    left = [0.0] * len(shown)
-    for name, column, colour in (*parts, ("pool", "pool_p50_ms", "#009E73")):
-        widths = [as_number(row[column]) or 0.0 for row in shown]
-        if any(widths):
-            axes.barh(range(len(shown)), widths, left=left, height=0.6, color=colour, label=name)
-        left = [start + width for start, width in zip(left, widths, strict=True)]
-    totals = [float(row["latency_p50_ms"]) for row in shown]
-    axes.plot(totals, range(len(shown)), "|", color=INK, ms=11, mew=1.5, label="whole request")
-    _rows_axis(axes, [_label(row) for row in shown])
-    axes.set_xlim(left=0)
-    axes.set_xlabel("median, ms")
-    _title(axes, "Stages of a request", len(rows) - len(shown))
-    _outside(figure, axes.get_legend_handles_labels()[0])
+        return canvas.nothing(figure, axes, "no run tells its stages yet")
+    seen = [stage for stage in _STAGES if any(as_number(row[stage[1]]) for row in shown)]
+    ends = []
+    for y, row in enumerate(shown):
+        left, hatch = 0.0, "////" if looks.is_random(row) else None
+        for _, column, colour in seen:
+            width = as_number(row[column]) or 0.0
+            (bar,) = axes.barh(y + canvas.UNDER, width, left=left, height=0.42, color=colour, lw=0)
+            bar.set(hatch=hatch, edgecolor=looks.PAPER)
+            left += width
+        total = float(row["latency_p50_ms"])
+        ends.append(max(total, left))
+        axes.plot(total, y + canvas.UNDER, "|", color=looks.INK, ms=11, mew=1.5)
+        canvas.beside(axes, f"{total:.3g}", ends[-1], y + canvas.UNDER)
+    canvas.rows_axis(axes, looks.labels(shown))
+    axes.set_xlim(0, 1.1 * max(ends))
+    axes.set_xlabel("median of the median launch, ms; each stage has its own")
+    canvas.title(axes, "Stages of a request", _launched(runs) - len(shown))
+    handles = [looks.box(name, facecolor=colour) for name, _, colour in seen]
+    handles += [looks.mark("|", "whole request, ms")]
+    hatched = any(looks.is_random(row) for row in shown)
+    canvas.legend(figure, [*handles, *([looks.box("random weights", hatch="////")] if hatched else [])])
     return figure
 
 
-def pareto(runs: pd.DataFrame, quality: str = "separation_auc") -> Figure:
-    """Latency against quality: who is on the front is beaten by nobody in both.
+def pareto(decision: Decision | None, policy: PolicyConfig) -> Figure:
+    """Latency against quality of the decision's candidates, with the front that the decision found.
 
     Args:
-        runs: as `load_runs` gives them.
-        quality: a column of `harness.record.RUN_COLUMNS` of which more is better. Twins have none, and are
-            not drawn.
+        decision: by `policy`; None where there is nothing to decide.
+        policy: where latency and quality are read.
     """
-    rows = [r for r in _measured(runs, "latency_p95_ms") if _has(r, quality) and r["weights"] == "trained"]
-    rows = [row for row in rows if (row["workload"], row["clients"]) == ("default", 1)]
-    figure = _new(_WIDTH_IN, 4.2)
+    figure = canvas.new_figure(canvas.WIDTH_IN, 3.6)
     axes = figure.subplots()
-    if not rows:
-        return _nothing(figure, axes, f"no run with trained weights has {quality} yet")
-    for row in rows:
-        x, y = float(row["latency_p95_ms"]), float(row[quality])
-        _bars(axes, row, quality, y, x, vertical=True)
-        _bars(axes, row, "latency_p95_ms", x, y, vertical=False)
-        axes.plot(x, y, "o", color=_colour(row), ms=7, zorder=3)
-    front = sorted(_front(rows, quality), key=lambda row: float(row["latency_p95_ms"]))
-    xs, ys = ([float(row[name]) for row in front] for name in ("latency_p95_ms", quality))
-    axes.plot(xs, ys, color=_FAINT, lw=1, ls="--", zorder=1, drawstyle="steps-post", label="Pareto front")
-    for row in front:
-        at = (float(row["latency_p95_ms"]), float(row[quality]))
-        axes.annotate(_label(row), at, xytext=(6, -11), textcoords="offset points", fontsize=8, color=INK)
-    _clean(axes)
+    candidates = () if decision is None else decision.candidates
+    known = [c for c in candidates if c.latency_p95_ms is not None and c.separation_auc is not None]
+    if decision is None or not known:
+        return canvas.nothing(figure, axes, "no candidate with trained weights has a P95 and an AUC yet")
+    rows = []
+    for c in known:
+        row = dict(run_at(latency_at(policy), c.rows) or {})  # whose figures the candidate's are
+        rows.append(row)
+        x, y = float(row["latency_p95_ms"]), float(row["separation_auc"])
+        point = FrontPoint(c.label, c.latency_p95_ms, c.separation_auc, c.peak_rss_bytes)
+        chosen = c.verdict in PICKABLE and point in decision.front
+        alpha = 1.0 if c.verdict in PICKABLE else 0.35
+        canvas.interval(axes, row, "latency_p95_ms", y, vertical=False, alpha=alpha)
+        canvas.interval(axes, row, "separation_auc", x, vertical=True, alpha=alpha)
+        ring = {"mec": looks.INK, "mew": 1.5, "ms": 9} if chosen else {"ms": 6}
+        axes.plot(x, y, ls="none", zorder=4, alpha=alpha, **looks.look(row), **ring)
+        if chosen:
+            canvas.beside(axes, str(decision.front.index(point) + 1), x, y, above=6)
+    canvas.clean(axes)
     axes.set_xscale("log")
-    _plain_ticks(axes)
-    axes.margins(x=0.15, y=0.2)
-    axes.set_xlabel("P95 of a request, ms (log scale)")
-    axes.set_ylabel(_QUALITY_NAMES.get(quality, quality.replace("_", " ")))
-    _title(axes, "Latency against quality", 0)
-    _legend(figure, rows)
+    canvas.plain_ticks(axes)
+    axes.margins(x=0.1, y=0.12)
+    lacking = len(candidates) - len(known)
+    without = f"\n{counted(lacking, 'candidate')} without an AUC not drawn" if lacking else ""
+    axes.set_xlabel(f"P95 of a request, ms (log scale),\nat {place_of(latency_at(policy))}{without}")
+    axes.set_ylabel("AUC of the labelled pairs")
+    canvas.title(axes, "Latency against quality")
+    named = [
+        looks.mark("", f"{number}: {looks.shown(front_text(replace(point, label=looks.short(point.label))))}")
+        for number, point in enumerate(decision.front, start=1)
+    ]
+    told = [looks.mark("", "the decision's Pareto front of P95, AUC and memory:"), *named] if named else []
+    faded = [looks.mark("o", "faint: cannot be picked", alpha=0.35)]
+    marks = [*looks.model_handles(rows), *(faded if any(c.verdict not in PICKABLE for c in known) else [])]
+    marks += looks.limit_handles(rows, ("latency_p95_ms", "separation_auc"))
+    canvas.legend(figure, [*told, *marks])
     return figure
 
 
 def timeline(launch_rows: pd.DataFrame, runs: pd.DataFrame) -> Figure:
     """The newest sweep as it went: each launch's P95 over time, and what the machine could do meanwhile."""
     known = {str(row["run_id"]): row for row in rows_of(runs)}
-    rows = [row for row in rows_of(launch_rows) if str(row["run_id"]) in known and _has(row, "p95_ms")]
-    figure = _new(_WIDTH_IN, 4.2)
+    by_run = _by_run(launch_rows, known)
+    rows = [row for mine in by_run.values() for row in mine]
+    figure = canvas.new_figure(canvas.WIDTH_IN, 4.4)
     if not rows:
-        return _nothing(figure, figure.add_subplot(), "no launch was measured yet")
+        return canvas.nothing(figure, figure.add_subplot(), "no launch was measured yet")
     newest = max(rows, key=lambda row: row["started_at"])["sweep_id"]
     rows = [row for row in rows if row["sweep_id"] == newest]
     began = min(row["started_at"] for row in rows)
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
-    for row in rows:
-        colour = _colour(known[str(row["run_id"])])
-        marker, ink = ("x", INK) if _disturbed(row) else ("o", colour)
-        at_s = (row["started_at"] - began).total_seconds()
-        upper.plot(at_s, row["p95_ms"], marker=marker, color=ink, ms=4, ls="none")
-    probed = [row for row in rows if _has(row, "capacity_before_gflops")]
-    seconds = [(row["started_at"] - began).total_seconds() for row in probed]
-    lower.plot(seconds, [row["capacity_before_gflops"] for row in probed], ".", color=_FAINT, ms=4)
+    for run_id, mine in by_run.items():
+        now = [row for row in mine if row["sweep_id"] == newest]
+        p95s = [float(row["p95_ms"]) for row in now]
+        _launch_points(upper, _seconds(now, began), p95s, now, known[run_id])
+    probed = [row for row in rows if looks.has(row, "capacity_before_gflops")]
+    capacities = [row["capacity_before_gflops"] for row in probed]
+    lower.plot(_seconds(probed, began), capacities, ".", color=looks.FAINT, ms=4)
     for axes in (upper, lower):
-        _clean(axes)
+        canvas.clean(axes)
     upper.set_yscale("log")
-    _plain_ticks(upper)
-    upper.set_ylabel("a launch's P95, ms")
-    lower.set_ylabel("GFLOP/s")
+    canvas.plain_ticks(upper)
+    upper.set_ylabel("a launch's P95, ms (log scale)")
+    lower.set_ylabel("capacity,\nGFLOP/s" if probed else "not probed")
     lower.set_ylim(bottom=0)
-    lower.set_xlabel(f"seconds since {began:%Y-%m-%d %H:%M} UTC; below: the machine's capacity; ×: disturbed")
-    _title(upper, "The newest sweep as it went", 0)
-    _legend(figure, [known[str(row["run_id"])] for row in rows])
+    if not probed:
+        lower.set_yticks([])
+    lower.set_xlabel(f"seconds since {began:%Y-%m-%d %H:%M} UTC")
+    canvas.title(upper, "The newest sweep as it went")
+    of = [known[run_id] for run_id in dict.fromkeys(str(row["run_id"]) for row in rows)]
+    canvas.legend(figure, [*looks.model_handles(of), *looks.launch_handles(rows)])
     return figure
 
 
 def ratios(found: Sequence[Comparison], threshold: float = 0.05) -> Figure:
     """B over A with its interval, a line for each pair and latency; grey between is too small to matter."""
-    known = ((each, each.ratio, each.low, each.high) for each in found)
-    shown = [
-        (each, ratio, low, high)
-        for each, ratio, low, high in known
-        if ratio is not None and low is not None and high is not None
-    ][:MOST_RUNS]
-    figure, axes = _figure(len(shown))
+    known = [each for each in found if each.low is not None or each.high is not None]
+    shown = known[:MOST_RUNS]
+    figure, axes = canvas.rows_figure(len(shown))
     if not shown:
-        return _nothing(figure, axes, "no two runs were compared")
-    axes.axvspan(1 / (1 + threshold), 1 + threshold, color=_FAINT, alpha=0.2, lw=0)
-    axes.axvline(1, color=_FAINT, lw=1)
-    for y, (each, ratio, low, high) in enumerate(shown):
-        colour = INK if each.change != "changed" else _COLOURS[1] if each.slower else _COLOURS[2]
-        axes.hlines(y, low, high, color=colour, lw=2)
-        axes.plot(ratio, y, "o", color=colour, ms=6)
-    _rows_axis(axes, [_short(f"{each.metric[:3].upper()} {each.label}") for each, *_ in shown])
+        return canvas.nothing(figure, axes, "no two runs were compared")
+    figure.set_gid("ratios")  # as report.figure names the others
+    axes.axvspan(1 / (1 + threshold), 1 + threshold, color=looks.FAINT, alpha=0.2, lw=0)
+    axes.axvline(1, color=looks.FAINT, lw=1)
+    ends = [value for each in shown for value in (each.low, each.ratio, each.high) if value is not None]
+    least, most = 0.9 * min(ends), 1.1 * max(ends)  # where open ends are drawn to
+    for number, each in enumerate(shown):
+        y = number + canvas.UNDER
+        colour = looks.INK if each.change != "changed" else _SLOWER if each.slower else _QUICKER
+        axes.hlines(y, each.low or least, each.high or most, color=colour, lw=2)
+        if each.low is None or each.high is None:  # an open end
+            end, marker = (least, "<") if each.low is None else (most, ">")
+            axes.plot(end, y, marker, color=colour, ms=6)
+        if each.ratio is not None:
+            axes.plot(each.ratio, y, "o", color=colour, ms=6)
+    labels = [f"{looks.short(each.label, 55)} · {each.metric[:3].upper()} {each.change}" for each in shown]
+    canvas.rows_axis(axes, labels)
     axes.set_xscale("log")
-    _plain_ticks(axes)
+    canvas.plain_ticks(axes)
     axes.set_xlabel("B / A (log scale): right of the band is slower, left is quicker")
-    _title(axes, "B against A", len(found) - len(shown))
+    canvas.title(axes, "B against A", len(found) - len(shown))
+    open_end = looks.mark(">", "open end: launches were stopped early")
+    canvas.legend(figure, [open_end] if any(each.low is None or each.high is None for each in shown) else [])
     return figure
 
 
-_THROUGHPUT = "throughput_texts_per_s"
-_QUALITY_NAMES = {
-    "separation_auc": "AUC of the labelled pairs",
-    "sts_spearman": "Spearman on your STS file, ×100",
-    "ndcg_at_10": "nDCG@10 on your documents",
-    "neighbour_overlap": "top-10 neighbours shared with fp32",
-}
+def _reads(gate: GateConfig, row: Row) -> bool:
+    """Whether a latency gate is asked of a run: where it reads, a must gate under production's load too."""
+    loaded = row["purpose"] == "confirm" and gate.at.batch_size == row["batch_size"]
+    return run_for(gate, [row]) is row or (gate.tier == "must" and loaded)
 
 
-def _front(rows: Sequence[Row], quality: str) -> list[Row]:
-    """The rows that no other beats in latency and quality at once."""
-
-    def beats(one: Row, other: Row) -> bool:
-        quicker = float(one["latency_p95_ms"]) - float(other["latency_p95_ms"])
-        better = float(one[quality]) - float(other[quality])
-        return quicker <= 0 <= better and (quicker < 0 or better > 0)
-
-    return [row for row in rows if not any(beats(other, row) for other in rows)]
+def _reported(baseline: BaselineRecord | None) -> list[tuple[str, float]]:
+    """The label and value of each P95, in ms, that a baseline's source reports."""
+    if baseline is None or baseline.kind != "reported":
+        return []
+    return [
+        (f"{looks.short(baseline.label)} · reported, batch {figure.batch_size}", figure.value)
+        for figure in baseline.figures
+        if figure.metric == "latency_p95_ms"
+    ]
 
 
 def _measured(runs: pd.DataFrame, column: str) -> list[Row]:
-    return [row for row in rows_of(runs) if _has(row, column)]
+    return [row for row in rows_of(runs) if looks.has(row, column)]
 
 
-def _has(row: Row, column: str) -> bool:
-    value = as_number(row[column])
-    return value is not None and math.isfinite(value)
+def _launched(runs: pd.DataFrame) -> int:
+    """Runs of which anything was measured."""
+    return sum(bool(row["launches"]) for row in rows_of(runs))
+
+
+def _by_run(launch_rows: pd.DataFrame, known: dict[str, Row]) -> dict[str, list[Row]]:
+    """The launches with a P95 of the known runs, in the order they were measured."""
+    rows = [row for row in rows_of(launch_rows) if str(row["run_id"]) in known and looks.has(row, "p95_ms")]
+    found: dict[str, list[Row]] = {}
+    for row in sorted(rows, key=lambda row: (str(row["run_id"]), int(row["launch_index"]))):
+        found.setdefault(str(row["run_id"]), []).append(row)
+    return found
 
 
 def _fixed_length(row: Row) -> float | None:
@@ -307,197 +400,70 @@ def _fixed_length(row: Row) -> float | None:
 
 
 def _lines(
-    rows: Sequence[Row], x_of: Callable[[Row], float | None], held_of: Callable[[Row], Any]
+    rows: Sequence[Row], x_of: Callable[[Row], float | None], held_of: Callable[[Row], str]
 ) -> list[list[Row]]:
-    """The rows of one candidate with all but x held, in the order of x; two points make a line."""
-    groups: dict[tuple[Any, ...], list[Row]] = {}
+    """The newest rows of one candidate with all but x held, in the order of x; two points make a line."""
+    groups: dict[tuple[Any, ...], dict[float, Row]] = {}
     for row in rows:
-        if x_of(row) is not None:
-            held = (str(row["candidate_label"]), row["cores"], held_of(row))
-            groups.setdefault(held, []).append(row)
-    lines = [sorted(group, key=lambda row: x_of(row) or 0.0) for group in groups.values()]
-    return [line for line in lines if len({x_of(row) for row in line}) > 1]
+        if (x := x_of(row)) is not None:
+            groups.setdefault((str(row["candidate_label"]), row["cores"], held_of(row)), {})[x] = row
+    return [[group[x] for x in sorted(group)] for group in groups.values() if len(group) > 1]
 
 
-def _line(axes: Axes, line: Sequence[Row], x_of: Callable[[Row], float | None], metric: str) -> None:
-    points = [(x, row) for row in line if (x := x_of(row)) is not None]
-    for (x, row), (next_x, next_row) in pairwise(points):
-        axes.plot([x, next_x], [row[metric], next_row[metric]], color=_colour(row), lw=1, zorder=2)
-    for x, row in points:
-        _bars(axes, row, metric, float(row[metric]), x, vertical=True)
-        axes.plot(x, row[metric], "o", ms=5, zorder=3, **_face(row))
+def _line(axes: Axes, rows: Sequence[Row], xs: Sequence[float], metric: str) -> None:
+    """A candidate's points with their intervals, joined."""
+    ys = [float(row[metric]) for row in rows]
+    for row in rows[:1]:
+        axes.plot(xs, ys, color=looks.colour(row), lw=1.3, ls=looks.dashes(row), zorder=2)
+    for x, y, row in zip(xs, ys, rows, strict=True):
+        canvas.interval(axes, row, metric, x, vertical=True)
+        axes.plot(x, y, ls="none", ms=5, zorder=3, **looks.look(row))
 
 
-def _point(axes: Axes, row: Row, metric: str, y: float) -> None:
-    _bars(axes, row, metric, float(row[metric]), y, vertical=False)
-    axes.plot(row[metric], y, "o", ms=6, zorder=3, **_face(row))
+def _launch_points(
+    axes: Axes, xs: Sequence[float], ys: Sequence[float], rows: Sequence[Row], run: Row
+) -> None:
+    """A run's launches, each kind with its marker: the model's, unless there is more to tell."""
+    kinds = [looks.launch_kind(row) for row in rows]
+    for kind in dict.fromkeys(kinds):
+        look = {"color": looks.INK, "marker": looks.LAUNCH_KINDS[kind]} if kind else looks.look(run)
+        ours = [i for i, each in enumerate(kinds) if each == kind]
+        axes.plot([xs[i] for i in ours], [ys[i] for i in ours], ls="none", ms=4, zorder=3, **look)
 
 
-def _bars(axes: Axes, row: Row, metric: str, value: float, at: float, *, vertical: bool) -> None:
-    """The interval of a metric, where it has one."""
-    stem, unit = (metric[:-3], "_ms") if metric.endswith("_ms") else (metric, "")
-    low, high = (as_number(row[f"{stem}_{side}{unit}"]) for side in ("low", "high"))
-    if low is None or high is None:
-        return
-    colour = _FAINT if _provisional(row) else _colour(row)
-    draw = axes.vlines if vertical else axes.hlines
-    draw(at, min(low, value), max(high, value), color=colour, lw=2, zorder=2)
-
-
-def _disturbed(row: Row) -> bool:
-    return bool(as_number(row["disturbed"]))
-
-
-def _provisional(row: Row) -> bool:
-    span, wanted = as_number(row["evidence_span_s"]), as_number(row["min_span_s"])
-    return span is None or wanted is None or span < wanted
-
-
-def _face(row: Row) -> dict[str, Any]:
-    colour = _colour(row)
-    return {"color": colour, "markerfacecolor": "white" if row["weights"] == "random" else colour}
-
-
-def _colour(row: Row) -> str:
-    model = str(row["model"])
-    own = _OWN_COLOUR.get(model)
-    # Another model's colour depends on its name alone, so that it is the same in all figures.
-    return _COLOURS[sum(model.encode()) % len(_COLOURS) if own is None else own]
-
-
-def _model(row: Row) -> str:
-    return f"{row['model']} (random weights)" if row["weights"] == "random" else str(row["model"])
-
-
-def _label(row: Row) -> str:
-    """The candidate and where it was measured; batch 1 and one caller go without saying."""
-    where = [str(row["workload"])]
-    where += [f"batch {row['batch_size']}"] if row["batch_size"] != 1 else []
-    where += [f"{row['clients']} callers"] if row["clients"] != 1 else []
-    where += [f"{row['offered_qps']:g}/s"] if _has(row, "offered_qps") else []
-    return _short(f"{row['candidate_label']} · {', '.join(where)}")
-
-
-def _short(label: str) -> str:
-    """A label that fits beside its axis; a dollar sign would begin a formula."""
-    cut = label if len(label) <= _LABEL_LENGTH else f"{label[: _LABEL_LENGTH - 1]}…"
-    return cut.replace("$", r"\$")
+def _seconds(rows: Sequence[Row], began: Any) -> list[float]:
+    return [(row["started_at"] - began).total_seconds() for row in rows]
 
 
 def _best(rows: Iterable[Row], model: str, ep: str) -> Row | None:
-    mine = [r for r in rows if (_model(r), r["ep"]) == (model, ep) and _has(r, "latency_p95_ms")]
-    return min(mine, key=lambda row: float(row["latency_p95_ms"]), default=None)
+    """A model's quickest run on an execution provider, of trained weights where there are any."""
+    mine = [row for row in rows if (row["model"], row["ep"]) == (model, ep)]
+    mine = [row for row in mine if looks.has(row, "latency_p95_ms")]
+    return min(mine, key=lambda row: (looks.is_random(row), float(row["latency_p95_ms"])), default=None)
 
 
-def _cell(
-    rows: Sequence[Row], model: str, ep: str, value: float, finite: Sequence[float]
-) -> tuple[str, dict[str, Any]]:
-    """What a cell says, and in which colour."""
-    if not math.isnan(value):
-        dark = value > math.sqrt(min(finite) * max(finite))
-        return f"{value:.3g}", {"color": "white" if dark else INK}
-    states = [text_of(r["status"], "") for r in rows if (_model(r), r["ep"]) == (model, ep)]
-    return (states[0] if states else "–"), {"color": _FAINT}
+def _cell(row: Row) -> str:
+    """A run's P95 with its interval, its precision, and what limits it."""
+    bounds = looks.bounds(row, "latency_p95_ms")
+    interval = "no interval" if bounds is None else f"({bounds[0]:.3g}–{bounds[1]:.3g})"
+    marks = ["random weights"] if looks.is_random(row) else []
+    marks += ["provisional"] if is_brief(row) else []
+    marks += ["at least"] if is_guess(row) else []
+    precision = looks.shown(str(row["precision"]))
+    return "\n".join([f"{float(row['latency_p95_ms']):.3g} ms", interval, precision, *marks])
 
 
-def _new(width_in: float, height_in: float) -> Figure:
-    from matplotlib.figure import Figure
-
-    return Figure(figsize=(width_in, height_in), layout="constrained")
-
-
-def _figure(rows: int) -> tuple[Figure, Axes]:
-    figure = _new(_WIDTH_IN, 1.1 + _ROW_IN * max(3, rows))
-    return figure, figure.subplots()
-
-
-def _nothing(figure: Figure, axes: Axes, sentence: str) -> Figure:
-    axes.set_axis_off()
-    axes.text(0.5, 0.5, sentence, ha="center", va="center", color=INK, transform=axes.transAxes)
-    figure.set_size_inches(_WIDTH_IN, 1.2)
-    return figure
-
-
-def _rows_axis(axes: Axes, labels: Sequence[str]) -> None:
-    _clean(axes)
-    axes.set_yticks(range(len(labels)), labels, fontsize=8)
-    axes.set_ylim(len(labels) - 0.4, -0.6)
-    axes.grid(visible=False, axis="y")
-
-
-def _clean(axes: Axes, *, grid: bool = True) -> None:
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)
-    for side in ("left", "bottom"):
-        axes.spines[side].set_color(_FAINT)
-    axes.tick_params(colors=INK, labelsize=8, which="both")
-    axes.xaxis.label.set(color=INK, fontsize=9)
-    axes.yaxis.label.set(color=INK, fontsize=9)
-    axes.patch.set_visible(False)
-    axes.figure.patch.set_visible(False)
-    if grid:
-        axes.grid(visible=True, color=_FAINT, alpha=0.25, lw=0.6)
-        axes.set_axisbelow(True)
-
-
-def _plain_ticks(axes: Axes) -> None:
-    """Plain numbers on logarithmic axes, at 1, 2 and 5 of each decade."""
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
-
-    for axis in (axes.xaxis, axes.yaxis):
-        if axis.get_scale() != "log":
-            continue
-        base = getattr(axis.get_transform(), "base", 10)
-        axis.set_major_locator(LogLocator(base=base, subs=(1.0,) if base == 2 else (1.0, 2.0, 5.0)))
-        axis.set_major_formatter(FuncFormatter(lambda value, _position: f"{value:g}"))
-        axis.set_minor_locator(NullLocator())
-
-
-def _gate_lines(axes: Axes, policy: PolicyConfig, metric: str) -> None:
-    """The policy's gates on a metric, each a line with its tier and bound."""
-    gates = [gate for gate in policy.gates if gate.metric == metric]
-    for gate in gates:
-        axes.axvline(
-            gate.bound, color=INK, lw=1, ls={"must": "-", "should": "--"}.get(gate.tier, ":"), zorder=1
-        )
-        axes.annotate(
-            f"{gate.tier} {gate.op} {gate.bound:g}", (gate.bound, 1), xycoords=("data", "axes fraction"),
-            xytext=(2, -2), textcoords="offset points", rotation=90, va="top", fontsize=7, color=INK,
-        )  # fmt: skip
-
-
-def _title(axes: Axes, title: str, left_out: int) -> None:
-    more = f" ({left_out} more in the table)" if left_out > 0 else ""
-    axes.set_title(f"{title}{more}", loc="left", color=INK, fontsize=11)
-
-
-def _legend(figure: Figure, rows: Sequence[Row]) -> None:
-    """The models by colour."""
-    from matplotlib.lines import Line2D
-
-    models = {_model(row): row for row in sorted(rows, key=_model)}
-    handles = [
-        Line2D([], [], marker="o", ls="none", label=name, **_face(row)) for name, row in models.items()
-    ]
-    _outside(figure, handles)
-
-
-def _outside(figure: Figure, handles: Sequence[Artist]) -> None:
-    figure.legend(
-        handles=handles, loc="outside lower left", ncols=3, fontsize=8, frameon=False, labelcolor=INK
-    )
-
-
-def _legend_of_marks(figure: Figure, rows: Sequence[Row]) -> None:
-    """What hollow and grey mean, where they occur."""
-    from matplotlib.lines import Line2D
-
-    handles = []
-    if any(row["weights"] == "random" for row in rows):
-        handles.append(
-            Line2D([], [], marker="o", ls="none", color=INK, markerfacecolor="white", label="random weights")
-        )
-    if any(_provisional(row) for row in rows):
-        handles.append(Line2D([], [], color=_FAINT, lw=2, label="provisional"))
-    if handles:
-        _outside(figure, handles)
+def _gate_line(axes: Axes, gate: GateConfig, ys: Sequence[int]) -> None:
+    """A gate's bound across the runs at these rows, labelled above with its tier."""
+    if not ys:
+        return
+    line = {"must": "-", "should": "--"}.get(gate.tier, ":")
+    for y in ys:
+        ends = [y - 0.5, y + 0.5]
+        axes.plot([gate.bound] * 2, ends, color=looks.INK, lw=1, ls=line, zorder=1, solid_capstyle="butt")
+    where = "" if gate.at == AtConfig() else f" at {gate_place(gate)}"
+    axes.annotate(
+        f"{gate.tier} {gate.op} {gate.bound:g} in {gate.launch_quantile:.0%}{where}", (gate.bound, 1),
+        xycoords=("data", "axes fraction"), xytext=(0, 3), textcoords="offset points", rotation=45,
+        rotation_mode="anchor", fontsize=8, color=looks.INK,
+    )  # fmt: skip

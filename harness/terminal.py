@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from harness.bars import Scale
+from harness.caveats import is_guess
 from harness.config import Tier
 from harness.evidence import candidate_key
 from harness.gates import as_number, row_place, text_of
@@ -130,7 +131,7 @@ def _print_measured(
     _print_by_candidate(console, "runs", _RUN_FIGURES, headings, lines)
     if any(_unclear(row) is None for row in rows):
         _bullet(console, scale.legend(rows))
-    if any(_is_guess(row) for row in rows):
+    if any(is_guess(row) for row in rows):
         _bullet(
             console, "~: launches were stopped early over a bound: by how much they go over it is a guess"
         )
@@ -228,7 +229,7 @@ def _latency_cells(row: dict[str, Any], scale: Scale) -> tuple[str, ...]:
     return (
         str(row["launches"]),
         _short(row["latency_p50_ms"]),
-        ("~" if _is_guess(row) else "") + _short(row["latency_p95_ms"]),
+        ("~" if is_guess(row) else "") + _short(row["latency_p95_ms"]),
         _interval(row["latency_p95_low_ms"], row["latency_p95_high_ms"]),
         _unclear(row) or scale.bar(row),
         _number(row["throughput_texts_per_s"], digits=0),
@@ -242,12 +243,6 @@ def _unclear(row: dict[str, Any]) -> str | None:
     if failed := as_number(row["launches_failed"]):
         return f"{failed:.0f} failed"
     return "unknown" if as_number(row["latency_p95_ms"]) is None else None
-
-
-def _is_guess(row: dict[str, Any]) -> bool:
-    """Whether the P95 lies over a bound that launches were stopped early at: by how much is not certain."""
-    over_ms, p95_ms = as_number(row["truncated_over_ms"]), as_number(row["latency_p95_ms"])
-    return over_ms is not None and p95_ms is not None and p95_ms > over_ms
 
 
 def _cost_cells(row: dict[str, Any]) -> tuple[str, ...]:
@@ -304,7 +299,7 @@ def print_comparisons(console: Console, comparisons: Sequence[Comparison]) -> No
             ("≥" if c.a_at_least else "") + _number(c.a_ms),
             ("≥" if c.b_at_least else "") + _number(c.b_ms),
             _number(c.ratio, 3),
-            _ratios(c.low, c.high),
+            c.interval,
             Text(
                 c.change + (", paired" if c.paired else ""),
                 style={"changed": "bold red" if c.slower else "bold green"}.get(c.change, ""),
@@ -554,13 +549,6 @@ def _interval(low: Any, high: Any) -> str:
     if as_number(low) is None and as_number(high) is None:
         return ""
     return f"{_short(low)}–{_short(high)}"
-
-
-def _ratios(low: float | None, high: float | None) -> str:
-    """An interval of a ratio; an end alone is open on the other side."""
-    if low is None and high is None:
-        return ""
-    return f"{low or 0.0:.3f}–{'∞' if high is None else f'{high:.3f}'}"
 
 
 def _bounds(row: dict[str, Any], name: str) -> str:

@@ -14,7 +14,7 @@ from harness.units import format_bytes
 from harness.workload import Place
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     import pandas as pd
 
@@ -194,7 +194,7 @@ class Decision:
             told.append(f"closest change of the pick: {'; '.join(map(str, self.changes))}")
         if len(self.front) > 1:
             more = len(self.front) - _FRONT_NAMED
-            named = [_front_text(point) for point in self.front[:_FRONT_NAMED]]
+            named = [front_text(point) for point in self.front[:_FRONT_NAMED]]
             named += [f"and {more} more"] if more > 0 else []
             told.append(f"Pareto front of P95, AUC and memory: {'; '.join(named)}")
         return tuple(told)
@@ -265,6 +265,7 @@ class Decision:
         lines += [f"- Next: {step}" for step in self.next_steps]
         if self.machine:
             lines += [f"- Machine: {_cell(', '.join(f'{k} {v}' for k, v in self.machine.items()))}."]
+        lines += _figures_lines(self.candidates)
         for candidate in self.candidates:
             lines += ["", f"## {_cell(candidate.label)}: {candidate.verdict}", ""]
             limits = candidate.confirmation.limits if candidate.confirmation else ()
@@ -309,9 +310,51 @@ def gate_cells(result: GateResult) -> tuple[str, str, str, str, str, str, str]:
     )
 
 
+def _figures_lines(candidates: Sequence[CandidateVerdict]) -> list[str]:
+    """The figures of every run that was read, in a table; where a figure is unknown its cell is empty."""
+    names = (
+        "P95 ms", "interval", "texts/s", "memory", "AUC", "separation", "interval", "overlap", "interval",
+        "in batch", "STS ×100",
+    )  # fmt: skip
+    lines = ["", f"| candidate | verdict | at | {' | '.join(names)} |", "|" + "---|" * (len(names) + 3)]
+    for candidate in candidates:
+        for run in candidate.runs:
+            cosines = (run.batch_cosine_min, run.batch_cosine_min_sorted, run.batch_cosine_min_random)
+            known = [cosine for cosine in cosines if cosine is not None]
+            cells = (
+                candidate.label,
+                candidate.verdict,
+                str(_place(run)),
+                _known(run.latency_p95_ms),
+                _between(run.latency_p95_low_ms, run.latency_p95_high_ms),
+                _known(run.throughput_texts_per_s),
+                "" if run.peak_rss_bytes is None else format_bytes(int(run.peak_rss_bytes)),
+                _known(run.separation_auc),
+                _known(run.separation),
+                _between(run.separation_low, run.separation_high),
+                _known(run.neighbour_overlap),
+                _between(run.neighbour_overlap_low, run.neighbour_overlap_high),
+                _known(min(known, default=None)),
+                _known(run.sts_spearman),
+            )
+            lines.append(f"| {' | '.join(map(_cell, cells))} |")
+    return lines if len(lines) > 3 else []
+
+
+def _known(value: float | None) -> str:
+    return "" if value is None else number_text(value)
+
+
+def _between(low: float | None, high: float | None) -> str:
+    return "" if low is None or high is None else f"{number_text(low, 3)}–{number_text(high, 3)}"
+
+
+def _place(run: RunRecord) -> Place:
+    return Place(run.workload, run.batch_size, run.clients, run.arrival, run.offered_qps)
+
+
 def _run_line(run: RunRecord) -> str:
     """Where a run's figures come from."""
-    place = Place(run.workload, run.batch_size, run.clients, run.arrival, run.offered_qps)
     found = {
         "model": run.model_id,
         "revision": run.revision,
@@ -321,7 +364,7 @@ def _run_line(run: RunRecord) -> str:
         "commit": run.git_commit and run.git_commit[:12],
     }
     told = "".join(f", {name} {value}" for name, value in found.items() if value)
-    return f"{run.run_id}: {place}, {run.launches} launches from {run.started_at}{told}"
+    return f"{run.run_id}: {_place(run)}, {run.launches} launches from {run.started_at}{told}"
 
 
 def baseline_title(baseline: BaselineRecord) -> str:
@@ -400,7 +443,8 @@ def _gate_record(result: GateResult) -> dict[str, Any]:
     }
 
 
-def _front_text(point: FrontPoint) -> str:
+def front_text(point: FrontPoint) -> str:
+    """A candidate of the front with its P95, AUC and peak memory."""
     memory = "?" if point.peak_rss_bytes is None else format_bytes(int(point.peak_rss_bytes))
     figures = f"{number_text(point.latency_p95_ms)} ms, {number_text(point.separation_auc)}, {memory}"
     return f"{point.label} ({figures})"

@@ -10,10 +10,10 @@ import pytest
 import yaml
 
 from harness.compose import conf_dir
-from harness.decide import main
 from harness.errors import BadInputError, ExitCode
 from harness.store import Store
 from tests.conftest import run_row
+from tests.test_decide import main
 
 if TYPE_CHECKING:
     from pathlib import Path

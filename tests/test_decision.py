@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from harness import robustness
 from harness.config import SOAK_METRICS, AtConfig, PolicyConfig, load_policy
 from harness.confirmation import Limit
-from harness.decision import LOAD_STEP, NEXT_STEPS, decide
+from harness.decision import ALL_TRIED_STEP, LOAD_STEP, NEXT_STEPS, decide
 from harness.errors import BadInputError, ExitCode
 from harness.gates import ask
 from harness.measure.quality import QUALITY_COLUMNS
@@ -680,12 +680,12 @@ def test_runs_that_are_not_read_are_told_with_the_columns_that_differ_and_no_oth
     rows = [
         model_row("minilm", "new", started_at=STARTED + timedelta(hours=1)),
         model_row("minilm", "a", batch_size=32, onnxruntime="1.0"),
-        model_row("minilm", "b", batch_size=8, cores=8, schema_version=1),
+        model_row("minilm", "b", batch_size=8, cores=8, harness_version="0"),
         model_row("minilm", "c", batch_size=16, cpus=2),
     ]
     notes = decide(frame(*rows)).candidates[0].notes
     assert (
-        "3 run(s) with another onnxruntime, schema_version, cores, cpus are not read: the newest run's is"
+        "3 run(s) with another onnxruntime, harness_version, cores, cpus are not read: the newest run's is"
         in notes
     )
     older = [row | {"started_at": STARTED + timedelta(hours=2)} for row in rows[1:2]]
@@ -938,6 +938,28 @@ def no_go(*rows: dict[str, Any]) -> str:
     return decision.fallback
 
 
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"finite": False}, "a vector is not finite"),
+        ({"launches_failed": 17, "status": "failed", "error": "killed"}, "the run failed"),
+        ({"parity_cosine_min": 0.2}, "worst cosine 0.200000"),
+    ],
+)
+def test_a_fallback_that_was_seen_to_fail_is_not_told_by_its_latency(
+    changes: dict[str, Any], said: str
+) -> None:
+    told = no_go(model_row("qwen3", p95_ms=171) | changes)
+    assert "but measured here" in told
+    assert said in told
+    assert "measured here: " not in told
+
+
+def test_a_fallback_whose_launches_were_stopped_early_is_told_as_a_guess() -> None:
+    told = no_go(model_row("qwen3", p95_ms=106, truncated_over_ms=30.0))
+    assert told.endswith("106 ms P95, launches stopped early over 30 ms: a guess")
+
+
 def test_an_unmeasured_fallback_has_no_figures_of_this_machine() -> None:
     assert "measured here" not in no_go()
     assert "measured here" not in no_go(model_row("qwen3", ep="coreml", p95_ms=171))
@@ -1135,8 +1157,8 @@ def test_a_label_cannot_become_html_or_break_a_table(p95_ms: float) -> None:
     assert "<script>" not in prose(page)
     assert "&lt;script>" in page
     table_lines = [line for line in page.splitlines() if line.startswith("|")]
-    assert len(table_lines) == 2 * (len(gates) + 2)
-    assert {len(re.findall(r"(?<!\\)\|", line)) for line in table_lines} == {8}
+    columns = [len(re.findall(r"(?<!\\)\|", line)) - 1 for line in table_lines]
+    assert columns == [14] * (2 + 2) + [7] * 2 * (2 + len(gates))
 
 
 def test_the_page_shows_every_candidate_gate_and_reason() -> None:
@@ -1892,3 +1914,80 @@ def test_a_confirmation_that_lacks_something_is_told_to_go_on_at_the_rate_that_w
     assert any("measure=confirm measure.rate=3`" in step for step in steps), steps
     steps = decide(frame(some[0])).next_steps
     assert any("measure=confirm` (with measure.rate= and measure.cpus=" in step for step in steps), steps
+
+
+UNAVAILABLE = {"status": "unavailable", "error": "not in this build", "launches": 0, "launch_p95_ms": []}
+
+
+def test_what_is_not_possible_here_leaves_the_pessimistic_scenario_as_it_is() -> None:
+    slow = [model_row(name, p95_ms=40) for name in ("minilm", "e5", "bge")]
+    qwen = model_row("qwen3", p95_ms=171, latency_p50_ms=118.0)
+    elsewhere = model_row(
+        "minilm", "elsewhere", ep="coreml", candidate_label="minilm fp32 coreml", **UNAVAILABLE
+    )
+    without, beside = (decide(frame(*slow, qwen, *more)) for more in ([], [elsewhere]))
+    assert (beside.verdict, beside.fallback) == (without.verdict, without.fallback)
+    assert without.verdict == "NO_GO"
+    assert beside.reasons == without.reasons
+    assert beside.candidates[-1].verdict == "INCONCLUSIVE"
+    alone = decide(frame(elsewhere))
+    assert (alone.verdict, alone.reasons) == (
+        "INCONCLUSIVE", ("minilm fp32 coreml: not possible here: not in this build",),
+    )  # fmt: skip
+
+
+def test_models_of_the_policy_that_were_not_measured_are_named_beside_a_no_go() -> None:
+    decision = decide(frame(model_row("minilm", p95_ms=45)))
+    assert decision.reasons[-1] == "alternatives not measured yet: e5, bge, qwen3" or decision.reasons[
+        -1
+    ] == ("alternatives not measured yet: e5, bge")
+
+
+def test_models_that_were_measured_are_not_told_to_be_tried() -> None:
+    slow = [model_row(name, p95_ms=45) for name in ("e5", "bge")]
+    steps = decide(frame(model_row("minilm", p95_ms=25), *slow)).next_steps
+    assert steps[0] == ALL_TRIED_STEP
+    assert decide(frame(model_row("minilm", p95_ms=25))).next_steps[0] == NEXT_STEPS["CONDITIONAL_GO"]
+
+
+def test_a_later_soak_run_held_to_other_cores_hides_no_failure_under_load() -> None:
+    held = {"cpus": 2, "environment": "{}"}
+    load = [row | held for row in confirmed_rows("minilm", p95_ms=88.0, latency_p95_ms=88.0,
+                                                 launch_p95_ms=[88.0] * 20)]  # fmt: skip
+    before = decide(frame(*load))
+    soak = soak_row("minilm") | {"started_at": STARTED + timedelta(days=1)}
+    after = decide(frame(*load, soak))
+    assert before.verdict == after.verdict == "CONDITIONAL_GO"
+    newer = model_row("minilm", "newer", started_at=STARTED + timedelta(days=2))
+    told = decide(frame(*load, newer))
+    assert any("within other CPU limits must gate" in line for line in told.candidates[0].provisional)
+    assert told.evidence == "provisional"
+
+
+def test_the_disagreement_of_absolute_and_scale_free_figures_is_told_whatever_the_policy_gates() -> None:
+    row = model_row("e5", separation=0.16, separation_low=0.15, separation_high=0.17)
+    for policy in ("default", "documents"):
+        notes = decide(frame(row), policy).candidates[0].notes
+        assert any("the scale of this model's cosines" in note for note in notes), policy
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"neighbour_overlap": 0.3}, "neighbour_overlap 0.3 lies outside its interval"),
+        ({"separation_auc": 5.0}, "separation_auc is 5, which it cannot be"),
+        ({"l2_norm_max_error": -5.0}, "l2_norm_max_error is -5, which it cannot be"),
+    ],
+)
+def test_figures_that_no_measurement_gives_are_refused(changes: dict[str, Any], said: str) -> None:
+    with pytest.raises(BadInputError, match=said):
+        decide(frame(model_row("minilm") | changes))
+
+
+def test_rows_of_two_schemas_are_refused_in_one_line() -> None:
+    rows = [model_row("minilm"), model_row("e5", schema_version=SCHEMA_VERSION - 1)]
+    with pytest.raises(
+        BadInputError, match=r"runs of schemas \d and \d: .*; measure the older ones anew"
+    ) as told:
+        decide(frame(*rows))
+    assert "\n" not in str(told.value)

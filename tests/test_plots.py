@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import pytest
 from matplotlib.colors import to_hex
+from matplotlib.patches import Rectangle
 
-from harness import plots
+from harness import canvas, plots
+from harness.baseline import load_reported
 from harness.comparison import Comparison
 from harness.config import load_policy
+from harness.decision import decide
+from harness.looks import PAPER
 from harness.record import LAUNCH_COLUMNS, RUN_COLUMNS
 from tests.conftest import launch_row, run_row
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
 
 EMPTY_RUNS = pd.DataFrame(columns=[column.name for column in RUN_COLUMNS])
 EMPTY_LAUNCHES = pd.DataFrame(columns=[column.name for column in LAUNCH_COLUMNS])
@@ -38,13 +46,16 @@ def text_in(figure: Figure) -> str:
     return "\n".join(t.get_text() for t in figure.findobj(Text) if t.get_visible())
 
 
+def marked(figure: Figure) -> Iterator[Line2D]:
+    """What is drawn as points; a legend's are none."""
+    for axes in figure.axes:
+        for line in axes.lines:
+            if line.get_marker() not in ("None", "", None) and line.get_linestyle() in ("None", "none"):
+                yield line
+
+
 def points(axes: Axes) -> list[tuple[float, float]]:
-    return [
-        (float(x), float(y))
-        for line in axes.lines
-        if line.get_marker() in ("o", ".", "x") and line.get_linestyle() in ("None", "none")
-        for x, y in zip(line.get_xdata(), line.get_ydata(), strict=True)
-    ]
+    return [(float(x), float(y)) for line in axes.lines for x, y in line.get_xydata().tolist()]
 
 
 def every_figure(run_rows: pd.DataFrame, launch_rows: pd.DataFrame) -> dict[str, Figure]:
@@ -54,7 +65,7 @@ def every_figure(run_rows: pd.DataFrame, launch_rows: pd.DataFrame) -> dict[str,
         "scaling": plots.scaling(run_rows),
         "model_by_ep": plots.model_by_ep(run_rows),
         "stages": plots.stages(run_rows),
-        "pareto": plots.pareto(run_rows),
+        "pareto": plots.pareto(None if run_rows.empty else decide(run_rows), POLICY),
         "timeline": plots.timeline(launch_rows, run_rows),
     }
 
@@ -73,79 +84,203 @@ def test_p95_is_drawn_where_it_is_stored_with_its_interval_and_the_gates_are_lab
     row = run_row(latency_p95_ms=12.5, latency_p95_low_ms=11.0, latency_p95_high_ms=15.0)
     figure = plots.p95_against_gates(runs(row), POLICY)
     (axes,) = figure.axes
-    assert (12.5, 0.0) in [(x, y) for line in axes.lines for x, y in line.get_xydata().tolist()]
+    assert (12.5, canvas.UNDER) in points(axes)
     (bar,) = axes.collections
     assert [float(x) for x, _ in bar.get_segments()[0]] == [11.0, 15.0]
     told = text_in(figure)
-    assert "must < 30" in told
-    assert "should < 20" in told
+    assert "must < 30 in 80%" in told
+    assert "should < 20 in 50%" in told
     assert "ms" in axes.get_xlabel()
 
 
-def test_random_weights_are_hollow_and_told() -> None:
-    rows = runs(run_row("a"), run_row("b", weights="random", candidate_label="e5 random", model="e5"))
-    figure = plots.p95_against_gates(rows, POLICY)
-    faces = {to_hex(line.get_markerfacecolor()) for line in figure.axes[0].lines if line.get_marker() == "o"}
-    assert "#ffffff" in faces
-    assert "random weights" in text_in(figure)
-
-
-def test_provisional_evidence_is_told_and_confirmed_length_is_not() -> None:
-    short = plots.p95_against_gates(runs(run_row(evidence_span_s=10.0, min_span_s=90.0)), POLICY)
-    long = plots.p95_against_gates(runs(run_row(evidence_span_s=95.0, min_span_s=90.0)), POLICY)
-    assert "provisional" in text_in(short)
-    assert "provisional" not in text_in(long)
-
-
-def test_a_model_has_one_colour_in_all_figures() -> None:
+def test_a_gate_stands_across_the_runs_that_it_reads_and_no_others() -> None:
     rows = runs(
-        *(run_row(f"{m}{b}", model=m, batch_size=b, candidate_label=m) for m in ("e5", "own") for b in (1, 8))
+        run_row("batch", batch_size=32, latency_p95_ms=5.0),
+        run_row("loaded", workload="mixture", clients=2, purpose="confirm", latency_p95_ms=40.0),
+        run_row("read", latency_p95_ms=12.0),
     )
-    one, two = plots.p95_against_gates(rows, POLICY), plots.scaling(rows)
+    figure = plots.p95_against_gates(rows, POLICY)
+    (axes,) = figure.axes
+    spans = {bound: [y for x, y in points(axes) if x == bound] for bound in (15.0, 20.0, 30.0)}
+    # The run that three gates read is on top, the one under production's load second, as musts read it too.
+    assert {(min(ys), max(ys)) for bound, ys in spans.items() if bound != 30} == {(-0.5, 0.5)}
+    assert (min(spans[30.0]), max(spans[30.0])) == (-0.5, 1.5)
+    assert "below the line none asks" in text_in(figure)
 
-    def colours(figure: Figure) -> set[str]:
-        return {
-            to_hex(line.get_color())
-            for axes in figure.axes
-            for line in axes.lines
-            if line.get_marker() == "o"
-        }
 
-    assert colours(one) == colours(two)
-    assert len(colours(one)) == 2
+def test_a_run_without_an_interval_is_not_drawn_as_if_it_were_exact() -> None:
+    known = run_row("known")
+    unknown = run_row("unknown", latency_p95_low_ms=None, latency_p95_high_ms=None)
+    told = "too few launches for an interval"
+    assert told not in text_in(plots.p95_against_gates(runs(known), POLICY))
+    for figure in (
+        plots.p95_against_gates(runs(known, unknown), POLICY),
+        plots.scaling(runs(known, unknown | {"batch_size": 8})),
+        plots.pareto(decide(runs(unknown)), POLICY),
+    ):
+        assert told in text_in(figure)
+    assert "no interval" in text_in(plots.model_by_ep(runs(unknown)))
+
+
+def test_random_weights_are_hollow_and_told_in_every_figure_of_runs() -> None:
+    twin: dict[str, Any] = {"weights": "random", "candidate_label": "e5 twin", "model": "e5"}
+    twin |= dict.fromkeys(("separation_auc", "separation_auc_low", "separation_auc_high"))
+    rows = runs(
+        run_row("a", infer_p50_ms=3.0),
+        *(run_row(f"b{size}", batch_size=size, infer_p50_ms=3.0, **twin) for size in (1, 8)),
+    )
+    launched = launch_frame(launch_row(run_id="a"), launch_row(run_id="b1"))
+    figures = every_figure(rows, launched)
+    hollow = {
+        name
+        for name, figure in figures.items()
+        if PAPER in {to_hex(mark.get_markerfacecolor()) for mark in marked(figure)}
+    }
+    assert hollow == {"p95_against_gates", "launches", "scaling", "timeline"}
+    assert any(box.get_hatch() for box in figures["stages"].axes[0].patches)
+    for name, figure in figures.items():
+        assert ("without an AUC not drawn" if name == "pareto" else "random weights") in text_in(figure), name
+
+
+def test_provisional_evidence_is_told_and_evidence_of_enough_time_is_not() -> None:
+    def told(span_s: float) -> list[str]:
+        rows = runs(
+            *(
+                run_row(f"b{size}", batch_size=size, evidence_span_s=span_s, infer_p50_ms=3.0)
+                for size in (1, 8)
+            )
+        )
+        drawn = every_figure(rows, launch_frame(launch_row(run_id="b1")))
+        return [name for name, figure in drawn.items() if "provisional" in text_in(figure)]
+
+    assert told(10.0) == ["p95_against_gates", "launches", "scaling", "model_by_ep", "stages", "pareto"]
+    assert told(95.0) == []
+
+
+def test_a_reported_figure_is_hatched_and_called_so_and_is_no_run() -> None:
+    baseline = load_reported()["reported_qwen3"]
+    figure = plots.p95_against_gates(runs(run_row()), POLICY, baseline)
+    (box,) = [patch for patch in figure.axes[0].patches if isinstance(patch, Rectangle)]
+    assert box.get_hatch()
+    assert box.get_x() < 171 < box.get_x() + box.get_width()
+    told = text_in(figure)
+    assert f"{baseline.label} · reported, batch 1" in told
+    assert "reported, not measured here" in told
+    measured = baseline.model_copy(update={"kind": "measured"})
+    assert "reported" not in text_in(plots.p95_against_gates(runs(run_row()), POLICY, measured))
+
+
+def test_a_model_has_one_look_in_all_figures_and_whatever_else_is_drawn() -> None:
+    def rows(*models: str) -> pd.DataFrame:
+        return runs(
+            *(run_row(f"{m}{b}", model=m, batch_size=b, candidate_label=m) for m in models for b in (1, 8))
+        )
+
+    def looks(figure: Figure) -> set[tuple[str, Any]]:
+        return {(to_hex(line.get_color()), line.get_marker()) for line in marked(figure)}
+
+    everyone = rows("minilm", "e5", "own", "another")
+    one, two = plots.p95_against_gates(everyone, POLICY), plots.scaling(everyone)
+    assert looks(one) == looks(two)
+    assert len(looks(one)) == 4
+    assert looks(plots.p95_against_gates(rows("own"), POLICY)) < looks(one)
+
+
+def test_precisions_of_a_model_are_told_apart_by_their_lines() -> None:
+    rows = runs(
+        *(
+            run_row(f"{p}{b}", precision=p, batch_size=b, candidate_label=f"minilm {p} cpu")
+            for p in ("fp32", "int8")
+            for b in (1, 8)
+        )
+    )
+    figure = plots.scaling(rows)
+    styles = {line.get_linestyle() for line in figure.axes[0].lines if line.get_linestyle() != "None"}
+    assert styles == {"-", ":"}
+    told = text_in(figure)
+    assert "minilm fp32 cpu" in told
+    assert "minilm int8 cpu" in told
+
+
+def test_the_newest_run_at_a_place_stands_in_a_line() -> None:
+    rows = runs(
+        run_row("old", latency_p95_ms=99.0), run_row("new", latency_p95_ms=5.0), run_row("b8", batch_size=8)
+    )
+    drawn = [y for _, y in points(plots.scaling(rows).axes[0])]
+    assert 5.0 in drawn
+    assert 99.0 not in drawn
 
 
 def test_a_hundred_runs_draw_the_quickest_and_say_how_many_more_there_are() -> None:
-    rows = runs(*(run_row(f"r{i}", latency_p95_ms=10.0 + i) for i in range(100)))
+    rows = runs(*(run_row(f"r{i:03d}", latency_p95_ms=10.0 + i) for i in range(100)))
     figure = plots.p95_against_gates(rows, POLICY)
-    assert "60 more in the table" in text_in(figure)
-    assert len([line for line in figure.axes[0].lines if line.get_marker() == "o"]) == plots.MOST_RUNS
+    told = text_in(figure)
+    assert "70 more in the table" in told
+    assert len([line for line in marked(figure) if line.get_marker() == "o"]) == plots.MOST_RUNS
+    assert "run r000" in told, "runs of the same thing are told apart by their ids"
 
 
-def test_disturbed_launches_are_crosses() -> None:
-    launch_rows = launch_frame(launch_row(0, disturbed=False), launch_row(1, disturbed=True))
-    figure = plots.launches(launch_rows, runs(run_row()))
-    assert [line.get_marker() for line in figure.axes[0].lines if line.get_marker() in (".", "x")] == [
-        ".",
-        "x",
-    ]
-
-
-def test_the_front_holds_who_is_beaten_by_nobody() -> None:
-    rows = runs(
-        run_row("quick", candidate_label="quick", latency_p95_ms=5.0, separation_auc=0.96),
-        run_row("good", candidate_label="good", latency_p95_ms=20.0, separation_auc=0.99),
-        run_row("beaten", candidate_label="beaten", latency_p95_ms=21.0, separation_auc=0.97),
+def test_disturbed_launches_are_crosses_and_stopped_ones_say_at_least() -> None:
+    launch_rows = launch_frame(
+        launch_row(0, disturbed=False), launch_row(1, disturbed=True), launch_row(2, truncated=True)
     )
-    told = text_in(plots.pareto(rows))
-    assert "quick" in told
-    assert "good" in told
+    for draw in (plots.launches, plots.timeline):
+        figure = draw(launch_rows, runs(run_row()))
+        assert [line.get_marker() for line in marked(figure)][:3] == ["o", "x", ">"]
+        assert "at least so much" in text_in(figure)
+
+
+def test_failed_launches_are_told_where_only_the_others_can_be_drawn() -> None:
+    figure = plots.launches(launch_frame(launch_row()), runs(run_row(launches_failed=2)))
+    assert "2 failed" in text_in(figure)
+
+
+def front_rows() -> pd.DataFrame:
+    """A front of three by P95, AUC and memory, of which the third is beaten in the two that are drawn."""
+
+    def row(name: str, p95_ms: float, auc: float, memory_mib: int, **changes: Any) -> dict[str, Any]:
+        return run_row(
+            name,
+            p95_ms=p95_ms,
+            candidate_label=name,
+            model_id=name,
+            separation_auc=auc,
+            separation_auc_low=auc - 0.005,
+            separation_auc_high=auc + 0.001,
+            peak_rss_bytes=memory_mib * 2**20,
+            **changes,
+        )
+
+    return runs(
+        row("quick", 5.0, 0.97, 200),
+        row("good", 18.0, 0.99, 300),
+        row("small", 19.0, 0.96, 100),
+        row("beaten", 19.5, 0.96, 400),
+        row("forbidden", 4.0, 0.995, 50, finite=False),
+    )
+
+
+def test_the_front_that_is_drawn_is_the_decisions_own() -> None:
+    decision = decide(front_rows())
+    assert [point.label for point in decision.front] == ["quick", "good", "small"]
+    figure = plots.pareto(decision, POLICY)
+    told = text_in(figure)
+    for number, name in enumerate(("quick", "good", "small"), start=1):
+        assert f"{number}: {name} (" in told
+    assert "200.0 MiB" in told
     assert "beaten" not in told
+    assert "forbidden" not in told
+    assert "cannot be picked" in told
+    ringed = [line for line in marked(figure) if line.get_markeredgewidth() > 1]
+    assert {x for line in ringed for x, _ in line.get_xydata().tolist()} == {5.0, 18.0, 19.0}
+    # What stands in the figure is the decision's, whatever dominates what here.
+    fewer = plots.pareto(replace(decision, front=decision.front[:1]), POLICY)
+    assert "good (" not in text_in(fewer)
 
 
 def test_twins_have_no_place_in_the_plane_of_quality() -> None:
-    figure = plots.pareto(runs(run_row(weights="random", separation_auc=None)))
-    assert "no run with trained weights" in text_in(figure)
+    figure = plots.pareto(decide(runs(run_row(weights="random", separation_auc=None))), POLICY)
+    assert "no candidate with trained weights" in text_in(figure)
 
 
 def test_an_execution_provider_that_is_absent_is_a_word_and_not_a_colour() -> None:
@@ -154,16 +289,20 @@ def test_an_execution_provider_that_is_absent_is_a_word_and_not_a_colour() -> No
     assert "unavailable" in text_in(plots.model_by_ep(runs(there, absent)))
 
 
-@pytest.mark.parametrize("name", ["<script>$x_1$</script>", "a" * 200, "$\\frac{"])
+@pytest.mark.parametrize("name", ["<script>$x_1$</script>", "a" * 200, "$\\frac{", "_hidden"])
 def test_a_label_is_never_read_as_a_formula(name: str) -> None:
-    plots.p95_against_gates(runs(run_row(candidate_label=name)), POLICY).draw_without_rendering()
+    rows = runs(*(run_row(f"b{b}", batch_size=b, model=name, candidate_label=name) for b in (1, 8)))
+    for figure in every_figure(rows, launch_frame(launch_row(run_id="b1"))).values():
+        figure.draw_without_rendering()
 
 
-def test_ratios_are_drawn_with_their_intervals() -> None:
+def test_ratios_are_drawn_with_their_intervals_and_open_ends() -> None:
     pair = Comparison("a → b", "p95_ms", 3.0, 6.0, 2.0, 1.8, 2.2, "changed", "")
-    (axes,) = plots.ratios([pair]).axes
+    beyond = replace(pair, ratio=None, low=1.5, high=None, b_at_least=True)
+    figure = plots.ratios([pair, beyond])
+    (axes,) = figure.axes
     assert [float(x) for x, _ in axes.collections[0].get_segments()[0]] == [1.8, 2.2]
-    assert points(axes)[-1] == (2.0, 0.0) or (2.0, 0.0) in [
-        tuple(p) for line in axes.lines for p in line.get_xydata()
-    ]
+    assert (2.0, canvas.UNDER) in points(axes)
+    assert [line.get_marker() for line in marked(figure)] == ["o", ">"]
+    assert "open end" in text_in(figure)
     assert "no two runs" in text_in(plots.ratios([]))

@@ -3,28 +3,43 @@
 from __future__ import annotations
 
 import sys
+from datetime import UTC, datetime
 from functools import partial
-from pathlib import Path
+from typing import TYPE_CHECKING
 
+from harness import __version__
 from harness.command import run_command
 from harness.compose import notebooks_dir
 from harness.config import parse_words
 from harness.errors import BadInputError, StorageError
+from harness.paths import typed_path
 from harness.progress import Progress
-from harness.report.data import read
+from harness.report.data import compare, read
 from harness.report.execute import Shown, execute
 from harness.report.figures import FORMATS, write_figures
 from harness.report.page import compose
 
-_DEFAULTS = {
-    "results": "results", "policy": "default", "select": "", "machine": "", "out": "", "figures": "",
-    "a": "", "b": "",
-}  # fmt: skip
-_HELP = """python -m harness.report [results=DIR] [policy=NAME|FILE.yaml] [select="model=minilm,e5 ep=cpu"]
-                      [machine=ID] [a=RUN_OR_SWEEP b=RUN_OR_SWEEP] [out=FILE.html] [figures=png|svg|png,svg]
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
-Executes the notebooks and writes one self-contained page, results/report.html unless out= says otherwise: the
-decision, then every figure and run. With a= and b= it compares them too. figures= writes the figures as well.
+_DEFAULTS = {
+    "results": "results", "policy": "default", "policy.file": "", "select": "", "machine": "", "baseline": "",
+    "baseline.file": "", "out": "", "figures": "", "a": "", "b": "",
+}  # fmt: skip
+# What each notebook is given.
+_MEASUREMENTS = ("results", "policy", "policy.file", "select", "machine")
+_DECISION = (*_MEASUREMENTS, "baseline", "baseline.file")
+_COMPARE = ("results", "a", "b")
+_HELP = """python -m harness.report [results=DIR] [policy=NAME] [policy.file=FILE] [select="model=e5 ep=cpu"]
+                      [machine=ID] [baseline=NAME|RUN_ID] [baseline.file=FILE] [a=A b=B]
+                      [out=FILE.html] [figures=png|svg|png,svg]
+
+Executes the notebooks and writes one self-contained page, results/report.html unless out= says otherwise:
+the decision as python -m harness.decide makes it, then every figure and run. select= takes columns of a run
+and their values. baseline= tells speed-ups over figures that others report, or over a run. a= and b=, each a
+sweep's or run's id or a results folder, are compared on the page too. figures= writes the figures beside the
+page. Prints what it wrote, the page last.
 Exit codes: 0, 2 bad input, 3 what executes notebooks is not installed.
 """
 
@@ -33,52 +48,65 @@ def main(argv: list[str]) -> int:
     """Execute, compose, write; prints the page's path.
 
     Raises:
-        BadInputError: an unknown word, or results that cannot be read.
+        BadInputError: an unknown word, or results that cannot be read, decided on or compared.
         UnavailableError: what executes notebooks is not installed.
         StorageError: the page cannot be written.
     """
     if any(word in ("--help", "-h") for word in argv):
         sys.stdout.write(_HELP)
         return 0
-    words = parse_words(argv, defaults=_DEFAULTS)
+    words = _whole_paths(parse_words(argv, defaults=_DEFAULTS))
     formats = [name for name in words["figures"].split(",") if name]
     if unknown := [name for name in formats if name not in FORMATS]:
         raise BadInputError(f"figures={words['figures']}: {unknown[0]} is none of {', '.join(FORMATS)}")
     if bool(words["a"]) != bool(words["b"]):
         raise BadInputError("a comparison needs both: give a=RUN_OR_SWEEP and b=RUN_OR_SWEEP")
-    results = Path(words["results"]).expanduser().resolve()
-    chosen = {name: words[name] for name in ("policy", "select", "machine")}
-    data = read(results, **chosen)  # told before a kernel is started
-    out = Path(words["out"] or results / "report.html").expanduser()
-    if not out.parent.is_dir():
+    out = typed_path(words["out"] or f"{words['results']}/report.html")
+    if words["out"] and not out.parent.is_dir():
         raise BadInputError(f"out={out}: no such folder; give one that exists")
-    asked = {"results": str(results), **chosen}
-    notebooks = [("decision", asked), ("measurements", asked)]
-    if words["a"]:
-        notebooks.append(("compare", {"results": str(results), "a": words["a"], "b": words["b"]}))
-    page = compose(_executed(notebooks), title="Which embedding model can be shipped?")
-    try:
-        out.write_text(page, encoding="utf-8")
-        written = write_figures(data, out.parent, formats)
-    except OSError as error:
-        raise StorageError(f"{out} cannot be written: {error.strerror}; give out=FILE.html") from None
-    for path in (*written, out):
+    for path in _written(words, out, formats):
         sys.stdout.write(f"{path}\n")
     return 0
 
 
-def _executed(notebooks: list[tuple[str, dict[str, str]]]) -> list[Shown]:
+def _written(words: Mapping[str, str], out: Path, formats: Sequence[str]) -> list[Path]:
+    """The files that were written, the page last."""
     from harness.terminal import error_console
 
-    shown = []
+    notebooks = [("decision", _DECISION), ("measurements", _MEASUREMENTS)]
+    notebooks += [("compare", _COMPARE)] if words["a"] else []
+    shown: list[Shown] = []
     with Progress(error_console()) as progress:
-        for number, (name, parameters) in enumerate(notebooks, start=1):
+        progress.tell("reading the results")
+        # All that can be wrong with them is told before a kernel is started.
+        data = read(**_given(words, _DECISION))
+        compared = compare(words["results"], words["a"], words["b"])
+        for number, (name, asked) in enumerate(notebooks, start=1):
             what = f"notebook {number} of {len(notebooks)}: {name}"
             progress.tell(what)
-            shown += execute(
-                notebooks_dir() / f"{name}.ipynb", parameters, on_cell=partial(_tell, progress, what)
-            )
-    return shown
+            file = notebooks_dir() / f"{name}.ipynb"
+            shown += execute(file, _given(words, asked), on_cell=partial(_tell, progress, what))
+        written = f"Written {datetime.now(UTC):%Y-%m-%d %H:%M} UTC by harness {__version__}."
+        page = compose(shown, title="Which embedding model can be shipped?", footer=written)
+        try:
+            out.write_text(page, encoding="utf-8")
+            if formats:
+                progress.tell("figures")
+            return [*write_figures(data, out.parent, formats, compared=compared), out]
+        except OSError as error:
+            raise StorageError(f"{out} cannot be written: {error.strerror}; give out=FILE.html") from None
+
+
+def _whole_paths(words: dict[str, str]) -> dict[str, str]:
+    """The words with whole paths: a notebook is executed in its own folder."""
+    files = [name for name in ("policy.file", "baseline.file") if words[name]]
+    files += [name for name in ("a", "b") if words[name] and (typed_path(words[name]) / "runs").is_dir()]
+    return words | {name: str(typed_path(words[name]).resolve()) for name in ("results", *files)}
+
+
+def _given(words: Mapping[str, str], names: tuple[str, ...]) -> dict[str, str]:
+    """Some words, as parameters of `harness.report.read` and of the notebooks alike."""
+    return {name.replace(".", "_"): words[name] for name in names}
 
 
 def _tell(progress: Progress, what: str, cell: int, cells: int) -> None:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import shlex
-from dataclasses import dataclass
+import warnings
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from harness.baseline import against, find_baseline
 from harness.compare import select as select_side
 from harness.comparison import Comparison, compare_runs
 from harness.config import load_policy
 from harness.decision import decide
 from harness.errors import BadInputError, unknown_name
+from harness.evidence import of_machine, with_commands
 from harness.paths import typed_path
-from harness.store import load_launches, load_runs
+from harness.store import UnreadableFileWarning, load_launches, load_runs
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -38,36 +41,48 @@ class Results:
 
 
 def read(
-    results: str | Path = "results", *, policy: str = "default", select: str = "", machine: str = ""
+    results: str | Path = "results",
+    *,
+    policy: str = "default",
+    policy_file: str = "",
+    select: str = "",
+    machine: str = "",
+    baseline: str = "",
+    baseline_file: str = "",
 ) -> Results:
-    """Read a results folder.
+    """Read a results folder and decide as ``python -m harness.decide`` does.
 
     Args:
         results: the folder.
-        policy: a shipped policy's name, or a file of the user's own (a path that ends in .yaml or .yml).
+        policy: a shipped policy's name.
+        policy_file: a file with a policy of the user's own, in its place.
         select: words as ``model=minilm,e5 ep=cpu``: of a column of `harness.record.RUN_COLUMNS`, only these.
-        machine: a machine's id; by default that of the newest run.
+        machine: a machine's id; needed where runs of several are left.
+        baseline: reported figures or a run's id, to tell speed-ups over.
+        baseline_file: a file with reported figures of the user's own.
 
     Raises:
-        BadInputError: no such folder, policy, column or machine.
+        BadInputError: no such folder, policy, column, machine or baseline, or runs of several machines.
     """
-    own = policy.endswith((".yaml", ".yml"))
-    judged = load_policy("default", file=policy) if own else load_policy(policy)
-    runs, launches = load_runs(results), load_launches(results)
-    notes = []
-    machines = list(dict.fromkeys(runs["machine_id"]))
-    if machine and machine not in machines:
-        raise BadInputError(unknown_name("machine", machine, sorted(machines)))
-    if machines:
-        chosen = machine or str(runs["machine_id"].iloc[-1])
-        if others := int((runs["machine_id"] != chosen).sum()):
-            notes.append(f"{others} runs of other machines are left out: this is about machine {chosen}")
-        runs = runs[runs["machine_id"] == chosen]
-    kept = _selected(runs, select)
-    if len(kept) < len(runs):
-        notes.append(f"{len(runs) - len(kept)} of {len(runs)} runs are left out by select: {select}")
-    launches = launches[launches["run_id"].isin(kept["run_id"])]
-    decision = None if kept.empty else decide(kept, judged)
+    judged = load_policy(policy, file=policy_file or None)
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always", UnreadableFileWarning)
+        there, limits = of_machine(load_runs(results), machine)
+        kept = _selected(there, select)
+        launches = load_launches(results, set(kept["run_id"]))
+    for each in told:
+        warnings.warn_explicit(each.message, each.category, each.filename, each.lineno)
+    notes = [str(each.message) for each in told if issubclass(each.category, UnreadableFileWarning)]
+    if len(kept) < len(there):
+        notes.append(f"{len(there) - len(kept)} of {len(there)} runs are left out by select: {select}")
+    decision = None
+    if not kept.empty:
+        compared_with = find_baseline(baseline, baseline_file, kept)
+        asked = {"results": str(results), "policy": policy, "policy.file": policy_file}
+        decision = decide(with_commands(kept, **asked), judged)
+        decision = replace(decision, warnings=(*decision.warnings, *limits))
+        if compared_with is not None:
+            decision = against(decision, compared_with, kept, launches)
     return Results(kept, launches, judged, decision, tuple(notes))
 
 
@@ -90,7 +105,11 @@ def compare(results: str | Path, a: str, b: str, *, threshold: float = 0.05) -> 
 
 
 def _selected(runs: pd.DataFrame, select: str) -> pd.DataFrame:
-    for word in shlex.split(select):
+    try:
+        words = shlex.split(select)
+    except ValueError as error:
+        raise BadInputError(f"select={select}: {error}; such as model=minilm,e5") from None
+    for word in words:
         name, equals, values = word.partition("=")
         if not equals:
             raise BadInputError(f"select={select}: {word!r} is no column=value; such as model=minilm,e5")

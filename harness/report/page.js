@@ -28,13 +28,15 @@ for (const table of document.querySelectorAll("table.data")) {
     });
   });
 
-  if (rows.length < 5) continue;
-  const filter = document.createElement("label");
+  if (rows.length < 2) continue;
+  const filter = document.createElement("div");
   filter.className = "filter";
+  filter.setAttribute("role", "search");
   const input = document.createElement("input");
   input.type = "search";
   input.placeholder = "filter: words that a row must have";
-  const count = document.createElement("span");
+  input.setAttribute("aria-label", `filter the rows of ${table.dataset.name}`);
+  const count = document.createElement("output");
   filter.append(input, count);
   table.parentElement.before(filter);
   const show = () => {

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from base64 import b64encode
+from hashlib import sha256
 from html import escape
 from importlib.resources import files
 from typing import TYPE_CHECKING
 
-from harness.plots import INK
+from harness.looks import INK, PAPER
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -17,15 +19,19 @@ if TYPE_CHECKING:
 # What matplotlib writes before the element itself.
 _SVG_PROLOGUE = re.compile(r"^.*?(?=<svg)", re.DOTALL)
 _METADATA = re.compile(r"<metadata>.*?</metadata>", re.DOTALL)
+_SIZE = re.compile(r'(?<=<svg )(.*?)width="([\d.]+pt)" height="[\d.]+pt"', re.DOTALL)
+# The figure's own id, which `harness.report.figure` sets.
+_NAME = re.compile(r'<g id="([^"]+)"')
 _HEADING = re.compile(r"^## +(.+)$", re.MULTILINE)
 
 
-def compose(shown: Iterable[Shown], *, title: str) -> str:
+def compose(shown: Iterable[Shown], *, title: str, footer: str = "") -> str:
     """The page.
 
     Args:
         shown: what notebooks showed, in order; HTML and SVG of it are trusted, they are this package's own.
         title: of the page.
+        footer: a line under it.
     """
     from markdown_it import MarkdownIt
 
@@ -36,28 +42,39 @@ def compose(shown: Iterable[Shown], *, title: str) -> str:
             headings += _HEADING.findall(each.content)
             parts.append(_anchored(markdown.render(each.content)))
         elif each.kind == "svg":
-            parts.append(f'<figure class="scroll">{_inline(each.content)}</figure>')
+            parts.append(_inline(each.content))
         elif each.kind == "html":
             parts.append(each.content)
         else:
             parts.append(f"<pre>{escape(each.content)}</pre>")
     links = "".join(f'<a href="#{_anchor(heading)}">{escape(heading)}</a>' for heading in headings)
     here = files("harness.report")
+    style, script = (here.joinpath(name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
+    allowed = b64encode(sha256(script.encode()).digest()).decode()
     return (
         "<!doctype html>\n"
         '<html lang="en"><head><meta charset="utf-8">'
+        # Nothing is loaded, and no script runs but the page's own.
+        '<meta http-equiv="Content-Security-Policy" content="default-src \'none\'; '
+        f"style-src 'unsafe-inline'; script-src 'sha256-{allowed}'\">"
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{escape(title)}</title>"
-        f"<style>{here.joinpath('page.css').read_text(encoding='utf-8')}</style></head>"
-        f"<body><nav>{links}</nav><main>{''.join(parts)}</main>"
-        f"<script>{here.joinpath('page.js').read_text(encoding='utf-8')}</script></body></html>\n"
+        f"<title>{escape(title)}</title><style>{style}</style></head>"
+        f'<body><nav aria-label="sections">{links}</nav><main>{"".join(parts)}'
+        f'<footer class="note">{escape(footer)}</footer></main>'
+        f"<script>{script}</script></body></html>\n"
     )
 
 
 def _inline(svg: str) -> str:
-    """A figure as part of the page: its ink is the colour of the page's text."""
+    """A figure as part of the page: its ink and paper are the page's, its width a wish."""
+    named = _NAME.search(svg)
+    words = escape(named[1].replace("_", " ")) if named else "figure"
+    label = f'aria-label="{words}"'
     svg = _METADATA.sub("", _SVG_PROLOGUE.sub("", svg))
-    return svg.replace(INK, "currentColor")
+    svg = _SIZE.sub(r'\1style="--width: \2"', svg, count=1)
+    svg = svg.replace("<svg", f'<svg role="img" {label}', 1)
+    svg = svg.replace(INK, "currentColor").replace(PAPER, "var(--paper)")
+    return f'<figure class="scroll" role="region" tabindex="0" {label}>{svg}</figure>'
 
 
 def _anchored(html: str) -> str:

@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from harness.caveats import is_brief, is_guess
 from harness.evidence import rows_of
 from harness.gates import as_number, row_place, text_of
-from harness.units import format_bytes, format_duration
-from harness.verdict import gate_cells
+from harness.units import counted, format_bytes, format_duration
+from harness.verdict import baseline_title, baseline_told, gate_cells, speedup_cells
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 Row = dict[str, Any]
 
 NOTHING = "Nothing is measured yet. Measure first: python -m harness model=minilm ep=cpu"
+# Reasons that stand in the first screen; the others unfold.
+_MOST_REASONS = 5
 _VERDICT_CLASS = {"GO": "good", "CONDITIONAL_GO": "fair", "INCONCLUSIVE": "fair", "NO_GO": "bad"}
 _STATUS_CLASS = {"pass": "good", "fail": "bad", "undecided": "fair", "not": "fair"}
 
@@ -48,26 +51,31 @@ class Column(NamedTuple):
 
 
 def verdict(data: Results) -> Html:
-    """The decision in one screen: verdict, pick, why, and what to do next."""
+    """The decision: verdict, pick and why in one screen, then what to do next and how firm it is."""
     decision = data.decision
+    notes = "".join(_note(note) for note in data.notes)
     if decision is None:
-        return Html(_note(NOTHING))
+        return Html(notes + _note("Nothing is left to decide on." if data.notes else NOTHING))
     kind = _VERDICT_CLASS[decision.verdict]
     pick = f'<span class="pick">{escape(decision.chosen)}</span>' if decision.chosen else ""
-    parts = [
-        f'<div class="verdict {kind}"><strong>{escape(decision.verdict.replace("_", " "))}</strong>{pick}'
-        f'<span class="evidence">{escape(decision.evidence)} evidence, policy {escape(decision.policy)}'
-        "</span></div>",
-        _list(decision.reasons),
-    ]
-    if decision.not_picked:
-        parts.append(f"<h3>Not picked</h3>{_list(decision.not_picked)}")
-    if decision.fallback:
-        parts.append(f"<h3>Fallback</h3>{_list([decision.fallback])}")
-    if decision.next_steps:
-        parts.append(f"<h3>Next</h3>{_list(decision.next_steps)}")
-    parts += [_note(note) for note in data.notes]
-    return Html("".join(parts))
+    machine = f"{decision.machine['cpu']}, {counted(decision.machine['cores'], 'core')}"
+    box = (
+        f'<div class="verdict {kind}"><strong>{_words(decision.verdict)}</strong>{pick}'
+        f'<span class="evidence"><b>{escape(decision.evidence)} evidence</b>, policy '
+        f"{escape(decision.policy)}; {escape(machine)}</span></div>"
+    )
+    first, rest = decision.reasons[:_MOST_REASONS], decision.reasons[_MOST_REASONS:]
+    more = f"<details><summary>{len(rest)} more</summary>{_list(rest)}</details>" if rest else ""
+    sections = (
+        ("Fallback", filter(None, [decision.fallback])),
+        ("Next", decision.next_steps),
+        ("Warnings", decision.warnings),
+        ("How firm", decision.firmness),
+        ("Not picked", decision.not_picked),
+    )
+    others = ((heading, _list(lines)) for heading, lines in sections)
+    told = "".join(f"<h3>{heading}</h3>{lines}" for heading, lines in others if lines)
+    return Html(f"{box}{_list(first)}{more}{notes}{told}")
 
 
 def gates(data: Results) -> Html:
@@ -75,23 +83,52 @@ def gates(data: Results) -> Html:
     if data.decision is None:
         return Html(_note(NOTHING))
     first, *others = data.decision.candidates
-    parts = [
-        f"<h3>{escape(first.label)}: {_words(first.verdict)}</h3>",
-        _gates_table(first),
-        _list(first.notes),
+    parts = [f"<h3>{_heading(first)}</h3>{_gates_table(first)}{_told(first)}"]
+    parts += [
+        f"<details><summary>{_heading(candidate)}</summary>{_list(candidate.reasons)}"
+        f"{_gates_table(candidate)}{_told(candidate)}</details>"
+        for candidate in others
     ]
-    for candidate in others:
-        why = escape("; ".join(candidate.reasons))
-        parts.append(
-            f"<details><summary>{escape(candidate.label)}: {_words(candidate.verdict)}</summary>"
-            f"<p>{why}</p>{_gates_table(candidate)}</details>"
-        )
     return Html("".join(parts))
+
+
+def speedups(data: Results) -> Html:
+    """How many times quicker the candidates are than the baseline; nothing where none was asked for."""
+    baseline = data.decision.baseline if data.decision else None
+    if baseline is None:
+        return Html("")
+    brief = {str(row["run_id"]): is_brief(row) for row in rows_of(data.runs)}
+    title = baseline_title(baseline)
+    theirs = f"baseline ({baseline.kind})"
+    headings = ("candidate", "latency", theirs, "candidate's", "speed-up", "interval", "evidence")
+    rows = [
+        [escape(cell) for cell in (*speedup_cells(each), "provisional" if brief[each.run_id] else "")]
+        for each in baseline.speedups
+    ]
+    table = _plain_table(title, headings, rows) if rows else ""
+    return Html(f"<h3>{escape(title[0].upper() + title[1:])}</h3>{_list(baseline_told(baseline))}{table}")
 
 
 def runs(data: Results) -> Html:
     """Every run, sortable and filterable."""
-    return _table(rows_of(data.runs), _RUNS, name="runs", empty=NOTHING)
+    return _table(_ordered(rows_of(data.runs)), _RUNS, name="runs", empty=NOTHING)
+
+
+def sweeps(data: Results) -> Html:
+    """The sweeps that measured these runs, the oldest first."""
+    launches: dict[str, list[Row]] = {}
+    for row in sorted(rows_of(data.launches[list(_OF_SWEEPS)]), key=lambda row: row["started_at"]):
+        launches.setdefault(str(row["sweep_id"]), []).append(row)
+    rows = [
+        {
+            "sweep_id": sweep_id,
+            "began": mine[0]["started_at"],
+            "runs": len({row["run_id"] for row in mine}),
+            "launches": len(mine),
+        }
+        for sweep_id, mine in launches.items()
+    ]
+    return _table(rows, _SWEEPS, name="sweeps", empty=NOTHING)
 
 
 def quality(data: Results) -> Html:
@@ -117,22 +154,29 @@ def environment(data: Results) -> Html:
     newest = rows[-1]
     facts = json.loads(text_of(newest["environment"], "{}"))
     libraries = facts.get("libraries") or {}
+
+    def every(name: str) -> str:
+        return ", ".join(dict.fromkeys(text_of(row[name], "–") for row in rows))
+
     machine = {
-        "machine": newest["machine_id"], "CPU": newest["cpu"], "usable cores": newest["cores"],
-        "memory": format_bytes(int(newest["memory_bytes"])), "system": newest["os"],
-        "Python": newest["python"], "ONNX Runtime": text_of(newest["onnxruntime"], "–"),
+        "machine": every("machine_id"), "CPU": every("cpu"), "usable cores": str(newest["cores"]),
+        "memory": format_bytes(int(newest["memory_bytes"])), "system": every("os"),
+        "Python": every("python"), "ONNX Runtime": every("onnxruntime"),
         "other libraries": ", ".join(f"{name} {version}" for name, version in sorted(libraries.items())),
-        "harness": f"{newest['harness_version']} {text_of(newest['git_commit'], '')}",
+        "harness": every("harness_version"), "commit": every("git_commit"),
     }  # fmt: skip
-    lines = "".join(f"<tr><th>{escape(k)}</th><td>{escape(str(v))}</td></tr>" for k, v in machine.items())
+    lines = "".join(
+        f'<tr><th scope="row">{escape(name)}</th><td>{escape(value)}</td></tr>'
+        for name, value in machine.items()
+    )
     measured = [row for row in rows if row["launches"]]
-    noise = _table(measured, _NOISE, name="noise", empty="No launch was measured yet.")
+    noise = _table(_ordered(measured), _NOISE, name="noise", empty="No launch was measured yet.")
     return Html(f'<div class="scroll"><table class="facts">{lines}</table></div>{noise.text}')
 
 
 def comparison(found: Sequence[Comparison]) -> Html:
     """Two sets of runs, a line for each pair and latency."""
-    rows = [vars(each) | {"slower": each.slower} for each in found]
+    rows = [vars(each) | {"slower": each.slower, "interval": each.interval} for each in found]
     return _table(
         rows,
         _COMPARISON,
@@ -141,9 +185,14 @@ def comparison(found: Sequence[Comparison]) -> Html:
     )
 
 
+def _ordered(rows: Iterable[Row]) -> list[Row]:
+    """What was measured first, by candidate and place."""
+    return sorted(rows, key=lambda row: (not row["launches"], str(row["candidate_label"]), row_place(row)))
+
+
 def _once(rows: Iterable[Row]) -> list[Row]:
     """The newest row of each candidate and batch size: what does not depend on the workload."""
-    return list({(row["candidate_label"], row["batch_size"]): row for row in rows}.values())
+    return _ordered({(row["candidate_label"], row["batch_size"]): row for row in rows}.values())
 
 
 def _known(row: Row, name: str) -> bool:
@@ -187,7 +236,20 @@ def _text(name: str) -> Callable[[Row], str]:
 
 
 def _candidate(row: Row) -> str:
-    return str(row["candidate_label"])
+    label = str(row["candidate_label"])
+    return f"{label}, random weights" if row["weights"] == "random" and "random" not in label else label
+
+
+def _timed(row: Row) -> str:
+    """A candidate whose latency is told; what limits it stands with it."""
+    marks = ["provisional"] if is_brief(row) else []
+    marks += ["P95 at least"] if is_guess(row) else []
+    return ", ".join([_candidate(row), *marks])
+
+
+def _at_least(side: str) -> tuple[Callable[[Row], str], Callable[[Row], float | None]]:
+    shown, value = _number(f"{side}_ms")
+    return lambda row: ("≥" if row[f"{side}_at_least"] else "") + shown(row), value
 
 
 def _place(row: Row) -> str:
@@ -200,14 +262,12 @@ def _status(row: Row) -> str:
 
 
 def _evidence(row: Row) -> str:
-    span, wanted = as_number(row["evidence_span_s"]), as_number(row["min_span_s"])
-    if span is None or wanted is None:
-        return "–"
-    return f"{format_duration(span)}{'' if span >= wanted else ', provisional'}"
+    span_s = as_number(row["evidence_span_s"])
+    return "–" if span_s is None else format_duration(span_s)
 
 
-_WHO = (Column("candidate", _candidate), Column("measured at", _place))
-_WHAT = (_WHO[0], Column("batch", *_number("batch_size")))
+_WHO = (Column("candidate", _timed), Column("measured at", _place))
+_WHAT = (Column("candidate", _candidate), Column("batch", *_number("batch_size")))
 _RUNS = (
     *_WHO,
     Column("P50 ms", *_number("latency_p50_ms")),
@@ -221,6 +281,7 @@ _RUNS = (
     Column("AUC", *_number("separation_auc")),
     Column("weights", _text("weights")),
     Column("evidence", _evidence),
+    Column("purpose", _text("purpose")),
     Column("status", _status),
     Column("error", _text("error")),
     Column("run", _text("run_id")),
@@ -229,16 +290,19 @@ _QUALITY = (
     *_WHAT,
     Column("AUC", *_number("separation_auc")),
     Column("interval", _interval("separation_auc")),
+    Column("top-10 shared with fp32", *_number("neighbour_overlap", 3)),
+    Column("interval", _interval("neighbour_overlap")),
+    Column("worst cosine to fp32", *_number("parity_cosine_min", 6)),
+    Column("Spearman ×100", *_number("sts_spearman")),
+    Column("interval", _interval("sts_spearman")),
+    Column("nDCG@10", *_number("ndcg_at_10")),
+    Column("interval", _interval("ndcg_at_10")),
     Column("separation", *_number("separation", 3)),
     Column("interval", _interval("separation")),
     Column("similar", *_number("similar_mean", 3)),
     Column("dissimilar", *_number("dissimilar_mean", 3)),
-    Column("Spearman ×100", *_number("sts_spearman")),
-    Column("nDCG@10", *_number("ndcg_at_10")),
     Column("norm error", *_number("l2_norm_max_error", 2)),
-    Column("cosine to fp32, worst", *_number("parity_cosine_min", 6)),
-    Column("top-10 shared with fp32", *_number("neighbour_overlap", 3)),
-    Column("cosine in a batch, worst", *_number("batch_cosine_min", 6)),
+    Column("worst cosine in a batch", *_number("batch_cosine_min", 6)),
 )
 _PLACEMENT = (
     *_WHAT,
@@ -260,28 +324,34 @@ _NOISE = (
 _COMPARISON = (
     Column("run", _text("label")),
     Column("latency", lambda row: str(row["metric"]).removesuffix("_ms").upper()),
-    Column("A ms", *_number("a_ms")),
-    Column("B ms", *_number("b_ms")),
+    Column("A ms", *_at_least("a")),
+    Column("B ms", *_at_least("b")),
     Column("B / A", *_number("ratio", 3)),
-    Column("interval", lambda row: "–" if row["low"] is None else f"{row['low']:.3f}–{row['high']:.3f}"),
-    Column("", lambda row: f"{row['change']}{', slower' if row['slower'] else ''}"),
-    Column("why", _text("reason")),
+    Column("interval", lambda row: row["interval"] or "–"),
+    Column("found", lambda row: f"{row['change']}{', slower' if row['slower'] else ''}"),
+    Column("paired", lambda row: "yes" if row["paired"] else "no"),
+    Column("why", lambda row: "; ".join(filter(None, (row["reason"], *row["notes"]))) or "–"),
+)
+_OF_SWEEPS = ("sweep_id", "run_id", "started_at")
+_SWEEPS = (
+    Column("sweep", _text("sweep_id")),
+    Column("began, UTC", lambda row: f"{row['began']:%Y-%m-%d %H:%M:%S}"),
+    Column("runs", *_number("runs")),
+    Column("launches", *_number("launches")),
 )
 
 
 def _table(rows: Sequence[Row], columns: Sequence[Column], *, name: str, empty: str) -> Html:
-    """A table that a page can sort and filter; without rows the sentence `empty`."""
+    """A table that a page can sort and filter, without columns of which nothing is known; else `empty`."""
     if not rows:
         return Html(_note(empty))
+    columns = [column for column in columns if any(column.shown(row) != "–" for row in rows)]
     head = "".join(
         f'<th scope="col"{" class=number" if column.value else ""}>{escape(column.heading)}</th>'
         for column in columns
     )
     body = "".join(f"<tr>{''.join(_cell(column, row) for column in columns)}</tr>" for row in rows)
-    return Html(
-        f'<div class="scroll"><table class="data" data-name="{escape(name)}"><thead><tr>{head}</tr></thead>'
-        f"<tbody>{body}</tbody></table></div>"
-    )
+    return Html(_scrolled(name, f'class="data" data-name="{escape(name)}"', head, body))
 
 
 def _cell(column: Column, row: Row) -> str:
@@ -292,18 +362,50 @@ def _cell(column: Column, row: Row) -> str:
     return f'<td class="number" data-value="{"" if value is None else repr(value)}">{shown}</td>'
 
 
+def _heading(candidate: CandidateVerdict) -> str:
+    mark = ", provisional" if candidate.provisional else ""
+    return f"{escape(candidate.label)}: {_words(candidate.verdict)}{mark}"
+
+
+def _told(candidate: CandidateVerdict) -> str:
+    """What else there is to know of a candidate: what limits it, what is open, what is missing."""
+    limits = candidate.confirmation.limits if candidate.confirmation else ()
+    missing = (f"missing: `{command}`" for command in candidate.missing)
+    warnings = (f"warning: {line}" for line in candidate.warnings)
+    return _list([*candidate.provisional, *limits, *candidate.notes, *warnings, *missing])
+
+
 def _gates_table(candidate: CandidateVerdict) -> str:
+    under_load = candidate.confirmation.results if candidate.confirmation else ()
+    asked = [*((each, "") for each in candidate.gates), *((r, f", {place}") for place, r in under_load)]
+    rows = []
+    for gate, where in asked:
+        tier, label, *cells, result = (escape(cell) for cell in gate_cells(gate))
+        kind = _STATUS_CLASS.get(result.split()[0], "")
+        rows.append([tier, f"{label}{escape(where)}", *cells, f'<span class="{kind}">{result}</span>'])
     headings = ("tier", "gate", "bound", "value", "interval", "distance", "result")
-    head = "".join(f'<th scope="col">{heading}</th>' for heading in headings)
-    body = []
-    for gate in candidate.gates:
-        cells = gate_cells(gate)
-        kind = _STATUS_CLASS.get(cells[-1].split()[0], "")
-        shown = "".join(f"<td>{escape(cell)}</td>" for cell in cells[:-1])
-        body.append(f'<tr>{shown}<td class="{kind}">{escape(cells[-1])}</td></tr>')
+    return _plain_table(f"gates of {candidate.label}", headings, rows)
+
+
+def _plain_table(name: str, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table of HTML cells; on a narrow screen each row stands by itself, its cells with their names."""
+    head = "".join(f'<th scope="col">{escape(heading)}</th>' for heading in headings)
+    body = "".join(
+        f"<tr>{''.join(_named_cell(*cell) for cell in zip(headings, row, strict=True))}</tr>" for row in rows
+    )
+    return _scrolled(name, 'class="plain"', head, body)
+
+
+def _named_cell(heading: str, cell: str) -> str:
+    return f'<td data-name="{escape(heading)}">{cell}</td>' if cell else "<td></td>"
+
+
+def _scrolled(name: str, of: str, head: str, body: str) -> str:
+    """A table that scrolls by itself where it is too wide, with the keyboard too."""
     return (
-        f'<div class="scroll"><table class="gates"><thead><tr>{head}</tr></thead>'
-        f"<tbody>{''.join(body)}</tbody></table></div>"
+        f'<div class="scroll" role="region" tabindex="0" aria-label="{escape(name)}">'
+        f'<table {of} aria-label="{escape(name)}"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
+        "</div>"
     )
 
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import json
+import re
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from harness.comparison import Comparison
+from harness.compose import conf_dir, notebooks_dir
 from harness.errors import BadInputError
-from harness.report.__main__ import main
+from harness.report.__main__ import _COMPARE, _DECISION, _MEASUREMENTS, main
 from harness.report.data import read
-from harness.report.figures import write_figures
+from harness.report.figures import FIGURES, figure, write_figures
 from tests.conftest import run_row
 from tests.report.test_tables import stored
 
@@ -22,6 +26,9 @@ if TYPE_CHECKING:
     [
         (["figures=pdf"], "png, svg"),
         (["a=x"], "both"),
+        (["a=nothing", "b=r1"], "nothing"),
+        (["baseline=qwen"], "reported_qwen3"),
+        (["policy.file=/nowhere.yaml"], "nowhere.yaml"),
         (["out=/nowhere/at/all.html"], "no such folder"),
         (["policy=defalt"], "default"),
         (["select=nothing=1"], "column"),
@@ -42,9 +49,53 @@ def test_help_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     assert "python -m harness.report" in capsys.readouterr().out
 
 
-def test_figures_are_written_in_each_format(tmp_path: Path) -> None:
+def test_a_folder_without_results_is_told_as_such() -> None:
+    with pytest.raises(BadInputError, match="results=/nowhere: no such directory"):
+        main(["results=/nowhere"])
+
+
+def test_notebooks_are_given_whole_paths_for_they_run_in_their_own_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stored(tmp_path / "one", run_row())
+    stored(tmp_path / "two", run_row())
+    policy = tmp_path / "mine.yaml"
+    policy.write_text((conf_dir() / "policy" / "strict.yaml").read_text(encoding="utf-8"), encoding="utf-8")
+    given: dict[str, Any] = {}
+    monkeypatch.setattr("harness.report.__main__.compare", lambda *_: [])
+    monkeypatch.setattr(
+        "harness.report.__main__.execute", lambda file, words, **_: given.update({file.stem: words}) or []
+    )
+    monkeypatch.chdir(tmp_path)
+    assert main(["results=one", "policy.file=mine.yaml", "a=one", "b=two"]) == 0
+    assert given["measurements"]["results"] == given["compare"]["a"] == str(tmp_path / "one")
+    assert given["compare"]["b"] == str(tmp_path / "two")
+    assert given["decision"]["policy_file"] == str(policy)
+    assert capsys.readouterr().out == f"{tmp_path / 'one' / 'report.html'}\n"
+
+
+def test_the_notebooks_show_every_figure_once_and_take_all_that_they_are_given() -> None:
+    shown = []
+    for name, given in (("decision", _DECISION), ("measurements", _MEASUREMENTS), ("compare", _COMPARE)):
+        cells = json.loads((notebooks_dir() / f"{name}.ipynb").read_text(encoding="utf-8"))["cells"]
+        assert not any(cell.get("outputs") for cell in cells), "committed without outputs"
+        assert cells[0]["source"][0].rstrip().endswith("?"), "opens with its question"
+        (parameters,) = [cell for cell in cells if "parameters" in cell["metadata"].get("tags", [])]
+        names = {line.split(" = ")[0] for line in parameters["source"]}
+        assert names >= {each.replace(".", "_") for each in given}
+        code = "".join(line for cell in cells for line in cell["source"])
+        shown += re.findall(r'report\.figure\(data, "(\w+)"\)', code)
+    assert sorted(shown) == sorted(FIGURES)
+
+
+def test_figures_are_written_in_each_format_a_comparisons_too(tmp_path: Path) -> None:
     data = read(stored(tmp_path, run_row()))
-    files = write_figures(data, tmp_path, ["png", "svg"])
-    assert len(files) == 14
+    pair = Comparison("a → b", "p95_ms", 3.0, 6.0, 2.0, 1.8, 2.2, "changed", "")
+    files = write_figures(data, tmp_path, ["png", "svg"], compared=[pair])
+    assert {file.name for file in files} == {
+        f"{name}.{kind}" for name in (*FIGURES, "ratios") for kind in ("png", "svg")
+    }
     assert all(file.stat().st_size > 1000 for file in files)
     assert write_figures(data, tmp_path, []) == []
+    with pytest.raises(BadInputError, match="pareto"):
+        figure(data, "paretto")

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from harness import report
+from harness.looks import INK, PAPER
 from harness.report.__main__ import main
 from harness.report.execute import Shown
+from harness.report.figures import FIGURES
 from harness.report.page import compose
 from harness.store import Store
 from tests.conftest import launch_row, run_row
@@ -22,6 +24,10 @@ if TYPE_CHECKING:
     from selenium.webdriver import Chrome
 
 RUNS = 100
+_PARTS = (
+    "decision", "gates", "latency", "quality", "latency-against-quality", "where-it-really-ran",
+    "environment-and-noise", "every-run", "comparison",
+)  # fmt: skip
 
 
 def stored(folder: Path, count: int) -> Path:
@@ -39,6 +45,7 @@ def stored(folder: Path, count: int) -> Path:
             latency_p50_ms=4.0 + i % 37,
             infer_p50_ms=3.0 + i % 37,
             tokenize_p50_ms=0.5,
+            error="</script><script>window.pwned=1</script>" if i % 10 == 0 else None,
         )
         store.write_run(row)
         store.write_launches(row["run_id"], [launch_row(j, run_id=row["run_id"]) for j in range(6)])
@@ -47,9 +54,9 @@ def stored(folder: Path, count: int) -> Path:
 
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The report of a hundred runs."""
+    """The report of a hundred runs, two of them compared."""
     folder = stored(tmp_path_factory.mktemp("results"), RUNS)
-    assert main([f"results={folder}"]) == 0
+    assert main([f"results={folder}", "a=run000", "b=run030"]) == 0
     return folder / "report.html"
 
 
@@ -65,7 +72,7 @@ def test_the_notebooks_run_on_nothing_and_on_one_run(tmp_path: Path, count: int)
 
 def test_the_page_opens_with_the_verdict_and_has_every_part(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
-    places = [text.index(f'id="{part}"') for part in ("decision", "gates", "latency", "quality", "every-run")]
+    places = [text.index(f'id="{part}"') for part in _PARTS]
     assert places == sorted(places)
     assert text.index('class="verdict') < text.index('id="gates"')
 
@@ -78,14 +85,22 @@ def test_the_page_asks_for_nothing_from_outside(page: Path) -> None:
     assert not re.search(r"url\((?!#)", text)
 
 
-def test_names_from_results_stay_text(page: Path) -> None:
-    assert "<script>window.pwned" not in page.read_text(encoding="utf-8")
+def test_names_and_errors_from_results_stay_text(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    assert "<script>window.pwned" not in text
+    assert text.count("<script>") == text.count("</script>") == 1
 
 
-def test_ink_takes_the_colour_of_the_page() -> None:
-    text = compose([Shown("svg", '<?xml version="1.0"?><svg><path stroke="#1b1f24"/></svg>')], title="t")
-    assert 'stroke="currentColor"' in text
+def test_ink_and_paper_take_the_colours_of_the_page() -> None:
+    drawn = f'<?xml version="1.0"?><svg><path style="stroke: {INK}; fill: {PAPER}"/></svg>'
+    text = compose([Shown("svg", drawn)], title="t")
+    assert 'style="stroke: currentColor; fill: var(--paper)"' in text
     assert "<?xml" not in text
+
+
+def test_a_figure_has_a_name_for_those_who_cannot_see_it(page: Path) -> None:
+    named = re.findall(r'<svg role="img" aria-label="([^"]+)"', page.read_text(encoding="utf-8"))
+    assert sorted(named) == sorted(name.replace("_", " ") for name in (*FIGURES, "ratios"))
 
 
 def test_markdown_cells_hold_no_html_of_their_own() -> None:
@@ -159,7 +174,7 @@ def test_the_filter_leaves_the_rows_that_have_every_word(browser: Chrome) -> Non
 
     before = len(cells(browser, "run"))
     table = browser.find_element(By.CSS_SELECTOR, "table[data-name=runs]")
-    field = table.find_element(By.XPATH, "../preceding-sibling::label[1]/input")
+    field = table.find_element(By.XPATH, "../preceding-sibling::div[1]/input")
     field.send_keys("minilm tokens_32")
     left = cells(browser, "candidate"), cells(browser, "measured at")
     field.clear()
@@ -169,10 +184,55 @@ def test_the_filter_leaves_the_rows_that_have_every_word(browser: Chrome) -> Non
     assert all("tokens_32" in place for place in left[1])
 
 
-@pytest.mark.parametrize("width", [1280, 390])
-def test_the_page_is_never_wider_than_its_window(browser: Chrome, width: int) -> None:
+def test_sorting_needs_no_mouse_and_is_told_to_those_who_cannot_see_it(browser: Chrome) -> None:
+    from selenium.webdriver.common.by import By
+    from selenium.webdriver.common.keys import Keys
+
+    heading = browser.find_elements(By.CSS_SELECTOR, "table[data-name=runs] th")[2]
+    heading.find_element(By.TAG_NAME, "button").send_keys(Keys.ENTER)
+    assert heading.get_attribute("aria-sort") == "ascending"
+    assert browser.switch_to.active_element.text.startswith("P50 ms")
+    assert all(
+        field.accessible_name.startswith("filter the rows of ")
+        for field in browser.find_elements(By.CSS_SELECTOR, ".filter input")
+    )
+
+
+def resize(browser: Chrome, width: int, height: int = 844) -> None:
     browser.execute_cdp_cmd(
         "Emulation.setDeviceMetricsOverride",
-        {"width": width, "height": 844, "deviceScaleFactor": 1, "mobile": width < 600},
+        {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600},
     )
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_the_page_is_never_wider_than_its_window(browser: Chrome, width: int) -> None:
+    resize(browser, width)
     assert browser.execute_script("return document.documentElement.scrollWidth") <= width
+
+
+def test_a_script_that_is_not_the_pages_own_does_not_run(browser: Chrome) -> None:
+    browser.execute_script(
+        """const script = document.createElement('script');
+        script.textContent = 'window.pwned = 1';
+        document.body.append(script);"""
+    )
+    assert browser.execute_script("return window.pwned") is None
+
+
+@pytest.mark.parametrize(("width", "height"), [(1280, 800), (390, 844)])
+def test_verdict_pick_and_why_stand_in_one_screen_however_much_fails(
+    browser: Chrome, tmp_path: Path, width: int, height: int
+) -> None:
+    store = Store(tmp_path)
+    for i in range(20):
+        label = f"a-model-of-our-own-{i} (random weights) fp32-fused openvino"
+        store.write_run(run_row(f"r{i}", model_id=f"m{i}", candidate_label=label, p95_ms=99.0, finite=False))
+    fragment = report.verdict(report.read(tmp_path))
+    shown = [Shown("markdown", "# Can we ship, and what?"), Shown("markdown", "## Decision")]
+    file = tmp_path / "first.html"
+    file.write_text(compose([*shown, Shown("html", fragment.text)], title="t"), encoding="utf-8")
+    resize(browser, width, height)
+    browser.get(file.as_uri())
+    why = "return document.querySelector('.verdict + ul').getBoundingClientRect().bottom"
+    assert browser.execute_script(why) <= height

@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from harness import report
 from harness.comparison import Comparison
+from harness.compose import conf_dir
+from harness.decision import decide
 from harness.errors import BadInputError
 from harness.report.tables import NOTHING, _with_code
-from harness.store import Store
+from harness.store import Store, UnreadableFileWarning, load_runs
 from tests.conftest import launch_row, run_row
+from tests.test_decide import main as decide_main
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-TABLES = (report.verdict, report.gates, report.runs, report.quality, report.placement, report.environment)
+TABLES = (
+    report.verdict, report.gates, report.runs, report.quality, report.placement, report.environment,
+    report.sweeps,
+)  # fmt: skip
 
 
 def stored(folder: Path, *rows: dict[str, Any]) -> Path:
@@ -52,10 +59,10 @@ def test_figures_in_the_table_are_those_of_the_parquet(tmp_path: Path) -> None:
 
 
 def test_what_comes_from_results_stays_text(tmp_path: Path) -> None:
-    evil = run_row(candidate_label="<script>alert(1)</script>", model="<b>", error="<img src=x>")
-    data = report.read(stored(tmp_path, evil))
-    for table in TABLES:
-        assert "<script>" not in table(data).text
+    evil = run_row(candidate_label="<script>alert(1)</script>", model="<b>", error="</script><img src=x>")
+    data = report.read(stored(tmp_path, evil), baseline="reported_qwen3")
+    for table in (*TABLES, report.speedups):
+        assert "script>" not in table(data).text
         assert "<img" not in table(data).text
     assert "&lt;script&gt;" in report.runs(data).text
 
@@ -68,23 +75,92 @@ def test_every_gate_of_every_candidate_is_told_with_its_distance(tmp_path: Path)
     assert data.decision is not None
     assert text.count("<table") == len(data.decision.candidates) == 2
     assert text.count("<details>") == 1
+    assert "must" in text
+    assert "+18 ms (+60%)" in text, "30 ms less 12 ms"
 
 
-def test_the_newest_machine_is_read_and_the_others_are_told(tmp_path: Path) -> None:
-    from datetime import timedelta
+def test_runs_of_two_machines_are_refused_as_decide_refuses_them(tmp_path: Path) -> None:
+    stored(tmp_path, run_row("old", machine_id="elder"), run_row("new", machine_id="newer"))
+    with pytest.raises(BadInputError) as told:
+        decide(load_runs(tmp_path))
+    with pytest.raises(BadInputError, match="machine=ID") as told_here:
+        report.read(tmp_path)
+    assert str(told_here.value) == str(told.value)
+    data = report.read(tmp_path, machine="elder")
+    assert list(data.runs["run_id"]) == ["old"]
+    assert "this is about machine elder alone" in report.verdict(data).text
 
-    old = run_row("old", machine_id="elder")
-    new = run_row("new", machine_id="newer", started_at=old["started_at"] + timedelta(days=1))
-    data = report.read(stored(tmp_path, old, new))
-    assert list(data.runs["run_id"]) == ["new"]
-    assert "1 runs of other machines" in data.notes[0]
-    assert list(report.read(tmp_path, machine="elder").runs["run_id"]) == ["old"]
+
+def test_the_decision_is_the_one_that_decide_records(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("GITHUB_STEP_SUMMARY", raising=False)
+    stored(
+        tmp_path,
+        run_row("here", launch_p95_ms=[12.0] * 4, launches=4, evidence_span_s=5.0),
+        run_row("there", machine_id="m2"),
+    )
+    own = conf_dir() / "policy" / "strict.yaml"
+    words = ["machine=m1", "baseline=reported_qwen3", f"policy.file={own}"]
+    decide_main([f"results={tmp_path}", *words, "format=json"])
+    data = report.read(tmp_path, machine="m1", baseline="reported_qwen3", policy_file=str(own))
+    assert data.decision is not None
+    assert data.decision.to_json() == capsys.readouterr().out
+    assert f"results={tmp_path}" in report.verdict(data).text, "the commands measure into this folder"
+
+
+def test_a_reported_figure_is_called_so_beside_the_speed_up_over_it(tmp_path: Path) -> None:
+    stored(tmp_path, run_row())
+    assert report.speedups(report.read(tmp_path)).text == ""
+    text = report.speedups(report.read(tmp_path, baseline="reported_qwen3")).text
+    assert "(reported)</h3>" in text
+    assert "reported, not measured here" in text
+    assert '<td data-name="baseline (reported)">171 ms</td>' in text
+
+
+def test_what_limits_a_figure_stands_with_it(tmp_path: Path) -> None:
+    twin = run_row("b", model="e5", weights="random", candidate_label="e5", evidence_span_s=120.0)
+    data = report.read(stored(tmp_path, run_row(evidence_span_s=5.0), twin))
+    for table in (report.runs, report.environment):
+        assert "<td>minilm fp32 cpu, provisional</td>" in table(data).text
+        assert "<td>e5, random weights</td>" in table(data).text
+    assert "minilm fp32 cpu: GO, provisional" in report.gates(data).text
+    assert "Warnings</h3><ul><li>random weights: e5" in report.verdict(data).text
+
+
+def test_more_reasons_than_a_screen_holds_unfold(tmp_path: Path) -> None:
+    failing = [
+        run_row(f"r{i}", model_id=f"m{i}", candidate_label=f"model {i}", p95_ms=99.0, finite=False)
+        for i in range(9)
+    ]
+    data = report.read(stored(tmp_path, *failing))
+    assert data.decision is not None
+    first, _, rest = report.verdict(data).text.partition("<details>")
+    assert first.count("<li>") == 5
+    assert rest.partition("</details>")[0].count("<li>") == len(data.decision.reasons) - 5
+    assert "Fallback" in rest
 
 
 def test_a_selection_keeps_what_it_names(tmp_path: Path) -> None:
     stored(tmp_path, run_row("a", batch_size=1), run_row("b", batch_size=8), run_row("c", batch_size=32))
     assert sorted(report.read(tmp_path, select="batch_size=1,8").runs["run_id"]) == ["a", "b"]
-    assert report.read(tmp_path, select="model=nothing").decision is None
+    none = report.read(tmp_path, select="model=nothing")
+    assert none.decision is None
+    assert "3 of 3 runs are left out" in report.verdict(none).text
+
+
+def test_a_file_that_cannot_be_read_is_told_on_the_page(tmp_path: Path) -> None:
+    stored(tmp_path, run_row())
+    (tmp_path / "runs" / "broken.parquet").write_bytes(b"no parquet")
+    with pytest.warns(UnreadableFileWarning):
+        data = report.read(tmp_path)
+    assert "broken.parquet" in report.verdict(data).text
+
+
+def test_sweeps_are_told_with_their_ids(tmp_path: Path) -> None:
+    text = report.sweeps(report.read(stored(tmp_path, run_row("a"), run_row("b")))).text
+    assert "<td>s1</td>" in text
+    assert 'data-value="2.0">2</td>' in text
 
 
 @pytest.mark.parametrize(
@@ -92,6 +168,9 @@ def test_a_selection_keeps_what_it_names(tmp_path: Path) -> None:
     [
         ({"select": "batchsize=1"}, "batch_size"),
         ({"select": "minilm"}, "column=value"),
+        ({"select": "model='"}, "model="),
+        ({"baseline": "qwen"}, "reported_qwen3"),
+        ({"policy": "strict", "policy_file": "mine.yaml"}, "leave one of them out"),
         ({"machine": "x"}, "machine"),
         ({"policy": "defalt"}, "default"),
     ],
@@ -107,6 +186,11 @@ def test_a_comparison_tells_change_and_interval() -> None:
     text = report.comparison([pair]).text
     assert "changed, slower" in text
     assert "1.800–2.200" in text
+    stopped = replace(pair, b_ms=30.0, ratio=None, low=5.0, high=None, b_at_least=True, notes=("mind",))
+    text = report.comparison([stopped]).text
+    assert "≥30" in text
+    assert "5.000–∞" in text
+    assert "mind" in text
     assert "Nothing is compared" in report.comparison(report.compare(".", "", "")).text
 
 

@@ -1,0 +1,138 @@
+"""What all figures share: their size, axes, intervals, titles and legends."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from harness.caveats import is_brief
+from harness.looks import FAINT, INK, PAPER, Row, bounds, colour, shown
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from matplotlib.artist import Artist
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+# Narrow enough to be seen whole on a phone.
+WIDTH_IN = 5.2
+# A row has its label above and its data so far under its middle, in rows.
+UNDER = 0.18
+_ROW_IN = 0.44
+_LEGEND_ROW_IN = 0.19
+# Characters of a legend's line of which two stand side by side.
+_HALF_LINE = 28
+# Whatever the launches, these are of texts: a short time of the machine does not limit them.
+_OF_TEXTS = ("separation_auc",)
+
+
+def new_figure(width_in: float, height_in: float) -> Figure:
+    """A figure without axes."""
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width_in, height_in), layout="constrained")
+
+
+def rows_figure(rows: int) -> tuple[Figure, Axes]:
+    """A figure with so many rows."""
+    figure = new_figure(WIDTH_IN, 1.2 + _ROW_IN * max(3, rows))
+    return figure, figure.subplots()
+
+
+def nothing(figure: Figure, axes: Axes, sentence: str) -> Figure:
+    """The figure with a sentence in the place of its axes."""
+    axes.set_axis_off()
+    axes.patch.set_visible(False)
+    figure.patch.set_visible(False)
+    axes.text(0.5, 0.5, sentence, ha="center", va="center", color=INK, transform=axes.transAxes)
+    figure.set_size_inches(WIDTH_IN, 1.2)
+    return figure
+
+
+def clean(axes: Axes, *, grid: bool = True) -> None:
+    """Plain axes in the page's ink, on the page's paper."""
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+    for side in ("left", "bottom"):
+        axes.spines[side].set_color(FAINT)
+    axes.tick_params(colors=INK, labelsize=8.5, which="both")
+    axes.xaxis.label.set(color=INK, fontsize=9)
+    axes.yaxis.label.set(color=INK, fontsize=9)
+    axes.patch.set_visible(False)
+    axes.figure.patch.set_visible(False)
+    if grid:
+        axes.grid(visible=True, color=FAINT, alpha=0.25, lw=0.6)
+        axes.set_axisbelow(True)
+
+
+def rows_axis(axes: Axes, labels: Sequence[str]) -> None:
+    """Clean axes with a row for each label, which stands above the row's data; the first on top."""
+    clean(axes)
+    axes.set_yticks([])
+    axes.set_ylim(len(labels) - 0.5, -0.5)
+    for y, label in enumerate(labels):
+        axes.annotate(
+            label, (0, y - 0.5), xycoords=("axes fraction", "data"), xytext=(3, -3),
+            textcoords="offset points", va="top", fontsize=8.5, color=INK, zorder=4,
+            bbox={"fc": PAPER, "ec": "none", "pad": 0.5},
+        )  # fmt: skip
+
+
+def plain_ticks(axes: Axes) -> None:
+    """Plain numbers on logarithmic axes, at 1, 2 and 5 of each decade, and more within one."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
+
+    for axis in (axes.xaxis, axes.yaxis):
+        if axis.get_scale() != "log":
+            continue
+        low, high = axis.get_view_interval()
+        subs = (1.0, 2.0, 5.0) if high > 10 * low else (1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 7.0)
+        axis.set_major_locator(LogLocator(subs=subs) if high > 3 * low else MaxNLocator(6))
+        axis.set_major_formatter(FuncFormatter(lambda value, _position: f"{value:g}"))
+        axis.set_minor_locator(NullLocator())
+
+
+def ticks_at(axes: Axes, xs: Sequence[float]) -> None:
+    """Ticks where something was measured, and nowhere else."""
+    axes.set_xticks(xs, [f"{x:g}" for x in xs])
+
+
+def interval(
+    axes: Axes, row: Row, metric: str, at: float, *, vertical: bool, alpha: float | None = None
+) -> None:
+    """The interval of a run's metric; dotted from end to end where the launches are too few for one."""
+    ends = bounds(row, metric)
+    if ends is None:
+        endless = axes.axvline if vertical else axes.axhline
+        endless(at, color=FAINT, lw=0.8, ls=":", zorder=1)
+        return
+    value = float(row[metric])
+    ink = FAINT if is_brief(row) and metric not in _OF_TEXTS else colour(row)
+    draw = axes.vlines if vertical else axes.hlines
+    draw(at, min(ends[0], value), max(ends[1], value), color=ink, lw=2, zorder=2, alpha=alpha)
+
+
+def beside(axes: Axes, text: str, x: float, y: float, *, above: float = 0) -> None:
+    """A few words right of a point, and so many points above it."""
+    axes.annotate(
+        shown(text), (x, y), xytext=(5, above), textcoords="offset points", va="center", fontsize=8, color=INK
+    )
+
+
+def title(axes: Axes, text: str, left_out: int = 0, *, pad: float = 6) -> None:
+    """The title, and how many runs are left out."""
+    more = f" ({left_out} more in the table)" if left_out > 0 else ""
+    axes.set_title(f"{text}{more}", loc="left", color=INK, fontsize=11, pad=pad)
+
+
+def legend(figure: Figure, handles: Sequence[Artist]) -> None:
+    """A legend under the figure, which grows by it; none for nothing."""
+    if handles:
+        width_in, height_in = figure.get_size_inches()
+        columns = 2 if all(len(str(each.get_label())) < _HALF_LINE for each in handles) else 1
+        figure.set_size_inches(width_in, height_in + _LEGEND_ROW_IN * math.ceil(len(handles) / columns))
+        figure.legend(
+            handles=handles, loc="outside lower left", ncols=columns, fontsize=8.5, frameon=False,
+            labelcolor=INK, handlelength=4,
+        )  # fmt: skip
