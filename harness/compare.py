@@ -11,7 +11,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from harness.command import run_command
-from harness.comparison import compare_runs
+from harness.comparison import compare_retrieval, compare_runs
 from harness.config import parse_words
 from harness.errors import BadInputError, ExitCode, unknown_name
 from harness.evidence import rows_of
@@ -40,6 +40,8 @@ and told. A launch that was stopped early counts with at least the bound it went
 say and those that were not disturbed do not, where these are enough to tell, is inconclusive, and so is
 everything where all launches of a side were disturbed. A launch that failed is slower than any that did not:
 more of them in B than chance explains is slower too, and where any failed nothing is unchanged.
+Runs that searched the same folder (quality.retrieval) are compared by nDCG@10 too, paired by query, with an
+interval on the difference; the exit code is about latency alone.
 Exit codes: 0, 13 B is slower, 2 bad input.
 """
 
@@ -103,14 +105,22 @@ def main(argv: list[str]) -> int:
     launches = (launches_a, launches_b)
     across = words["across_machines"] == "true"
     found = compare_runs(a, b, launches, threshold=threshold, across_machines=across)
-    from harness.terminal import error_console, output_console, print_comparisons
+    retrieval = compare_retrieval(a, b, across_machines=across)
+    from harness.terminal import (
+        error_console,
+        output_console,
+        print_comparisons,
+        print_retrieval_comparisons,
+    )
 
     for line in without_counterpart(a, b):
         error_console().print(line, markup=False, highlight=False, soft_wrap=True)
     if words["format"] == "json":
-        sys.stdout.write(json.dumps([asdict(c) for c in found], indent=1) + "\n")
+        sys.stdout.write(json.dumps([*map(asdict, found), *map(asdict, retrieval)], indent=1) + "\n")
     else:
         print_comparisons(output_console(), found)
+        if retrieval:
+            print_retrieval_comparisons(output_console(), retrieval)
     return ExitCode.REGRESSION if any(c.slower for c in found) else ExitCode.OK
 
 

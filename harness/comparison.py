@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -12,6 +13,7 @@ import numpy as np
 from harness import stats
 from harness.errors import BadInputError
 from harness.gates import as_number, plain
+from harness.measure.retrieval import paired_difference
 from harness.pairing import pair_runs
 
 if TYPE_CHECKING:
@@ -71,6 +73,27 @@ class Comparison:
         return self.change == "changed" and (self.b_fails_more or (self.low or 0.0) > 1.0)
 
 
+@dataclass(frozen=True)
+class RetrievalComparison:
+    """The nDCG@10 of one pair of runs that searched the same folder (`quality.retrieval`), paired by query.
+
+    `difference` is B minus A, the mean over `queries`; `low` and `high` are its interval. It has changed
+    where that leaves 0 out, is unchanged where each query's is the same, and else inconclusive. All figures
+    are None where there is nothing to compare: `reason` says why.
+    """
+
+    label: str
+    change: Change
+    reason: str
+    queries: int | None = None
+    a: float | None = None
+    b: float | None = None
+    difference: float | None = None
+    low: float | None = None
+    high: float | None = None
+    metric: Literal["ndcg_at_10"] = "ndcg_at_10"
+
+
 def compare_runs(
     a: Sequence[dict[str, Any]],
     b: Sequence[dict[str, Any]],
@@ -114,6 +137,52 @@ def compare_runs(
             "measure.replicate=1,2 with -m measures the same thing twice, side by side"
         )
     return found
+
+
+def compare_retrieval(
+    a: Sequence[dict[str, Any]],
+    b: Sequence[dict[str, Any]],
+    *,
+    alpha: float = stats.ALPHA,
+    across_machines: bool = False,
+) -> list[RetrievalComparison]:
+    """Compare what the runs of A and of B found in the user's own documents, where both searched some.
+
+    Args:
+        a: rows of runs, newest last; likewise `b`.
+        b: as `a`.
+        alpha: error rate over all comparisons together (Bonferroni).
+        across_machines: compare runs of different machines all the same.
+
+    Raises:
+        BadInputError: as `harness.pairing.pair_runs`.
+    """
+    pairs = [
+        pair
+        for pair in pair_runs(a, b, across_machines=across_machines)
+        if all(plain(run["retrieval_sha256"]) is not None for run in (pair.a, pair.b))
+    ]
+    return [_retrieval(pair.label, pair.a, pair.b, alpha / len(pairs)) for pair in pairs]
+
+
+def _retrieval(label: str, a: Mapping[str, Any], b: Mapping[str, Any], alpha: float) -> RetrievalComparison:
+    nothing = partial(RetrievalComparison, label, "inconclusive")
+    if a["retrieval_sha256"] != b["retrieval_sha256"]:
+        return nothing("A and B searched different documents (quality.retrieval)")
+    if not all(np.iterable(run["ndcg_at_10_by_query"]) for run in (a, b)):
+        return nothing("no nDCG of each query: a vector was not finite")
+    first, second = (np.asarray(run["ndcg_at_10_by_query"], dtype=np.float64) for run in (a, b))
+    difference, (low, high) = paired_difference(first, second, alpha=alpha)
+    change: Change = "inconclusive"
+    reason = ""
+    if low is not None and high is not None:
+        change = "changed" if low > 0 or high < 0 else "inconclusive"
+    elif np.array_equal(first, second):
+        change, reason = "unchanged", "the same nDCG@10 at every query"
+    else:
+        reason = "too few queries, or the same difference at every one, for an interval"
+    a_mean, b_mean = float(first.mean()), float(second.mean())
+    return RetrievalComparison(label, change, reason, len(first), a_mean, b_mean, difference, low, high)
 
 
 class Launch(NamedTuple):

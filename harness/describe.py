@@ -219,7 +219,10 @@ def _fp32_vectors(run: Run, own: Texts, folder: Path, describer: Describer) -> N
 
 
 def _mteb_scores(run: Run, tasks: list[str], describer: Describer) -> dict[str, Any] | None:
-    """`MTEB_COLUMNS`, by a process that may take hours; None where it fails, which sets `run.error`."""
+    """`MTEB_COLUMNS`, by a process that may take hours; None where a request fails, which sets `run.error`.
+
+    A task that cannot be evaluated is told, and has no score.
+    """
     assert run.artifact is not None
     describer.progress.tell(f"{run.label}: MTEB's {', '.join(tasks)}")
     task = Task(
@@ -232,10 +235,16 @@ def _mteb_scores(run: Run, tasks: list[str], describer: Describer) -> dict[str, 
         mteb_tasks=tasks,
     )
     answer = describer.worker(task, timeout_s=math.inf, on_tick=describer.progress.tick)
-    if answer["status"] != "complete":
+    if answer.get("exit_code") is not None:
         run.error = f"quality.mteb: {answer['error']}"
         return None
-    return {"mteb_scores": json.dumps(answer["mteb_scores"]), "mteb_version": answer["mteb_version"]}
+    complete = answer["status"] == "complete"
+    for problem in answer["mteb_problems"] if complete else [answer["error"]]:
+        describer.progress.note(
+            f"{run.label}: quality.mteb: {problem}; no score of it, measure.force=true tries anew"
+        )
+    scores = answer["mteb_scores"] if complete else dict.fromkeys(tasks)
+    return {"mteb_scores": json.dumps(scores), "mteb_version": answer.get("mteb_version")}
 
 
 def _texts_s(run: Run, more: int) -> float:

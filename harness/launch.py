@@ -103,7 +103,7 @@ def _wait(
 def _environment(task: Task) -> dict[str, str]:
     """The parent's environment, with tokenisation held to the candidate's threads, and no network."""
     environment = dict(os.environ)
-    if task.kind != "mteb":  # its data sets may have to be downloaded
+    if not task.mteb_tasks:  # their data sets may have to be downloaded
         environment["HF_HUB_OFFLINE"] = "1"
     threads = task.options.get("threads")
     if threads is not None:

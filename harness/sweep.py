@@ -6,6 +6,7 @@ that was under way, and the same command goes on from there: evidence is pooled,
 
 from __future__ import annotations
 
+import math
 import os
 import tempfile
 import time
@@ -23,7 +24,13 @@ from harness.candidate import identity
 from harness.config import load_precision
 from harness.describe import FACTS, Describer, describe, own_texts
 from harness.environment import fingerprint
-from harness.errors import BadInputError, InterruptedRunError, ModelUnavailableError, UnavailableError
+from harness.errors import (
+    BadInputError,
+    ExitCode,
+    InterruptedRunError,
+    ModelUnavailableError,
+    UnavailableError,
+)
 from harness.launch import run_worker
 from harness.locks import hold, measuring_lock_path
 from harness.measure.disturbance import Conditions, Observer, flag, reference_gflops
@@ -68,7 +75,8 @@ class Sweep:
 
     `worker` runs a task in a fresh process; tests script it. `described` keeps quality and placement by
     what they are facts of (`Run.describes`), so that they are found once for all runs that share them;
-    `seen` holds the launches that tell what the machine can do, those of earlier commands included.
+    `seen` holds the launches that tell what the machine can do, those of earlier commands included, and
+    `mteb_ready` the tasks whose data is known to be here.
     """
 
     store: Store
@@ -77,6 +85,7 @@ class Sweep:
     observer: Observer = field(default_factory=lambda: Observer(0.0))
     described: dict[str, dict[str, Any]] = field(default_factory=dict)
     seen: list[dict[str, Any]] = field(default_factory=list)
+    mteb_ready: set[str] = field(default_factory=set)
     began_at: datetime = field(default_factory=lambda: datetime.now(UTC))
 
     def reference(self) -> float | None:
@@ -115,6 +124,7 @@ def measure_in(sweep: Sweep, configs: Sequence[Config], *, strict: bool) -> list
     """As `measure`, for a command that measures several times."""
     store, progress = sweep.store, sweep.progress
     runs = [Run.planned(config) for config in configs]
+    _require_mteb(configs, sweep)
     for run in runs:
         try:
             _make_ready(run, progress)
@@ -179,6 +189,29 @@ def _distinct(runs: Sequence[Run]) -> list[Run]:
     return list(distinct.values())
 
 
+def _require_mteb(configs: Sequence[Config], sweep: Sweep) -> None:
+    """Find out whether MTEB's tasks and their data can be had: what of them lacks is no candidate's fault.
+
+    Raises:
+        BadInputError: an unknown task.
+        UnavailableError: the package or a task's data cannot be had.
+    """
+    asked = dict.fromkeys(name for config in configs for name in config.quality.mteb or [])
+    tasks = [name for name in asked if name not in sweep.mteb_ready]
+    if not tasks:
+        return
+    require_mteb()
+    sweep.progress.tell(f"the data of MTEB's {', '.join(tasks)}")
+    task = Task("mteb_data", artifact="", runtime="", options={}, mteb_tasks=tasks)
+    answer = sweep.worker(task, timeout_s=math.inf, on_tick=sweep.progress.tick)
+    if answer["status"] != "complete":
+        told = [f"quality.mteb: {line}" for line in answer["error"].splitlines()]
+        if answer.get("exit_code") == ExitCode.BAD_INPUT:
+            raise BadInputError(*told)
+        raise UnavailableError("; ".join(told))
+    sweep.mteb_ready.update(tasks)
+
+
 def _make_ready(run: Run, progress: Progress) -> None:
     """Everything slow or impossible is found out before the first launch."""
     may_be_random = run.config.model.weights == "auto"
@@ -199,8 +232,6 @@ def _make_ready(run: Run, progress: Progress) -> None:
         from harness.runtimes.onnxruntime import require_provider
 
         require_provider(config.ep.provider, config.ep.name, config.ep.wheel)
-    if config.quality.mteb is not None:
-        require_mteb()
     run.artifact = _artifact(run, progress, may_be_random=may_be_random)
     if run.texts is not None and run.config.model.weights != "random":
         recipe = Recipe(run.config.model, load_precision("fp32"), run.config.runtime.name)

@@ -32,7 +32,7 @@ from harness.verdict import (
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from harness.comparison import Comparison
+    from harness.comparison import Comparison, RetrievalComparison
     from harness.config import GateConfig
     from harness.decision_record import BaselineRecord
     from harness.verdict import CandidateVerdict, Decision
@@ -325,6 +325,31 @@ def print_comparisons(console: Console, comparisons: Sequence[Comparison]) -> No
     told = ((c.label, line) for c in comparisons for line in (c.reason, *c.notes) if line)
     for label, line in dict.fromkeys(told):
         _bullet(console, f"{label}: {line}" if several else line)
+
+
+def print_retrieval_comparisons(console: Console, comparisons: Sequence[RetrievalComparison]) -> None:
+    """What two sets of runs found in the user's own documents, side by side, a line a pair."""
+    table = _table("B against A: nDCG@10, paired by query")
+    table.add_column("run", overflow="fold")
+    for name in ("queries", "A", "B", "B − A", "interval"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("")
+    for c in comparisons:
+        interval = "" if c.low is None or c.high is None else f"{c.low:+.4f} to {c.high:+.4f}"
+        better = c.change == "changed" and (c.difference or 0.0) > 0
+        table.add_row(
+            Text(c.label),
+            "?" if c.queries is None else str(c.queries),
+            _number(c.a, 4),
+            _number(c.b, 4),
+            "?" if c.difference is None else f"{c.difference:+.4f}",
+            interval,
+            Text(c.change, style={"changed": "bold green" if better else "bold red"}.get(c.change, "")),
+        )
+    console.print(table)
+    for c in comparisons:
+        if c.reason:
+            _bullet(console, f"{c.label}: {c.reason}" if len(comparisons) > 1 else c.reason)
 
 
 def print_stages(console: Console, report: dict[str, Any]) -> None:

@@ -66,10 +66,10 @@ class Task:
     text's vector, beside `neighbour` too (where one is given). Before that it serves the requests of `probe`
     under the runtime's profiler and stops at the first that fails. Nothing of the last kind is timed, and
     without texts it probes alone. `texts_files` are encoded too. ``mteb`` has the package mteb evaluate
-    `mteb_tasks`. `cpus` holds the process to so many cores.
+    `mteb_tasks`, ``mteb_data`` finds out before whether it can. `cpus` holds the process to so many cores.
     """
 
-    kind: Literal["latency", "soak", "vectors", "mteb"]
+    kind: Literal["latency", "soak", "vectors", "mteb", "mteb_data"]
     artifact: str
     runtime: str
     options: dict[str, Any]
@@ -104,11 +104,11 @@ def main() -> NoReturn:
 
 
 def attempt(task: Mapping[str, Any]) -> dict[str, Any]:
-    """Do a task given as plain values; whatever goes wrong is an answer too."""
+    """Do a task given as plain values; what goes wrong is an answer too, errors of ours with their code."""
     try:
         return run(Task(**task))
     except HarnessError as error:
-        return {"status": "failed", "error": str(error)}
+        return {"status": "failed", "error": str(error), "exit_code": int(error.exit_code)}
     except Exception as error:
         reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
         return {"status": "failed", "error": reason}
@@ -126,6 +126,8 @@ def run(task: Task) -> dict[str, Any]:
         return _vectors(task)
     if task.kind == "mteb":
         return _mteb(task)
+    if task.kind == "mteb_data":
+        return _mteb_data(task)
     started_ns = time.perf_counter_ns()
     provider = _open(task, SessionOptions(**task.options))
     session_load_s = ns_to_s(time.perf_counter_ns() - started_ns)
@@ -264,13 +266,31 @@ def _mteb(task: Task) -> dict[str, Any]:
     """The scores of MTEB's tasks through a session as it is measured.
 
     Raises:
-        HarnessError: the package, a task or its data cannot be had.
+        HarnessError: the package cannot be had, or a request fails.
     """
     from harness.measure.mteb import evaluate
 
     provider = _open(task, SessionOptions(**task.options))
-    scores = evaluate(partial(_infer, provider), task.mteb_tasks, task.batch_size)
-    return {"status": "complete", "error": None, **scores}
+    found = evaluate(partial(_infer, provider), task.mteb_tasks, task.batch_size)
+    return {
+        "status": "complete",
+        "error": None,
+        "mteb_scores": found.scores,
+        "mteb_problems": found.problems,
+        "mteb_version": found.version,
+    }
+
+
+def _mteb_data(task: Task) -> dict[str, Any]:
+    """Whether MTEB's tasks and their data can be had, with nothing to encode them.
+
+    Raises:
+        HarnessError: as `harness.measure.mteb.require_tasks`.
+    """
+    from harness.measure.mteb import require_tasks
+
+    require_tasks(task.mteb_tasks)
+    return {"status": "complete", "error": None}
 
 
 def _probe(provider: EmbeddingProvider, texts: list[str]) -> None:

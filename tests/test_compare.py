@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -314,3 +316,72 @@ def test_a_folder_that_is_not_there_is_told_by_its_own_name(results: Path, tmp_p
         BadInputError, match=r"^nowhere: no results directory, and results=.*none, where an id"
     ):
         main([str(results), "nowhere", f"results={tmp_path / 'none'}"])
+
+
+# --- retrieval
+
+
+def searched(by_query: list[float] | None, folder: str = "f1") -> dict[str, Any]:
+    """Columns of a run that searched a folder."""
+    return {"retrieval_sha256": folder, "ndcg_at_10_by_query": by_query}
+
+
+FIRST = [0.2, 0.5, 0.9, 0.4, 0.6, 0.3]
+BETTER = [0.31, 0.6, 0.99, 0.52, 0.7, 0.4]
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "change", "said"),
+    [
+        (FIRST, BETTER, "changed", r"\+0\.10\d\d"),
+        (BETTER, FIRST, "changed", r"-0\.10\d\d"),
+        (FIRST, FIRST[::-1], "inconclusive", r"\+0\.0000"),
+        (FIRST, FIRST, "unchanged", "the same nDCG@10 at every query"),
+        ([0.5], [0.7], "inconclusive", "too few queries"),
+        (FIRST, None, "inconclusive", "no nDCG of each query"),
+    ],
+)
+def test_what_two_models_find_is_compared_query_by_query(
+    results: Path, capsys: Capture, a: list[float], b: list[float] | None, change: str, said: str
+) -> None:
+    store_run(results, "eeee5555", 10.0, sweep_id="third", **searched(a))
+    store_run(results, "ffff6666", 10.0, sweep_id="third", model="e5", **searched(b))
+    code, comparisons = found(capsys, "eeee5555", "ffff6666")
+    (ndcg,) = (c for c in comparisons if c["metric"] == "ndcg_at_10")
+    assert (code, ndcg["change"]) == (0, change)
+    if change == "changed":
+        assert ndcg["difference"] == pytest.approx(sum(b or ()) / 6 - sum(a) / 6)
+        assert ndcg["low"] < ndcg["difference"] < ndcg["high"]
+        assert (ndcg["low"] > 0) == (a == FIRST)
+    assert main(["eeee5555", "ffff6666"]) == 0
+    assert re.search(said, capsys.readouterr().out)
+
+
+def test_other_documents_are_told_and_runs_that_searched_none_say_nothing(
+    results: Path, capsys: Capture
+) -> None:
+    store_run(results, "eeee5555", 10.0, sweep_id="third", **searched(FIRST))
+    store_run(results, "ffff6666", 10.0, sweep_id="third", **searched(FIRST, "f2"))
+    ndcg = found(capsys, "eeee5555", "ffff6666")[1][-1]
+    assert (ndcg["difference"], ndcg["reason"]) == (
+        None, "A and B searched different documents (quality.retrieval)",
+    )  # fmt: skip
+    assert [c["metric"] for c in found(capsys, "eeee5555", "aaaa1111")[1]] == ["p50_ms", "p95_ms"]
+
+
+def test_many_pairs_ask_each_for_more(results: Path, tmp_path: Path, capsys: Capture) -> None:
+    """Bonferroni: the interval of one pair of two is wider than that of the same pair alone."""
+    sides = [tmp_path / "one", tmp_path / "two"]
+    for side, by_query in zip(sides, (FIRST, BETTER), strict=True):
+        for model in ("minilm", "e5"):
+            store_run(side, f"{model}{side.name}", 10.0, model=model, **searched(by_query))
+    alone = found(capsys, "minilmone", "minilmtwo", f"results={merged(tmp_path, sides)}")[1][-1]
+    both = found(capsys, *map(str, sides))[1][-1]
+    assert both["low"] < alone["low"] < alone["high"] < both["high"]
+
+
+def merged(tmp_path: Path, folders: list[Path]) -> Path:
+    """One results directory of several."""
+    for folder in folders:
+        shutil.copytree(folder, tmp_path / "merged", dirs_exist_ok=True)
+    return tmp_path / "merged"

@@ -177,37 +177,101 @@ def test_own_texts_are_held_against_the_fp32_artifact_on_the_cpu(
 # --- quality.mteb
 
 
-def test_tasks_of_mteb_are_evaluated_in_a_process_of_their_own_and_are_part_of_what_a_run_is(
+@pytest.fixture
+def mteb_answers(
     config: Plan, tmp_path: Path, tasks: list[Task], monkeypatch: pytest.MonkeyPatch
-) -> None:
+) -> tuple[Callable[..., dict[str, Any]], dict[str, dict[str, Any]], io.StringIO]:
+    """Measure a plan with scripted answers by the kind of task; those answers; what is told meanwhile."""
     monkeypatch.setattr("harness.sweep.require_mteb", lambda: None)
-    answers: dict[str, dict[str, Any]] = {}
+    answers: dict[str, dict[str, Any]] = {"mteb_data": {"status": "complete", "error": None}}
+    told = io.StringIO()
 
     def worker(task: Task, **_how: Any) -> dict[str, Any]:
         tasks.append(task)
         return answers.get(task.kind) or work(task)
 
-    def row_of(**quality: Any) -> dict[str, Any]:
-        progress = Progress(Console(file=io.StringIO()))
+    def row_of(*, strict: bool = True, **quality: Any) -> dict[str, Any]:
         plan = config(batch_size=4, quality=quality, measure=LOOK)
-        (row,) = measure([plan], Store(tmp_path / "results"), progress, strict=True, worker=worker)
+        progress, store = Progress(Console(file=told, width=300)), Store(tmp_path / "results")
+        (row,) = measure([plan], store, progress, strict=strict, worker=worker)
         return row
 
-    answers["mteb"] = {"status": "failed", "error": "STS12: its data set is not here"}
-    failed = row_of(mteb=["STS12"])
-    assert (failed["status"], failed["error"]) == ("failed", "quality.mteb: STS12: its data set is not here")
+    return row_of, answers, told
+
+
+Answers = tuple["Measured", dict[str, dict[str, Any]], io.StringIO]
+
+
+def test_tasks_of_mteb_are_evaluated_in_a_process_of_their_own_and_are_part_of_what_a_run_is(
+    mteb_answers: Answers, tasks: list[Task]
+) -> None:
+    row_of, answers, _ = mteb_answers
     scores = {"STSBenchmark": 0.82, "STS12": None}
-    answers["mteb"] = {"status": "complete", "error": None, "mteb_scores": scores, "mteb_version": "2.0"}
+    answers["mteb"] = {
+        "status": "complete", "error": None,
+        "mteb_scores": scores, "mteb_problems": [], "mteb_version": "2.0",
+    }  # fmt: skip
     row = row_of(mteb=["STSBenchmark", "STS12"])
     assert (json.loads(row["mteb_scores"]), row["mteb_version"]) == (scores, "2.0")
-    (task,) = [task for task in tasks if task.mteb_tasks == ["STSBenchmark", "STS12"]]
-    assert (task.kind, task.batch_size) == ("mteb", 4)
-    assert len({row["run_id"], failed["run_id"], row_of()["run_id"]}) == 3
+    assert [task.kind for task in tasks] == ["mteb_data", "vectors", "mteb", "latency"]
+    (task,) = [task for task in tasks if task.kind == "mteb"]
+    assert (task.mteb_tasks, task.batch_size) == (["STSBenchmark", "STS12"], 4)
+    assert len({row["run_id"], row_of(mteb=["STS12"])["run_id"], row_of()["run_id"]}) == 3
     console = Console(file=io.StringIO(), width=120)
     terminal.print_run(console, row, [])
     text = console.file.getvalue()  # type: ignore[attr-defined]
     assert re.search(r"MTEB STSBenchmark +0\.8200 +main score, mteb 2\.0", text)
     assert re.search(r"MTEB STS12 +\?", text)
+
+
+@pytest.mark.parametrize("strict", [True, False], ids=["a run", "a sweep"])
+@pytest.mark.parametrize(
+    ("code", "error"), [(2, BadInputError), (3, UnavailableError), (None, UnavailableError)]
+)
+def test_a_task_or_data_that_cannot_be_had_ends_the_command_and_leaves_no_row(
+    mteb_answers: Answers,
+    tasks: list[Task],
+    tmp_path: Path,
+    code: int | None,
+    error: type[Exception],
+    strict: bool,
+) -> None:
+    """A typo must not become a failed run, which is a NO_GO."""
+    row_of, answers, _ = mteb_answers
+    answers["mteb_data"] = {"status": "failed", "error": "one\ntwo", "exit_code": code}
+    with pytest.raises(error, match=r"^quality\.mteb: one") as caught:
+        row_of(mteb=["STSBenchmrk"], strict=strict)
+    assert caught.type is error
+    assert [task.kind for task in tasks] == ["mteb_data"]
+    assert not list((tmp_path / "results").glob("runs/*"))
+
+
+@pytest.mark.parametrize("ends", ["told", "killed"])
+def test_a_task_that_cannot_be_evaluated_is_told_and_costs_no_other_figure(
+    mteb_answers: Answers, ends: str
+) -> None:
+    row_of, answers, told = mteb_answers
+    answers["mteb"] = {"status": "failed", "error": "killed by SIGKILL"}
+    if ends == "told":
+        answers["mteb"] = {
+            "status": "complete", "error": None, "mteb_scores": {"STS12": None},
+            "mteb_problems": ["STS12: needs images"], "mteb_version": "2.0",
+        }  # fmt: skip
+    row = row_of(mteb=["STS12"])
+    assert (row["status"], row["finite"], json.loads(row["mteb_scores"])) == (
+        "complete",
+        True,
+        {"STS12": None},
+    )
+    reason = "STS12: needs images" if ends == "told" else "killed by SIGKILL"
+    assert f"quality.mteb: {reason}; no score of it" in told.getvalue()
+
+
+def test_a_request_of_mteb_that_fails_is_the_candidates_own(mteb_answers: Answers) -> None:
+    row_of, answers, _ = mteb_answers
+    answers["mteb"] = {"status": "failed", "error": "STS12: a request of shape 1×9 fails", "exit_code": 3}
+    row = row_of(mteb=["STS12"])
+    assert (row["status"], row["error"]) == ("failed", "quality.mteb: STS12: a request of shape 1×9 fails")
 
 
 def test_a_run_that_asks_for_mteb_without_the_package_is_not_possible_here(

@@ -8,11 +8,11 @@ from __future__ import annotations
 import math
 from importlib.metadata import version
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 
-from harness.errors import BadInputError, HarnessError, RuntimeUnavailableError, UnavailableError
+from harness.errors import BadInputError, ProbeError, RuntimeUnavailableError, UnavailableError, unknown_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -30,6 +30,18 @@ class Infer(Protocol):
         ...
 
 
+class Scores(NamedTuple):
+    """What was found of tasks.
+
+    `scores` has the main score of each task, the mean over its splits and languages; None where it is not a
+    number, or the task could not be evaluated, and then `problems` says why, a line a task.
+    """
+
+    scores: dict[str, float | None]
+    problems: list[str]
+    version: str
+
+
 def require_mteb() -> None:
     """Refuse to begin without the package.
 
@@ -42,43 +54,74 @@ def require_mteb() -> None:
         )
 
 
-def evaluate(infer: Infer, tasks: Sequence[str], batch_size: int) -> dict[str, Any]:
+def require_tasks(names: Sequence[str]) -> None:
+    """Find out, before anything is measured, whether tasks exist and their data can be had.
+
+    All names are asked before any data is loaded, which may download it.
+
+    Raises:
+        RuntimeUnavailableError: the package is not installed.
+        BadInputError: it has no such task; each in a line.
+        UnavailableError: a task's data is neither here nor can it be downloaded.
+    """
+    require_mteb()
+    import mteb
+
+    tasks, unknown = [], []
+    for name in names:
+        try:
+            tasks.append(mteb.get_task(name))
+        except KeyError:
+            known = [task.metadata.name for task in mteb.get_tasks(exclude_superseded=False)]
+            unknown.append(f"mteb {version('mteb')}: {unknown_name('task', name, known)}")
+    if unknown:
+        raise BadInputError(*unknown)
+    for name, task in zip(names, tasks, strict=True):
+        try:
+            task.load_data()
+        except Exception as error:
+            raise UnavailableError(
+                f"{name}: its data set {task.metadata.dataset['path']} is not here and cannot be "
+                f"downloaded; run it once where the hub can be reached: {_line(error)}"
+            ) from None
+
+
+def evaluate(infer: Infer, tasks: Sequence[str], batch_size: int) -> Scores:
     """The scores of tasks, each by its own definition; nothing is taken from mteb's cache of results.
+
+    A task that cannot be evaluated, whatever it is for, says nothing of who encodes: it has no score.
 
     Args:
         infer: encodes.
         tasks: names, as mteb has them.
         batch_size: texts in a request.
 
-    Returns:
-        ``mteb_scores``, the main score of each task (the mean over its splits and languages; None where it is
-        not a number), and ``mteb_version``.
-
     Raises:
         RuntimeUnavailableError: the package is not installed.
-        BadInputError: it has no such task.
-        UnavailableError: a task's data is neither here nor can it be downloaded.
-        HarnessError: a task cannot be evaluated with texts alone.
+        ProbeError: a request fails: that, and that alone, is what `infer` is to blame for.
     """
     require_mteb()
     import mteb
 
-    scores = {}
+    found = Scores({}, [], version("mteb"))
     for name in tasks:
-        task = _with_data(name)
+        found.scores[name] = None
         try:
-            found = mteb.evaluate(
+            results = mteb.evaluate(
                 _Encoder(infer),
-                task,
+                mteb.get_task(name),
                 cache=None,
                 encode_kwargs={"batch_size": batch_size},
                 show_progress_bar=False,
             )
+            score = float(results.task_results[0].get_score())
+        except ProbeError as error:
+            raise ProbeError(f"{name}: {error}") from None
         except Exception as error:
-            raise HarnessError(f"{name}: {_line(error)}") from None
-        score = float(found.task_results[0].get_score())
-        scores[name] = score if math.isfinite(score) else None
-    return {"mteb_scores": scores, "mteb_version": version("mteb")}
+            found.problems.append(f"{name}: {_line(error)}")
+        else:
+            found.scores[name] = score if math.isfinite(score) else None
+    return found
 
 
 class _Encoder:
@@ -107,24 +150,6 @@ class _Encoder:
         from mteb.similarity_functions import pairwise_cos_sim
 
         return pairwise_cos_sim(embeddings1, embeddings2)
-
-
-def _with_data(name: str) -> Any:
-    """A task of mteb, its data loaded."""
-    import mteb
-
-    try:
-        task = mteb.get_task(name)
-    except KeyError as error:
-        raise BadInputError(f"mteb {version('mteb')} has no task '{name}': {_line(error)}") from None
-    try:
-        task.load_data()
-    except Exception as error:
-        raise UnavailableError(
-            f"{name}: its data set {task.metadata.dataset['path']} is not here and cannot be "
-            f"downloaded; run it once where the hub can be reached: {_line(error)}"
-        ) from None
-    return task
 
 
 def _line(error: Exception) -> str:

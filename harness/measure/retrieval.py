@@ -145,7 +145,9 @@ def all_finite(vectors: NDArray[np.float32]) -> bool:
     return all(bool(np.isfinite(vectors[start : start + _DOCUMENTS_AT_ONCE]).all()) for start in starts)
 
 
-def paired_difference(first: ArrayLike, second: ArrayLike) -> tuple[float, stats.Interval]:
+def paired_difference(
+    first: ArrayLike, second: ArrayLike, *, alpha: float = stats.ALPHA
+) -> tuple[float, stats.Interval]:
     """How much higher the mean of `second` is than that of `first`, paired by query, with its interval.
 
     Student's t on the differences, which agrees with the randomisation test and the bootstrap on retrieval
@@ -155,6 +157,7 @@ def paired_difference(first: ArrayLike, second: ArrayLike) -> tuple[float, stats
     Args:
         first: a metric of each query in one run [n_queries], such as the column ``ndcg_at_10_by_query``.
         second: the same queries, in the same order, in another: runs of equal ``retrieval_sha256``.
+        alpha: error rate of the interval.
 
     Raises:
         ValueError: different numbers of queries, none, or a value that is not finite.
@@ -163,5 +166,5 @@ def paired_difference(first: ArrayLike, second: ArrayLike) -> tuple[float, stats
     if a.shape != b.shape or a.size == 0:
         raise ValueError(f"paired_difference needs the same queries of both: {a.size} and {b.size}")
     differences = b - a
-    interval = stats.mean_interval(differences)
+    interval = stats.mean_interval(differences, alpha=alpha)
     return float(differences.mean()), interval

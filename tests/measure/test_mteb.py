@@ -5,16 +5,16 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pytest
 
 from harness import stats
-from harness.errors import BadInputError, HarnessError, RuntimeUnavailableError, UnavailableError
-from harness.measure.mteb import evaluate, require_mteb
+from harness.errors import BadInputError, ProbeError, RuntimeUnavailableError, UnavailableError
+from harness.measure.mteb import evaluate, require_mteb, require_tasks
 from harness.runtimes.base import SessionOptions
 from harness.worker import Task, run
 
 if TYPE_CHECKING:
+    import numpy as np
     from numpy.typing import NDArray
 
     from harness.provider import EmbeddingProvider
@@ -84,8 +84,8 @@ def test_a_local_task_gives_the_correlation_of_the_sessions_own_vectors(
     monkeypatch.setattr(mteb, "get_task", lambda name: local_task(mteb))
     found = evaluate(infer, ["LocalSTS"], 2)
     cosine = stats.cosines(provider.encode(FIRST), provider.encode(SECOND))
-    assert found["mteb_scores"] == {"LocalSTS": pytest.approx(stats.spearman(cosine, SCORES), abs=1e-6)}
-    assert found["mteb_version"] == mteb.__version__
+    assert found.scores == {"LocalSTS": pytest.approx(stats.spearman(cosine, SCORES), abs=1e-6)}
+    assert found.version == mteb.__version__
     assert max(requests) == 2, "the batch size in use"
     task = Task(
         kind="mteb",
@@ -97,27 +97,42 @@ def test_a_local_task_gives_the_correlation_of_the_sessions_own_vectors(
     )
     answer = run(task)
     assert answer["status"] == "complete"
-    assert answer["mteb_scores"] == pytest.approx(found["mteb_scores"], abs=1e-6)
+    assert answer["mteb_scores"] == pytest.approx(found.scores, abs=1e-6)
 
 
-def test_a_task_that_does_not_exist_is_bad_input(mteb: Any) -> None:
-    with pytest.raises(BadInputError, match=r"mteb \S+ has no task 'STSBenchmrk'") as caught:
-        evaluate(lambda texts, *, prompt: np.ones((len(texts), 2), np.float32), ["STSBenchmrk"], 2)
-    assert len(caught.value.problems) == 1
+def test_tasks_that_do_not_exist_are_bad_input_a_line_each(mteb: Any) -> None:
+    with pytest.raises(BadInputError) as caught:
+        require_tasks(["STSBenchmrk", "STSBenchmark", "SciFatc"])
+    first, second = caught.value.problems
+    assert first.startswith(f"mteb {mteb.__version__}: unknown task 'STSBenchmrk': did you mean STSBenchmark")
+    assert "'SciFatc': did you mean SciFact" in second
 
 
 def test_data_that_cannot_be_had_is_told_with_its_name(mteb: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mteb, "get_task", lambda name: local_task(mteb, fails="no\nroute"))
+    task = Task("mteb_data", artifact="", runtime="", options={}, mteb_tasks=["LocalSTS"])
     with pytest.raises(
         UnavailableError, match=r"^LocalSTS: its data set nowhere/local-sts is not here .*no route$"
     ):
-        evaluate(lambda texts, *, prompt: np.ones((len(texts), 2), np.float32), ["LocalSTS"], 2)
+        run(task)
 
 
-def test_a_task_that_fails_is_told_in_one_line(mteb: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(texts: list[str], *, prompt: str) -> NDArray[np.float32]:
-        raise RuntimeError("no\nmemory")
+def test_data_that_is_here_is_no_problem(mteb: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mteb, "get_task", lambda name: local_task(mteb))
+    require_tasks(["LocalSTS"])
+
+
+def test_a_task_that_fails_has_no_score_and_a_request_that_fails_is_an_error(
+    mteb: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(error: Exception) -> Any:
+        def broken(texts: list[str], *, prompt: str) -> NDArray[np.float32]:
+            raise error
+
+        return broken
 
     monkeypatch.setattr(mteb, "get_task", lambda name: local_task(mteb))
-    with pytest.raises(HarnessError, match=r"^LocalSTS: RuntimeError: no memory$"):
-        evaluate(broken, ["LocalSTS"], 2)
+    found = evaluate(fails(RuntimeError("no\nmemory")), ["LocalSTS"], 2)
+    assert (found.scores, found.problems) == ({"LocalSTS": None}, ["LocalSTS: RuntimeError: no memory"])
+    with pytest.raises(ProbeError, match=r"^LocalSTS: a request fails$"):
+        evaluate(fails(ProbeError("a request fails")), ["LocalSTS"], 2)
