@@ -123,5 +123,5 @@ def test_a_conversion_of_nothing_is_an_error(tmp_path: Path) -> None:
     request = {"base": str(tmp_path / "none"), "target": str(tmp_path), "settings": {"method": "fuse"}}
     out = io.StringIO()
     with pytest.raises(FileNotFoundError):
-        build.convert(request | {"architecture": "bert"}, out)
+        build.convert(request | {"architecture": "bert", "published": None}, out)
     assert json.loads(out.getvalue()) == {"step": "converting"}
