@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import psutil
 from filelock import FileLock, Timeout
 
 from harness.errors import StorageError
@@ -81,8 +82,10 @@ def _sign(note: Path) -> None:
 
 
 def _holder(note: Path) -> str:
+    """Who holds the lock. The note of a dead process is one that could not be replaced, and tells nothing."""
     try:
         who = json.loads(note.read_text(encoding="utf-8"))
-        return f"process {who['pid']} since {who['since']} ({who['command']})"
-    except (OSError, ValueError, KeyError, TypeError):
+        told = f"process {who['pid']} since {who['since']} ({who['command']})"
+        return told if psutil.pid_exists(who["pid"]) else "another process"
+    except (OSError, ValueError, KeyError, TypeError, OverflowError):
         return "another process"

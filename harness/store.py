@@ -13,9 +13,10 @@ import json
 import math
 import os
 import tempfile
+import time
 import warnings
 from collections import Counter
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,6 +43,10 @@ if TYPE_CHECKING:
     Tell = Callable[[int, int], None]
 
 
+_FOLDERS = ("runs", "launches", "decisions")
+# How a file's name ends until it is whole, and after how many seconds nobody is writing it any more.
+_PART = ".part"
+_ABANDONED_S = 60.0
 # Columns of a launch that tell what the machine could do.
 PROBES = ("capacity_before_gflops", "capacity_after_gflops")
 # More runs than these say no more of it.
@@ -71,7 +76,7 @@ class Store:
             raise BadInputError("results=: empty; give results=DIR")
         self.path = typed_path(results).absolute()
         try:
-            for name in ("runs", "launches", "decisions"):
+            for name in _FOLDERS:
                 (self.path / name).mkdir(parents=True, exist_ok=True)
                 with tempfile.TemporaryFile(dir=self.path / name):
                     pass
@@ -79,6 +84,14 @@ class Store:
             raise BadInputError(
                 f"results={results}: cannot be written ({error.strerror}); give results=DIR"
             ) from None
+
+    def sweep_up(self) -> None:
+        """Remove what writers that were killed left half written; whoever writes now is younger than that."""
+        for folder in _FOLDERS:
+            for file in (self.path / folder).glob(f".*{_PART}"):
+                if time.time() - _written_at(file) > _ABANDONED_S:
+                    with suppress(OSError):  # gone meanwhile, or another user's
+                        file.unlink()
 
     @property
     def lock(self) -> Path:
@@ -348,7 +361,7 @@ def _replace(path: Path, content: bytes) -> None:
     """Write a file whole or not at all, and safely on the disk before it takes its name."""
     scratch = None
     try:
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".", delete=False) as file:
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".", suffix=_PART, delete=False) as file:
             scratch = Path(file.name)
             file.write(content)
             file.flush()

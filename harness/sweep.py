@@ -148,6 +148,7 @@ def measure_in(sweep: Sweep, configs: Sequence[Config], *, strict: bool) -> list
             hold(measuring_lock_path(), lambda who: progress.tell(f"waiting: {who} is measuring")),
             tempfile.TemporaryDirectory(prefix="harness-sweep-") as folder,
         ):
+            store.sweep_up()
             environment = fingerprint()
             sweep.seen = sweep.seen or store.probes_of(
                 environment.machine_id, environment.cores, environment.container_cpus

@@ -94,7 +94,8 @@ class Workload:
 def draw_requests(workload: Workload, count: int, tokenizer: TokenSpans) -> list[list[str]]:
     """The texts of `count` requests, `batch_size` each: a pure function of the workload's seed.
 
-    Texts repeat only once the corpus is used up, and then in another order.
+    Texts of the corpus repeat only once it is used up, and then in another order: a request across that seam
+    may hold one twice. Stretches of a fixed length begin anywhere, and a few are drawn again.
 
     Raises:
         ValueError: no text of exactly `tokens` tokens can be cut from the corpus.

@@ -125,6 +125,24 @@ def test_a_lock_is_freed_when_the_work_under_it_fails(lock: Path) -> None:
     assert waited == []
 
 
+def test_a_note_that_could_not_be_replaced_names_no_dead_holder(
+    lock: Path, another: Callable[[], subprocess.Popen[str]]
+) -> None:
+    """As where the dead process was another user's: the holder could not sign."""
+    dead = another()
+    assert line_of(dead) == "held"
+    dead.kill()
+    dead.wait()
+    note = lock.with_suffix(".holder")
+    kept = note.read_bytes()
+    living = another()
+    assert line_of(living) == "held"
+    note.write_bytes(kept)
+    waited: list[str] = []
+    assert held_within(lock, 20, and_end(living, waited))
+    assert waited == ["another process"]
+
+
 def test_the_dead_are_not_named_as_holders(lock: Path, another: Callable[[], subprocess.Popen[str]]) -> None:
     dead = another()
     assert line_of(dead) == "held"

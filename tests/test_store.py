@@ -429,6 +429,28 @@ def test_a_column_that_only_another_version_knows_is_left_out(store: Store) -> N
     assert (len(runs), "extra" in runs.columns) == (2, False)
 
 
+def test_what_a_killed_writer_left_is_swept_up_once_nobody_can_be_writing_it(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(_fd: int) -> None:
+        for file in (store.path / "runs").iterdir():
+            file.with_stem(".killed").write_bytes(file.read_bytes())
+
+    monkeypatch.setattr("os.fsync", killed)
+    store.write_run(run_row())
+    (left,) = (file for file in (store.path / "runs").iterdir() if file.stem == ".killed")
+    aside = left.with_name(".r1.abc.unreadable")
+    aside.touch()
+    os.utime(aside, (0, 0))
+    store.sweep_up()
+    assert left.exists()
+    os.utime(left, (0, 0))
+    store.sweep_up()
+    assert not left.exists()
+    assert aside.exists()
+    assert len(load_runs(store.path)) == 1
+
+
 def test_what_a_killed_writer_left_half_written_disturbs_no_reader(store: Store) -> None:
     filled(store)
     for folder in ("runs", "launches"):
