@@ -50,9 +50,9 @@ python -m harness.inspect model=custom model.path=DIR|model.id=ORG/NAME [the sam
 python -m harness.inspect path=FILE.onnx [ep=NAME] [tokens=128] [batch_size=1] [format=table|json]
 
 Reads a graph and tells what it is: architecture, operators, weights, inputs and outputs, operations and bytes
-of a request, and what is wrong with it. A model is built first where it is not cached, weights=random from its
-architecture alone; path= takes any ONNX file. ep=coreml adds an estimate of what Apple's CoreML would take, on
-any machine. Nothing is timed.
+of a request, and what is wrong with it. A model is built first where it is not cached, weights=random by
+its architecture alone; path= takes any ONNX file. ep=coreml adds an estimate of what Apple's CoreML would
+take, on any machine. Nothing is timed.
 Exit codes: 0, 2 bad input, 3 not possible here.
 """
 # What the model's configuration knows too, by its name there.
@@ -79,6 +79,8 @@ def main(argv: list[str]) -> int:
     sizes = _checked(words, of_a_run)
     config = _planned(words, of_a_run) if words["model"] else None
     model = None if config is None else config.model
+    if model is not None and not any(word.startswith("tokens=") for word in argv):
+        sizes["tokens"] = min(sizes["tokens"], model.max_length)
     if model is not None and sizes["tokens"] > model.max_length:
         raise BadInputError(
             f"tokens={sizes['tokens']}: {model.name} reads {model.max_length} tokens at most; give at most "

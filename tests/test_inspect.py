@@ -15,6 +15,7 @@ from harness.command import run_command
 from harness.config import load_model
 from harness.errors import ModelUnavailableError
 from harness.inspect import main, report
+from tests.artifacts.conftest import write
 from tests.artifacts.graphs import embedder, model, node, port, saved
 from tests.artifacts.test_build import tiny_bert
 
@@ -160,7 +161,9 @@ def test_a_model_is_asked_for_in_the_words_of_a_run(
         return Artifact(minilm.path, manifest)
 
     monkeypatch.setattr("harness.provider.prepare_artifact", prepare)
-    found = told(*(word.format(folder=folder) for word in words), "tokens=16")
+    write(folder / "sentence_bert_config.json", {"max_seq_length": 20})
+    found = told(*(word.format(folder=folder) for word in words))
+    assert found["work"]["tokens"] == (20 if "model=custom" in words else 128), "what it reads, at most"
     had = [(r.model, r.precision) for r in recipes]
     names = [(m.name.partition("+")[0], m.weights, p.name.partition("+")[0], p.file) for m, p in had]
     assert names == asked
