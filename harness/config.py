@@ -821,6 +821,27 @@ def _unconfirmed(measure: MeasureConfig, words: Sequence[object]) -> list[str]:
     ]
 
 
+def _other_model(model: ModelConfig) -> list[str]:
+    """Where a model that is measured under a shipped name would be told as another repository or commit."""
+    if model.name not in options_of("model"):
+        return []
+    shipped = yaml_of(conf_dir() / "model" / f"{model.name}.yaml")
+    if shipped["id"] is None:  # custom, which is what the user says
+        return []
+    if model.id != shipped["id"]:
+        return [
+            f"model.id={model.id}: model={model.name} is {shipped['id']}; give model=custom "
+            f"model.id={model.id}"
+        ]
+    bundled = any(source.kind == "bundled" for source in model.sources)
+    if bundled and model.path is None and model.revision != shipped["revision"]:
+        return [
+            f"model.revision={model.revision}: the package that brings {model.name} has "
+            f"{shipped['revision']}; give model=custom model.id={model.id} model.revision={model.revision}"
+        ]
+    return []
+
+
 def _twin_misfits(model: ModelConfig) -> list[str]:
     """What a model of random weights cannot be built from."""
     if model.weights != "random":
@@ -831,6 +852,14 @@ def _twin_misfits(model: ModelConfig) -> list[str]:
         for key in needed
         if getattr(model, key) is None
     ]
+    whole, parts = ("hidden", model.hidden), ("heads", model.heads)
+    if model.architecture is not None and model.architecture.kv_heads is not None:  # heads have a width
+        whole, parts = parts, ("architecture.kv_heads", model.architecture.kv_heads)
+    if whole[1] and parts[1] and whole[1] % parts[1]:
+        problems.append(
+            f"model.{parts[0]}={parts[1]}: model.{whole[0]}={whole[1]} is no multiple of it; give a "
+            "number that divides it"
+        )
     if model.hidden is not None and model.hidden != model.dim:
         problems.append(f"model.dim={model.dim}: vectors of random weights have model.hidden={model.hidden}")
     positions = None if model.architecture is None else model.architecture.positions
@@ -906,6 +935,7 @@ def validate(raw: Mapping[str, Any]) -> Config:
         problems += _unconfirmed(measured, raw.get("words", []))
     if described := _valid(ModelConfig, raw, "model"):
         problems += _unfit_dim(described, raw.get("dim")) + _twin_misfits(described)
+        problems += _other_model(described)
     if ep := _valid(EpConfig, raw, "ep"):
         problems += _ep_misfits(ep)
     if session := _valid(SessionConfig, raw, "session"):

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from harness.artifacts.anatomy import flaw_of, load_graph, read_anatomy
 from harness.command import run_command
-from harness.compose import options_of
-from harness.config import load_model, load_precision, parse_words
-from harness.errors import BadInputError, unknown_name
+from harness.compose import compose, options_of
+from harness.config import parse_words, validate
+from harness.errors import BadInputError, ModelUnavailableError, unknown_name
 from harness.paths import file_stat, typed_path
 from harness.units import format_bytes
 
@@ -25,26 +25,34 @@ if TYPE_CHECKING:
 
     from harness.artifacts.anatomy import Anatomy
     from harness.artifacts.coreml import CoreMlEstimate
-    from harness.config import ModelConfig
+    from harness.artifacts.manifest import Artifact
+    from harness.config import Config, ModelConfig
+    from harness.progress import Progress
 
 _DEFAULTS = {
     "model": "",
     "path": "",
+    "weights": "",
     "precision": "fp32",
     "ep": "cpu",
     "tokens": "128",
     "batch_size": "1",
     "format": "table",
 }
+# Words of a run that say what is built, with the same meaning here.
+_OF_A_RUN = ("model.", "precision.")
 _FORMATS = ("table", "json")
 _MOST = {"tokens": 131_072, "batch_size": 4_096}
-_HELP = """python -m harness.inspect model=NAME [precision=fp32] [ep=NAME] [tokens=128] [batch_size=1]
-                          [format=table|json]
-python -m harness.inspect path=FILE.onnx [the same]
+_HELP = """python -m harness.inspect model=NAME [weights=trained|random|auto] [precision=fp32] [ep=NAME]
+                          [tokens=128] [batch_size=1] [format=table|json] [model.KEY=VALUE]
+                          [precision.KEY=VALUE]
+python -m harness.inspect model=custom model.path=DIR|model.id=ORG/NAME [the same]
+python -m harness.inspect path=FILE.onnx [ep=NAME] [tokens=128] [batch_size=1] [format=table|json]
 
 Reads a graph and tells what it is: architecture, operators, weights, inputs and outputs, operations and bytes
-of a request, and what is wrong with it. A model is built first where it is not cached; path= takes any ONNX
-file. ep=coreml adds an estimate of what Apple's CoreML would take, on any machine. Nothing is timed.
+of a request, and what is wrong with it. A model is built first where it is not cached, weights=random by
+its architecture alone; path= takes any ONNX file. ep=coreml adds an estimate of what Apple's CoreML would
+take, on any machine. Nothing is timed.
 Exit codes: 0, 2 bad input, 3 not possible here.
 """
 # What the model's configuration knows too, by its name there.
@@ -57,21 +65,34 @@ def main(argv: list[str]) -> int:
     """Read, tell.
 
     Raises:
-        BadInputError: an unknown word or value, or a file that is no graph.
+        BadInputError: an unknown word or value, a model that a run would refuse too, or a file that is no
+            graph.
         UnavailableError: the model cannot be had, or what reads it is not installed.
     """
     if any(word in ("--help", "-h") for word in argv):
         sys.stdout.write(_HELP)
         return 0
-    words = parse_words(argv, defaults=_DEFAULTS)
-    sizes = _checked(words)
-    model = load_model(words["model"]) if words["model"] else None
+    of_a_run = [word for word in argv if word.startswith(_OF_A_RUN)]
+    words = parse_words([word for word in argv if word not in of_a_run], defaults=_DEFAULTS)
+    if words["weights"]:
+        of_a_run.append(f"model.weights={words['weights']}")
+    sizes = _checked(words, of_a_run)
+    config = _planned(words, of_a_run) if words["model"] else None
+    model = None if config is None else config.model
+    if model is not None and not any(word.startswith("tokens=") for word in argv):
+        sizes["tokens"] = min(sizes["tokens"], model.max_length)
     if model is not None and sizes["tokens"] > model.max_length:
         raise BadInputError(
             f"tokens={sizes['tokens']}: {model.name} reads {model.max_length} tokens at most; give at most "
             "that"
         )
-    graph, tokenizer = _files(words, model)
+    if config is None:
+        graph = typed_path(words["path"])
+        tokenizer = graph.with_name("tokenizer.json")
+    else:
+        artifact = _built(config)
+        model = config.model.model_copy(update={"weights": artifact.manifest.weights})
+        graph, tokenizer = artifact.graph, artifact.tokenizer
     loaded = load_graph(graph)
     coreml = None
     try:
@@ -86,7 +107,7 @@ def main(argv: list[str]) -> int:
             raise  # the graph is valid: a defect of ours
         raise BadInputError(f"{graph}: a damaged graph ({flaw}); copy or export it anew") from None
     found = report(anatomy, graph, model, coreml)
-    if model is not None and (unfit := load_precision(words["precision"]).unfit.get(words["ep"])):
+    if config is not None and (unfit := config.precision.unfit.get(words["ep"])):
         found["warnings"].append(f"precision={words['precision']} ep={words['ep']}: {unfit}")
     if words["format"] == "json":
         sys.stdout.write(json.dumps(found, indent=1) + "\n")
@@ -99,7 +120,7 @@ def main(argv: list[str]) -> int:
     return 0
 
 
-def _checked(words: Mapping[str, str]) -> dict[str, int]:
+def _checked(words: Mapping[str, str], of_a_run: list[str]) -> dict[str, int]:
     """The sizes, once every word was looked at.
 
     Raises:
@@ -108,9 +129,9 @@ def _checked(words: Mapping[str, str]) -> dict[str, int]:
     problems = []
     if bool(words["model"]) == bool(words["path"]):
         problems.append("give either model=NAME or path=FILE.onnx, one of them")
-    if words["model"] == "custom":
-        problems.append("model=custom: give its graph itself, path=FILE.onnx")
-    elif words["model"] and words["model"] not in options_of("model"):
+    if words["path"] and of_a_run:
+        problems.append(f"{of_a_run[0]}: belongs to model=NAME; a graph of path= is as it is")
+    if words["model"] and words["model"] not in options_of("model"):
         problems.append(unknown_name("model", words["model"], options_of("model")))
     valid = {"precision": options_of("precision"), "ep": options_of("ep"), "format": _FORMATS}
     problems += [unknown_name(k, words[k], names) for k, names in valid.items() if words[k] not in names]
@@ -130,20 +151,37 @@ def _checked(words: Mapping[str, str]) -> dict[str, int]:
     return sizes
 
 
-def _files(words: Mapping[str, str], model: ModelConfig | None) -> tuple[Path, Path]:
-    """The graph and the place of its tokenizer, which need not be there."""
-    if model is None:
-        graph = typed_path(words["path"])
-        return graph, graph.with_name("tokenizer.json")
-    from harness.artifacts.cache import Recipe
+def _planned(words: Mapping[str, str], of_a_run: list[str]) -> Config:
+    """The plan of a run of the same words: a model is composed and refused here as there.
+
+    Raises:
+        BadInputError: as `harness.config.validate`.
+    """
+    (raw,) = compose([f"model={words['model']}", f"precision={words['precision']}", *of_a_run])
+    return validate(raw)
+
+
+def _built(config: Config) -> Artifact:
+    """The artifact of a plan's model, as a run would build it."""
     from harness.progress import Progress
-    from harness.provider import prepare_artifact
     from harness.terminal import error_console
 
     with Progress(error_console()) as progress:
-        recipe = Recipe(model, load_precision(words["precision"]), "onnxruntime")
-        artifact = prepare_artifact(recipe, tell=progress.tell)
-    return artifact.graph, artifact.tokenizer
+        if config.model.weights != "auto":
+            return _prepared(config, config.model.weights, progress)
+        try:
+            return _prepared(config, "trained", progress)
+        except ModelUnavailableError as error:
+            progress.tell(f"random weights instead: {error}")
+            return _prepared(config, "random", progress)
+
+
+def _prepared(config: Config, weights: str, progress: Progress) -> Artifact:
+    from harness.artifacts.cache import Recipe
+    from harness.provider import prepare_artifact
+
+    model = config.model.model_copy(update={"weights": weights})
+    return prepare_artifact(Recipe(model, config.precision, "onnxruntime"), tell=progress.tell)
 
 
 def _tokenizer_vocab(file: Path) -> int | None:
@@ -178,6 +216,7 @@ def report(
     return {
         "graph": str(graph),
         "model": None if model is None else model.name,
+        "weights": None if model is None else model.weights,
         "architecture": architecture,
         "architecture_from": known_from,
         **plain,
@@ -198,6 +237,8 @@ def _lines(found: Mapping[str, Any]) -> Iterator[str]:
     architecture: dict[str, int | None] = found["architecture"]
     work = found["work"]
     yield _line("graph", found["graph"])
+    if found["model"] is not None:
+        yield _line("model", f"{found['model']}, {found['weights']} weights")
     yield _line("made by", f"{found['producer'] or 'unknown'}, {_opsets(found['opsets'])}")
     figures = ", ".join(f"{_LABELS.get(name, name)} {_count(value)}" for name, value in architecture.items())
     yield _line("architecture", figures)

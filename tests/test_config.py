@@ -429,7 +429,8 @@ def test_a_twin_of_your_own_model_asks_for_all_that_it_is_built_from() -> None:
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"hidden": 512}, "model.dim=384: vectors of random weights have model.hidden=512"),
+        ({"hidden": 768}, "model.dim=384: vectors of random weights have model.hidden=768"),
+        ({"heads": 7}, "model.heads=7: model.hidden=384 is no multiple of it; give a number that divides it"),
         ({"max_length": 513}, "model.max_length=513: more than model.architecture.positions=512"),
         ({"architecture": {"kv_heads": 4}}, "model.architecture.kv_heads=4: belongs to family qwen3"),
         ({"architecture": {"family": "qwen3"}}, "model.architecture.kv_heads=None: belongs to family qwen3"),
@@ -439,6 +440,33 @@ def test_a_twin_that_cannot_be_built_is_refused_before_anything_starts(
     changes: dict[str, Any], said: str
 ) -> None:
     assert only_problem_of(model={"weights": "random", **changes}).startswith(said)
+
+
+def test_heads_that_share_keys_are_shared_evenly() -> None:
+    qwen3 = raw_config(model="qwen3")
+    qwen3["model"] |= {"weights": "random"}
+    qwen3["model"]["architecture"] |= {"kv_heads": 3}
+    with pytest.raises(BadInputError, match=r"^model\.architecture\.kv_heads=3: model\.heads=16 is no mult"):
+        validate(qwen3)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        (
+            {"id": "org/other"},
+            "model.id=org/other: model=minilm is sentence-transformers/all-MiniLM-L6-v2; give",
+        ),
+        (
+            {"revision": "b" * 40},
+            f"model.revision={'b' * 40}: the package that brings minilm has 8b3219a92973c3",
+        ),
+    ],
+)
+def test_no_other_repository_or_commit_is_told_of_a_model_that_it_is_not(
+    changes: dict[str, Any], said: str
+) -> None:
+    assert only_problem_of(model=changes).startswith(said)
 
 
 @pytest.mark.parametrize(

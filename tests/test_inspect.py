@@ -4,22 +4,27 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from harness.artifacts.anatomy import load_graph, read_anatomy
+from harness.artifacts.manifest import Artifact
 from harness.command import run_command
 from harness.config import load_model
+from harness.errors import ModelUnavailableError
 from harness.inspect import main, report
+from tests.artifacts.conftest import write
 from tests.artifacts.graphs import embedder, model, node, port, saved
+from tests.artifacts.test_build import tiny_bert
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
     from subprocess import CompletedProcess
 
-    from harness.artifacts.manifest import Artifact
+    from harness.artifacts.cache import Recipe
 
     Cli = Callable[..., CompletedProcess[str]]
 
@@ -120,11 +125,49 @@ def test_a_configuration_that_contradicts_the_graph_is_told_and_fills_what_it_hi
 
 
 def test_a_precision_that_makes_no_sense_for_the_provider_is_told(
-    told: Callable[..., Any], graph: Path, monkeypatch: pytest.MonkeyPatch
+    told: Callable[..., Any], minilm: Artifact, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("harness.inspect._files", lambda *_: (graph, graph.with_name("tokenizer.json")))
+    monkeypatch.setattr("harness.inspect._built", lambda _: minilm)
     warnings = told("model=minilm", "precision=fp32-fused", "ep=coreml")["warnings"]
     assert any(w.startswith("precision=fp32-fused ep=coreml: CoreML takes none of") for w in warnings)
+
+
+@pytest.mark.parametrize(
+    ("words", "asked"),
+    [
+        (["model=qwen3", "weights=random"], [("qwen3", "random", "fp32", None)]),
+        (["model=minilm", "weights=auto"],
+         [("minilm", "trained", "fp32", None), ("minilm", "random", "fp32", None)]),
+        (["model=custom", "model.path={folder}", "model.pooling=mean", "precision=int8-published",
+          "precision.file=q.onnx"], [("custom", "trained", "int8-published", "q.onnx")]),
+    ],
+)  # fmt: skip
+def test_a_model_is_asked_for_in_the_words_of_a_run(
+    words: list[str],
+    asked: list[tuple[str, str, str, str | None]],
+    told: Callable[..., Any],
+    minilm: Artifact,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    folder = tiny_bert(tmp_path / "mine")
+    recipes: list[Recipe] = []
+
+    def prepare(recipe: Recipe, **_: Any) -> Artifact:
+        recipes.append(recipe)
+        if len(recipes) < len(asked):
+            raise ModelUnavailableError("nobody has it")
+        manifest = replace(minilm.manifest, weights=recipe.model.weights)
+        return Artifact(minilm.path, manifest)
+
+    monkeypatch.setattr("harness.provider.prepare_artifact", prepare)
+    write(folder / "sentence_bert_config.json", {"max_seq_length": 20})
+    found = told(*(word.format(folder=folder) for word in words))
+    assert found["work"]["tokens"] == (20 if "model=custom" in words else 128), "what it reads, at most"
+    had = [(r.model, r.precision) for r in recipes]
+    names = [(m.name.partition("+")[0], m.weights, p.name.partition("+")[0], p.file) for m, p in had]
+    assert names == asked
+    assert found["weights"] == asked[-1][1]
 
 
 # --- bad input: one line a problem, exit 2
@@ -136,7 +179,11 @@ def test_a_precision_that_makes_no_sense_for_the_provider_is_told(
         ([], ["give either model=NAME or path=FILE.onnx, one of them"]),
         (["model=minilm", "path={graph}"], ["give either model=NAME or path=FILE.onnx, one of them"]),
         (["model=minlm"], ["unknown model 'minlm': did you mean minilm?"]),
-        (["model=custom"], ["model=custom: give its graph itself, path=FILE.onnx"]),
+        (["model=custom"], ["model=custom: which model is not said; give model.path=DIR or model.id="]),
+        (["model=custom", "model.path=/no/such"], ["model.path=/no/such: no such directory; give the"]),
+        (["model=minilm", "model.heads=7", "weights=random"], ["model.heads=7: model.hidden=384 is no"]),
+        (["model=minilm", "weights=none"], ["model.weights='none': valid: 'trained', 'random' or 'auto'"]),
+        (["path={graph}", "weights=random"], ["model.weights=random: belongs to model=NAME; a graph of"]),
         (["path=/no/such/file"], ["path=/no/such/file: No such file or directory; give path=FILE.onnx"]),
         (["path={folder}"], ["path={folder}: a directory; give path=FILE.onnx"]),
         (["path=/dev/null"], ["path=/dev/null: no regular file; give path=FILE.onnx"]),
