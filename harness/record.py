@@ -150,9 +150,9 @@ ep_nodes int64? nodes on the requested execution provider
 ep_node_share double? - ep_nodes / nodes_total
 ep_time_share double? - share of node time on the requested execution provider, profiled apart, never timed
 ep_partitions int64? - subgraphs on the requested execution provider
-finite bool? - whether every vector is
+finite bool? - whether every vector is, those of hostile texts too (empty, control characters, emoji, …)
 l2_norm_mean double? - of the quality texts
-l2_norm_max_error double? - largest |norm - 1|
+l2_norm_max_error double? - largest |norm - 1| of the quality and the hostile texts
 similar_mean double? cosine mean over similar pairs
 similar_mean_low double? cosine interval
 similar_mean_high double? cosine interval
