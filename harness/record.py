@@ -216,9 +216,9 @@ index_overlap double? - the same where the run's vectors search the fp32 referen
 index_overlap_low double? - interval
 index_overlap_high double? - interval
 repeat_max_difference double? - largest difference of a number of a vector, one batch encoded twice; 0 is none
-batch_cosine_min double? cosine of a text alone to itself beside one of 256 tokens: the worst of some texts
-batch_cosine_min_sorted double? cosine of a text alone to itself in batches sorted by length; null at batch 1
-batch_cosine_min_random double? cosine of a text alone to itself in random batches; null at batch 1
+batch_cosine_min double? cosine of a text alone to itself beside one of 256 tokens: the worst of 4 texts
+batch_cosine_min_sorted double? cosine alone to in batches by length: the worst of 8 texts; null at batch 1
+batch_cosine_min_random double? cosine alone to in random batches: the worst of 8 texts; null at batch 1
 machine_id string - hash of the hardware
 cpu string - model
 cores int64 - usable
