@@ -21,6 +21,7 @@ from harness.evidence import (
     under_other_limits,
 )
 from harness.gates import (
+    OWN_DATA,
     GateResult,
     as_number,
     ask,
@@ -405,6 +406,8 @@ def _missing(results: tuple[GateResult, ...], current: list[Row], newest: Row) -
             at |= {"measure": "soak"}
         if gate.metric == "latency_overhead" and row is not None:
             at |= {"runtime": REFERENCE}
+        if (data := OWN_DATA.get(gate.metric)) is not None:
+            at |= {data: "FILE"}
         launches: dict[str, Any] = {}
         if result.n is not None and result.over is not None and gate.launch_quantile is not None:
             more = launches_to_settle(result.over, result.n, launch_quantile=gate.launch_quantile)
@@ -418,7 +421,7 @@ def _means_nothing(gate: GateConfig, row: Row) -> bool:
     """Whether no command can answer a gate: the quality of random weights, the reference's own overhead."""
     if gate.metric == "latency_overhead":
         return bool(row["runtime"] == REFERENCE)
-    of_quality = gate.metric not in (*LAUNCH_METRICS, *SOAK_METRICS, "launches_failed")
+    of_quality = gate.metric not in (*LAUNCH_METRICS, *SOAK_METRICS, "launches_failed", "peak_rss_bytes")
     return of_quality and row["weights"] != "trained"
 
 

@@ -17,6 +17,7 @@ import numpy as np
 
 from harness import texts
 from harness.measure.batching import BATCHING_COLUMNS
+from harness.measure.hostile import Hostile
 from harness.measure.limits import known_peaks, machine_peaks, request_columns
 from harness.measure.mteb import MTEB_COLUMNS
 from harness.measure.parity import TEXTS_COLUMNS, texts_columns
@@ -52,6 +53,10 @@ FACTS = (
     *_TEXT_FACTS, "nodes_total", "ep_nodes", "ep_node_share", "ep_partitions", "ep_time_share",
     "effective_options", *BATCHING_COLUMNS, *QUALITY_COLUMNS, *OWN_COLUMNS,
 )  # fmt: skip
+# Of what is shared: what is wrong with the vector of a hostile text; no column of a row, it is its error.
+_PROBLEM = "hostile_problem"
+# A hostile text is cut to so many tokens where the model would read more.
+HOSTILE_TOKENS = 256
 
 
 @dataclass
@@ -105,8 +110,8 @@ def describe(run: Run, folder: Path, describer: Describer) -> None:
         shared = shared | _probed(run, _extremes(timed, counter), folder, describer)
     if run.error is None:
         describer.known[run.describes()] = shared
-        run.facts = mine | shared
-        run.error = _hopeless(run)
+        run.facts = mine | {name: value for name, value in shared.items() if name in FACTS}
+        run.error = _hopeless(run, shared.get(_PROBLEM))
 
 
 def _extremes(requests: list[list[str]], counter: Tokenizer) -> list[list[str]]:
@@ -116,11 +121,14 @@ def _extremes(requests: list[list[str]], counter: Tokenizer) -> list[list[str]]:
     return [list(request) for request in dict.fromkeys(tuple(pick) for pick in picks)]
 
 
-def _hopeless(run: Run) -> str | None:
+def _hopeless(run: Run, hostile: str | None) -> str | None:
     """Why a run that was described need not be timed: nothing could make it GO; None where it may be.
 
-    A number of launches that was asked for is measured all the same, unless vectors are not finite.
+    A number of launches that was asked for is measured all the same, unless vectors are not finite or those
+    of hostile texts are not as they must be, which `hostile` tells.
     """
+    if hostile is not None:
+        return f"quality: {hostile}"
     if run.facts["finite"] is False:
         return "quality: a vector holds NaN or infinity"
     parity, bound = run.facts["parity_cosine_min"], run.config.precision.parity_cosine_min
@@ -170,6 +178,7 @@ def _quality(run: Run, probe: list[list[str]], folder: Path, describer: Describe
         similar = [pair.similar for pair in texts.quality_pairs()]
         vectors = np.load(_vectors_file(run, folder))
         columns: dict[str, Any] = unknown | quality_columns(vectors, reference, similar) | facts
+        _add_hostile(columns, Hostile(**columns.pop("hostile")))
         of_own = {part.name: np.load(file, mmap_mode="r") for part, file in own}
         if run.sts is not None:
             columns |= sts_columns(of_own["sts"], run.sts)
@@ -186,6 +195,14 @@ def _quality(run: Run, probe: list[list[str]], folder: Path, describer: Describe
             columns |= scores
         columns["finite"] = columns["finite"] and all(map(all_finite, of_own.values()))
         return columns
+
+
+def _add_hostile(columns: dict[str, Any], hostile: Hostile) -> None:
+    """What the vectors of hostile texts change in those of the quality texts."""
+    columns[_PROBLEM] = hostile.problem
+    columns["finite"] = columns["finite"] and hostile.finite
+    errors = columns["l2_norm_max_error"], hostile.norm_max_error
+    columns["l2_norm_max_error"] = None if None in errors else max(errors)
 
 
 def _fp32_vectors(run: Run, own: Texts, folder: Path, describer: Describer) -> NDArray[np.float32] | None:
@@ -277,6 +294,7 @@ def _probed(
             texts=list(quality_texts),
             batch_size=run.workload.batch_size,
             neighbour="" if alone else _neighbour(run.artifact),
+            hostile=_hostile(run) if quality_texts else {},
             vectors_file=str(_vectors_file(run, folder)),
             cpus=run.config.measure.cpus,
             probe=probe,
@@ -294,7 +312,7 @@ def _probed(
         "effective_options": None if effective is None else json.dumps(effective, sort_keys=True),
     }
     if quality_texts:
-        facts |= answer["batching"]
+        facts |= answer["batching"] | {"hostile": answer["hostile"]}
     if placement := answer["placement"]:
         facts.update(placement)
         facts["ep_node_share"] = placement["ep_nodes"] / placement["nodes_total"]
@@ -308,6 +326,27 @@ def _neighbour(artifact: Artifact) -> str:
     counter, passages = Tokenizer(artifact), " ".join(texts.corpus("passage")[:8])
     ends = counter.ends(passages)
     return passages[: ends[min(NEIGHBOUR_TOKENS - counter.count(""), len(ends)) - 1]]
+
+
+def _hostile(run: Run) -> dict[str, str]:
+    """The hostile texts by their kind, cut to what costs little and a fixed graph can read."""
+    assert run.artifact is not None
+    room = run.config.session.static_shapes.sequence_length or HOSTILE_TOKENS
+    most, hostile = min(room, HOSTILE_TOKENS), texts.hostile_texts()
+    if run.config.model.max_length <= most:  # it is cut there by itself, which is tried too
+        return hostile
+    counter = Tokenizer(run.artifact)
+    return {kind: _cut(text, counter, most) for kind, text in hostile.items()}
+
+
+def _cut(text: str, counter: Tokenizer, most: int) -> str:
+    """The beginning of a text that is no longer than `most` tokens, special tokens and prompt included."""
+    ends = counter.ends(text)[: max(0, most - counter.count(""))]
+    while counter.count(text) > most:
+        text = text[: ends.pop()] if ends else ""
+        if not text:
+            break
+    return text
 
 
 def _texts_file(own: OwnTexts, vectors_file: Path) -> TextsFile:

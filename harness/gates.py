@@ -28,19 +28,31 @@ LAUNCH_COLUMN = {
     "latency_p95_ms": "launch_p95_ms",
     "throughput_texts_per_s": "launch_throughput_texts_per_s",
 }
-# Metrics with an interval in <metric>_low and <metric>_high.
+# Metrics with an interval in <metric>_low and <metric>_high; the others are compared as they are: counts, and
+# the worst of a fixed set of texts or of all launches.
 _INTERVAL_METRICS = (
     "separation",
     "similar_mean",
     "dissimilar_mean",
     "separation_auc",
     "neighbour_overlap",
+    "index_overlap",
+    "sts_spearman",
+    "ndcg_at_10",
+    "texts_overlap",
     "rss_slope_bytes_per_request",
     "latency_drift",
     "latency_overhead",
 )
+# What a figure on the user's own data is measured by.
+OWN_DATA = {
+    "sts_spearman": "quality.sts",
+    "ndcg_at_10": "quality.retrieval",
+    "texts_overlap": "quality.texts",
+}
 # Why it is unknown, where that is not plain.
 _UNKNOWN = {
+    **{metric: f"the run was measured without {key}=" for metric, key in OWN_DATA.items()},
     "latency_overhead": "no run of the Python reference to hold it against, or it is that reference itself",
 }
 

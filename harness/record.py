@@ -150,9 +150,9 @@ ep_nodes int64? nodes on the requested execution provider
 ep_node_share double? - ep_nodes / nodes_total
 ep_time_share double? - share of node time on the requested execution provider, profiled apart, never timed
 ep_partitions int64? - subgraphs on the requested execution provider
-finite bool? - whether every vector is
+finite bool? - whether every vector is, those of hostile texts too (empty, control characters, emoji, …)
 l2_norm_mean double? - of the quality texts
-l2_norm_max_error double? - largest |norm - 1|
+l2_norm_max_error double? - largest |norm - 1| of the quality and the hostile texts
 similar_mean double? cosine mean over similar pairs
 similar_mean_low double? cosine interval
 similar_mean_high double? cosine interval
@@ -216,9 +216,9 @@ index_overlap double? - the same where the run's vectors search the fp32 referen
 index_overlap_low double? - interval
 index_overlap_high double? - interval
 repeat_max_difference double? - largest difference of a number of a vector, one batch encoded twice; 0 is none
-batch_cosine_min double? cosine of a text alone to itself beside one of 256 tokens: the worst of some texts
-batch_cosine_min_sorted double? cosine of a text alone to itself in batches sorted by length; null at batch 1
-batch_cosine_min_random double? cosine of a text alone to itself in random batches; null at batch 1
+batch_cosine_min double? cosine of a text alone to itself beside one of 256 tokens: the worst of 4 texts
+batch_cosine_min_sorted double? cosine alone to in batches by length: the worst of 8 texts; null at batch 1
+batch_cosine_min_random double? cosine alone to in random batches: the worst of 8 texts; null at batch 1
 machine_id string - hash of the hardware
 cpu string - model
 cores int64 - usable

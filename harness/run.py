@@ -230,7 +230,8 @@ class Run:
     def identify(self) -> None:
         """Set `config_hash`, the identity of everything that matters, once the artifact is known."""
         measure, environment = self.config.measure, fingerprint()
-        extra: dict[str, Any] = {"schema_version": SCHEMA_VERSION}
+        hostile = texts.texts_sha256(tuple(texts.hostile_texts().values()))
+        extra: dict[str, Any] = {"schema_version": SCHEMA_VERSION, "hostile": hostile}
         if self.soaks:
             extra["soak_s"] = measure.duration_s
         if measure.replicate:

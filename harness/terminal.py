@@ -18,6 +18,7 @@ from harness.caveats import is_guess
 from harness.config import Tier
 from harness.evidence import candidate_key
 from harness.gates import as_number, row_place, text_of
+from harness.measure.batching import BESIDE, OBSERVED
 from harness.units import format_bytes, format_duration
 from harness.verdict import (
     baseline_title,
@@ -183,7 +184,8 @@ def _print_quality(
     _print_by_candidate(console, "quality", _QUALITY[:shown], [heading for heading, _ in known], lines)
     scored = f"; STS: Spearman, {' or '.join(pairs)} pairs" if pairs else ""
     _bullet(console, f"overlap: top-10 neighbours shared with fp32{scored}")
-    _bullet(console, "in batch: the worst cosine of a text to itself alone")
+    tried = f"of {BESIDE} beside a long text, {OBSERVED} in batches"
+    _bullet(console, f"in batch: worst cosine to itself alone, {tried}")
     console.print()
 
 
@@ -437,7 +439,8 @@ def _quality_figures(row: dict[str, Any]) -> list[tuple[str, str, str]]:
          f"worst; top-10 overlap {_number(row['neighbour_overlap'], 3)}{_bounds(row, 'neighbour_overlap')}"),
         ("overlap, fp32 index", _number(row["index_overlap"], 3),
          f"top-10, as queries{_bounds(row, 'index_overlap')}"),
-        ("cosine in a batch", _number(row["batch_cosine_min"], 6), "of a text to itself, beside a long one"),
+        ("cosine in a batch", _number(row["batch_cosine_min"], 6),
+         f"worst of {BESIDE} texts, beside a long one"),
         *_batch_figures(row),
         ("same batch twice", _repeated(row["repeat_max_difference"]), "largest difference of a number"),
         *_own_figures(row),
@@ -447,7 +450,11 @@ def _quality_figures(row: dict[str, Any]) -> list[tuple[str, str, str]]:
 def _batch_figures(row: dict[str, Any]) -> list[tuple[str, str, str]]:
     """What the company in a batch does; a batch of one text has none."""
     return [
-        (f"in {kind} batches", _number(row[f"batch_cosine_min_{kind}"], 6), "of a text to itself alone")
+        (
+            f"in {kind} batches",
+            _number(row[f"batch_cosine_min_{kind}"], 6),
+            f"worst of {OBSERVED} texts, to itself alone",
+        )
         for kind in ("sorted", "random")
         if as_number(row[f"batch_cosine_min_{kind}"]) is not None
     ]

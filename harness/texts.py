@@ -45,6 +45,22 @@ def quality_texts() -> tuple[str, ...]:
     return tuple(text for pair in quality_pairs() for text in (pair.first, pair.second))
 
 
+@cache
+def hostile_texts() -> dict[str, str]:
+    """Texts that users send and nobody tries, by their kind: each must get a finite vector of length one."""
+    return {
+        "empty": "",
+        "whitespace": " \t\n\u00a0\u2003\u3000",
+        "punctuation": "?!…—“”«»¿،。;" * 3,
+        "100,000 characters": "word " * 20_000,
+        "every Unicode plane": " ".join(chr(plane << 16 | 0x1234) for plane in range(17)),
+        "control characters": "".join(map(chr, range(32))) + "\x7f\x80\x9f",
+        "right to left": "مرحبا بالعالم \u202e שלום עולם",
+        "emoji": "👩‍👩‍👧‍👦🏳️‍🌈👍🏽" * 3,
+        "unpaired surrogates": "\ud800 lonely \udfff",
+    }
+
+
 def texts_sha256(texts: tuple[str, ...]) -> str:
     """The hash of texts in their order, hexadecimal."""
     return hashlib.sha256(json.dumps(texts).encode()).hexdigest()

@@ -84,7 +84,7 @@ class Tokenizer:
         Raises:
             ValueError: unknown prompt.
         """
-        return len(self._whole.encode(self.prefix(prompt) + text).ids)
+        return len(self._whole.encode(_well_formed(self.prefix(prompt) + text)).ids)
 
     def token(self, token_id: int) -> str | None:
         """The token of an id; None where the vocabulary has none."""
@@ -94,7 +94,7 @@ class Tokenizer:
     def ends(self, text: str) -> list[int]:
         """Where each token of `text` ends, in characters, special tokens and prompt left out."""
         prompt = self._prompts["default"]
-        encoding = self._whole.encode(prompt + text)
+        encoding = self._whole.encode(_well_formed(prompt + text))
         spans = zip(encoding.offsets, encoding.special_tokens_mask, strict=True)
         return [end - len(prompt) for (_, end), special in spans if not special and end > len(prompt)]
 

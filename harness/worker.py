@@ -24,6 +24,7 @@ import numpy as np
 from harness.artifacts.manifest import read_artifact
 from harness.errors import EpUnavailableError, HarnessError, ProbeError
 from harness.measure.batching import batching_columns
+from harness.measure.hostile import hostile_vectors
 from harness.measure.latency import loop_overhead_ns, serve, warm_up
 from harness.measure.resources import Usage, hold_to_cores, peak_rss_bytes, usage
 from harness.measure.soak import soak
@@ -62,11 +63,12 @@ class Task:
     ``latency`` serves the requests of `requests_file` (JSON: ``warmup`` and ``timed``, lists of lists
     of texts) with `clients` concurrent callers, at `due_ns` if that is given, and times them; ``soak``
     serves them over and over for `duration_s`; ``vectors`` encodes `texts` in batches of `batch_size`,
-    stores the vectors in `vectors_file`, and tells where the graph's nodes went and what its batch does to a
-    text's vector, beside `neighbour` too (where one is given). Before that it serves the requests of `probe`
-    under the runtime's profiler and stops at the first that fails. Nothing of the last kind is timed, and
-    without texts it probes alone. `texts_files` are encoded too. ``mteb`` has the package mteb evaluate
-    `mteb_tasks`, ``mteb_data`` finds out before whether it can. `cpus` holds the process to so many cores.
+    stores the vectors in `vectors_file`, and tells where the graph's nodes went, what its batch does to a
+    text's vector, beside `neighbour` too (where one is given), and what the vectors of `hostile` are. Before
+    that it serves the requests of `probe` under the runtime's profiler and stops at the first that fails.
+    Nothing of the last kind is timed, and without texts it probes alone. `texts_files` are encoded too.
+    ``mteb`` has the package mteb evaluate `mteb_tasks`, ``mteb_data`` finds out before whether it can. `cpus`
+    holds the process to so many cores.
     """
 
     kind: Literal["latency", "soak", "vectors", "mteb", "mteb_data"]
@@ -85,6 +87,7 @@ class Task:
     neighbour: str = ""
     vectors_file: str = ""
     probe: list[list[str]] = field(default_factory=list)
+    hostile: dict[str, str] = field(default_factory=dict)
     texts_files: list[TextsFile] = field(default_factory=list)
     mteb_tasks: list[str] = field(default_factory=list)
 
@@ -222,6 +225,15 @@ def _vectors(task: Task) -> dict[str, Any]:
                 _probe(provider, texts)
         profile = provider.session.end_profiling(skip_runs=len(task.probe))
     batching: dict[str, float | None] = {}
+    hostile: dict[str, Any] = {}
+    if task.hostile:
+        found = hostile_vectors(
+            partial(_infer, provider),
+            task.hostile,
+            batch_size=task.batch_size,
+            normalize=provider.artifact.manifest.normalize,
+        )
+        hostile = found._asdict()
     if task.texts:
         batches = range(0, len(task.texts), task.batch_size)
         rows = [_infer(provider, task.texts[i : i + task.batch_size]) for i in batches]
@@ -247,6 +259,7 @@ def _vectors(task: Task) -> dict[str, Any]:
         "ran_on": None if profile is None else sorted(profile.node_us),
         "effective_options": effective,
         "batching": batching,
+        "hostile": hostile,
     }
 
 

@@ -694,6 +694,16 @@ def test_runs_that_are_not_read_are_told_with_the_columns_that_differ_and_no_oth
     ), "the newest, though it is of an older version"
 
 
+def test_a_figure_on_data_of_ones_own_is_missing_by_the_command_that_names_the_data() -> None:
+    policy = load_policy("default")
+    asked = next(g for g in policy.gates if g.metric == "separation")
+    sts = {"tier": "must", "metric": "sts_spearman", "bound": 85.0}
+    gates = [*policy.gates, asked.model_copy(update=sts)]
+    decision = decide(frame(model_row("minilm", "a")), policy=policy.model_copy(update={"gates": gates}))
+    assert decision.verdict == "INCONCLUSIVE"
+    assert any("quality.sts=FILE" in command for command in decision.candidates[0].missing)
+
+
 def test_runs_of_different_candidates_are_judged_apart() -> None:
     rows = [
         model_row("minilm", "a"),

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from harness import stats
 from harness.config import LAUNCH_METRICS, SOAK_METRICS, AtConfig, GateConfig, Metric, Op, load_policy
@@ -33,18 +34,22 @@ LAUNCH_COLUMN = {
 }
 INTERVAL_METRICS = (
     "separation", "similar_mean", "dissimilar_mean", "separation_auc", "neighbour_overlap",
+    "index_overlap", "sts_spearman", "ndcg_at_10", "texts_overlap",
     "rss_slope_bytes_per_request", "latency_drift", "latency_overhead",
 )  # fmt: skip
-# What a soak run finds where nothing grows, and an external provider that takes a tenth more than Python.
+# What a soak run finds where nothing grows, an external provider that takes a tenth more than Python, and
+# good figures that a policy of one's own may ask.
 SOAK = {
     "rss_slope_bytes_per_request": 1.0, "rss_slope_bytes_per_request_low": -2.0,
     "rss_slope_bytes_per_request_high": 4.0, "handles_gained": 0,
     "latency_drift": 1.01, "latency_drift_low": 0.98, "latency_drift_high": 1.04,
     "latency_overhead": 0.1, "latency_overhead_low": 0.08, "latency_overhead_high": 0.12,
+    "index_overlap": 0.99, "index_overlap_low": 0.96, "index_overlap_high": 1.0,
+    "sts_spearman": 86.7, "sts_spearman_low": 85.5, "sts_spearman_high": 87.8,
+    "ndcg_at_10": 0.6, "ndcg_at_10_low": 0.55, "ndcg_at_10_high": 0.65,
+    "texts_overlap": 0.98, "texts_overlap_low": 0.96, "texts_overlap_high": 1.0,
+    "batch_cosine_min": 0.9999, "peak_rss_bytes": 200_000_000,
 }  # fmt: skip
-# Of the shipped policies that 20 launches settle, each gate once.
-SETTLED = ("default", "documents", "external_provider")
-ALL_GATES = list(dict.fromkeys(g for name in SETTLED for g in load_policy(name).gates))
 
 
 def gate(metric: str, op: str, bound: float, **changes: Any) -> GateConfig:
@@ -55,12 +60,26 @@ def gate(metric: str, op: str, bound: float, **changes: Any) -> GateConfig:
     return GateConfig.model_validate(values)
 
 
+# Of the shipped policies that 20 launches settle, each gate once.
+SETTLED = ("default", "documents", "external_provider")
+OWN_GATES = [
+    gate("index_overlap", ">=", 0.95),
+    gate("sts_spearman", ">", 85),
+    gate("ndcg_at_10", ">", 0.5),
+    gate("texts_overlap", ">=", 0.95),
+    gate("parity_cosine_min", ">=", 0.999),
+    gate("batch_cosine_min", ">=", 0.999),
+    gate("peak_rss_bytes", "<", 300_000_000),
+]
+ALL_GATES = [*dict.fromkeys(g for name in SETTLED for g in load_policy(name).gates), *OWN_GATES]
+
+
 def shipped(metric: str) -> GateConfig:
-    """The first gate of the shipped policies on a metric."""
+    """The first gate on a metric, of the shipped policies where they have one."""
     return next(g for g in ALL_GATES if g.metric == metric)
 
 
-def test_the_shipped_policies_ask_every_metric_there_is() -> None:
+def test_the_shipped_policies_and_these_ask_every_metric_there_is() -> None:
     """So that what is tested of them below is tested of every metric."""
     assert {g.metric for g in ALL_GATES} == set(get_args(Metric))
 
@@ -94,6 +113,36 @@ def test_a_metric_without_sampling_error_has_an_interval_of_its_value() -> None:
     result = ask(shipped("l2_norm_max_error"), run_row(l2_norm_max_error=0.004))
     assert (result.value, result.low, result.high) == (0.004, 0.004, 0.004)
     assert result.n is result.over is None
+
+
+@pytest.mark.parametrize(
+    ("metric", "op", "passes", "fails"),
+    [
+        ("parity_cosine_min", ">=", 0.999, 0.9989),
+        ("batch_cosine_min", ">", 0.9991, 0.999),
+        ("peak_rss_bytes", "<", 299_999_999, 300_000_000),
+    ],
+)
+def test_the_worst_of_what_was_tried_is_held_against_the_bound_as_it_is(
+    metric: str, op: str, passes: float, fails: float
+) -> None:
+    asked = gate(metric, op, 300_000_000 if metric == "peak_rss_bytes" else 0.999)
+    assert ask(asked, run_row(**{metric: passes})).status == "PASS"
+    assert ask(asked, run_row(**{metric: fails})).status == "FAIL"
+
+
+@pytest.mark.parametrize(
+    ("metric", "key"),
+    [("sts_spearman", "sts"), ("ndcg_at_10", "retrieval"), ("texts_overlap", "texts")],
+)
+def test_a_figure_on_data_of_ones_own_says_what_it_was_measured_without(metric: str, key: str) -> None:
+    result = ask(gate(metric, ">", 0.5), run_row())
+    assert (result.status, result.reason) == ("NOT_MEASURED", f"the run was measured without quality.{key}=")
+
+
+def test_a_p99_has_no_interval_and_is_no_metric_of_a_gate() -> None:
+    with pytest.raises(ValidationError, match="metric"):
+        gate("latency_p99_ms", "<", 30)
 
 
 @pytest.mark.parametrize(("finite", "status"), [(True, "PASS"), (False, "FAIL")])

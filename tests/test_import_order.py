@@ -75,6 +75,7 @@ ORDER = (
     "harness.measure.retrieval",
     "harness.measure.parity",
     "harness.measure.batching",
+    "harness.measure.hostile",
     "harness.measure.mteb",
     "harness.worker",
     "harness.launch",

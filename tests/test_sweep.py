@@ -100,6 +100,7 @@ class Scripted:
                 "ep_time_share": 0.9,
                 "effective_options": {"intra_op_threads": 2},
                 "batching": {"batch_cosine_min": 0.9999},
+                "hostile": {"finite": True, "norm_max_error": 0.0, "problem": None},
             }
         self.during(len(self.launched))
         plays = self.plays if isinstance(self.plays, list) else self.plays[threads]

@@ -15,15 +15,20 @@ from rich.console import Console
 from harness import terminal
 from harness.errors import BadInputError, UnavailableError
 from harness.progress import Progress
+from harness.runtimes.fake import FakeSession
 from harness.store import Store
 from harness.sweep import measure
+from harness.texts import hostile_texts
 from harness.worker import Task
 from harness.worker import run as work
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from numpy.typing import NDArray
+
     from harness.config import Config
+    from harness.runtimes.base import Tokens
 
     Plan = Callable[..., Config]
     Measured = Callable[..., dict[str, Any]]
@@ -172,6 +177,47 @@ def test_own_texts_are_held_against_the_fp32_artifact_on_the_cpu(
     assert row["texts_count"] == 20
     assert row["texts_cosine_min"] == pytest.approx(1.0)
     assert row["texts_overlap"] == row["texts_index_overlap"] == 1.0
+
+
+# --- hostile texts
+
+
+@pytest.mark.parametrize(("value", "finite"), [(np.nan, False), (0.0, True)])
+def test_a_hostile_text_with_a_wrong_vector_fails_the_run_and_names_its_kind(
+    config: Plan,
+    measured: Measured,
+    tasks: list[Task],
+    monkeypatch: pytest.MonkeyPatch,
+    value: float,
+    finite: bool,
+) -> None:
+    real = FakeSession.infer
+
+    def infer(self: FakeSession, tokens: Tokens) -> NDArray[np.float32]:
+        vectors = real(self, tokens)
+        vectors[tokens.attention_mask.sum(axis=1) == 2] *= value  # special tokens alone: no text
+        return vectors
+
+    monkeypatch.setattr(FakeSession, "infer", infer)
+    row = measured(config(measure=LOOK))
+    said = "holds NaN or infinity" if not finite else "has length 0, not 1"
+    assert (row["status"], row["finite"]) == ("failed", finite)
+    assert row["error"].startswith("quality: the vector of a hostile text (empty")
+    assert row["error"].endswith(said)
+    assert row["l2_norm_max_error"] == (1.0 if finite else None)
+    assert row["parity_cosine_min"] is not None, "the other figures stay"
+    assert len(tasks) == 1, "nothing is timed"
+
+
+def test_hostile_texts_are_cut_to_what_a_fixed_graph_holds_and_never_refused(
+    config: Plan, measured: Measured, tasks: list[Task]
+) -> None:
+    row = measured(config(session={"static_shapes": {"sequence_length": 64}}, measure=LOOK))
+    assert row["status"] == "complete"
+    (task,) = described(tasks)
+    assert task.hostile.keys() == hostile_texts().keys()
+    assert 100 < len(task.hostile["100,000 characters"]) < 64 * 5
+    assert task.hostile["emoji"] == hostile_texts()["emoji"]
 
 
 # --- quality.mteb

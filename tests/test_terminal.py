@@ -148,7 +148,7 @@ def test_a_run_shows_its_figures() -> None:
 def test_a_run_shows_what_its_batch_does_to_a_vector() -> None:
     row = run_row(batch_cosine_min=0.984321, repeat_max_difference=0.0)
     text = shown(lambda console: print_run(console, row))
-    assert re.search(r"cosine in a batch +0\.984321 +of a text to itself, beside a long one", text)
+    assert re.search(r"cosine in a batch +0\.984321 +worst of 4 texts, beside a long one", text)
     assert re.search(r"cosine to fp32 +1\.000000 +worst; top-10 overlap 1\.000 \(0\.99–1\.00\)", text)
     assert re.search(r"same batch twice +bit-equal", text)
     assert "sorted" not in text, "a batch of one text is neither sorted nor random"
@@ -159,7 +159,7 @@ def test_a_run_shows_what_its_batch_does_to_a_vector() -> None:
     }
     row |= {"index_overlap": 0.952, "index_overlap_low": 0.93, "index_overlap_high": 0.97}
     text = shown(lambda console: print_run(console, row))
-    assert re.search(r"in sorted batches +0\.998000 +of a text to itself alone", text)
+    assert re.search(r"in sorted batches +0\.998000 +worst of 8 texts, to itself alone", text)
     assert re.search(r"in random batches +0\.991000", text)
     assert re.search(r"same batch twice +1\.2e-07", text)
     assert re.search(r"overlap, fp32 index +0\.952 +top-10, as queries \(0\.93–0\.97\)", text)
@@ -250,6 +250,7 @@ def test_a_sweep_shows_each_candidate_s_quality_once_for_each_batch_size() -> No
     assert [line[0] for line in lines] == ["1", "32"]
     assert lines[0] == ["1", "0.9877", "0.543", "0.65–0.75", "1.000", "0.99–1.00", "0.9877", "86.55"]
     assert "STS: Spearman, 1500 pairs" in quality
+    assert "in batch: worst cosine to itself alone, of 4 beside a long text, 8 in batches" in quality
     assert "e5 twin" not in quality, "nobody knows its quality"
     assert widest(quality.partition("·")[0]) <= 80
     text = shown(lambda console: print_runs(console, [run_row("1")]), width=80)

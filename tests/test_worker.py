@@ -142,6 +142,7 @@ def test_vectors_come_in_the_order_of_their_texts(
             "batch_cosine_min_sorted": None if batch_size == 1 else pytest.approx(1.0),
             "batch_cosine_min_random": None if batch_size == 1 else pytest.approx(1.0),
         },
+        "hostile": {},
     }
     expected = EmbeddingProvider.open(fake_artifact, "fake", SessionOptions()).encode(texts)
     np.testing.assert_array_equal(np.load(file), expected)

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 BATCHING_COLUMNS = (
     "repeat_max_difference", "batch_cosine_min", "batch_cosine_min_sorted", "batch_cosine_min_random",
 )  # fmt: skip
-# Texts whose vectors are looked at; enough to see what a scale taken from the batch does.
+# Texts whose vectors are looked at; enough to see what a scale taken from the batch does. The worst of more
+# is another figure: with another number here or below, the columns' meaning and their schema change.
 OBSERVED = 8
 # So many of them beside a long text, which costs most: they are padded to its length.
 BESIDE = 4

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from harness.caveats import is_brief, is_guess
 from harness.evidence import rows_of
 from harness.gates import as_number, row_place, text_of
+from harness.measure.batching import BESIDE
 from harness.units import counted, format_bytes, format_duration
 from harness.verdict import baseline_title, baseline_told, gate_cells, speedup_cells
 
@@ -302,7 +303,7 @@ _QUALITY = (
     Column("similar", *_number("similar_mean", 3)),
     Column("dissimilar", *_number("dissimilar_mean", 3)),
     Column("norm error", *_number("l2_norm_max_error", 2)),
-    Column("worst cosine in a batch", *_number("batch_cosine_min", 6)),
+    Column(f"worst cosine in a batch, of {BESIDE} texts", *_number("batch_cosine_min", 6)),
 )
 _PLACEMENT = (
     *_WHAT,

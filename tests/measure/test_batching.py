@@ -58,6 +58,9 @@ def columns_of(encode: Encode, batch_size: int, neighbour: str = LONG) -> dict[s
 def test_the_columns_are_declared_and_nullable() -> None:
     declared = {column.name: column for column in RUN_COLUMNS}
     assert all(declared[name].nullable for name in BATCHING_COLUMNS)
+    for name in BATCHING_COLUMNS[1:]:
+        count = BESIDE if name == "batch_cosine_min" else OBSERVED
+        assert f"the worst of {count} texts" in declared[name].meaning
     assert tuple(columns_of(plain, 4)) == BATCHING_COLUMNS
 
 
