@@ -107,7 +107,7 @@ def test_the_command_decides_it_and_shows_each_run(
         assert (f"{verdict}  {label}" in lines) == (label != "minilm fp32 coreml")
     assert "· not possible here: minilm fp32 coreml: ep=coreml" in out
     assert sum("│" in line and not line.startswith("·") for line in lines) == 4
-    assert re.search(r" 32 +6 .*█▶ ", out), "far over the scale, and no gate is asked there"
+    assert re.search(r" 32 +6\* .*█▶ ", out), "far over the scale, and no gate is asked there"
     batches = [line.split()[1] for line in lines[1:] if line.startswith(" default")]
     assert batches[:6] == ["1", "32", "1", "1", "32", "1"]
     table = [line for line in lines if not line.startswith(("·", "record: "))]
