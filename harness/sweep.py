@@ -57,6 +57,8 @@ if TYPE_CHECKING:
 # or bandwidth) that these are taken to reach.
 _START_S = 0.5
 _SHARE_REACHED = 0.5
+# More threads than that of one inference make no progress for minutes.
+_MOST_THREADS_A_CORE = 4
 # Spread launches start apart by the wanted span over this: 17 launches, which settle a must gate, fill it.
 _SPREAD_GAPS = 16
 _SAMPLES = ("total_ns", "tokenize_ns", "infer_ns")
@@ -232,6 +234,11 @@ def _make_ready(run: Run, progress: Progress) -> None:
     if config.runtime.name == "onnxruntime":
         from harness.runtimes.onnxruntime import require_provider
 
+        if config.threads is not None and config.threads > _MOST_THREADS_A_CORE * cores:
+            raise UnavailableError(
+                f"threads={config.threads}: {cores} cores can be used here, and so many threads would only "
+                f"wait for each other; give at most {_MOST_THREADS_A_CORE * cores}"
+            )
         require_provider(config.ep.provider, config.ep.name, config.ep.wheel)
     run.artifact = _artifact(run, progress, may_be_random=may_be_random)
     if run.texts is not None and run.config.model.weights != "random":

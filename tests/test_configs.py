@@ -247,6 +247,11 @@ def test_precision_takes_every_one_that_is_built_here_alone_and_in_batches() -> 
     assert not [plan for plan in plans if plan.ep.name in plan.precision.unfit]
 
 
+def test_what_a_provider_has_no_kernels_for_is_unfit_for_it() -> None:
+    assert "TensorRT takes none" in load_precision("fp32-fused").unfit["tensorrt"]
+    assert "DynamicQuantizeLinear" in load_precision("int8").unfit["cuda"]
+
+
 def test_threads_are_crossed_with_one_two_and_four_callers() -> None:
     asked = {(plan.threads, plan.workload.clients) for plan in plans_of("threads")}
     assert asked == {(threads, clients) for threads in (1, 2, 4) for clients in (1, 2, 4)}

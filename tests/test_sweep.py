@@ -1186,6 +1186,16 @@ def test_what_is_not_possible_here_is_not_told_of_weights_that_nobody_looked_for
     assert (row["status"], row["weights"], no_weights) == ("unavailable", "trained", [])
 
 
+def test_far_more_threads_than_cores_are_not_possible_here(
+    config: Plan, run: Run, no_weights: list[str]
+) -> None:
+    cores = fingerprint().cores
+    plans = [config(runtime="onnxruntime", threads=n * cores) for n in (5, 4)]
+    rows = run(plans, Scripted())
+    assert rows[0]["error"].startswith(f"threads={5 * cores}: {cores} cores can be used here")
+    assert no_weights == ["minilm trained"], "the other one went on"
+
+
 def test_a_precision_that_makes_no_sense_for_a_provider_is_unavailable_before_anything_is_built(
     config: Plan, run: Run, no_weights: list[str]
 ) -> None:
