@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 # From here on a vector is not one of length 1; the shipped policies' bound of l2_norm_max_error.
 NORM_TOLERANCE = 0.01
+# Of larger batches: the longest text is then encoded alone, and the others are not padded to it.
+_MOST_TOGETHER = 8
 
 
 class Hostile(NamedTuple):
@@ -41,7 +43,7 @@ def hostile_vectors(
     Args:
         encode: the vectors of one request, float32 [n_texts, dim]; a ProbeError where it fails.
         texts: by kind; at least one.
-        batch_size: texts in a request.
+        batch_size: texts in a request, `_MOST_TOGETHER` at most.
         normalize: whether the model's vectors are of length 1.
 
     Raises:
@@ -49,8 +51,9 @@ def hostile_vectors(
     """
     kinds = sorted(texts, key=lambda kind: len(texts[kind]))
     found = []
-    for start in range(0, len(kinds), batch_size):
-        served = kinds[start : start + batch_size]
+    together = min(batch_size, _MOST_TOGETHER)
+    for start in range(0, len(kinds), together):
+        served = kinds[start : start + together]
         try:
             found.append(encode([texts[kind] for kind in served]))
         except ProbeError as error:
