@@ -202,7 +202,7 @@ class Run:
         measure = self.config.measure
         if not measure.spread:
             return True
-        return (evidence_span_s(self.launches, self.min_span_s) or 0.0) >= self.min_span_s
+        return (evidence_span_s(self.launches, measure.min_span_s) or 0.0) >= measure.min_span_s
 
     def wanting(self) -> bool:
         """Whether something is still to be measured or written: launches, or a row that is behind them."""

@@ -381,7 +381,8 @@ def balanced_orders(count: int, seed: Sequence[int]) -> list[list[int]]:
 
 
 def _gap_s(run: Run) -> float:
-    return run.min_span_s / _SPREAD_GAPS if run.config.measure.spread else 0.0
+    measure = run.config.measure
+    return measure.min_span_s / _SPREAD_GAPS if measure.spread else 0.0
 
 
 def _launch(
