@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any, get_args, get_origin
 from pydantic import BaseModel
 
 from harness.compose import conf_dir, experiments_dir
-from harness.config import Config, yaml_of
+from harness.config import yaml_of
 from harness.errors import ExitCode
 from harness.record import LAUNCH_COLUMNS, RUN_COLUMNS, SCHEMA_VERSION
+from harness.schema import Config
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence

@@ -14,7 +14,7 @@ from harness.compose import compose
 from harness.errors import BadInputError, ExitCode
 
 if TYPE_CHECKING:
-    from harness.config import Config
+    from harness.schema import Config
 
 
 def main(argv: list[str]) -> int:

@@ -16,7 +16,7 @@ from harness.verdict import needed_text
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from harness.config import GateConfig
+    from harness.schema import GateConfig
 
     Row = Mapping[str, Any]
 

@@ -18,7 +18,7 @@ from harness.units import counted
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from harness.config import Config
+    from harness.schema import Config
 
 
 @dataclass(frozen=True)

@@ -5,20 +5,21 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from harness.compose import conf_dir
-from harness.config import Config, WorkloadConfig, yaml_of
+from harness.config import yaml_of
 from harness.confirmation import LENGTHS, MOST_LOAD, RATES, WORKLOAD, confirmation_of
 from harness.errors import BadInputError
 from harness.gates import gate_place, place_words, row_place
 from harness.launch import run_worker
 from harness.measure.disturbance import Observer
+from harness.schema import Config, WorkloadConfig
 from harness.sweep import Sweep, measure_in
 from harness.workload import Place
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from harness.config import GateConfig
     from harness.progress import Progress
+    from harness.schema import GateConfig
     from harness.store import Store
 
 

@@ -15,7 +15,7 @@ from harness.workload import Place
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from harness.config import GateConfig, PolicyConfig
+    from harness.schema import GateConfig, PolicyConfig
 
 RowT = TypeVar("RowT", bound="Mapping[str, Any]")
 

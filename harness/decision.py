@@ -9,7 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from harness import __version__, caveats
-from harness.config import LAUNCH_METRICS, SOAK_METRICS, PolicyConfig, load_policy
+from harness.config import load_policy
 from harness.confirmation import confirmation_of, newest_confirmation
 from harness.decision_record import ProvenanceRecord, Verdict, run_record
 from harness.evidence import (
@@ -46,6 +46,7 @@ from harness.objective import (
 from harness.overhead import REFERENCE, with_overhead
 from harness.rerun import again, command_for, elsewhere
 from harness.robustness import share_that_stays
+from harness.schema import LAUNCH_METRICS, SOAK_METRICS, PolicyConfig
 from harness.sensitivity import closest_changes
 from harness.stats import launches_to_settle
 from harness.units import counted
@@ -64,8 +65,8 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-    from harness.config import GateConfig
     from harness.evidence import Row
+    from harness.schema import GateConfig
     from harness.workload import Place
 
 # The documents' own decision point.

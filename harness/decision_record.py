@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from harness.config import Arrival, Metric, Op, Tier  # noqa: TC001  (pydantic reads them)
 from harness.errors import unknown_name
 from harness.gates import GateStatus, plain
 from harness.record import RUN_COLUMNS, RUN_UNITS
+from harness.schema import Arrival, Metric, Op, Tier  # noqa: TC001  (pydantic reads them)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -11,13 +11,13 @@ import numpy as np
 
 from harness import stats
 from harness.compose import options_of
-from harness.config import LAUNCH_METRICS, SOAK_METRICS
+from harness.schema import LAUNCH_METRICS, SOAK_METRICS
 from harness.workload import Place
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from harness.config import AtConfig, GateConfig
+    from harness.schema import AtConfig, GateConfig
 
 GateStatus = Literal["PASS", "FAIL", "UNDECIDED", "NOT_MEASURED"]
 

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from harness.artifacts.anatomy import Anatomy
     from harness.artifacts.coreml import CoreMlEstimate
     from harness.artifacts.manifest import Artifact
-    from harness.config import Config, ModelConfig
     from harness.progress import Progress
+    from harness.schema import Config, ModelConfig
 
 _DEFAULTS = {
     "model": "",

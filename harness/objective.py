@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from harness.config import LESS_IS_BETTER, AtConfig
 from harness.gates import as_number, run_at
+from harness.schema import LESS_IS_BETTER, AtConfig
 from harness.verdict import PICKABLE, FrontPoint, ScorePart, number_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from harness.config import Comparable, CriterionConfig, PolicyConfig, RankConfig
+    from harness.schema import Comparable, CriterionConfig, PolicyConfig, RankConfig
     from harness.verdict import CandidateVerdict
 
 Figure = Any

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 from harness import canvas, looks
 from harness.caveats import is_brief, is_guess
-from harness.config import AtConfig
 from harness.evidence import rows_of
 from harness.gates import as_number, gate_place, place_of, run_at, run_for, text_of
 from harness.objective import latency_at
+from harness.schema import AtConfig
 from harness.units import counted
 from harness.verdict import PICKABLE, FrontPoint, front_text
 
@@ -29,9 +29,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from harness.comparison import Comparison
-    from harness.config import GateConfig, PolicyConfig
     from harness.decision_record import BaselineRecord
     from harness.looks import Row
+    from harness.schema import GateConfig, PolicyConfig
     from harness.verdict import Decision
 
 # Runs that one figure shows; the table has all.

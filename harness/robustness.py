@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from harness.config import LAUNCH_METRICS
 from harness.gates import LAUNCH_COLUMN, run_at, run_for
 from harness.objective import Figure, preference, read_from
+from harness.schema import LAUNCH_METRICS
 from harness.stats import count_verdict
 from harness.verdict import PICKABLE, VERDICTS, demerit
 
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from harness.config import AtConfig, Comparable, GateConfig, PolicyConfig
     from harness.gates import GateStatus
+    from harness.schema import AtConfig, Comparable, GateConfig, PolicyConfig
     from harness.verdict import CandidateVerdict
 
     # From a run's id and a value a launch, the less the better, [n_launches]: data sets [n_sets, n_launches].

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from harness import texts
 from harness.candidate import Candidate, identity, run_identity
-from harness.config import LAUNCH_METRICS
 from harness.datasets import read_retrieval, read_sts, read_texts
 from harness.environment import fingerprint
 from harness.gates import GateResult, ask_launches, gate_place
 from harness.measure.limits import limit_columns
 from harness.record import PURPOSES, SCHEMA_VERSION
 from harness.runtimes.base import SessionOptions
+from harness.schema import LAUNCH_METRICS
 from harness.stats import launches_to_settle
 from harness.summary import evidence_span_s, launch_values, summarise_run
 from harness.workload import Workload, paced_requests
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from harness.artifacts.manifest import Artifact
-    from harness.config import Config, GateConfig
     from harness.datasets import Retrieval, StsPairs, Texts
+    from harness.schema import Config, GateConfig
 
 # A run whose first launches all failed is not asked for more.
 HOPELESS_AFTER = 3

@@ -8,16 +8,16 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from harness.config import LESS_IS_BETTER, SOAK_METRICS, AtConfig
 from harness.gates import as_number, holds, run_at
 from harness.objective import latency_at, preference, read_from, scored
+from harness.schema import LESS_IS_BETTER, SOAK_METRICS, AtConfig
 from harness.verdict import PICKABLE, VERDICTS, Change, demerit, is_target
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from harness.config import Comparable, GateConfig, PolicyConfig
     from harness.gates import GateResult, GateStatus
+    from harness.schema import Comparable, GateConfig, PolicyConfig
     from harness.verdict import CandidateVerdict
 
 # The verdict first, then what candidates of one verdict are sorted by; label and runs last.

@@ -49,8 +49,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from harness.artifacts.manifest import Artifact
-    from harness.config import Config
     from harness.progress import Progress
+    from harness.schema import Config
     from harness.store import Store
 
 # Until a launch has been seen: what it takes but for its requests, and the share of the machine's limit (peak

@@ -15,10 +15,10 @@ from rich.text import Text
 from harness import caveats
 from harness.bars import Scale
 from harness.caveats import is_guess
-from harness.config import Tier
 from harness.evidence import candidate_key
 from harness.gates import as_number, row_place, text_of
 from harness.measure.batching import BESIDE, OBSERVED
+from harness.schema import Tier
 from harness.units import format_bytes, format_duration
 from harness.verdict import (
     baseline_title,
@@ -34,8 +34,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from harness.comparison import Comparison, RetrievalComparison
-    from harness.config import GateConfig
     from harness.decision_record import BaselineRecord
+    from harness.schema import GateConfig
     from harness.verdict import CandidateVerdict, Decision
 
 # Columns between the columns of a table.

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-    from harness.config import GateConfig
     from harness.confirmation import Confirmation
     from harness.decision_record import (
         BaselineRecord,
@@ -29,6 +28,7 @@ if TYPE_CHECKING:
         Verdict,
     )
     from harness.gates import GateResult, GateStatus
+    from harness.schema import GateConfig
 
 # Best first.
 VERDICTS: tuple[Verdict, ...] = ("GO", "CONDITIONAL_GO", "INCONCLUSIVE", "NO_GO")

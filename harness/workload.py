@@ -15,7 +15,7 @@ from harness.units import NS_PER_S
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from harness.config import Config
+    from harness.schema import Config
     from harness.texts import TextKind
 
 # The length mix of `mixture`, in texts of each kind out of 20: mostly short, with a heavy tail, as the

@@ -15,7 +15,7 @@ import pytest
 from harness import locks
 from harness.artifacts.cache import Recipe
 from harness.compose import conf_dir
-from harness.config import Config, load_model, load_precision, validate
+from harness.config import load_model, load_precision, validate
 from harness.provider import EmbeddingProvider, prepare_artifact
 from harness.record import RUN_COLUMNS, SCHEMA_VERSION
 from harness.runtimes.base import SessionOptions
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from harness.artifacts.manifest import Artifact
+    from harness.schema import Config
 
 # The STS benchmark's dev split does not ship: HARNESS_STSB_DEV says where it is, if not beside the tree.
 STSB_DEV = Path(

@@ -16,7 +16,7 @@ from harness.candidate import Candidate, identity, run_identity
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from harness.config import Config
+    from harness.schema import Config
 
 CANDIDATE = Candidate(
     model="minilm",

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from harness.config import Config
+    from harness.schema import Config
 
 LATENCY = {
     "tier": "must",

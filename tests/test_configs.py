@@ -17,7 +17,7 @@ from tests.conftest import raw_config
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from harness.config import Config
+    from harness.schema import Config
 
 GROUPS = sorted(path.name for path in conf_dir().iterdir() if path.is_dir() and path.name != "hydra")
 OPTIONS = [(group, option) for group in GROUPS for option in options_of(group)]

@@ -17,7 +17,7 @@ from rich.console import Console
 
 from harness.artifacts.manifest import read_artifact
 from harness.compose import compose
-from harness.config import PolicyConfig, load_policy, validate
+from harness.config import load_policy, validate
 from harness.confirm import confirm
 from harness.confirmation import LENGTHS, RATES, Confirmation, Limit, confirmation_of
 from harness.decision import decide
@@ -25,6 +25,7 @@ from harness.errors import BadInputError, UnavailableError
 from harness.gates import row_place
 from harness.progress import Progress
 from harness.run import Run
+from harness.schema import PolicyConfig
 from harness.store import Store, load_runs
 from harness.sweep import measure
 from harness.tokenizer import Tokenizer
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from harness.artifacts.manifest import Artifact
-    from harness.config import Config
+    from harness.schema import Config
     from harness.verdict import Decision
     from harness.worker import Task
 

@@ -10,8 +10,9 @@ import pandas as pd
 import pytest
 
 from harness.compose import conf_dir
-from harness.config import PolicyConfig, load_policy, yaml_of
+from harness.config import load_policy, yaml_of
 from harness.confirmation import LENGTHS, RATES, SPAN_S, Confirmation, Limit, confirmation_of
+from harness.schema import PolicyConfig
 from harness.workload import Place
 from tests.conftest import STARTED, run_row
 

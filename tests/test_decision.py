@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness import robustness
-from harness.config import SOAK_METRICS, AtConfig, PolicyConfig, load_policy
+from harness.config import load_policy
 from harness.confirmation import Limit
 from harness.decision import ALL_TRIED_STEP, LOAD_STEP, NEXT_STEPS, decide
 from harness.errors import BadInputError, ExitCode
@@ -22,6 +22,7 @@ from harness.gates import ask
 from harness.measure.quality import QUALITY_COLUMNS
 from harness.record import CHANGED_SINCE, RUN_COLUMNS, SCHEMA_VERSION
 from harness.rerun import command_for
+from harness.schema import SOAK_METRICS, AtConfig, PolicyConfig
 from harness.store import Store, load_runs
 from harness.verdict import VERDICTS, Decision, gate_cells
 from tests.conftest import STARTED, run_row

@@ -22,8 +22,9 @@ from pydantic import BaseModel
 
 from harness.artifacts.local import local_facts
 from harness.compose import compose, conf_dir, options_of
-from harness.config import Config, validate
+from harness.config import validate
 from harness.errors import ExitCode
+from harness.schema import Config
 from harness.store import Store
 
 if TYPE_CHECKING:

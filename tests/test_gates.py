@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from harness import stats
-from harness.config import LAUNCH_METRICS, SOAK_METRICS, AtConfig, GateConfig, Metric, Op, load_policy
+from harness.config import load_policy
 from harness.gates import (
     GateResult,
     as_number,
@@ -23,6 +23,7 @@ from harness.gates import (
     row_place,
     text_of,
 )
+from harness.schema import LAUNCH_METRICS, SOAK_METRICS, AtConfig, GateConfig, Metric, Op
 from harness.workload import Place
 from tests.conftest import run_row
 

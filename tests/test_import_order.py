@@ -40,6 +40,7 @@ ORDER = (
     "harness.artifacts.hub",
     "harness.artifacts.modules",
     "harness.artifacts.local",
+    "harness.schema",
     "harness.config",
     "harness.candidate",
     "harness.workload",

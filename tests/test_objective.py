@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.config import PolicyConfig, load_policy
+from harness.config import load_policy
 from harness.decision import decide
 from harness.objective import pareto_front
+from harness.schema import PolicyConfig
 from harness.verdict import CandidateVerdict, Decision
 from tests.conftest import run_row
 

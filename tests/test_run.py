@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from harness.artifacts.manifest import Artifact
-    from harness.config import Config
+    from harness.schema import Config
 
     Plan = Callable[..., Config]
 

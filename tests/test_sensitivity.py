@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 import pytest
 
-from harness.config import PolicyConfig, load_policy
+from harness.config import load_policy
 from harness.decision import decide
+from harness.schema import PolicyConfig
 from tests.conftest import run_row
 
 if TYPE_CHECKING:

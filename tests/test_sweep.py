@@ -50,7 +50,7 @@ if TYPE_CHECKING:
 
     from harness.artifacts.cache import Recipe
     from harness.artifacts.manifest import Artifact
-    from harness.config import Config
+    from harness.schema import Config
 
     Run = Callable[..., list[dict[str, Any]]]
     Plan = Callable[..., Config]

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from harness.artifacts.manifest import Artifact
-    from harness.config import Config
+    from harness.schema import Config
     from harness.worker import Task
 
     Measured = Callable[..., list[dict[str, Any]]]

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from harness.config import Config
     from harness.runtimes.base import Tokens
+    from harness.schema import Config
 
     Plan = Callable[..., Config]
     Measured = Callable[..., dict[str, Any]]

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from harness.config import GateConfig
 from harness.confirmation import Confirmation, Limit
 from harness.errors import ExitCode
 from harness.gates import GateResult
+from harness.schema import GateConfig
 from harness.verdict import (
     EXIT_CODES,
     VERDICTS,

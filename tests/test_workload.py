@@ -22,7 +22,7 @@ from harness.workload import MIXTURE, PACED_S, Workload, draw_arrivals, draw_req
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from harness.config import Config
+    from harness.schema import Config
 
 FITTING = [name for name in options_of("workload") if name.startswith("tokens_") and int(name[7:]) <= 256]
 ALL = ["default", "mixture", *FITTING]

@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from harness.artifacts.process import Tell
-    from harness.config import ModelConfig, PrecisionConfig
+    from harness.schema import ModelConfig, PrecisionConfig
 
     Check = Callable[[Artifact], None]
 

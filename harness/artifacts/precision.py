@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from onnx import ModelProto
 
-    from harness.config import PrecisionConfig
+    from harness.schema import PrecisionConfig
 
 TOOLS = ("onnx", "onnxruntime", "onnx_ir")
 # Operators that only the optimiser makes: without any of them nothing was fused.

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from harness.artifacts.hub import Tell
-    from harness.config import ModelConfig, PrecisionConfig, SourceConfig
+    from harness.schema import ModelConfig, PrecisionConfig, SourceConfig
 
 # The precision whose graph an artifact starts from.
 _GRAPH_PRECISION = "fp32"

@@ -27,7 +27,7 @@ def random_model(facts: dict[str, Any]) -> Any:
     """A transformers model of random weights, eval mode, float32.
 
     Args:
-        facts: `harness.config.ModelConfig`'s ``layers``, ``hidden``, ``heads``, ``vocab_size`` and
+        facts: `harness.schema.ModelConfig`'s ``layers``, ``hidden``, ``heads``, ``vocab_size`` and
             ``architecture``.
 
     Raises:

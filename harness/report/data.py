@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-    from harness.config import PolicyConfig
+    from harness.schema import PolicyConfig
     from harness.verdict import Decision
 
 

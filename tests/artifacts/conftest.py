@@ -17,8 +17,9 @@ import pytest
 
 from harness.artifacts import build
 from harness.artifacts.cache import Recipe
-from harness.config import ModelConfig, load_precision
+from harness.config import load_precision
 from harness.provider import prepare_artifact
+from harness.schema import ModelConfig
 from tests.artifacts import tiny
 from tests.artifacts.test_build import tiny_bert
 

@@ -17,7 +17,7 @@ from harness.artifacts.build import _load
 from harness.artifacts.cache import Recipe
 from harness.artifacts.manifest import GRAPH, Artifact, problems_of
 from harness.artifacts.pooling import OUTPUT
-from harness.config import ModelConfig, load_model, load_precision
+from harness.config import load_model, load_precision
 from harness.errors import BadInputError
 from harness.provider import EmbeddingProvider, prepare_artifact
 from harness.runtimes.base import SessionOptions
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from numpy.typing import NDArray
+
+    from harness.schema import ModelConfig
 
 HIDDEN = 32
 MAX_LENGTH = 48

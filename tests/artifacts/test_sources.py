@@ -18,8 +18,9 @@ import pytest
 
 from harness.artifacts.manifest import file_sha256
 from harness.artifacts.sources import find_files, find_published, local_files
-from harness.config import ModelConfig, SourceConfig, load_model, load_precision
+from harness.config import load_model, load_precision
 from harness.errors import ArtifactError, BadInputError, ModelUnavailableError, StorageError
+from harness.schema import ModelConfig, SourceConfig
 from harness.units import format_bytes
 from tests.artifacts.conftest import as_sentence_transformer, write
 from tests.artifacts.test_build import HIDDEN, tiny_bert, tiny_model
@@ -531,7 +532,7 @@ def closed_port() -> str:
 DOWNLOAD = """
 import sys
 from harness.artifacts.sources import find_files
-from harness.config import ModelConfig
+from harness.schema import ModelConfig
 from harness.errors import HarnessError
 
 try:

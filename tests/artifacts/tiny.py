@@ -33,7 +33,7 @@ POOLINGS = {"mean": "mean", "cls": "cls", "last": "lasttoken"}
 
 
 def facts(name: str) -> dict[str, Any]:
-    """A tiny twin's facts, plain values: `harness.config.ModelConfig`'s."""
+    """A tiny twin's facts, plain values: `harness.schema.ModelConfig`'s."""
     own = {key: value for key, value in TWINS[name].items() if key != "base"}
     unset = {"name": f"tiny-{name}", "id": None, "revision": None, "sources": [], "params": None}
     return {**load_model(str(TWINS[name]["base"])).model_dump(), **unset, "weights": "random", **SHAPE, **own}

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from harness.artifacts.manifest import Artifact
-    from harness.config import Config
+    from harness.schema import Config
 
 
 def pairs_of(*scores: float) -> StsPairs:
