@@ -77,6 +77,10 @@ NEXT_STEPS: dict[Verdict, str] = {
     "INCONCLUSIVE": "measure what is missing",
     "NO_GO": "investigate, make a quick MLX check on Apple Silicon, or accept the fallback",
 }
+# The same where the policy has no fallback.
+NO_FALLBACK_STEP = "investigate, or make a quick MLX check on Apple Silicon"
+# Where a no rests on launches that were disturbed.
+NOISE_STEP = "measure again on a quiet machine, as an attempt of its own"
 # The same where every model of the policy was measured.
 ALL_TRIED_STEP = (
     "debug the execution provider's activation where it is not the CPU's, or accept and proceed if quality "
@@ -139,7 +143,7 @@ def decide(runs: pd.DataFrame, policy: str | PolicyConfig = "default") -> Decisi
     chosen = best if best.verdict in PICKABLE else None
     tried = {str(row["model"]) for row in rows if row["status"] != "unavailable"}
     untried = [model for model in policy.paths if model not in tried]
-    steps = _steps(best, untried)
+    steps = _steps(best, untried, policy)
     if chosen is not None and not _confirmed(chosen):
         typed = (
             ""
@@ -232,7 +236,7 @@ def _judge(rows: list[Row], policy: PolicyConfig) -> CandidateVerdict:
         reasons=tuple(reasons),
         notes=tuple(notes),
         warnings=() if main is None else caveats.of_noise(main),
-        missing=_missing(results, current, newest),
+        missing=() if newest["weights"] == "random" else _missing(results, current, newest),
         confirm=elsewhere(
             newest, workload="default", batch_size=1, measure="confirm", **_declared_rate(loaded)
         ),
@@ -256,7 +260,7 @@ def _judge(rows: list[Row], policy: PolicyConfig) -> CandidateVerdict:
     )
 
 
-def _steps(best: CandidateVerdict, untried: list[str]) -> list[str]:
+def _steps(best: CandidateVerdict, untried: list[str], policy: PolicyConfig) -> list[str]:
     """What to do next, in words; `untried` are the policy's models that were not measured."""
     if best.verdict == "GO" and _confirmed(best):
         return []
@@ -268,6 +272,12 @@ def _steps(best: CandidateVerdict, untried: list[str]) -> list[str]:
         return steps
     if best.verdict == "CONDITIONAL_GO" and not untried and not over:
         return [*steps, ALL_TRIED_STEP]
+    if best.verdict == "NO_GO":
+        noisy = [r for r in best.gates if r.gate.tier == "must" and r.status == "FAIL" and r.rests_on_noise]
+        rows = [row for r in noisy if (row := run_for(r.gate, best.rows)) is not None]
+        steps += [f"{NOISE_STEP}: `{again(row, **{'measure.force': 'true'})}`" for row in rows[:1]]
+        if policy.fallback is None and not over:
+            return [*steps, NO_FALLBACK_STEP]
     return [*steps, PROVIDER_STEP if over else NEXT_STEPS[best.verdict]]
 
 
@@ -473,7 +483,7 @@ def _overall_reasons(
     policy: PolicyConfig,
     untried: list[str],
 ) -> tuple[str, ...]:
-    alternatives = [f"alternatives not measured yet: {', '.join(untried)}"] if untried else []
+    alternatives = [f"alternatives that are not among these runs: {', '.join(untried)}"] if untried else []
     if best.verdict in PICKABLE:
         equals = [c for c in candidates[1:] if c.verdict == best.verdict]
         reasons = [f"{best.label}: {reason}" for reason in best.reasons]

@@ -19,7 +19,7 @@ from harness.evidence import candidate_key
 from harness.gates import as_number, row_place, text_of
 from harness.measure.batching import BESIDE, OBSERVED
 from harness.schema import Tier
-from harness.units import format_bytes, format_duration
+from harness.units import counted, format_bytes, format_duration
 from harness.verdict import (
     baseline_title,
     baseline_told,
@@ -281,6 +281,10 @@ def print_decision(console: Console, decision: Decision, *, details: bool) -> No
     for candidate in shown:
         if any(row["status"] != "unavailable" for row in candidate.rows):
             _print_gates(console, candidate)
+    others = sum(bool(candidate.run_ids) for candidate in decision.candidates) - len(shown)
+    if others > 0:
+        more = counted(others, "more candidate")
+        _bullet(console, f"gates of {more}: python -m harness.decide")
     if decision.baseline is not None:
         _print_speedups(console, decision.baseline)
     pick = f"  {decision.chosen}" if decision.chosen else ""

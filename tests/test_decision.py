@@ -16,7 +16,14 @@ from hypothesis import strategies as st
 from harness import robustness
 from harness.config import load_policy
 from harness.confirmation import Limit
-from harness.decision import ALL_TRIED_STEP, LOAD_STEP, NEXT_STEPS, decide
+from harness.decision import (
+    ALL_TRIED_STEP,
+    LOAD_STEP,
+    NEXT_STEPS,
+    NO_FALLBACK_STEP,
+    NOISE_STEP,
+    decide,
+)
 from harness.errors import BadInputError, ExitCode
 from harness.gates import ask
 from harness.measure.quality import QUALITY_COLUMNS
@@ -184,7 +191,7 @@ def test_each_scenario_ends_in_the_documents_decision_reason_by_reason() -> None
         "minilm fp32 cpu: all 5 must gates pass, the latency target does not",
         "minilm fp32 cpu: should gate fails: P95 ms (target) is 25, needed < 20",
         "minilm fp32 cpu: P95 25.00 ms, the median launch's",
-        "alternatives not measured yet: e5, bge",
+        "alternatives that are not among these runs: e5, bge",
         "not confirmed: nothing was measured under production's load (measure=confirm)",
     )
     assert realistic.next_steps[0] == NEXT_STEPS["CONDITIONAL_GO"]
@@ -1949,9 +1956,7 @@ def test_what_is_not_possible_here_leaves_the_pessimistic_scenario_as_it_is() ->
 
 def test_models_of_the_policy_that_were_not_measured_are_named_beside_a_no_go() -> None:
     decision = decide(frame(model_row("minilm", p95_ms=45)))
-    assert decision.reasons[-1] == "alternatives not measured yet: e5, bge, qwen3" or decision.reasons[
-        -1
-    ] == ("alternatives not measured yet: e5, bge")
+    assert decision.reasons[-1] == "alternatives that are not among these runs: e5, bge"
 
 
 def test_models_that_were_measured_are_not_told_to_be_tried() -> None:
@@ -2002,3 +2007,14 @@ def test_rows_of_two_schemas_are_refused_in_one_line() -> None:
     ) as told:
         decide(frame(*rows))
     assert "\n" not in str(told.value)
+
+
+def test_a_no_that_rests_on_noise_is_to_be_measured_again_and_no_fallback_is_told_that_is_not() -> None:
+    values = [40.0] * 10 + [12.0] * 10
+    row = launches_row("minilm", values, launch_disturbed=[True] * 10 + [False] * 10)
+    policy = load_policy("default").model_copy(update={"fallback": None})
+    steps = decide(frame(row), policy).next_steps
+    assert steps[0].startswith(f"{NOISE_STEP}: `python -m harness")
+    assert "measure.force=true" in steps[0]
+    assert steps[1] == NO_FALLBACK_STEP
+    assert decide(frame(model_row("minilm", p95_ms=45))).next_steps[0] == NEXT_STEPS["NO_GO"]
