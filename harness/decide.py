@@ -16,7 +16,7 @@ from harness.config import load_policy, parse_words
 from harness.decision import decide
 from harness.decision_record import schema_text
 from harness.errors import BadInputError, unknown_name
-from harness.evidence import of_machine, with_commands
+from harness.evidence import of_machine, selected, with_commands
 from harness.paths import typed_path
 from harness.progress import Progress, files_read
 from harness.step_summary import append_summary
@@ -35,16 +35,17 @@ _DEFAULTS = {
     "baseline.file": "",
     "format": "table",
     "machine": "",
+    "select": "",
     "summary": "",
 }
 _FORMATS = ("table", "json", "markdown", "schema")
 _HELP = """python -m harness.decide [results=DIR] [policy=NAME] [policy.file=FILE] [machine=ID]
-                      [baseline=NAME|RUN_ID] [baseline.file=FILE]
+                      [select='COLUMN=VALUE,… …'] [baseline=NAME|RUN_ID] [baseline.file=FILE]
                       [format=table|json|markdown|schema] [summary=FILE]
 
 Judges every candidate measured in results/ by a policy and picks one; writes decisions/<id>.json and .md
-there. baseline= tells speed-ups over figures that others report (reported_qwen3, reported_candle, or those
-of baseline.file=FILE), or over a run. format=json prints the record alone, format=schema its JSON schema.
+there. select='model=minilm,e5 ep=cpu' judges those runs alone. baseline= tells speed-ups over figures that
+others report (reported_qwen3, reported_candle, or those of baseline.file=FILE), or over a run. format=json prints the record alone, format=schema its JSON schema.
 The page is appended to summary=FILE, or to $GITHUB_STEP_SUMMARY where that is set.
 Exit codes: 0 GO, 10 CONDITIONAL_GO, 11 NO_GO, 12 INCONCLUSIVE, 2 bad input.
 """
@@ -74,10 +75,13 @@ def main(argv: list[str]) -> int:
     with skipped_files() as skipped, Progress(error_console()) as progress:
         runs = load_runs(results, tell=files_read(progress, "runs"))
     runs, limits = of_machine(runs, words["machine"])
+    runs, left_out = selected(runs, words["select"])
+    if runs.empty and left_out:
+        raise BadInputError(f"select={words['select']}: no run is left to decide on ({left_out[0]})")
     baseline = find_baseline(words["baseline"], words["baseline.file"], runs)
     asked = {key: words[key] for key in ("results", "policy", "policy.file")}
     decision = decide(with_commands(runs, **asked), policy)
-    decision = replace(decision, warnings=(*decision.warnings, *limits, *skipped))
+    decision = replace(decision, warnings=(*decision.warnings, *limits, *left_out, *skipped))
     if baseline is not None:
         needed = {baseline.name, *(run.run_id for c in decision.candidates for run in c.runs)}
         decision = against(decision, baseline, runs, load_launches(results, needed))

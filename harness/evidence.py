@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
@@ -85,6 +86,35 @@ def of_machine(runs: pd.DataFrame, machine: str) -> tuple[pd.DataFrame, tuple[st
     if machine not in (machines := sorted(set(runs["machine_id"]))):
         raise BadInputError(unknown_name("machine", machine, machines))
     return runs[runs["machine_id"] == machine], of_other_machines(runs, machine)
+
+
+def selected(runs: pd.DataFrame, select: str) -> tuple[pd.DataFrame, tuple[str, ...]]:
+    """The runs that `select` names, and what is left out, in words; all runs where it is empty.
+
+    Args:
+        runs: rows of runs.
+        select: words as ``model=minilm,e5 ep=cpu``: of a column, only these. A name is matched with and
+            without what stands behind its ``+`` where a part was changed.
+
+    Raises:
+        BadInputError: a word that is none, or an unknown column.
+    """
+    try:
+        words = shlex.split(select)
+    except ValueError as error:
+        raise BadInputError(f"select={select}: {error}; such as model=minilm,e5") from None
+    kept = runs
+    for word in words:
+        name, equals, values = word.partition("=")
+        if not equals:
+            raise BadInputError(f"select={select}: {word!r} is no column=value; such as model=minilm,e5")
+        if name not in runs.columns:
+            raise BadInputError(unknown_name("select's column", name, [str(c) for c in runs.columns]))
+        cells, wanted = kept[name].astype(str), values.split(",")
+        kept = kept[[cell in wanted or cell.partition("+")[0] in wanted for cell in cells]]
+    if len(kept) == len(runs):
+        return kept, ()
+    return kept, (f"{len(runs) - len(kept)} of {len(runs)} runs are left out by select: {select}",)
 
 
 def checked(runs: pd.DataFrame) -> list[Row]:

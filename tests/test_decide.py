@@ -137,3 +137,18 @@ def test_the_record_is_the_same_however_the_folder_is_typed_and_tells_what_could
         main([f"results={results}", HERE, "format=json"])
     warned = json.loads(capsys.readouterr().out)["warnings"]
     assert any("skipped" in line and "damaged.parquet" in line for line in warned)
+
+
+def test_a_selection_decides_on_what_it_names_alone(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store = Store(tmp_path)
+    store.write_run(model_row("minilm", p95_ms=45))
+    store.write_run(model_row("custom+0b01", "own"))
+    assert main([f"results={tmp_path}", "select=model=custom", "format=json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert [candidate["run_ids"] for candidate in told["candidates"]] == [["own"]]
+    assert "1 of 2 runs are left out by select: model=custom" in told["warnings"]
+    assert main([f"results={tmp_path}", "select=model=minilm", "format=json"]) == 11
+    with pytest.raises(BadInputError, match="select=model=e5: no run is left to decide on"):
+        main([f"results={tmp_path}", "select=model=e5"])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -11,8 +10,7 @@ from harness.compare import select as select_side
 from harness.comparison import Comparison, compare_runs
 from harness.config import load_policy
 from harness.decision import decide
-from harness.errors import BadInputError, unknown_name
-from harness.evidence import of_machine, with_commands
+from harness.evidence import of_machine, selected, with_commands
 from harness.paths import typed_path
 from harness.store import load_launches, load_runs, skipped_files
 
@@ -66,10 +64,9 @@ def read(
     judged = load_policy(policy, file=policy_file or None)
     with skipped_files() as notes:
         there, limits = of_machine(load_runs(results), machine)
-        kept = _selected(there, select)
+        kept, left_out = selected(there, select)
         launches = load_launches(results, set(kept["run_id"]))
-    if len(kept) < len(there):
-        notes.append(f"{len(there) - len(kept)} of {len(there)} runs are left out by select: {select}")
+    notes += left_out
     decision = None
     if not kept.empty:
         compared_with = find_baseline(baseline, baseline_file, kept)
@@ -97,20 +94,3 @@ def compare(results: str | Path, a: str, b: str, *, threshold: float = 0.05) -> 
         return []
     (rows_a, launches_a), (rows_b, launches_b) = (select_side(word, typed_path(results)) for word in (a, b))
     return compare_runs(rows_a, rows_b, (launches_a, launches_b), threshold=threshold)
-
-
-def _selected(runs: pd.DataFrame, select: str) -> pd.DataFrame:
-    try:
-        words = shlex.split(select)
-    except ValueError as error:
-        raise BadInputError(f"select={select}: {error}; such as model=minilm,e5") from None
-    for word in words:
-        name, equals, values = word.partition("=")
-        if not equals:
-            raise BadInputError(f"select={select}: {word!r} is no column=value; such as model=minilm,e5")
-        if name not in runs.columns:
-            raise BadInputError(
-                unknown_name("select's column", name, [str(column) for column in runs.columns])
-            )
-        runs = runs[runs[name].astype(str).isin(values.split(","))]
-    return runs
