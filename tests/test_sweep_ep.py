@@ -218,7 +218,7 @@ def test_each_workload_is_probed_though_they_share_the_quality(
     monkeypatch: pytest.MonkeyPatch, measured: Measured, tasks: list[Task]
 ) -> None:
     def short_only(vectors: NDArray[np.float32], shape: tuple[int, ...]) -> NDArray[np.float32]:
-        if shape[1] > 64:
+        if 64 < shape[1] < 256:  # the hostile texts are longer still
             raise RuntimeError("too long")
         return vectors
 
