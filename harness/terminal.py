@@ -552,7 +552,7 @@ def _limit(row: dict[str, Any]) -> str:
     if as_number(row["share_of_peak"]) is None:
         return ""
     achieved, limit = _number(row["achieved_gflops"], 0), _number(row["limit_gflops"], 0)
-    return f"{achieved} GFLOP/s, {_share(row['share_of_peak'])} of the machine's {limit} in fp32"
+    return f"{achieved} GFLOP/s, {_share(row['share_of_peak'])} of fp32's {limit} here"
 
 
 def _load(row: dict[str, Any]) -> str:
