@@ -40,11 +40,12 @@ _NEVER_NULL = (
 )  # fmt: skip
 _WITH_INTERVAL = (
     "throughput_texts_per_s", "separation", "similar_mean", "dissimilar_mean", "separation_auc",
-    "neighbour_overlap", "index_overlap",
+    "neighbour_overlap", "index_overlap", "texts_overlap", "sts_spearman", "ndcg_at_10",
 )  # fmt: skip
 # What a figure can be at all.
 _RANGES = {
     "separation_auc": (0.0, 1.0), "neighbour_overlap": (0.0, 1.0), "index_overlap": (0.0, 1.0),
+    "texts_overlap": (0.0, 1.0), "ndcg_at_10": (0.0, 1.0), "sts_spearman": (-100.0, 100.0),
     "ep_node_share": (0.0, 1.0), "parity_cosine_min": (-1.001, 1.001), "similar_mean": (-1.001, 1.001),
     "dissimilar_mean": (-1.001, 1.001), "l2_norm_max_error": (0.0, float("inf")),
 }  # fmt: skip

@@ -615,3 +615,11 @@ def test_a_run_of_before_it_was_stored_what_stopped_launches_is_asked_all_the_sa
     row = run_row()
     del row["truncated_over_ms"]
     assert ask(gate("latency_p95_ms", "<", 30), row).status == "PASS"
+
+
+@pytest.mark.parametrize(("bound", "status"), [(0.55, "UNDECIDED"), (0.45, "FAIL"), (0.65, "FAIL")])
+def test_an_exact_bound_within_an_interval_is_open_still(bound: float, status: str) -> None:
+    row = run_row(separation=0.55, separation_low=0.5, separation_high=0.6)
+    assert ask(gate("separation", "==", bound), row).status == status
+    exact = run_row(separation=0.55, separation_low=0.55, separation_high=0.55)
+    assert ask(gate("separation", "==", 0.55), exact).status == "PASS"
