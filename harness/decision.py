@@ -212,6 +212,8 @@ def _judge(rows: list[Row], policy: PolicyConfig) -> CandidateVerdict:
         if row["status"] == "interrupted"
     ]
     notes += _time_elsewhere(read)
+    unread = [row for row in current if row["run_id"] not in {*known, *(r["run_id"] for r in under_load)}]
+    notes += [f"no gate reads it: {line}" for line in _guards(unread, policy)[0]]
     notes += _unpinned(newest)
     notes += _open_shoulds(tuple(r for r in results if not _means_nothing(r.gate, newest)))
     notes += _disagreement(results, current)

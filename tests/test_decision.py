@@ -2018,3 +2018,10 @@ def test_a_no_that_rests_on_noise_is_to_be_measured_again_and_no_fallback_is_tol
     assert "measure.force=true" in steps[0]
     assert steps[1] == NO_FALLBACK_STEP
     assert decide(frame(model_row("minilm", p95_ms=45))).next_steps[0] == NEXT_STEPS["NO_GO"]
+
+
+def test_a_run_that_failed_where_no_gate_reads_is_told() -> None:
+    rows = [model_row("minilm"), model_row("minilm", "b8", batch_size=8, finite=False)]
+    decision = decide(frame(*rows))
+    assert decision.verdict == "GO"
+    assert "no gate reads it: a vector is not finite at default, batch 8" in decision.candidates[0].notes
