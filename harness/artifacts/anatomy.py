@@ -319,6 +319,8 @@ def _parameters(graph: GraphProto) -> int:
             packed |= dict.fromkeys(node.input[2:], 0)
         elif node.op_type == "GatherBlockQuantized":
             packed |= dict.fromkeys(node.input[2:], 0)
+        elif node.op_type == "RotaryEmbedding":
+            packed |= dict.fromkeys(node.input[2:4], 0)  # angles by position, no weights
     return sum(
         packed.get(w.name, int(np.prod(w.dims, dtype=np.int64)))
         for w in graph.initializer

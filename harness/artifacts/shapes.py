@@ -178,8 +178,8 @@ def _of_value(value: NDArray[Any]) -> Tensor:
 def _outputs(node: NodeProto, known: Mapping[str, Tensor], opsets: Mapping[str, int]) -> list[Tensor]:
     unknown = Tensor(None, None)
     inputs = [known.get(name, unknown) if name else None for name in node.input]
-    if node.domain not in ("", "ai.onnx"):
-        rule = _FUSED.get(node.op_type) if node.domain == MICROSOFT else None
+    if node.domain not in ("", "ai.onnx") or node.op_type in _IN_ONNX_S_DOMAIN:
+        rule = _FUSED.get(node.op_type) if node.domain in (MICROSOFT, "", "ai.onnx") else None
         return [unknown] if rule is None else rule(node, inputs)
     if node.op_type == "Constant":
         return [_constant(node)]
@@ -364,6 +364,8 @@ def _gather_quantized(node: NodeProto, inputs: list[Tensor | None]) -> list[Tens
     return [Tensor(scales.dtype, (*ids.shape, *table.shape[1:-1], width))]
 
 
+# Operators of ONNX Runtime's own that its optimiser writes into ONNX's domain.
+_IN_ONNX_S_DOMAIN = ("SimplifiedLayerNormalization",)
 # The output shapes of ONNX Runtime's own operators (ContribOperators.md), where transformers have them.
 _FUSED: dict[str, Callable[[NodeProto, list[Tensor | None]], list[Tensor]]] = {
     "Attention": _attention,

@@ -55,6 +55,7 @@ _FREE = frozenset(
 _LOOKUPS = {
     "Gather": ((0, 1),),
     f"{MICROSOFT}:GatherBlockQuantized": ((0, 1),),
+    f"{MICROSOFT}:RotaryEmbedding": ((2, 1), (3, 1)),
     f"{MICROSOFT}:EmbedLayerNormalization": ((2, 0), (3, 0), (4, 0)),
     f"{MICROSOFT}:QEmbedLayerNormalization": ((2, 0), (3, 0), (4, 0)),
 }

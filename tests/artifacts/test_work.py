@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from harness.artifacts.anatomy import load_graph
+from harness.artifacts.anatomy import load_graph, read_anatomy
 from harness.artifacts.shapes import infer_shapes
 from harness.artifacts.work import Polynomial, flops_of_a_text, work
 from harness.config import load_model
@@ -27,6 +27,8 @@ from tests.artifacts.graphs import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from onnx import ModelProto, NodeProto, TensorProto
 
     from harness.artifacts.manifest import Artifact
@@ -198,3 +200,17 @@ def test_dtypes_of_four_bits_share_bytes() -> None:
     assert Tensor(TensorProto.INT4, (3, 3)).bytes == 5
     assert Tensor(FLOAT, (3, 3)).bytes == 36
     assert Tensor(INT8, (3, 3)).bytes == 9
+
+
+@pytest.mark.parametrize("precision", ["fp32-fused", "int8", "int8-weights", "int4-weights"])
+def test_a_qwen3_is_as_much_work_and_as_many_parameters_at_every_precision(
+    twins: Callable[[str, str], Artifact], precision: str
+) -> None:
+    """The optimiser writes its norms into ONNX's own domain, and angles by position beside the weights."""
+    base, other = (load_graph(twins("qwen3", name).graph) for name in ("fp32", precision))
+    expected, found = (work(model, batch_size=1, tokens=16) for model in (base, other))
+    assert expected.flops is not None
+    assert found.flops == pytest.approx(expected.flops, rel=0.01)
+    assert found.weight_bytes < 1.1 * expected.weight_bytes, "of the angles only the tokens' own are read"
+    parameters = [read_anatomy(model, batch_size=1, tokens=16).parameters for model in (base, other)]
+    assert parameters[1] == pytest.approx(parameters[0], rel=0.05)
