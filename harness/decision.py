@@ -226,6 +226,7 @@ def _judge(rows: list[Row], policy: PolicyConfig) -> CandidateVerdict:
         and r.gate.tier != "nice"
     ]
     main = run_at(latency_at(policy), current)
+    base = newest if main is None else main  # what is told to type has the words of the run that is judged
     if main is not None and (reference := main.get("overhead_over")):
         notes.append(f"what it takes over Python is held against {reference}")
     score = score_parts(policy, current)
@@ -238,9 +239,9 @@ def _judge(rows: list[Row], policy: PolicyConfig) -> CandidateVerdict:
         reasons=tuple(reasons),
         notes=tuple(notes),
         warnings=() if main is None else caveats.of_noise(main),
-        missing=() if newest["weights"] == "random" else _missing(results, current, newest),
+        missing=() if newest["weights"] == "random" else _missing(results, current, base),
         confirm=elsewhere(
-            newest, workload="default", batch_size=1, measure="confirm", **_declared_rate(loaded)
+            base, workload="default", batch_size=1, measure="confirm", **_declared_rate(loaded)
         ),
         provisional=(
             *_provisional(relied_on),

@@ -194,6 +194,12 @@ def as_number(value: Any) -> float | None:
     return number if math.isfinite(number) else None
 
 
+def worst_in_batch(row: Mapping[str, Any]) -> float | None:
+    """The worst cosine of a text alone to itself in any company that was tried; None where none was."""
+    names = ("batch_cosine_min", "batch_cosine_min_sorted", "batch_cosine_min_random")
+    return min((value for name in names if (value := as_number(row[name])) is not None), default=None)
+
+
 def text_of(value: Any, otherwise: str) -> str:
     """A cell as text; `otherwise` for null of any kind."""
     return value if isinstance(value, str) and value else otherwise

@@ -16,7 +16,7 @@ from harness import caveats
 from harness.bars import Scale
 from harness.caveats import is_guess
 from harness.evidence import candidate_key
-from harness.gates import as_number, row_place, text_of
+from harness.gates import as_number, row_place, text_of, worst_in_batch
 from harness.measure.batching import BESIDE, OBSERVED
 from harness.schema import Tier
 from harness.units import counted, format_bytes, format_duration
@@ -191,8 +191,6 @@ def _print_quality(
 
 def _quality_cells(row: dict[str, Any]) -> tuple[str, ...]:
     """How good a run's vectors are; in a batch, the worst of what was tried of its company."""
-    names = ("batch_cosine_min", "batch_cosine_min_sorted", "batch_cosine_min_random")
-    cosines = [value for name in names if (value := as_number(row[name])) is not None]
     return (
         str(row["batch_size"]),
         _number(row["separation_auc"], 4),
@@ -200,7 +198,7 @@ def _quality_cells(row: dict[str, Any]) -> tuple[str, ...]:
         _interval(row["separation_low"], row["separation_high"]),
         _number(row["neighbour_overlap"], 3),
         _interval(row["neighbour_overlap_low"], row["neighbour_overlap_high"]),
-        _number(min(cosines, default=None), 4),
+        _number(worst_in_batch(row), 4),
         _number(row["sts_spearman"]),
     )
 

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import ExitCode
-from harness.gates import gate_at
+from harness.gates import gate_at, worst_in_batch
 from harness.record import RUN_UNITS
 from harness.units import format_bytes
 from harness.workload import Place
@@ -319,8 +319,6 @@ def _figures_lines(candidates: Sequence[CandidateVerdict]) -> list[str]:
     lines = ["", f"| candidate | verdict | at | {' | '.join(names)} |", "|" + "---|" * (len(names) + 3)]
     for candidate in candidates:
         for run in candidate.runs:
-            cosines = (run.batch_cosine_min, run.batch_cosine_min_sorted, run.batch_cosine_min_random)
-            known = [cosine for cosine in cosines if cosine is not None]
             cells = (
                 candidate.label,
                 candidate.verdict,
@@ -334,7 +332,7 @@ def _figures_lines(candidates: Sequence[CandidateVerdict]) -> list[str]:
                 _between(run.separation_low, run.separation_high),
                 _known(run.neighbour_overlap),
                 _between(run.neighbour_overlap_low, run.neighbour_overlap_high),
-                _known(min(known, default=None)),
+                _known(worst_in_batch(run.model_dump())),
                 _known(run.sts_spearman),
             )
             lines.append(f"| {' | '.join(map(_cell, cells))} |")

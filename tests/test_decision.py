@@ -2025,3 +2025,13 @@ def test_a_run_that_failed_where_no_gate_reads_is_told() -> None:
     decision = decide(frame(*rows))
     assert decision.verdict == "GO"
     assert "no gate reads it: a vector is not finite at default, batch 8" in decision.candidates[0].notes
+
+
+def test_what_is_told_to_type_has_the_words_of_the_run_that_is_judged_and_not_of_a_failed_one() -> None:
+    judged = model_row("minilm", command="python -m harness model=minilm threads=2")
+    failed = model_row("minilm", "b16", batch_size=16, status="failed", error="killed", launches_failed=3,
+                       started_at=STARTED + timedelta(hours=1),
+                       command="python -m harness model=minilm runtime.script.launches=[exit]")  # fmt: skip
+    steps = [step for step in decide(frame(judged, failed)).next_steps if "`" in step]
+    assert steps
+    assert all("threads=2" in step and "exit" not in step for step in steps), steps
