@@ -285,17 +285,9 @@ def test_a_run_over_the_bound_fails_early(config: Plan, run: Run) -> None:
 
 
 def test_a_run_at_the_bound_stops_at_the_cap_undecided_and_goes_on_when_typed_again(
-    config: Plan, run: Run
+    capped: Plan, run: Run
 ) -> None:
-    gate = {
-        "tier": "must",
-        "metric": "latency_p95_ms",
-        "op": "<",
-        "bound": 20,
-        "label": "",
-        "launch_quantile": 0.5,
-    }
-    plan = config(measure={"max_launches": 6}, policy={"gates": [gate]})
+    plan = capped()
     alternating = Scripted([2.0, 25.0] * 10)
     (first,) = run([plan], alternating)
     assert (first["launches"], first["settled"], first["status"]) == (6, False, "complete")
