@@ -606,7 +606,7 @@ class CriterionConfig(Schema):
 
     metric: Comparable
     at: AtConfig = AtConfig()
-    weight: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+    weight: Annotated[float, Field(ge=0, le=1_000_000, allow_inf_nan=False)]
     best: Annotated[float, Field(allow_inf_nan=False)]
     worst: Annotated[float, Field(allow_inf_nan=False)]
 
@@ -648,6 +648,14 @@ class PolicyConfig(Schema):
     def _something_must_hold(self) -> PolicyConfig:
         if not any(gate.tier == "must" for gate in self.gates):
             raise ValueError("no must gate: such a policy would let anything pass")
+        return self
+
+    @model_validator(mode="after")
+    def _a_path_is_one(self) -> PolicyConfig:
+        if twice := [model for place, model in enumerate(self.paths) if model in self.paths[:place]]:
+            raise ValueError(
+                f"paths name {twice[0]} more than once; name each model once, the preferred first"
+            )
         return self
 
     @model_validator(mode="after")

@@ -813,3 +813,20 @@ def test_a_soak_run_is_one_launch_and_no_second_one_covers_the_first() -> None:
     told = only_problem_of(measure={"purpose": "soak", "launches": 2})
     assert told.startswith("measure.launches=2: a soak run is one launch; measure.replicate=N")
     assert validate(raw_config(measure={"purpose": "soak", "launches": 1})).measure.launches == 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"paths": ["minilm", "e5", "minilm"]}, "paths name minilm more than once"),
+        (
+            {
+                "objective": "weighted_matrix",
+                "matrix": [{"metric": "latency_p95_ms", "weight": 1e308, "best": 0.0, "worst": 30.0}],
+            },
+            "1e+308",
+        ),
+    ],
+)
+def test_a_policy_whose_preference_means_nothing_is_refused(changes: dict[str, Any], said: str) -> None:
+    assert any(said in problem for problem in problems_of(policy=changes))
