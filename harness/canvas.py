@@ -120,6 +120,15 @@ def beside(axes: Axes, text: str, x: float, y: float, *, above: float = 0) -> No
     )
 
 
+def over(axes: Axes, text: str, x: float, row: Row, metric: str) -> None:
+    """A few words over a run's point and its interval."""
+    value, ends = float(row[metric]), bounds(row, metric)
+    top = value if ends is None else max(value, ends[1])
+    axes.annotate(
+        shown(text), (x, top), xytext=(0, 3), textcoords="offset points", ha="center", fontsize=7.5, color=INK
+    )
+
+
 def above(axes: Axes, text: str) -> None:
     """A few words above the axes, at their left."""
     axes.annotate(

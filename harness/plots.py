@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 MOST_RUNS = 30
 # Candidates whose lines one figure shows, and how wide their points at one place spread, in doublings.
 _MOST_LINES = 12
-_SPREAD = 0.4
+_SPREAD = 0.6
 # Places that a timeline shows, each in a panel of its own.
 _MOST_PLACES = 6
 # Characters of a candidate's name that fit in a legend.
@@ -157,8 +157,9 @@ def scaling(runs: pd.DataFrame) -> Figure:
                 xs = [(x_of(row) or 0.0) * aside for row in known]
                 _line(axes, known, xs, metric)
                 if known:
-                    told = [str(number), *([held_of(known[-1])] if len(held) > 1 else [])]
-                    canvas.beside(axes, ": ".join(told), xs[-1], float(known[-1][metric]))
+                    canvas.over(axes, str(number), xs[-1], known[-1], metric)
+                if known and len(held) > 1:
+                    canvas.beside(axes, held_of(known[-1]), xs[-1], float(known[-1][metric]))
         where = "; ".join((name, *held)) if len(held) == 1 else name
         aside_told = "\n(candidates stand side by side)" if len(quickest) > 1 else ""
         grid[1][column].set_xlabel(f"{where}{aside_told}")
@@ -446,12 +447,13 @@ def _line(axes: Axes, rows: Sequence[Row], xs: Sequence[float], metric: str) -> 
 def _launch_points(
     axes: Axes, xs: Sequence[float], ys: Sequence[float], rows: Sequence[Row], run: Row
 ) -> None:
-    """A run's launches, each kind with its marker: the run's, unless there is more to tell."""
+    """A run's launches with the run's marker, and over it that of a kind of which there is more to tell."""
+    axes.plot(xs, ys, ls="none", ms=4, zorder=3, **looks.look(run))
     kinds = [looks.launch_kind(row) for row in rows]
-    for kind in dict.fromkeys(kinds):
-        look = {"color": looks.INK, "marker": looks.LAUNCH_KINDS[kind]} if kind else looks.look(run)
+    for kind in dict.fromkeys(filter(None, kinds)):
         ours = [i for i, each in enumerate(kinds) if each == kind]
-        axes.plot([xs[i] for i in ours], [ys[i] for i in ours], ls="none", ms=4, zorder=3, **look)
+        shape = {"color": looks.INK, "marker": looks.LAUNCH_KINDS[kind]}
+        axes.plot([xs[i] for i in ours], [ys[i] for i in ours], ls="none", ms=4, zorder=3, **shape)
 
 
 def _seconds(rows: Sequence[Row], began: Any) -> list[float]:
