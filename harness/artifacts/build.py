@@ -7,6 +7,7 @@ optimum and sentence-transformers; its process ends with the build, so that nobo
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
 import re
@@ -252,6 +253,9 @@ def _reference(request: dict[str, Any], source: Path) -> tuple[NDArray[np.float3
             by = "sentence-transformers, pooling as declared: the model has no modules.json"
 
     model.max_seq_length = request["max_length"]
+    # A tokenizer of no class of its own gives inputs that not every model takes.
+    takes = inspect.signature(model[0].auto_model.forward).parameters
+    model.tokenizer.model_input_names = [n for n in model.tokenizer.model_input_names if n in takes]
 
     def encode(texts: list[str]) -> NDArray[np.float32]:
         vectors = model.encode(
