@@ -82,15 +82,16 @@ def main(root: Path) -> None:
 
 
 def distilbert(root: Path) -> Path:
-    """A DistilBERT, which takes no token types, beside a tokenizer of a generic class, which gives them."""
+    """A DistilBERT, which takes no token types; its generic tokenizer gives them, and names no padding."""
     from transformers import DistilBertConfig, DistilBertModel
 
     folder, other = root / "distilbert saved", root / "declares mean"
     shape = {"dim": HIDDEN, "hidden_dim": 64, "n_layers": 1, "n_heads": 2, "max_position_embeddings": 64}
     rows = json.loads((other / "config.json").read_text(encoding="utf-8"))["vocab_size"]
     DistilBertModel(DistilBertConfig(vocab_size=rows, **shape)).save_pretrained(folder)
-    for name in ("tokenizer.json", "tokenizer_config.json"):
-        (folder / name).write_bytes((other / name).read_bytes())
+    (folder / "tokenizer.json").write_bytes((other / "tokenizer.json").read_bytes())
+    generic = {"tokenizer_class": "PreTrainedTokenizerFast", "unk_token": "[UNK]"}
+    (folder / "tokenizer_config.json").write_text(json.dumps(generic), encoding="utf-8")
     return folder
 
 
