@@ -51,7 +51,8 @@ class Port:
 class Architecture:
     """A transformer's figures as the graph shows them; None where it does not.
 
-    `layers` counts attentions; `ffn` is the widest input of a projection back to `hidden`.
+    `layers` counts attentions, `hidden` is what most products with weights read, `ffn` the widest input of a
+    projection back to `hidden`.
     """
 
     layers: int | None
@@ -241,10 +242,13 @@ def _architecture(
     """The figures, and the shape of the token table."""
     table = _token_table(graph, known, weights)
     vocab, hidden = (None, None) if table is None else (table[0], table[1])
+    projections = list(_projections(graph, known))
+    if hidden is not None and projections:  # the table may be narrower: ALBERT, small ELECTRA
+        hidden = Counter(k for k, _ in projections).most_common(1)[0][0]
     attentions = [node for node in graph.node if _is_attention(node)]
     ffn = None
     if hidden is not None:
-        ffn = max((k for k, n in _projections(graph, known) if n == hidden and k != hidden), default=None)
+        ffn = max((k for k, n in projections if n == hidden and k != hidden), default=None)
     found = Architecture(
         layers=len(attentions) or None,
         hidden=hidden,

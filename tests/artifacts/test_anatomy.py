@@ -69,6 +69,15 @@ def test_a_grouped_query_decoder_shows_its_query_heads_and_its_feed_forward() ->
     assert found.external_bytes == 4 * found.parameters
 
 
+def test_a_token_table_may_be_narrower_than_the_model() -> None:
+    nodes = [node("Gather", "table input_ids", "x"), node("MatMul", "x up", "a")]
+    nodes += [node("MatMul", f"{x} dense", y) for x, y in zip("abc", "bcd", strict=True)]
+    weights = [weight("table", 30, 4), weight("up", 4, 8), weight("dense", 8, 8)]
+    made = model(nodes, [port("input_ids", IDS, INT64)], [port("d", [*IDS, 8])], weights)
+    found = read(made)
+    assert (found.architecture.hidden, found.embedding_parameters) == (8, 30 * 4)
+
+
 def test_what_a_graph_does_not_say_is_none_not_a_guess() -> None:
     made = model([node("Relu", "x", "y")], [port("x", ["n", 4])], [port("y", ["n", 4])])
     assert read(made).architecture == Architecture(None, None, None, None, None)
