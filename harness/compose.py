@@ -240,7 +240,10 @@ def _explained(error: Exception, words: Sequence[str]) -> BadInputError:
     misfit = re.fullmatch(r"Error merging override ([^=]+)=(.*)", text)
     if misfit is not None:
         name, value = misfit.groups()
-        usual = str(_defaults(words).get(name)).replace(" ", "").replace("None", "null")
+        default = _defaults(words).get(name)
+        if isinstance(default, dict):
+            return BadInputError(f"{name}={value}: takes keys with their values; give {name}.KEY=VALUE")
+        usual = str(default).replace(" ", "").replace("None", "null")
         return BadInputError(f"{name}={value}: takes another kind of value, as {name}={usual}")
     key = re.search(r"Could not override '([^']+)'", text) or re.search(
         r"not in struct full_key: (\S+)", text
