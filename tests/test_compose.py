@@ -128,7 +128,7 @@ def test_the_nearest_key_is_looked_for_under_the_groups_that_were_chosen() -> No
          "unknown key 'ep.options.ModelFormt': did you mean ep.options.ModelFormat"),
         (["ep=cpu", "ep.options={ModelFormat: MLProgram}"],
          "unknown key 'ep.options.ModelFormat': this execution provider takes no options"),
-        (["ep=coreml", "ep.options=[1]"], "ep.options=[1]: takes keys with their values; give ep.options.KEY="),
+        (["ep=coreml", "ep.options=[1]"], "ep.options=[1]: takes keys with their values; give ep.options."),
         (["session={arna: true}"], "unknown key 'session.arna': did you mean session.arena"),
     ],
 )  # fmt: skip
