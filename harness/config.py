@@ -500,6 +500,8 @@ def _problem(detail: ErrorDetails, schema: type[BaseModel]) -> str:
     if kind == "value_error":
         message = str(limits["error"])
         return message if not key or "=" in message.split(":", maxsplit=1)[0] else f"{key}: {message}"
+    if kind in {"dict_type", "model_type"}:
+        return f"{key}={value}: takes keys with their values; give {key}.KEY=VALUE"
     if value is None:
         return f"{key}: missing; give {key}=VALUE"
     shown = f"{key}={value!r}"
