@@ -328,6 +328,14 @@ def _guards(rows: list[Row], policy: PolicyConfig) -> tuple[list[str], list[str]
                 f"only {share:.0%} of the nodes run on {row['ep']} at {where}, "
                 f"needed {policy.min_ep_node_share:.0%}"
             )
+        time = as_number(row["ep_time_share"])
+        if time is None and row["ep"] != "cpu" and policy.min_ep_time_share:
+            unknowns.append(f"no profile says how much of the nodes' time is on {row['ep']} at {where}")
+        elif time is not None and time < policy.min_ep_time_share:
+            blocks.append(
+                f"only {time:.0%} of the nodes' time is on {row['ep']} at {where}, "
+                f"needed {policy.min_ep_time_share:.0%}"
+            )
         parity, bound = as_number(row["parity_cosine_min"]), as_number(row["parity_bound"])
         if parity is None or bound is None:
             if row["weights"] == "trained":

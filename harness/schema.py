@@ -633,6 +633,10 @@ class PolicyConfig(Schema):
         paths: of ``path_order``: models, the preferred first.
         fallback: what to accept where every candidate is NO_GO.
         min_ep_node_share: a run with less of its nodes on the execution provider asked for is never GO.
+        min_ep_time_share: the same of the nodes' time, by a profile of the run's own requests: the few nodes
+            that fall back can take most of it. Half by default: with less there, the figures are those of
+            another provider. Unknown is missing evidence on any provider but the CPU's, unless 0 is asked. Of
+            one that works asynchronously (CUDA) it is the host's time.
     """
 
     name: Name
@@ -643,6 +647,7 @@ class PolicyConfig(Schema):
     paths: list[str]
     fallback: FallbackConfig | None
     min_ep_node_share: Annotated[float, Field(ge=0, le=1)]
+    min_ep_time_share: Annotated[float, Field(ge=0, le=1)] = 0.5
 
     @model_validator(mode="after")
     def _something_must_hold(self) -> PolicyConfig:
