@@ -422,69 +422,6 @@ def cosines(first: NDArray[np.float32], second: NDArray[np.float32]) -> NDArray[
     return cosine
 
 
-def neighbour_overlap(
-    vectors: NDArray[np.float32], reference: NDArray[np.float32], *, neighbours: int = 10
-) -> NDArray[np.float64]:
-    """Per text, the share of its nearest neighbours that two embeddings of the texts agree on.
-
-    Args:
-        vectors: [n_texts, dim], L2-normalised.
-        reference: [n_texts, dim_reference], L2-normalised, rows in the same order.
-        neighbours: how many neighbours, the text itself left out.
-
-    Returns:
-        [n_texts], each in {0, 1/neighbours, …, 1}.
-
-    Raises:
-        ValueError: different numbers of texts, or no more texts than neighbours.
-    """
-    if len(vectors) != len(reference) or len(vectors) <= neighbours:
-        raise ValueError(
-            f"neighbour_overlap needs as many vectors as references, and more than {neighbours}: "
-            f"{len(vectors)} and {len(reference)}"
-        )
-    return _shared(_nearest(vectors, vectors, neighbours), _nearest(reference, reference, neighbours))
-
-
-def index_overlap(
-    queries: NDArray[np.float32], index: NDArray[np.float32], *, neighbours: int = 10
-) -> NDArray[np.float64]:
-    """Per text, the share of its nearest neighbours in an index that stay when another embedding asks.
-
-    The texts ask in their own vectors of the index and in those of `queries`: must they be indexed anew?
-
-    Args:
-        queries: [n_texts, dim], L2-normalised.
-        index: [n_texts, dim], L2-normalised, rows in the same order.
-        neighbours: how many neighbours, the text itself left out.
-
-    Returns:
-        [n_texts], each in {0, 1/neighbours, …, 1}.
-
-    Raises:
-        ValueError: matrices of different shapes, or no more texts than neighbours.
-    """
-    if queries.shape != index.shape or len(index) <= neighbours:
-        raise ValueError(
-            f"index_overlap needs two matrices of one shape, of more than {neighbours} rows: "
-            f"{queries.shape} and {index.shape}"
-        )
-    return _shared(_nearest(queries, index, neighbours), _nearest(index, index, neighbours))
-
-
-def _shared(found: NDArray[np.intp], expected: NDArray[np.intp]) -> NDArray[np.float64]:
-    """The share of each row's entries that both have."""
-    shared = [len(np.intersect1d(a, b)) for a, b in zip(found, expected, strict=True)]
-    return np.asarray(shared, dtype=np.float64) / float(found.shape[1])
-
-
-def _nearest(queries: NDArray[np.float32], index: NDArray[np.float32], neighbours: int) -> NDArray[np.intp]:
-    """The rows of `index` nearest to each query, the query's own row left out, in any order."""
-    similarity = queries @ index.T
-    np.fill_diagonal(similarity, -np.inf)
-    return np.argpartition(-similarity, neighbours, axis=1)[:, :neighbours]
-
-
 def shift_interval(first: ArrayLike, second: ArrayLike, *, alpha: float = ALPHA) -> Interval:
     """Interval of how far `second` lies above `first`: Hodges-Lehmann's, from the exact rank-sum test.
 
