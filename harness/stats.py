@@ -25,6 +25,8 @@ GateVerdict = Literal["PASS", "FAIL", "UNDECIDED"]
 ALPHA = 0.05
 # Over so many values the exact distributions of rank statistics are slow, and as good as normal.
 _LARGE_SAMPLE = 100
+# Launches that a bound which is near to the truth may take: more tell hardly more.
+_FAR = 2_000
 # Answers by counts of launches that are kept: thousands of runs ask for the same few.
 _COUNTS_CACHED = 65_536
 # Resamples of a percentile bootstrap: its Monte-Carlo error is then below a tenth of the interval.
@@ -186,6 +188,7 @@ def _largest_passing(n: int, q: float, alpha: float) -> int | None:
     return largest
 
 
+@lru_cache(maxsize=_COUNTS_CACHED)
 def launches_to_pass(launch_quantile: float, *, alpha: float = ALPHA) -> int:
     """How many launches, all under the bound, a PASS takes: 6 at 0.5, 17 at 0.8, 36 at 0.9.
 
@@ -197,16 +200,29 @@ def launches_to_pass(launch_quantile: float, *, alpha: float = ALPHA) -> int:
 
 
 def launches_to_settle(
-    over: int, n: int, *, launch_quantile: float, alpha: float = ALPHA, most: int = 2_000
+    over: int, n: int, *, launch_quantile: float, alpha: float = ALPHA, most: int | None = None
 ) -> int | None:
     """How many *more* launches would settle the gate if the share over the bound stays as seen.
+
+    Args:
+        over: launches at or over the bound.
+        n: launches.
+        launch_quantile: the share of launches that must lie under the bound.
+        alpha: the error rate.
+        most: launches in all that are looked at; None is `launches_at_most`.
 
     Returns:
         A count, 0 where it is settled already, or None where `most` launches would not do: the
         truth then lies too near the bound to be told.
     """
+    most = launches_at_most(launch_quantile, alpha=alpha) if most is None else most
     total = _first_settled(over, n, launch_quantile, alpha, most=most)
     return None if total is None else total - n
+
+
+def launches_at_most(launch_quantile: float, *, alpha: float = ALPHA) -> int:
+    """Launches beyond which nobody is sent: 2,000, or what a PASS takes where that is more."""
+    return max(_FAR, launches_to_pass(launch_quantile, alpha=alpha))
 
 
 @lru_cache(maxsize=_COUNTS_CACHED)
