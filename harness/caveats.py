@@ -1,15 +1,19 @@
-"""What limits how far a verdict can be trusted: noise, random weights, machines left out. Pure."""
+"""What limits how far a verdict can be trusted: noise, random weights, machines left out, names. Pure."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from harness.compose import options_of
+from harness.errors import unknown_name
 from harness.gates import as_number, row_place, text_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     import pandas as pd
+
+    from harness.schema import PolicyConfig
 
 # A loop that adds more than this share to the median makes figures rough.
 OVERHEAD_SHARE_MAX = 0.01
@@ -126,6 +130,18 @@ def of_twins(rows: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
     return (
         f"random weights: {', '.join(twins)}: latency, memory and placement are the shape's own, quality is "
         "unknown, so none of them can be GO",
+    )
+
+
+def of_names(policy: PolicyConfig, rows: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
+    """Which models the policy names that are neither configured nor measured: misspelt, they never count."""
+    known = sorted({*options_of("model"), *(str(row["model"]) for row in rows)})
+    named = [("paths", model) for model in policy.paths]
+    named += [] if policy.fallback is None else [("fallback.model", policy.fallback.model)]
+    return tuple(
+        f"policy.{key}: {unknown_name('model', model, known)}; nothing is measured of it"
+        for key, model in named
+        if model not in known
     )
 
 

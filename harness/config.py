@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
+    import yaml
     from pydantic_core import ErrorDetails
 
 from harness.schema import (
@@ -209,7 +210,7 @@ def validate(raw: Mapping[str, Any]) -> Config:
     try:
         config = Config.model_validate({k: v for k, v in raw.items() if k != "experiments"})
     except ValidationError as error:
-        found = _problems(error, Config)
+        found = _problems(error, Config, raw)
         # What its files would have said is not asked for beside the reason why they could not be read.
         problems += [p for p in found if not (undescribed and p.startswith("model.") and ": missing" in p)]
     problems += _misfits(
@@ -431,7 +432,7 @@ def own_model(path: str | Path) -> ModelConfig:
         return _settled(ModelConfig.model_validate(raw), None)
     except ValidationError as error:
         raise BadInputError(
-            *(f"model.path={path}: {line}" for line in _problems(error, ModelConfig))
+            *(f"model.path={path}: {line}" for line in _problems(error, ModelConfig, raw))
         ) from None
 
 
@@ -468,12 +469,42 @@ def yaml_of(file: Path) -> dict[str, Any]:
     import yaml
 
     try:
-        raw = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        text = file.read_text(encoding="utf-8")
+        raw = yaml.safe_load(text)
+        twice = _keys_that_stand_twice(yaml.compose(text, Loader=yaml.SafeLoader))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
         raise BadInputError(f"{file} cannot be read: {' '.join(str(error).split())}") from None
     if not isinstance(raw, dict):
         raise BadInputError(f"{file} holds no mapping of keys to values")
+    if twice:
+        raise BadInputError(*(f"{file}: {line}" for line in twice))
     return raw
+
+
+def _keys_that_stand_twice(root: yaml.Node | None) -> list[str]:
+    """The keys of a YAML document's mappings that stand more than once; YAML's last one would count."""
+    import yaml
+
+    told: list[tuple[int, str]] = []
+    open_nodes, seen = [root], set()
+    while open_nodes:
+        node = open_nodes.pop()
+        if node is None or id(node) in seen or isinstance(node, yaml.ScalarNode):
+            continue
+        seen.add(id(node))  # an alias may lead back
+        if not isinstance(node, yaml.MappingNode):
+            open_nodes += node.value
+            continue
+        lines: dict[str, list[int]] = {}
+        for key, value in node.value:
+            open_nodes.append(value)
+            lines.setdefault(str(key.value), []).append(key.start_mark.line + 1)
+        told += [
+            (at[0], f"{key} stands more than once, in lines {', '.join(map(str, at))}; keep one of them")
+            for key, at in lines.items()
+            if len(at) > 1
+        ]
+    return [line for _, line in sorted(told)]
 
 
 def _load(schema: type[_SchemaT], file: Path) -> _SchemaT:
@@ -481,7 +512,7 @@ def _load(schema: type[_SchemaT], file: Path) -> _SchemaT:
     try:
         return schema.model_validate(raw)
     except ValidationError as error:
-        raise BadInputError(*(f"{file}: {line}" for line in _problems(error, schema))) from None
+        raise BadInputError(*(f"{file}: {line}" for line in _problems(error, schema, raw))) from None
 
 
 def parse_words(argv: Sequence[str], *, defaults: Mapping[str, str]) -> dict[str, str]:
@@ -505,11 +536,24 @@ def parse_words(argv: Sequence[str], *, defaults: Mapping[str, str]) -> dict[str
     return words
 
 
-def _problems(error: ValidationError, schema: type[BaseModel]) -> list[str]:
+def _problems(error: ValidationError, schema: type[BaseModel], raw: Mapping[str, Any]) -> list[str]:
     problems: list[str] = []
     for detail in error.errors():
-        problems.extend(_problem(detail, schema).splitlines())
+        problems += [f"{line}{_item(detail, raw)}" for line in _problem(detail, schema).splitlines()]
     return list(dict.fromkeys(problems))
+
+
+def _item(detail: ErrorDetails, raw: Any) -> str:
+    """Which gate or criterion of a list a problem is in, in words: its number says little."""
+    told = ""
+    for part in detail["loc"]:
+        try:
+            raw = raw[part]
+        except (KeyError, IndexError, TypeError):
+            break
+        if isinstance(part, int) and isinstance(raw, dict) and "metric" in raw:
+            told = f" ({' '.join(str(raw[key]) for key in ('tier', 'metric') if key in raw)})"
+    return told
 
 
 def _problem(detail: ErrorDetails, schema: type[BaseModel]) -> str:
@@ -518,12 +562,17 @@ def _problem(detail: ErrorDetails, schema: type[BaseModel]) -> str:
     parts = [part for part in parts if part not in {"int", "str", "float"}]
     key = ".".join(parts)
     if kind == "extra_forbidden":
+        *within, name = detail["loc"]
+        if (item := _item_schema(schema, within)) is not None:
+            return f"{'.'.join(parts[:-1])}: {unknown_name('key', str(name), list(_fields(item)))}"
         return unknown_name("key", key, list(_fields(schema)))
     if kind == "missing":
         return f"{key}: missing; give {key}=VALUE"
     if kind == "value_error":
         message = str(limits["error"])
         return message if not key or "=" in message.split(":", maxsplit=1)[0] else f"{key}: {message}"
+    if kind in {"dict_type", "model_type"}:
+        return f"{key}={value}: takes keys with their values; give {key}.KEY=VALUE"
     if value is None:
         return f"{key}: missing; give {key}=VALUE"
     shown = f"{key}={value!r}"
@@ -554,6 +603,18 @@ def _problem(detail: ErrorDetails, schema: type[BaseModel]) -> str:
     if kind == "literal_error":
         return f"{shown}: valid: {limits['expected']}"
     return f"{shown}: {detail['msg']}"
+
+
+def _item_schema(schema: type[BaseModel], within: Sequence[str | int]) -> type[BaseModel] | None:
+    """What an item of a list is, or a part of such an item; None where no list is on the way."""
+    found: type[BaseModel] | None = schema
+    for part in within:
+        if isinstance(part, str) and found is not None:
+            field = found.model_fields.get(part)
+            kinds = () if field is None else (field.annotation, *get_args(field.annotation))
+            models = (kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel))
+            found = next(models, None)
+    return found if any(isinstance(part, int) for part in within) else None
 
 
 def _fields(schema: type[BaseModel], prefix: str = "") -> Iterator[str]:

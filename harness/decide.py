@@ -7,7 +7,9 @@ is the function whatever else was imported.
 from __future__ import annotations
 
 import sys
+from contextlib import ExitStack
 from dataclasses import replace
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from harness.baseline import against, find_baseline
@@ -21,7 +23,6 @@ from harness.paths import typed_path
 from harness.progress import Progress, files_read
 from harness.step_summary import append_summary
 from harness.store import Store, load_launches, load_runs, skipped_files, under_way
-from harness.terminal import error_console
 from harness.verdict import record_id
 
 if TYPE_CHECKING:
@@ -73,7 +74,8 @@ def main(argv: list[str]) -> int:
     results = typed_path(words["results"])
     usual = typed_path(_DEFAULTS["results"]).resolve()  # however it was typed, the same record
     words["results"] = _DEFAULTS["results"] if results.resolve() == usual else str(results.resolve())
-    with skipped_files() as skipped, Progress(error_console()) as progress:
+    with skipped_files() as skipped, ExitStack() as stack:
+        progress = cache(lambda: stack.enter_context(_progress()))
         runs = load_runs(results, tell=files_read(progress, "runs"))
     runs, limits = of_machine(runs, words["machine"])
     runs, left_out = selected(runs, words["select"])
@@ -103,6 +105,12 @@ def main(argv: list[str]) -> int:
         sys.stdout.write(f"record: {record}\n")
     append_summary(page, words["summary"])
     return decision.exit_code
+
+
+def _progress() -> Progress:
+    from harness.terminal import error_console
+
+    return Progress(error_console())
 
 
 def _in_order(row: Mapping[str, Any]) -> tuple[str, int, int]:

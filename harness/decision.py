@@ -6,7 +6,7 @@ The same runs and the same policy give the same bytes, in any order of rows or c
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from harness import __version__, caveats
 from harness.config import load_policy
@@ -21,13 +21,10 @@ from harness.evidence import (
     under_other_limits,
 )
 from harness.gates import (
-    OWN_DATA,
     GateResult,
     as_number,
     ask,
     gate_at,
-    gate_place,
-    place_words,
     plain,
     row_place,
     run_at,
@@ -44,11 +41,10 @@ from harness.objective import (
     score_text,
 )
 from harness.overhead import REFERENCE, with_overhead
+from harness.remedies import means_nothing, missing_commands, ways_out
 from harness.rerun import again, command_for, elsewhere
 from harness.robustness import share_that_stays
-from harness.schema import LAUNCH_METRICS, SOAK_METRICS, PolicyConfig
 from harness.sensitivity import closest_changes
-from harness.stats import launches_to_settle
 from harness.units import counted
 from harness.verdict import (
     PICKABLE,
@@ -66,7 +62,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from harness.evidence import Row
-    from harness.schema import GateConfig
+    from harness.schema import PolicyConfig
     from harness.workload import Place
 
 # The documents' own decision point.
@@ -130,7 +126,7 @@ def decide(runs: pd.DataFrame, policy: str | PolicyConfig = "default") -> Decisi
             (_judge(groups[key], policy) for key in sorted(groups)),
             key=lambda c: (
                 c.scripted and not scripted_only,
-                not c.run_ids,  # not possible here: no evidence for or against anything
+                c.impossible,  # no evidence for or against anything
                 VERDICTS.index(c.verdict),
                 *preference(policy, c.model, partial(read_from, c.rows)),
                 c.label,
@@ -141,9 +137,11 @@ def decide(runs: pd.DataFrame, policy: str | PolicyConfig = "default") -> Decisi
     best = candidates[0]
     contenders = [c for c in candidates if c.scripted == best.scripted]
     chosen = best if best.verdict in PICKABLE else None
-    tried = {str(row["model"]) for row in rows if row["status"] != "unavailable"}
+    counting = [row for row in rows if scripted_only or row["runtime"] != "fake"]
+    tried = {str(row["model"]) for row in counting if row["status"] != "unavailable"}
     untried = [model for model in policy.paths if model not in tried]
-    steps = _steps(best, untried, policy)
+    wanted = [c for c in contenders if c is chosen or c.verdict == best.verdict == "INCONCLUSIVE"]
+    steps = _steps(best, untried, policy, can_measure=any(c.missing for c in wanted))
     if chosen is not None and not _confirmed(chosen):
         typed = (
             ""
@@ -151,23 +149,23 @@ def decide(runs: pd.DataFrame, policy: str | PolicyConfig = "default") -> Decisi
             else " (with measure.rate= and measure.cpus= as in production)"
         )
         steps.append(f"`{chosen.confirm}`{typed}")
-    wanted = [c for c in candidates if c is chosen or c.verdict == best.verdict == "INCONCLUSIVE"]
     steps += [f"`{command}`" for c in wanted for command in c.missing]
+    steps += [line for c in wanted for line in c.ways_out]
     machine = {name: plain(rows[0][name]) for name in ("machine_id", "cpu", "cores", "os")}
     return Decision(
         verdict=best.verdict,
         chosen=None if chosen is None else chosen.label,
-        reasons=_overall_reasons(best, candidates, policy, untried),
+        reasons=_overall_reasons(contenders, policy, untried),
         candidates=candidates,
         policy=policy.name,
         evidence="confirmed" if chosen is not None and _confirmed(chosen) else "provisional",
-        fallback=_fallback(rows, policy) if best.verdict == "NO_GO" else None,
+        fallback=_fallback(counting, policy) if best.verdict == "NO_GO" else None,
         next_steps=tuple(dict.fromkeys(steps)),
         machine=machine,
         stays=None if chosen is None else share_that_stays(contenders, policy),
         changes=closest_changes(contenders, policy),
         front=pareto_front(contenders),
-        warnings=caveats.of_twins(rows),
+        warnings=(*caveats.of_twins(rows), *caveats.of_names(policy, rows)),
         provenance=ProvenanceRecord(harness_version=__version__, policy=policy.model_dump(mode="json")),
     )
 
@@ -183,6 +181,7 @@ def _judge(rows: list[Row], policy: PolicyConfig) -> CandidateVerdict:
     loaded = {row_place(row): row for row in newest_confirmation(current)}
     under_load = [row for row in loaded.values() if row["run_id"] not in known]
     blocks, unknowns = _guards([*read, *under_load], policy)
+    unsure = [row for row in (*read, *under_load) if _guards([row], policy)[1]]
     musts = [r for r in results if r.gate.tier == "must"]
     asked = [(r, row) for r in musts if (row := run_for(r.gate, current)) is not None]
     asked += [(r, loaded[place]) for place, r in load.results]
@@ -215,7 +214,7 @@ def _judge(rows: list[Row], policy: PolicyConfig) -> CandidateVerdict:
     unread = [row for row in current if row["run_id"] not in {*known, *(r["run_id"] for r in under_load)}]
     notes += [f"no gate reads it: {line}" for line in _guards(unread, policy)[0]]
     notes += _unpinned(newest)
-    notes += _open_shoulds(tuple(r for r in results if not _means_nothing(r.gate, newest)))
+    notes += _open_shoulds(tuple(r for r in results if not means_nothing(r.gate, newest)))
     notes += _disagreement(results, current)
     notes += [
         f"{r.gate.tier} gate {r.gate.label}: passes with the launches that were disturbed; the {r.quiet} of "
@@ -239,7 +238,8 @@ def _judge(rows: list[Row], policy: PolicyConfig) -> CandidateVerdict:
         reasons=tuple(reasons),
         notes=tuple(notes),
         warnings=() if main is None else caveats.of_noise(main),
-        missing=() if newest["weights"] == "random" else _missing(results, current, base),
+        missing=missing_commands(results, current, base, unsure),
+        ways_out=ways_out(results, current, base),
         confirm=elsewhere(
             base, workload="default", batch_size=1, measure="confirm", **_declared_rate(loaded)
         ),
@@ -263,9 +263,20 @@ def _judge(rows: list[Row], policy: PolicyConfig) -> CandidateVerdict:
     )
 
 
-def _steps(best: CandidateVerdict, untried: list[str], policy: PolicyConfig) -> list[str]:
-    """What to do next, in words; `untried` are the policy's models that were not measured."""
+def _steps(
+    best: CandidateVerdict, untried: list[str], policy: PolicyConfig, *, can_measure: bool
+) -> list[str]:
+    """What to do next, in words.
+
+    Args:
+        best: the first of the candidates.
+        untried: the policy's models that were not measured.
+        policy: by which they are judged.
+        can_measure: whether there are commands that measure what is missing.
+    """
     if best.verdict == "GO" and _confirmed(best):
+        return []
+    if best.verdict == "INCONCLUSIVE" and not can_measure:
         return []
     under_load = best.verdict == "CONDITIONAL_GO" and best.confirmation and best.confirmation.failing
     missed = [r for r in best.gates if is_target(r.gate) and r.status != "PASS"]
@@ -328,6 +339,14 @@ def _guards(rows: list[Row], policy: PolicyConfig) -> tuple[list[str], list[str]
                 f"only {share:.0%} of the nodes run on {row['ep']} at {where}, "
                 f"needed {policy.min_ep_node_share:.0%}"
             )
+        time = as_number(row["ep_time_share"])
+        if time is None and row["ep"] != "cpu" and policy.min_ep_time_share:
+            unknowns.append(f"no profile says how much of the nodes' time is on {row['ep']} at {where}")
+        elif time is not None and time < policy.min_ep_time_share:
+            blocks.append(
+                f"only {time:.0%} of the nodes' time is on {row['ep']} at {where}, "
+                f"needed {policy.min_ep_time_share:.0%}"
+            )
         parity, bound = as_number(row["parity_cosine_min"]), as_number(row["parity_bound"])
         if parity is None or bound is None:
             if row["weights"] == "trained":
@@ -386,57 +405,26 @@ def _open_shoulds(results: tuple[GateResult, ...]) -> list[str]:
 
 
 def _disagreement(results: tuple[GateResult, ...], rows: list[Row]) -> list[str]:
-    """Absolute quality gates that fail where the scale-free figure is high, in words: gated or not."""
-    absolute = [r for r in results if r.gate.metric in _QUALITY_SCALE and r.status == "FAIL"]
-    read = [row for r in absolute if (row := run_for(r.gate, rows)) is not None]
-    lows = [as_number(row["separation_auc_low"]) for row in read]
-    if not read or any(low is None or low < _AUC_APART for low in lows):
-        return []
-    names = " and ".join(dict.fromkeys(r.gate.metric for r in absolute))
-    auc = as_number(read[0]["separation_auc"])
-    return [
-        f"the absolute gates on {names} fail while similar pairs still rank above dissimilar ones (AUC "
-        f"{number_text(auc)}): that is the scale of this model's cosines, not its ranking"
-    ]
-
-
-def _missing(results: tuple[GateResult, ...], current: list[Row], newest: Row) -> tuple[str, ...]:
-    """Commands that would measure what is open, must and should gates only; one for each run.
-
-    Where several gates read one run, the first that is open says how many launches it takes.
-    """
-    commands: dict[tuple[tuple[str, Any], ...], str] = {}
-    for result in results:
-        gate = result.gate
-        if gate.tier == "nice" or result.status not in ("NOT_MEASURED", "UNDECIDED"):
-            continue
-        row = run_for(gate, current)
-        if (row or newest)["status"] == "unavailable" or _means_nothing(gate, newest):
-            continue
-        if result.status == "UNDECIDED" and result.n is None:
-            continue  # the interval of a fixed set of texts: no command narrows it
-        at: dict[str, Any] = dict(place_words(gate_place(gate)))
-        if gate.metric in SOAK_METRICS:
-            at |= {"measure": "soak"}
-        if gate.metric == "latency_overhead" and row is not None:
-            at |= {"runtime": REFERENCE}
-        if (data := OWN_DATA.get(gate.metric)) is not None:
-            at |= {data: "FILE"}
-        launches: dict[str, Any] = {}
-        if result.n is not None and result.over is not None and gate.launch_quantile is not None:
-            more = launches_to_settle(result.over, result.n, launch_quantile=gate.launch_quantile)
-            launches = {} if more is None else {"measure.launches": result.n + more}
-        command_of = elsewhere if row is None or "runtime" in at else command_for
-        commands.setdefault(tuple(at.items()), command_of(row or newest, **at, **launches))
-    return tuple(dict.fromkeys(commands.values()))
-
-
-def _means_nothing(gate: GateConfig, row: Row) -> bool:
-    """Whether no command can answer a gate: the quality of random weights, the reference's own overhead."""
-    if gate.metric == "latency_overhead":
-        return bool(row["runtime"] == REFERENCE)
-    of_quality = gate.metric not in (*LAUNCH_METRICS, *SOAK_METRICS, "launches_failed", "peak_rss_bytes")
-    return of_quality and row["weights"] != "trained"
+    """Where a run's absolute and scale-free quality disagree, in words: the AUC gated or not."""
+    told = []
+    for row in rows:
+        here = [r for r in results if run_for(r.gate, rows) is row]
+        low, high = (as_number(row[f"separation_auc_{end}"]) for end in ("low", "high"))
+        auc = number_text(as_number(row["separation_auc"]))
+        metrics = {status: [r.gate.metric for r in here if r.status == status] for status in ("PASS", "FAIL")}
+        failing = dict.fromkeys(metric for metric in metrics["FAIL"] if metric in _QUALITY_SCALE)
+        if failing and low is not None and low >= _AUC_APART:
+            told.append(
+                f"the absolute gates on {' and '.join(failing)} fail while similar pairs still rank above "
+                f"dissimilar ones (AUC {auc}): that is the scale of this model's cosines, not its ranking"
+            )
+        overlap = "separation_auc" in metrics["FAIL"] or (high is not None and high < _AUC_APART)
+        if "separation" in metrics["PASS"] and overlap:
+            told.append(
+                "the absolute gate on separation passes while too many similar pairs rank under dissimilar "
+                f"ones (AUC {auc}): the means lie apart and the pairs overlap, and a search goes by ranks"
+            )
+    return list(dict.fromkeys(told))
 
 
 def _provisional(rows: list[Row]) -> tuple[str, ...]:
@@ -481,21 +469,19 @@ def _depends_on_noise(results: tuple[GateResult, ...]) -> tuple[str, ...]:
 
 
 def _overall_reasons(
-    best: CandidateVerdict,
-    candidates: tuple[CandidateVerdict, ...],
-    policy: PolicyConfig,
-    untried: list[str],
+    contenders: list[CandidateVerdict], policy: PolicyConfig, untried: list[str]
 ) -> tuple[str, ...]:
+    best, *others = contenders
     alternatives = [f"alternatives that are not among these runs: {', '.join(untried)}"] if untried else []
     if best.verdict in PICKABLE:
-        equals = [c for c in candidates[1:] if c.verdict == best.verdict]
+        equals = [c for c in others if c.verdict == best.verdict]
         reasons = [f"{best.label}: {reason}" for reason in best.reasons]
         if best.latency_p95_ms is not None:
             reasons.append(f"{best.label}: P95 {best.latency_p95_ms:.2f} ms, the median launch's")
         if equals:
             more = len(equals) - _MOST_NAMED
-            others = [c.label for c in equals[:_MOST_NAMED]] + ([f"{more} more"] if more > 0 else [])
-            reasons.append(f"picked by {objective_words(policy)}, before {', '.join(others)}")
+            named = [c.label for c in equals[:_MOST_NAMED]] + ([f"{more} more"] if more > 0 else [])
+            reasons.append(f"picked by {objective_words(policy)}, before {', '.join(named)}")
         if best.verdict == "CONDITIONAL_GO":
             reasons += alternatives
         limits = best.confirmation.limits if best.confirmation else ()
@@ -505,7 +491,7 @@ def _overall_reasons(
             within = "" if quota is None else f", within a quota of {quota:g} CPUs"
             reasons.append(f"confirmed on {where}{within}; measure.cpus=N holds it to fewer")
         return (*reasons, *limits, *best.provisional, *(f"not confirmed: {line}" for line in lacking))
-    told = [c for c in candidates if c.run_ids] or list(candidates)  # what is not possible here says nothing
+    told = [c for c in contenders if not c.impossible] or contenders
     reasons = [f"{c.label}: {line}" for c in told for line in (*c.reasons[:3], *c.provisional)]
     return (*reasons, *(alternatives if best.verdict == "NO_GO" else ()))
 

@@ -117,18 +117,20 @@ class InterruptedRunError(KeyboardInterrupt):
 _MOST_LISTED = 20
 
 
-def nearest(name: str, valid: Iterable[str], *, most: int = 3) -> list[str]:
-    """The valid names closest to `name`, closest first; empty where none is close."""
-    return difflib.get_close_matches(name, list(valid), n=most, cutoff=0.5)
+def nearest(name: str, valid: Iterable[str], *, most: int = 3, alike: float = 0.5) -> list[str]:
+    """The valid names closest to `name`, closest first; none that is less `alike`, from 0 to 1."""
+    return difflib.get_close_matches(name, list(valid), n=most, cutoff=alike)
 
 
 def unknown_name(what: str, name: str, valid: Sequence[str]) -> str:
-    """One line on an unknown name: the nearest valid ones, else all of them."""
+    """One line on an unknown name: the nearest valid ones, else all of them, or where they are told."""
     close = nearest(name, valid)
     if close:
         hint = f"did you mean {' or '.join(close)}?"
     elif len(valid) <= _MOST_LISTED:
         hint = f"valid: {', '.join(sorted(valid))}"
-    else:
+    elif what == "key":
         hint = "python -m harness --cfg job shows the valid ones"
+    else:
+        hint = f"the nearest are {', '.join(nearest(name, valid, alike=0.0))}"
     return f"unknown {what} '{name}': {hint}"

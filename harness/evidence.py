@@ -5,13 +5,26 @@ from __future__ import annotations
 import json
 import shlex
 from collections import Counter
+from math import isclose
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from harness.caveats import of_other_machines
 from harness.errors import BadInputError, unknown_name
-from harness.gates import GateResult, as_number, ask, container_cpus, gate_place, plain, row_place
-from harness.record import RUN_COLUMNS, SCHEMA_VERSION, STATUSES
+from harness.gates import (
+    LAUNCH_COLUMN,
+    GateResult,
+    as_number,
+    ask,
+    container_cpus,
+    gate_place,
+    plain,
+    row_place,
+)
+from harness.record import RUN_COLUMNS, RUN_UNITS, SCHEMA_VERSION, STATUSES
 from harness.rerun import command_for, words_for
+from harness.schema import METRIC_RANGES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -43,12 +56,15 @@ _WITH_INTERVAL = (
     "neighbour_overlap", "index_overlap", "texts_overlap", "sts_spearman", "ndcg_at_10",
 )  # fmt: skip
 # What a figure can be at all.
-_RANGES = {
-    "separation_auc": (0.0, 1.0), "neighbour_overlap": (0.0, 1.0), "index_overlap": (0.0, 1.0),
-    "texts_overlap": (0.0, 1.0), "ndcg_at_10": (0.0, 1.0), "sts_spearman": (-100.0, 100.0),
-    "ep_node_share": (0.0, 1.0), "parity_cosine_min": (-1.001, 1.001), "similar_mean": (-1.001, 1.001),
-    "dissimilar_mean": (-1.001, 1.001), "l2_norm_max_error": (0.0, float("inf")),
-}  # fmt: skip
+_RANGES: dict[str, tuple[float, float]] = {
+    **{metric: ends for metric, ends in METRIC_RANGES.items() if metric in RUN_UNITS},
+    "ep_node_share": (0.0, 1.0),
+    "ep_time_share": (0.0, 1.0),
+}
+# What rounding adds to a cosine of float32 vectors, at most.
+_COSINE_SLACK = 0.001
+# A median that differs by a larger share from the one of the launches is another figure.
+_SAME_MEDIAN = 1e-9
 
 
 def candidate_key(row: Mapping[str, Any]) -> str:
@@ -110,7 +126,9 @@ def selected(runs: pd.DataFrame, select: str) -> tuple[pd.DataFrame, tuple[str, 
         if not equals:
             raise BadInputError(f"select={select}: {word!r} is no column=value; such as model=minilm,e5")
         if name not in runs.columns:
-            raise BadInputError(unknown_name("select's column", name, [str(c) for c in runs.columns]))
+            raise BadInputError(
+                f"select={select}: {unknown_name('column', name, list(map(str, runs.columns)))}"
+            )
         cells, wanted = kept[name].astype(str), values.split(",")
         kept = kept[[cell in wanted or cell.partition("+")[0] in wanted for cell in cells]]
     if len(kept) == len(runs):
@@ -167,14 +185,25 @@ def _inconsistency(row: Row) -> str:
     listed, launches = row["launch_p95_ms"], as_number(row["launches"])
     if hasattr(listed, "__len__") and launches is not None and len(listed) != launches:
         return f"{launches:.0f} launches, but {len(listed)} of their values"
+    for name, column in LAUNCH_COLUMN.items():
+        figure, middle = as_number(row[name]), _middle(row[column])
+        if figure is not None and middle is not None and not isclose(figure, middle, rel_tol=_SAME_MEDIAN):
+            return f"{name} is {figure:g}, but the median of its launches' is {middle:g}"
     for name, (least, most) in _RANGES.items():
-        if (number := as_number(row[name])) is not None and not least <= number <= most:
+        slack = _COSINE_SLACK if RUN_UNITS[name] == "cosine" else 0.0
+        if (number := as_number(row[name])) is not None and not least - slack <= number <= most + slack:
             return f"{name} is {number:g}, which it cannot be"
     for name in _WITH_INTERVAL:
         low, value, high = (as_number(row[f"{name}{part}"]) for part in ("_low", "", "_high"))
         if low is not None and high is not None and not low <= (low if value is None else value) <= high:
             return f"{name} {value} lies outside its interval {low} to {high}"
     return ""
+
+
+def _middle(listed: Any) -> float | None:
+    """The median of a value a launch; None without a launch, and where a value is no number."""
+    values = [float("nan") if value is None else value for value in listed] if np.iterable(listed) else []
+    return None if not values or np.isnan(values).any() else float(np.median(values))
 
 
 def current_evidence(rows: list[Row]) -> tuple[list[Row], list[str]]:

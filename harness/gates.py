@@ -123,11 +123,11 @@ def ask(gate: GateConfig, run: Mapping[str, Any] | None) -> GateResult:
     if value is None:
         return GateResult(gate, "NOT_MEASURED", reason=_UNKNOWN.get(gate.metric, f"{gate.metric} is unknown"))
     if gate.metric not in _INTERVAL_METRICS:
-        return GateResult(gate, "PASS" if holds(value, gate) else "FAIL", value, value, value)
+        return GateResult(gate, "PASS" if gate.holds(value) else "FAIL", value, value, value)
     low, high = as_number(run[f"{gate.metric}_low"]), as_number(run[f"{gate.metric}_high"])
     if low is None or high is None:
         return GateResult(gate, "UNDECIDED", value, low, high, reason="no interval")
-    holds_at = (holds(low, gate), holds(high, gate))
+    holds_at = (gate.holds(low), gate.holds(high))
     open_still = any(holds_at) or (gate.op == "==" and low <= gate.bound <= high)
     status: GateStatus = "PASS" if all(holds_at) else "UNDECIDED" if open_still else "FAIL"
     reason = "" if status != "UNDECIDED" else "the interval holds the bound"
@@ -214,21 +214,11 @@ def plain(value: Any) -> Any:
     return value.item() if hasattr(value, "item") else value
 
 
-def holds(value: float, gate: GateConfig) -> bool:
-    """Whether a value lies on the right side of a gate's bound."""
-    return {
-        "<": value < gate.bound,
-        "<=": value <= gate.bound,
-        ">": value > gate.bound,
-        ">=": value >= gate.bound,
-        "==": value == gate.bound,
-    }[gate.op]
-
-
 def _more(over: int, n: int, quantile: float) -> str:
     more = stats.launches_to_settle(over, n, launch_quantile=quantile)
     if more is None:
-        return f"{over} of {n} launches are over: too near the bound to be told by 2,000 launches"
+        most = stats.launches_at_most(quantile)
+        return f"{over} of {n} launches are over: too near the bound to be told by {most:,} launches"
     return f"{over} of {n} launches are over: about {more} more would probably settle it"
 
 

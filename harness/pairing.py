@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import shlex
 from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -12,7 +11,8 @@ from harness.compose import conf_dir
 from harness.config import yaml_of
 from harness.errors import BadInputError
 from harness.evidence import candidate_key
-from harness.gates import as_number, container_cpus, plain, row_place, text_of
+from harness.gates import as_number, container_cpus, plain, row_place
+from harness.rerun import typed_words
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -106,7 +106,7 @@ def _by_work(runs: Sequence[dict[str, Any]]) -> dict[tuple[Any, ...], list[dict[
 
 def _served(run: Mapping[str, Any]) -> tuple[str, ...]:
     """What a launch of it serves beside the workload, as words: requests, warm-up, the seed of the texts."""
-    given = dict(word.partition("=")[::2] for word in shlex.split(text_of(run["command"], "")))
+    given = typed_words(run)
     return tuple(f"{name}={given.get(name, _usual()[name])}" for name in _SERVED)
 
 

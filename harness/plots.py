@@ -450,7 +450,7 @@ def _launch_points(
     kinds = [looks.launch_kind(row) for row in rows]
     for kind in dict.fromkeys(filter(None, kinds)):
         ours = [i for i, each in enumerate(kinds) if each == kind]
-        shape = {"color": looks.INK, "marker": looks.LAUNCH_KINDS[kind]}
+        shape: dict[str, Any] = {"color": looks.INK, "marker": looks.LAUNCH_KINDS[kind]}
         axes.plot([xs[i] for i in ours], [ys[i] for i in ours], ls="none", ms=4, zorder=3, **shape)
 
 

@@ -19,14 +19,17 @@ _SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 _QUICK_S, _LEAST_S = 2.0, 1.0
 
 
-def files_read(progress: Progress, what: str) -> Callable[[int, int], None]:
-    """What to call after each file, with how many were read and how many there are; told once it is long."""
+def files_read(progress: Callable[[], Progress], what: str) -> Callable[[int, int], None]:
+    """What to call after each file, with how many were read and how many there are; told once it is long.
+
+    `progress` is asked for no sooner: who is quick needs no Rich.
+    """
     started = time.monotonic()
 
     def tell(read: int, of: int) -> None:
         elapsed_s = time.monotonic() - started
         if elapsed_s > _QUICK_S:
-            progress.tell(f"reading {of} {what}", elapsed_s / read * (of - read), f": {read}")
+            progress().tell(f"reading {of} {what}", elapsed_s / read * (of - read), f": {read}")
 
     return tell
 

@@ -126,6 +126,11 @@ class EmbeddingProvider:
             raise ValueError(f"batch_size={batch_size}: must be at least 1")
         self._tokenizer.prefix(prompt)  # refused also where there is no text
         texts = list(texts)
+        for place, text in enumerate(texts):
+            if not isinstance(text, str):
+                raise TypeError(
+                    f"texts[{place}] is {type(text).__name__}, no string: leave it out, or give ''"
+                )
         batch_size = min(batch_size, self._static_texts or batch_size)
         vectors = np.empty((len(texts), self.dim), dtype=np.float32)
         order = sorted(range(len(texts)), key=lambda i: len(texts[i]))

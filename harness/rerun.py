@@ -5,11 +5,13 @@ from __future__ import annotations
 import shlex
 from typing import TYPE_CHECKING, Any
 
+from harness.errors import BadInputError
 from harness.gates import place_words, plain, row_place, text_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+_COMMAND = ["python", "-m", "harness"]
 # A change of one of these leaves nothing of the words that begin so.
 _REPLACED = {"workload": ("workload", "batch_size"), "policy": ("policy",), "runtime": ("runtime",)}
 
@@ -17,14 +19,16 @@ _REPLACED = {"workload": ("workload", "batch_size"), "policy": ("policy",), "run
 def command_for(row: Mapping[str, Any], **changes: Any) -> str:
     """The command that measures a run's candidate, with some keys changed; `workload` names a whole place."""
     words = words_for(row, **changes)
-    return shlex.join(["python", "-m", "harness", *(f"{name}={value}" for name, value in words.items())])
+    return shlex.join([*_COMMAND, *(f"{name}={value}" for name, value in words.items())])
 
 
 def words_for(row: Mapping[str, Any], **changes: Any) -> dict[str, str]:
-    """The words of that command that differ from the defaults."""
-    if command := text_of(row["command"], ""):
-        words = dict(word.partition("=")[::2] for word in shlex.split(command)[3:])
-    else:
+    """The words of that command that differ from the defaults.
+
+    Raises:
+        BadInputError: as `typed_words`.
+    """
+    if not (words := typed_words(row)):
         words = {name: str(row[name]) for name in ("model", "precision", "runtime", "ep")}
         words |= place_words(row_place(row))
         if (threads := plain(row["threads"])) is not None:
@@ -35,14 +39,41 @@ def words_for(row: Mapping[str, Any], **changes: Any) -> dict[str, str]:
     defaults = {
         "precision": "fp32", "runtime": "onnxruntime", "workload": "default", "batch_size": "1",
         "policy": "default", "policy.file": "", "results": "results", "measure.replicate": "0",
+        "model.weights": "trained",
     }  # fmt: skip
     return {name: value for name, value in words.items() if defaults.get(name) != value}
+
+
+def typed_words(row: Mapping[str, Any]) -> dict[str, str]:
+    """The words of a run's own command; empty where it has none.
+
+    Raises:
+        BadInputError: it is no command that measures: without its words it would be another candidate's.
+    """
+    command = text_of(row["command"], "")
+    try:
+        words = shlex.split(command)
+    except ValueError:
+        words = [command]
+    if words and words[:3] != _COMMAND:
+        raise BadInputError(
+            f"run {row['run_id']}: its command is none that measures it: {command!r}; remove it from runs/, "
+            "and measure it anew"
+        )
+    return dict(word.partition("=")[::2] for word in words[3:])
 
 
 def again(row: Mapping[str, Any], **changes: Any) -> str:
     """The command that measures a run itself again, or goes on with it."""
     soak = {"measure": "soak"} if row["purpose"] == "soak" else {}
     return command_for(row, **soak, **changes)
+
+
+def decide_command(row: Mapping[str, Any], **words: str) -> str:
+    """The command that decides on the results that a run is kept in."""
+    kept = {name: value for name, value in words_for(row).items() if name == "results"}
+    told = (f"{name}={value}" for name, value in (kept | words).items())
+    return shlex.join(["python", "-m", "harness.decide", *told])
 
 
 def elsewhere(row: Mapping[str, Any], **changes: Any) -> str:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import math
+import re
 from pathlib import PurePosixPath
 from typing import Annotated, Any, Literal
 
@@ -10,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from harness.compose import options_of
 from harness.errors import unknown_name
-from harness.stats import launches_to_pass
+from harness.stats import count_verdict, launches_to_pass
 from harness.units import NS_PER_MS
 
 Tier = Literal["must", "should", "nice"]
@@ -59,11 +61,48 @@ LESS_IS_BETTER: tuple[Comparable, ...] = (
     "peak_rss_bytes",
     "artifact_bytes",
 )
+# A workload that no file has: of another length, or one that was changed under its name.
+_OWN_WORKLOAD = re.compile(r"tokens_([3-9]|[1-9]\d+)|[^+\s]+\+[0-9a-f]{4}")
 Arrival = Literal["back_to_back", "poisson"]
 # Requests a second of an open loop.
 Rate = Annotated[float, Field(gt=0, le=100_000, allow_inf_nan=False)]
 # Metrics with one value a launch; their gates are settled launch by launch.
 LAUNCH_METRICS: tuple[Metric, ...] = ("latency_p95_ms", "throughput_texts_per_s")
+# What a metric can be at all, in its unit.
+METRIC_RANGES: dict[Metric, tuple[float, float]] = {
+    "latency_p95_ms": (0.0, math.inf),
+    "throughput_texts_per_s": (0.0, math.inf),
+    "l2_norm_max_error": (0.0, math.inf),
+    "finite": (0.0, 1.0),
+    "launches_failed": (0.0, math.inf),
+    "separation": (-2.0, 2.0),
+    "similar_mean": (-1.0, 1.0),
+    "dissimilar_mean": (-1.0, 1.0),
+    "separation_auc": (0.0, 1.0),
+    "neighbour_overlap": (0.0, 1.0),
+    "index_overlap": (0.0, 1.0),
+    "parity_cosine_min": (-1.0, 1.0),
+    "batch_cosine_min": (-1.0, 1.0),
+    "sts_spearman": (-100.0, 100.0),
+    "ndcg_at_10": (0.0, 1.0),
+    "texts_overlap": (0.0, 1.0),
+    "peak_rss_bytes": (0.0, math.inf),
+    "rss_slope_bytes_per_request": (-math.inf, math.inf),
+    "handles_gained": (-math.inf, math.inf),
+    "latency_drift": (0.0, math.inf),
+    "latency_overhead": (-1.0, math.inf),
+}
+# Shares whose interval never ends at the most that they can be.
+_NEVER_CERTAIN: tuple[Metric, ...] = (
+    "separation_auc",
+    "neighbour_overlap",
+    "index_overlap",
+    "texts_overlap",
+    "ndcg_at_10",
+    "sts_spearman",
+)
+# Launches that a run can be given by one command.
+MOST_LAUNCHES = 10_000
 # Metrics of a soak run, and of it alone.
 SOAK_METRICS: tuple[Metric, ...] = ("rss_slope_bytes_per_request", "handles_gained", "latency_drift")
 
@@ -246,14 +285,13 @@ class EpConfig(Schema):
     def _options_are_known(self) -> EpConfig:
         wrong = []
         for key, value in self.options.items():
-            if value is None:
+            valid = self.choices.get(key)
+            if value is None or (valid and str(value) in valid):  # Hydra reads True as a boolean
                 continue
-            if isinstance(value, bool) and str(value) in self.choices.get(key, ()):
-                continue  # Hydra reads True as a boolean
-            if isinstance(value, bool) or not isinstance(value, str | int):
+            if valid:
+                wrong.append(f"ep.options.{key}={value}: valid: {', '.join(valid)}")
+            elif isinstance(value, bool) or not isinstance(value, str | int):
                 wrong.append(f"ep.options.{key}={value}: neither a text nor a whole number")
-            elif key in self.choices and str(value) not in self.choices[key]:
-                wrong.append(f"ep.options.{key}={value}: valid: {', '.join(self.choices[key])}")
         if wrong:
             raise ValueError("\n".join(wrong))
         return self
@@ -477,9 +515,9 @@ class MeasureConfig(Schema):
     purpose: Literal["latency", "confirm", "search", "soak"]
     requests: Annotated[int, Field(ge=100, le=1_000_000)]
     warmup_requests: Annotated[int, Field(ge=1, le=100_000)]
-    launches: Annotated[int, Field(ge=1, le=10_000)] | None
-    min_launches: Annotated[int, Field(ge=3, le=10_000)]
-    max_launches: Annotated[int, Field(ge=3, le=10_000)]
+    launches: Annotated[int, Field(ge=1, le=MOST_LAUNCHES)] | None
+    min_launches: Annotated[int, Field(ge=3, le=MOST_LAUNCHES)]
+    max_launches: Annotated[int, Field(ge=3, le=MOST_LAUNCHES)]
     launch_timeout_s: Annotated[float, Field(gt=0, allow_inf_nan=False)]
     min_span_s: Annotated[float, Field(ge=0, allow_inf_nan=False)]
     spread: bool
@@ -516,9 +554,10 @@ class AtConfig(Schema):
         return self
 
     @model_validator(mode="after")
-    def _the_workload_exists(self) -> AtConfig:
-        if self.workload not in options_of("workload"):
-            raise ValueError(unknown_name("workload", self.workload, options_of("workload")))
+    def _the_workload_can_be_had(self) -> AtConfig:
+        if self.workload not in options_of("workload") and not _OWN_WORKLOAD.fullmatch(self.workload):
+            unknown = unknown_name("workload", self.workload, options_of("workload"))
+            raise ValueError(f"{unknown}; your own has its runs' name, such as tokens_24 or default+1f3a")
         return self
 
 
@@ -553,6 +592,40 @@ class GateConfig(Schema):
         if per_launch and self.op not in ("<", ">"):
             raise ValueError(f"op '{self.op}': {self.metric} takes < or >; a launch at the bound is over it")
         return self
+
+    @model_validator(mode="after")
+    def _a_run_can_pass(self) -> GateConfig:
+        quantile = self.launch_quantile
+        if quantile is not None and count_verdict(0, MOST_LAUNCHES, launch_quantile=quantile) != "PASS":
+            raise ValueError(
+                f"launch_quantile {quantile:g}: not even {MOST_LAUNCHES:,} launches, the most that "
+                "measure.max_launches takes, can pass it; lower it"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _it_asks_something(self) -> GateConfig:
+        least, most = METRIC_RANGES[self.metric]
+        at_ends = self.holds(least), self.holds(most)
+        within = least <= self.bound <= most
+        told = f"bound {self.bound:g}: {self.metric} lies between {least:g} and {most:g}"
+        if not (within if self.op == "==" else any(at_ends)):
+            raise ValueError(f"{told}, so that nothing is {self.op} it; correct the bound")
+        if all(at_ends):
+            raise ValueError(f"{told}, so that all is {self.op} it; correct the bound, or leave the gate out")
+        if self.metric in _NEVER_CERTAIN and self.op in (">=", "==") and self.bound == most:
+            raise ValueError(f"{told}, and no texts make it certain to be {most:g}; lower the bound")
+        return self
+
+    def holds(self, value: float) -> bool:
+        """Whether a value lies on the right side of the bound."""
+        return {
+            "<": value < self.bound,
+            "<=": value <= self.bound,
+            ">": value > self.bound,
+            ">=": value >= self.bound,
+            "==": value == self.bound,
+        }[self.op]
 
     @property
     def launches_to_pass(self) -> int:
@@ -633,6 +706,10 @@ class PolicyConfig(Schema):
         paths: of ``path_order``: models, the preferred first.
         fallback: what to accept where every candidate is NO_GO.
         min_ep_node_share: a run with less of its nodes on the execution provider asked for is never GO.
+        min_ep_time_share: the same of the nodes' time, by a profile of the run's own requests: the few nodes
+            that fall back can take most of it. Half by default: with less there, the figures are those of
+            another provider. Unknown is missing evidence on any provider but the CPU's, unless 0 is asked. Of
+            one that works asynchronously (CUDA) it is the host's time.
     """
 
     name: Name
@@ -643,6 +720,7 @@ class PolicyConfig(Schema):
     paths: list[str]
     fallback: FallbackConfig | None
     min_ep_node_share: Annotated[float, Field(ge=0, le=1)]
+    min_ep_time_share: Annotated[float, Field(ge=0, le=1)] = 0.5
 
     @model_validator(mode="after")
     def _something_must_hold(self) -> PolicyConfig:

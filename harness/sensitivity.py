@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from harness.gates import as_number, holds, run_at
+from harness.gates import as_number, run_at
 from harness.objective import latency_at, preference, read_from, scored
 from harness.schema import LESS_IS_BETTER, SOAK_METRICS, AtConfig
 from harness.verdict import PICKABLE, VERDICTS, Change, demerit, is_target
@@ -167,9 +167,9 @@ def _answer(gate: GateConfig, result: GateResult, factor: float) -> GateStatus:
     if result.status == "NOT_MEASURED" or (not by_launches and None in (result.low, result.high)):
         return result.status
     worst, best = (result.high, result.low) if gate.op in ("<", "<=") else (result.low, result.high)
-    if worst is not None and holds(worst * factor, gate):
+    if worst is not None and gate.holds(worst * factor):
         return "PASS"
-    return "FAIL" if best is not None and not holds(best * factor, gate) else "UNDECIDED"
+    return "FAIL" if best is not None and not gate.holds(best * factor) else "UNDECIDED"
 
 
 def _decides(gate: GateConfig) -> bool:

@@ -25,6 +25,8 @@ GateVerdict = Literal["PASS", "FAIL", "UNDECIDED"]
 ALPHA = 0.05
 # Over so many values the exact distributions of rank statistics are slow, and as good as normal.
 _LARGE_SAMPLE = 100
+# Launches that a bound which is near to the truth may take: more tell hardly more.
+_FAR = 2_000
 # Answers by counts of launches that are kept: thousands of runs ask for the same few.
 _COUNTS_CACHED = 65_536
 # Resamples of a percentile bootstrap: its Monte-Carlo error is then below a tenth of the interval.
@@ -186,6 +188,7 @@ def _largest_passing(n: int, q: float, alpha: float) -> int | None:
     return largest
 
 
+@lru_cache(maxsize=_COUNTS_CACHED)
 def launches_to_pass(launch_quantile: float, *, alpha: float = ALPHA) -> int:
     """How many launches, all under the bound, a PASS takes: 6 at 0.5, 17 at 0.8, 36 at 0.9.
 
@@ -197,16 +200,29 @@ def launches_to_pass(launch_quantile: float, *, alpha: float = ALPHA) -> int:
 
 
 def launches_to_settle(
-    over: int, n: int, *, launch_quantile: float, alpha: float = ALPHA, most: int = 2_000
+    over: int, n: int, *, launch_quantile: float, alpha: float = ALPHA, most: int | None = None
 ) -> int | None:
     """How many *more* launches would settle the gate if the share over the bound stays as seen.
+
+    Args:
+        over: launches at or over the bound.
+        n: launches.
+        launch_quantile: the share of launches that must lie under the bound.
+        alpha: the error rate.
+        most: launches in all that are looked at; None is `launches_at_most`.
 
     Returns:
         A count, 0 where it is settled already, or None where `most` launches would not do: the
         truth then lies too near the bound to be told.
     """
+    most = launches_at_most(launch_quantile, alpha=alpha) if most is None else most
     total = _first_settled(over, n, launch_quantile, alpha, most=most)
     return None if total is None else total - n
+
+
+def launches_at_most(launch_quantile: float, *, alpha: float = ALPHA) -> int:
+    """Launches beyond which nobody is sent: 2,000, or what a PASS takes where that is more."""
+    return max(_FAR, launches_to_pass(launch_quantile, alpha=alpha))
 
 
 @lru_cache(maxsize=_COUNTS_CACHED)
@@ -420,69 +436,6 @@ def cosines(first: NDArray[np.float32], second: NDArray[np.float32]) -> NDArray[
             np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
         )
     return cosine
-
-
-def neighbour_overlap(
-    vectors: NDArray[np.float32], reference: NDArray[np.float32], *, neighbours: int = 10
-) -> NDArray[np.float64]:
-    """Per text, the share of its nearest neighbours that two embeddings of the texts agree on.
-
-    Args:
-        vectors: [n_texts, dim], L2-normalised.
-        reference: [n_texts, dim_reference], L2-normalised, rows in the same order.
-        neighbours: how many neighbours, the text itself left out.
-
-    Returns:
-        [n_texts], each in {0, 1/neighbours, …, 1}.
-
-    Raises:
-        ValueError: different numbers of texts, or no more texts than neighbours.
-    """
-    if len(vectors) != len(reference) or len(vectors) <= neighbours:
-        raise ValueError(
-            f"neighbour_overlap needs as many vectors as references, and more than {neighbours}: "
-            f"{len(vectors)} and {len(reference)}"
-        )
-    return _shared(_nearest(vectors, vectors, neighbours), _nearest(reference, reference, neighbours))
-
-
-def index_overlap(
-    queries: NDArray[np.float32], index: NDArray[np.float32], *, neighbours: int = 10
-) -> NDArray[np.float64]:
-    """Per text, the share of its nearest neighbours in an index that stay when another embedding asks.
-
-    The texts ask in their own vectors of the index and in those of `queries`: must they be indexed anew?
-
-    Args:
-        queries: [n_texts, dim], L2-normalised.
-        index: [n_texts, dim], L2-normalised, rows in the same order.
-        neighbours: how many neighbours, the text itself left out.
-
-    Returns:
-        [n_texts], each in {0, 1/neighbours, …, 1}.
-
-    Raises:
-        ValueError: matrices of different shapes, or no more texts than neighbours.
-    """
-    if queries.shape != index.shape or len(index) <= neighbours:
-        raise ValueError(
-            f"index_overlap needs two matrices of one shape, of more than {neighbours} rows: "
-            f"{queries.shape} and {index.shape}"
-        )
-    return _shared(_nearest(queries, index, neighbours), _nearest(index, index, neighbours))
-
-
-def _shared(found: NDArray[np.intp], expected: NDArray[np.intp]) -> NDArray[np.float64]:
-    """The share of each row's entries that both have."""
-    shared = [len(np.intersect1d(a, b)) for a, b in zip(found, expected, strict=True)]
-    return np.asarray(shared, dtype=np.float64) / float(found.shape[1])
-
-
-def _nearest(queries: NDArray[np.float32], index: NDArray[np.float32], neighbours: int) -> NDArray[np.intp]:
-    """The rows of `index` nearest to each query, the query's own row left out, in any order."""
-    similarity = queries @ index.T
-    np.fill_diagonal(similarity, -np.inf)
-    return np.argpartition(-similarity, neighbours, axis=1)[:, :neighbours]
 
 
 def shift_interval(first: ArrayLike, second: ArrayLike, *, alpha: float = ALPHA) -> Interval:

@@ -41,6 +41,8 @@ if TYPE_CHECKING:
 
 # Columns between the columns of a table.
 _GAP = 2
+# Of what to do next, the decision's own step and what the best candidates want.
+_STEPS_SHOWN = 6
 # Headings of the tables of runs; the bar has none.
 _RUN_FIGURES = ("workload", "batch", "n", "P50 ms", "P95 ms", "interval", "", "texts/s")
 _COSTS = ("workload", "batch", "memory", "artifact", "GFLOP/s", "of fp32's limit")
@@ -300,8 +302,11 @@ def print_decision(console: Console, decision: Decision, *, details: bool) -> No
         _bullet(console, f"fallback: {decision.fallback}")
     for warning in decision.warnings:
         _bullet(console, f"warning: {warning}")
-    for step in decision.next_steps:
+    for step in decision.next_steps[:_STEPS_SHOWN]:
         _bullet(console, f"next: {step}")
+    if (others := len(decision.next_steps) - _STEPS_SHOWN) > 0:
+        more = counted(others, "more step")
+        _bullet(console, f"next: {more}, by candidate, best first: python -m harness.decide format=markdown")
 
 
 def print_use(console: Console, candidate: CandidateVerdict) -> None:

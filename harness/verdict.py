@@ -40,6 +40,8 @@ EXIT_CODES: dict[Verdict, ExitCode] = {
     "NO_GO": ExitCode.NO_GO,
     "INCONCLUSIVE": ExitCode.INCONCLUSIVE,
 }
+# A change by a smaller share than this is none that the figures show.
+_JUST = 1e-5
 # Candidates of the Pareto front that are named in a line; the record has all.
 _FRONT_NAMED = 5
 # Reasons told of a candidate that was not picked, the gravest first; all stand with the candidate itself.
@@ -89,9 +91,11 @@ class Change:
         return (self.then - self.now) / abs(self.now) if self.now else None
 
     def __str__(self) -> str:
+        picked = f"picks {self.pick or 'none'}"
+        if self.relative is not None and abs(self.relative) < _JUST:
+            return f"{self.what}, just past its {number_text(self.now)}, {picked}"
         share = "" if self.relative is None else f" ({100 * self.relative:+.3g}%)"
-        figures = f"{number_text(self.now)} → {number_text(self.then)}"
-        return f"{self.what} {figures}{share} picks {self.pick or 'none'}"
+        return f"{self.what} {number_text(self.now)} → {number_text(self.then)}{share} {picked}"
 
 
 @dataclass(frozen=True)
@@ -108,6 +112,7 @@ class FrontPoint:
 class CandidateVerdict:
     """One candidate: its verdict, every gate's answer, and sentences on why.
 
+    `missing` are commands that measure what is open, `ways_out` sentences on what none of them settles.
     `at_best` is the best verdict that gates could still give it: where something stands against it that no
     gate asks, that is worse than GO. `rows` are the runs that were read; they are no part of the record.
     """
@@ -132,6 +137,12 @@ class CandidateVerdict:
     rows: tuple[Mapping[str, Any], ...] = field(default=(), repr=False)
     warnings: tuple[str, ...] = ()
     runs: tuple[RunRecord, ...] = ()
+    ways_out: tuple[str, ...] = ()
+
+    @property
+    def impossible(self) -> bool:
+        """Whether it could not be measured here at all."""
+        return bool(self.rows) and all(row["status"] == "unavailable" for row in self.rows)
 
 
 @dataclass(frozen=True)
@@ -177,7 +188,9 @@ class Decision:
             return ()
         labels: dict[str, list[str]] = {}
         for candidate in self.candidates:
-            if candidate.run_ids and candidate.verdict != self.verdict:
+            if candidate.scripted and not self.candidates[0].scripted:
+                labels.setdefault("its figures are a script's", []).append(candidate.label)
+            elif candidate.run_ids and candidate.verdict != self.verdict:
                 why = f"{candidate.verdict}, {'; '.join(candidate.reasons[:_REASONS])}"
                 labels.setdefault(why, []).append(candidate.label)
         return tuple(f"{', '.join(names)}: {why}" for why, names in labels.items())
@@ -267,6 +280,8 @@ class Decision:
             lines += [f"- Machine: {_cell(', '.join(f'{k} {v}' for k, v in self.machine.items()))}."]
         lines += _figures_lines(self.candidates)
         for candidate in self.candidates:
+            if candidate.impossible:
+                continue
             lines += ["", f"## {_cell(candidate.label)}: {candidate.verdict}", ""]
             limits = candidate.confirmation.limits if candidate.confirmation else ()
             told = (*candidate.reasons, *candidate.provisional, *limits, *candidate.notes)
@@ -277,6 +292,9 @@ class Decision:
             lines += ["", "| tier | gate | bound | value | interval | distance | result |"]
             lines += ["|---|---|---|---|---|---|---|"]
             lines += [f"| {' | '.join(_cell(cell) for cell in gate_cells(g))} |" for g in candidate.gates]
+        if impossible := [c for c in self.candidates if c.impossible]:
+            lines += ["", "## Not possible here", ""]
+            lines += [f"- {_cell(c.label)}: {_cell('; '.join(c.reasons))}" for c in impossible]
         lines += [] if self.baseline is None else _baseline_lines(self.baseline)
         lines += ["", f"Decided by harness {self.provenance.harness_version}."] if self.provenance else []
         return "\n".join(lines) + "\n"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 
 from harness import locks
@@ -122,7 +124,7 @@ GOOD_RUN: dict[str, Any] = {
     "latency_p95_low_ms": 12.0, "latency_p95_high_ms": 12.0, "launch_p95_ms": [12.0] * 20,
     "throughput_texts_per_s": 300.0, "throughput_texts_per_s_low": 300.0,
     "throughput_texts_per_s_high": 300.0, "launch_throughput_texts_per_s": [300.0] * 20,
-    "ep_nodes": 10, "nodes_total": 10, "ep_node_share": 1.0, "ep_partitions": 1,
+    "ep_nodes": 10, "nodes_total": 10, "ep_node_share": 1.0, "ep_time_share": 1.0, "ep_partitions": 1,
     "finite": True, "l2_norm_mean": 1.0, "l2_norm_max_error": 1e-7,
     "similar_mean": 0.8, "similar_mean_low": 0.78, "similar_mean_high": 0.82,
     "dissimilar_mean": 0.1, "dissimilar_mean_low": 0.08, "dissimilar_mean_high": 0.12,
@@ -152,7 +154,19 @@ def run_row(run_id: str = "r1", **changes: Any) -> dict[str, Any]:
     if (p95_ms := changes.pop("p95_ms", None)) is not None:
         names = ("latency_p95_ms", "latency_p95_low_ms", "latency_p95_high_ms")
         row |= dict.fromkeys(names, float(p95_ms)) | {"launch_p95_ms": [float(p95_ms)] * 20}
-    return row | changes
+    return row | launched(**changes)
+
+
+def launched(**changes: Any) -> dict[str, Any]:
+    """Changes of a row with the figures that follow from its launches: their medians."""
+    rate = "throughput_texts_per_s"
+    figures = {"launch_p95_ms": ("latency_p95_ms",), f"launch_{rate}": (rate, f"{rate}_low", f"{rate}_high")}
+    found: dict[str, Any] = {}
+    for launches, names in figures.items():
+        if isinstance(values := changes.get(launches), list) and values:
+            middle = float(np.median(values))
+            found |= dict.fromkeys(names, middle if math.isfinite(middle) else None)
+    return found | changes
 
 
 def launch_row(index: int = 0, *, p95_ms: float = 12.0, run_id: str = "r1", **changes: Any) -> dict[str, Any]:

@@ -261,7 +261,7 @@ def test_a_policy_that_cannot_pass_within_the_cap_is_refused_unless_one_only_loo
 
 
 @pytest.mark.parametrize(
-    ("quantile", "needed"), [(0.5, 6), (0.8, 17), (0.9, 36), (0.95, 74), (0.99, None), (0.999999, None)]
+    ("quantile", "needed"), [(0.5, 6), (0.8, 17), (0.9, 36), (0.95, 74), (0.99, None), (0.999, None)]
 )
 def test_a_quantile_that_takes_more_launches_than_the_cap_is_refused(
     quantile: float, needed: int | None
@@ -292,6 +292,8 @@ def with_ep_options(name: str, **options: Any) -> dict[str, Any]:
         ("coreml", "ModelFormat", "mlprogram", "NeuralNetwork, MLProgram"),
         ("coreml", "MLComputeUnits", "ANE", "ALL, CPUOnly, CPUAndGPU, CPUAndNeuralEngine"),
         ("coreml", "RequireStaticInputShapes", 2, "0, 1"),
+        ("coreml", "RequireStaticInputShapes", True, "0, 1"),
+        ("coreml", "ModelFormat", ["MLProgram"], "NeuralNetwork, MLProgram"),
         ("cuda", "arena_extend_strategy", "kNext", "kNextPowerOfTwo, kSameAsRequested"),
     ],
 )
@@ -325,6 +327,8 @@ def test_an_option_that_a_provider_does_not_have_is_refused_by_name(ep: str, sai
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
+        ({"ep": {"options": None}}, "ep.options=None: takes keys with their values; give ep.options.KEY="),
+        ({"session": 5}, "session=5: takes keys with their values; give session.KEY=VALUE"),
         ({"session": {"spinning": 1}}, "session.spinning=1: neither true nor false"),
         ({"session": {"graph_level": "most"}}, "session.graph_level='most': valid: "),
         ({"session": {"arenas": False}}, "unknown key 'session.arenas': did you mean session.arena"),
@@ -547,6 +551,15 @@ def test_throughput_is_read_at_32_texts_and_latency_at_one() -> None:
             assert (gate.at.workload, gate.at.batch_size) == ("default", size)
 
 
+SEPARATION: dict[str, Any] = {
+    "tier": "must",
+    "metric": "separation",
+    "op": ">",
+    "bound": 0.4,
+    "label": "over",
+}
+
+
 def write_policy(path: Path, **changes: Any) -> Path:
     policy = yaml.safe_load((conf_dir() / "policy" / "default.yaml").read_text(encoding="utf-8"))
     path.write_text(yaml.safe_dump(policy | changes), encoding="utf-8")
@@ -581,7 +594,35 @@ def test_your_own_policy_is_read_from_a_file(tmp_path: Path) -> None:
         ([LATENCY | {"launch_quantile": 1.0}], "gates.0.launch_quantile=1.0: must be less than 1"),
         ([LATENCY | {"launch_quantile": None}], "gates.0: launch_quantile belongs to "),
         ([LATENCY | {"metric": "separation"}], "gates.0: launch_quantile belongs to "),
-        ([LATENCY | {"colour": "red"}], "unknown key 'gates.0.colour'"),
+        (
+            [LATENCY, LATENCY | {"tier": "should", "bond": 3}],
+            "gates.1: unknown key 'bond': did you mean bound? (should latency_p95_ms)",
+        ),
+        (
+            [LATENCY | {"at": {"batchsize": 8}}],
+            "gates.0.at: unknown key 'batchsize': did you mean batch_size? (must latency_p95_ms)",
+        ),
+        (
+            [LATENCY | {"launch_quantile": 0.9999}],
+            "gates.0: launch_quantile 0.9999: not even 10,000 launches",
+        ),
+        ([LATENCY | {"bound": math.inf}], "gates.0.bound=inf: not a finite number (must latency_p95_ms)"),
+        (
+            [LATENCY | {"bound": 0}],
+            "gates.0: bound 0: latency_p95_ms lies between 0 and inf, so that nothing",
+        ),
+        (
+            [SEPARATION | {"metric": "similar_mean", "op": ">=", "bound": -1}],
+            "gates.0: bound -1: similar_mean lies between -1 and 1, so that all is >= it; correct the bound",
+        ),
+        (
+            [SEPARATION | {"metric": "separation_auc", "op": ">=", "bound": 1.2}],
+            "gates.0: bound 1.2: separation_auc lies between 0 and 1, so that nothing is >= it; correct",
+        ),
+        (
+            [SEPARATION | {"metric": "separation_auc", "op": ">=", "bound": 1}],
+            "gates.0: bound 1: separation_auc lies between 0 and 1, and no texts make it certain to be 1",
+        ),
         ([{k: v for k, v in LATENCY.items() if k != "bound"}], "gates.0.bound: missing"),
         ([], "gates=[]: "),
         ([LATENCY | {"tier": "should"}], "no must gate"),
@@ -597,13 +638,16 @@ def test_a_wrong_gate_is_told_with_its_file(gates: list[dict[str, Any]], said: s
     assert problem.startswith(f"{file}: {said}")
 
 
-SEPARATION: dict[str, Any] = {
-    "tier": "must",
-    "metric": "separation",
-    "op": ">",
-    "bound": 0.4,
-    "label": "over",
-}
+def test_a_key_that_stands_twice_in_a_file_is_told_and_not_the_last_one_taken(tmp_path: Path) -> None:
+    file = write_policy(tmp_path / "policy.yaml")
+    text = file.read_text(encoding="utf-8")
+    first = text.splitlines().index(next(line for line in text.splitlines() if line.startswith("name:")))
+    gate = "- {tier: must, metric: finite, op: '==', bound: 1, bound: 0, label: values finite}\n"
+    file.write_text(text.replace("gates:\n", f"gates:\n{gate}") + "name: strict\n", encoding="utf-8")
+    bound, name = policy_problems(file)
+    line = text[: text.index("gates:\n")].count("\n") + 2
+    assert bound == f"{file}: bound stands more than once, in lines {line}, {line}; keep one of them"
+    assert name.startswith(f"{file}: name stands more than once, in lines {first + 2}, ")
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import runpy
+import subprocess
+import sys
 from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
@@ -155,6 +157,28 @@ def test_a_selection_decides_on_what_it_names_alone(
     assert main([f"results={tmp_path}", "select=model=minilm", "format=json"]) == 11
     with pytest.raises(BadInputError, match="select=model=e5: none of the 2 runs is so"):
         main([f"results={tmp_path}", "select=model=e5"])
+
+
+def test_an_unknown_column_is_named_with_the_nearest_ones(results: Path) -> None:
+    with pytest.raises(BadInputError, match="select=modl=minilm: unknown column 'modl': did you mean model"):
+        main([f"results={results}", "select=modl=minilm"])
+    with pytest.raises(BadInputError, match="select=foo=1: unknown column 'foo': the nearest are"):
+        main([f"results={results}", "select=foo=1"])
+
+
+def test_json_needs_no_tables(results: Path) -> None:
+    code = (
+        "import sys; from harness.decide import main; "
+        f"main(['results={results}', '{HERE}', 'format=json']); assert 'rich' not in sys.modules"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_command_that_is_garbled_is_bad_input_and_names_the_run(tmp_path: Path) -> None:
+    Store(tmp_path).write_run(model_row("minilm", command="python -m harness model='minilm ep=cpu"))
+    with pytest.raises(BadInputError, match=r"run run-minilm: its command is none that measures it: .*anew"):
+        main([f"results={tmp_path}"])
 
 
 def test_runs_that_another_process_is_measuring_are_not_only_told_as_interrupted(

@@ -113,3 +113,9 @@ def test_a_long_list_of_valid_names_is_not_poured_out() -> None:
     assert "name_3" not in told
     assert "zzzzzz" in told
     assert "python -m harness --cfg job" in told
+
+
+def test_a_name_that_is_no_key_is_told_with_the_nearest_however_many_there_are() -> None:
+    told = unknown_name("column", "foo", [f"name_{i}" for i in range(21)] + ["food processor plant"])
+    assert told.startswith("unknown column 'foo': the nearest are food processor plant")
+    assert "--cfg" not in told

@@ -566,6 +566,15 @@ def test_a_text_that_is_unknown_is_the_other(kind: str) -> None:
     assert text_of("killed", "none") == "killed"
 
 
+@pytest.mark.parametrize("workload", ["tokens_24", "tokens_8", "default+1f3a"])
+def test_a_gate_reads_at_a_workload_of_ones_own_too(workload: str) -> None:
+    g = gate("latency_p95_ms", "<", 30, at={"workload": workload})
+    assert ask(g, run_row(workload=workload)).status == "PASS"
+    for wrong in ("tokens_2", "tokens_", "default+", "default+xyz", "mine"):
+        with pytest.raises(ValueError, match=r"unknown workload '.*your own has its runs' name"):
+            AtConfig(workload=wrong)
+
+
 # --- launches that were stopped early
 
 

@@ -152,7 +152,7 @@ def test_reading_many_files_is_told_once_it_takes_long(monkeypatch: pytest.Monke
     monkeypatch.setattr("harness.progress.time.monotonic", lambda: now[0])
     screen = Screen(terminal=False)
     with Progress(screen.console) as progress:
-        tell = files_read(progress, "runs")
+        tell = files_read(lambda: progress, "runs")
         for read, at_s in ((1, 0.1), (10, 1.0), (30, 3.0), (60, 6.0)):
             now[0] = at_s
             tell(read, 100)

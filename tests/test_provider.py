@@ -190,7 +190,8 @@ def test_one_bare_string_is_refused_because_its_letters_are_no_texts(provider: E
     "wrong", [None, 3, b"bytes", ["a", "list"], ("a", "pair")], ids=lambda wrong: type(wrong).__name__
 )
 def test_what_is_no_string_is_a_type_error(provider: EmbeddingProvider, wrong: object) -> None:
-    with pytest.raises(TypeError):
+    said = rf"texts\[1\] is {type(wrong).__name__}, no string: leave it out, or give ''"
+    with pytest.raises(TypeError, match=said):
         provider.encode(["fine", wrong])  # type: ignore[list-item]
 
 

@@ -652,12 +652,6 @@ def rows(values: Sequence[Sequence[float]]) -> NDArray[np.float32]:
     return np.asarray(values, dtype=np.float32)
 
 
-def circle(*degrees: float) -> NDArray[np.float32]:
-    """Unit vectors in the plane."""
-    angles = np.radians(degrees)
-    return np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32)
-
-
 def test_cosines_are_taken_row_by_row_whatever_the_lengths() -> None:
     first = rows([[1, 0], [2, 0], [0, 3], [1, 1]])
     second = rows([[1, 1], [5, 0], [0, -1], [1, -1]])
@@ -668,57 +662,6 @@ def test_the_cosine_of_a_zero_or_infinite_row_is_nan_and_of_huge_rows_is_not() -
     found = stats.cosines(rows([[0, 0], [math.inf, 1], [math.nan, 1], [3e38, 0]]), rows([[1, 0]] * 4))
     assert np.isnan(found[:3]).all()
     assert found[3] == 1.0
-
-
-def test_an_embedding_agrees_with_itself_on_all_neighbours() -> None:
-    vectors = np.random.default_rng(1).normal(size=(40, 8)).astype(np.float32)
-    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    assert stats.neighbour_overlap(vectors, vectors).tolist() == [1.0] * 40
-
-
-def test_unrelated_embeddings_agree_as_often_as_chance() -> None:
-    rng = np.random.default_rng(2)
-    first, second = (rng.normal(size=(200, 16)).astype(np.float32) for _ in range(2))
-    first /= np.linalg.norm(first, axis=1, keepdims=True)
-    second /= np.linalg.norm(second, axis=1, keepdims=True)
-    overlap = stats.neighbour_overlap(first, second)
-    assert overlap.mean() == pytest.approx(10 / 199, abs=0.02)
-    assert set((overlap * 10).round(9)) <= set(range(11))
-
-
-def test_the_overlap_of_four_texts_is_the_hand_counted_one() -> None:
-    # Nearest by angle: 0→10, 10→0, 50→65, 65→50; in the reference 0→20, 10→20, 20→10, 90→20.
-    vectors, reference = circle(0, 10, 50, 65), circle(0, 10, 18, 90)
-    # Text 0: {1} and {1}; text 1: {0} and {2}; text 2: {3} and {1}; text 3: {2} and {2}.
-    assert stats.neighbour_overlap(vectors, reference, neighbours=1).tolist() == [1.0, 0.0, 0.0, 1.0]
-    # Two neighbours: text 0 {1,2}, {1,2}; 1 {0,2}, {2,0}; 2 {3,1}, {1,0}; 3 {2,1}, {2,1}.
-    assert stats.neighbour_overlap(vectors, reference, neighbours=2).tolist() == [1.0, 1.0, 0.5, 1.0]
-
-
-@property_test
-@given(st.permutations(range(30)))
-def test_the_order_of_the_texts_does_not_change_their_overlap(order: list[int]) -> None:
-    rng = np.random.default_rng(4)
-    vectors = rng.normal(size=(30, 6)).astype(np.float32)
-    reference = (vectors + rng.normal(scale=0.7, size=vectors.shape)).astype(np.float32)
-    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    reference /= np.linalg.norm(reference, axis=1, keepdims=True)
-    before = stats.neighbour_overlap(vectors, reference)
-    assert 0.2 < before.mean() < 0.95
-    assert stats.neighbour_overlap(vectors[order], reference[order]).tolist() == before[order].tolist()
-
-
-def test_the_overlap_compares_embeddings_of_different_dimensions() -> None:
-    flat = circle(*range(0, 120, 10))
-    padded = np.concatenate([flat, np.zeros_like(flat)], axis=1)
-    assert stats.neighbour_overlap(flat, padded, neighbours=11).tolist() == [1.0] * 12
-
-
-def test_the_overlap_refuses_too_few_texts_and_unequal_numbers() -> None:
-    with pytest.raises(ValueError, match="10 and 10"):
-        stats.neighbour_overlap(circle(*range(10)), circle(*range(10)))
-    with pytest.raises(ValueError, match="12 and 11"):
-        stats.neighbour_overlap(circle(*range(12)), circle(*range(11)))
 
 
 # --- shift between two samples

@@ -91,13 +91,16 @@ def test_five_nodes_of_49_are_told_and_are_never_go(
     assert any("only 10% of the nodes run on coreml" in reason for reason in decision.candidates[0].reasons)
 
 
-def test_most_nodes_with_little_of_the_time_are_told_in_a_note(
+def test_most_nodes_with_little_of_the_time_are_never_go_and_both_are_told(
     monkeypatch: pytest.MonkeyPatch, measured: Measured, store: Store
 ) -> None:
     play(monkeypatch, takes=30, of=50, time_share=0.1)
     measured(on_coreml())
-    notes = decide(load_runs(store.path)).candidates[0].notes
-    assert "60% of the nodes but 10% of their time are on coreml at default, batch 1" in notes
+    decision = decide(load_runs(store.path))
+    (candidate,) = decision.candidates
+    assert decision.verdict == "NO_GO"
+    assert "only 10% of the nodes' time is on coreml at default, batch 1, needed 50%" in candidate.reasons
+    assert "60% of the nodes but 10% of their time are on coreml at default, batch 1" in candidate.notes
 
 
 def test_shares_that_agree_need_no_note(

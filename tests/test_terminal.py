@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -343,6 +344,17 @@ def test_how_firm_the_pick_is_stands_below_the_reasons(decision: Callable[..., D
     assert len(made.firmness) == 3
     told = [f"· {line}" for line in made.firmness]
     assert [line for line in lines if line in told] == told
+
+
+def test_of_many_steps_the_first_are_shown_and_the_others_counted(decision: Callable[..., Decision]) -> None:
+    made = replace(decision(run_row()), next_steps=tuple(f"`measure {n}`" for n in range(40)))
+    lines = shown(lambda console: print_decision(console, made, details=True)).splitlines()
+    *first, rest = (line for line in lines if line.startswith("· next: "))
+    assert 3 <= len(first) <= 8
+    assert first == [f"· next: {step}" for step in made.next_steps[: len(first)]]
+    assert rest.startswith(f"· next: {40 - len(first)} more steps")
+    assert rest.endswith("python -m harness.decide format=markdown")
+    assert all(step in made.to_markdown() for step in made.next_steps)
 
 
 def test_a_verdict_comes_with_its_pick_its_evidence_and_its_policy(decision: Callable[..., Decision]) -> None:

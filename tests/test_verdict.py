@@ -191,6 +191,11 @@ def test_how_firm_a_pick_is_is_three_lines() -> None:
         assert f"- {line[0].upper()}{line[1:]}." in page.splitlines()
 
 
+def test_a_change_that_no_figure_shows_is_told_in_words() -> None:
+    change = Change("bound", "bound of the must gate P95", 30.0, 30.00000004, None)
+    assert str(change) == "bound of the must gate P95, just past its 30, picks none"
+
+
 def test_without_anything_to_tell_of_a_pick_nothing_is_told() -> None:
     assert decision(candidate()).firmness == ()
     alone = decision(candidate(), front=(FrontPoint("c", 5.0, 0.99, None),))

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from harness import stats
 from harness.datasets import NEIGHBOURS
-from harness.measure.retrieval import all_finite, search
+from harness.measure.retrieval import all_finite
+from harness.neighbours import nearest, shared
 
 if TYPE_CHECKING:
+    import numpy as np
     from numpy.typing import NDArray
 
     from harness.datasets import Texts
@@ -48,16 +48,9 @@ def texts_columns(
     low, high = stats.mean_interval(cosine)
     columns["texts_cosine_mean_low"] = low
     columns["texts_cosine_mean_high"] = None if high is None else min(high, 1.0)  # no cosine is over 1
-    expected = _neighbours(reference, reference)
+    expected = nearest(reference, reference, neighbours=NEIGHBOURS)
     for name, index in (("texts_overlap", vectors), ("texts_index_overlap", reference)):
-        found = _neighbours(vectors, index)
-        shared = [len(np.intersect1d(a, b)) / NEIGHBOURS for a, b in zip(found, expected, strict=True)]
-        columns[name] = float(np.mean(shared))
-        columns[f"{name}_low"], columns[f"{name}_high"] = stats.bounded_mean_interval(shared)
+        overlap = shared(nearest(vectors, index, neighbours=NEIGHBOURS), expected)
+        columns[name] = float(overlap.mean())
+        columns[f"{name}_low"], columns[f"{name}_high"] = stats.bounded_mean_interval(overlap)
     return columns
-
-
-def _neighbours(queries: NDArray[np.float32], index: NDArray[np.float32]) -> list[list[int]]:
-    """The rows of `index` nearest to each query, the query's own row left out."""
-    found = search(queries, index, depth=NEIGHBOURS + 1).tolist()
-    return [[row for row in rows if row != own][:NEIGHBOURS] for own, rows in enumerate(found)]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from harness import stats
+from harness.neighbours import index_overlap, neighbour_overlap
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -51,9 +52,9 @@ def quality_columns(
             columns["parity_cosine_mean_low"], columns["parity_cosine_mean_high"] = stats.bootstrap_interval(
                 stats.mean_difference, to_reference, np.zeros(1), seed=SEED
             )
-    overlaps = {"neighbour_overlap": stats.neighbour_overlap(vectors, reference)}
+    overlaps = {"neighbour_overlap": neighbour_overlap(vectors, reference)}
     if vectors.shape == reference.shape:
-        overlaps["index_overlap"] = stats.index_overlap(vectors, reference)
+        overlaps["index_overlap"] = index_overlap(vectors, reference)
     for name, overlap in overlaps.items():
         columns[name] = float(overlap.mean())
         columns[f"{name}_low"], columns[f"{name}_high"] = stats.bounded_mean_interval(overlap)

@@ -1,4 +1,4 @@
-"""Retrieval on the user's own documents: exact search, and what it finds of what is relevant."""
+"""Retrieval on the user's own documents: what an exact search finds of what is relevant."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from harness import stats
+from harness.neighbours import ROWS_AT_ONCE, search
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -18,10 +19,6 @@ if TYPE_CHECKING:
 
 # The deepest rank that a metric looks at.
 DEPTH = 100
-# Documents and queries whose similarities are held at a time: 16 MiB of float32, and some times that to sort.
-_DOCUMENTS_AT_ONCE = 8_192
-_QUERIES_AT_ONCE = 512
-
 METRICS = ("ndcg_at_10", "recall_at_10", "recall_at_100", "mrr_at_10")
 RETRIEVAL_COLUMNS = (
     *(f"{name}{end}" for name in METRICS for end in ("", "_low", "_high")),
@@ -30,43 +27,6 @@ RETRIEVAL_COLUMNS = (
     "retrieval_documents",
     "retrieval_sha256",
 )
-
-
-def search(
-    queries: NDArray[np.float32], documents: NDArray[np.float32], *, depth: int = DEPTH
-) -> NDArray[np.int64]:
-    """The documents nearest to each query by inner product, nearest first: exact, block by block.
-
-    Of documents that are as near, the one of the lower row comes first. `documents` can be mapped from a
-    file: no more than a block of it is read at a time.
-
-    Args:
-        queries: [n_queries, dim], L2-normalised and finite.
-        documents: [n_documents, dim], L2-normalised and finite.
-        depth: how many to find.
-
-    Returns:
-        Rows of documents [n_queries, min(depth, n_documents)].
-    """
-    found = [
-        _search_block(queries[start : start + _QUERIES_AT_ONCE], documents, depth)
-        for start in range(0, len(queries), _QUERIES_AT_ONCE)
-    ]
-    return np.concatenate(found)
-
-
-def _search_block(
-    queries: NDArray[np.float32], documents: NDArray[np.float32], depth: int
-) -> NDArray[np.int64]:
-    best = np.empty((len(queries), 0), dtype=np.float32)
-    rows = np.empty((len(queries), 0), dtype=np.int64)
-    for start in range(0, len(documents), _DOCUMENTS_AT_ONCE):
-        block = queries @ np.asarray(documents[start : start + _DOCUMENTS_AT_ONCE]).T
-        here = np.broadcast_to(np.arange(start, start + block.shape[1]), block.shape)
-        best, rows = np.hstack([best, block]), np.hstack([rows, here])
-        order = np.argsort(-best, axis=1, kind="stable")[:, :depth]  # stable: lower rows stand first
-        best, rows = np.take_along_axis(best, order, 1), np.take_along_axis(rows, order, 1)
-    return rows
 
 
 def query_metrics(ranking: Sequence[int], relevant: Mapping[int, int]) -> dict[str, float]:
@@ -141,8 +101,8 @@ def retrieval_columns(
 
 def all_finite(vectors: NDArray[np.float32]) -> bool:
     """Whether every number is finite, read block by block."""
-    starts = range(0, len(vectors), _DOCUMENTS_AT_ONCE)
-    return all(bool(np.isfinite(vectors[start : start + _DOCUMENTS_AT_ONCE]).all()) for start in starts)
+    starts = range(0, len(vectors), ROWS_AT_ONCE)
+    return all(bool(np.isfinite(vectors[start : start + ROWS_AT_ONCE]).all()) for start in starts)
 
 
 def paired_difference(

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from harness import stats
 from harness.datasets import Texts
 from harness.measure.parity import TEXTS_COLUMNS, texts_columns
+from harness.neighbours import neighbour_overlap
 from harness.record import RUN_COLUMNS
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def test_the_same_vectors_share_every_neighbour_and_no_evidence_is_certain() -> 
 
 def test_the_overlap_is_that_of_the_whole_matrix() -> None:
     found = numbers(unit(1, noise=0.4), unit(1))
-    expected = stats.neighbour_overlap(unit(1, noise=0.4), unit(1))
+    expected = neighbour_overlap(unit(1, noise=0.4), unit(1))
     assert found["texts_overlap"] == pytest.approx(expected.mean())
     assert found["texts_cosine_mean_low"] < found["texts_cosine_mean"] < found["texts_cosine_mean_high"]
 

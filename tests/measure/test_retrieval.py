@@ -1,4 +1,4 @@
-"""Retrieval: exact search held against a plain one, metrics against hand-computed ones, pairs of runs."""
+"""Retrieval: metrics against hand-computed ones, pairs of runs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,6 @@ from harness.measure.retrieval import (
     paired_difference,
     query_metrics,
     retrieval_columns,
-    search,
 )
 from harness.record import RUN_COLUMNS
 
@@ -39,28 +38,6 @@ def judged(relevant: list[dict[int, int]], documents: int = 4, *, ids: tuple[str
     names = tuple(f"d{n}" for n in range(documents))
     queries = ids or tuple(f"q{n}" for n in range(len(relevant)))
     return Retrieval("a" * 64, names, names, queries, queries, tuple(relevant))
-
-
-# --- search
-
-
-@pytest.mark.parametrize("depth", [3, 10, 100])
-def test_search_in_blocks_finds_what_a_plain_one_does(monkeypatch: pytest.MonkeyPatch, depth: int) -> None:
-    monkeypatch.setattr(retrieval, "_DOCUMENTS_AT_ONCE", 7)
-    monkeypatch.setattr(retrieval, "_QUERIES_AT_ONCE", 4)
-    queries, documents = unit(0, 9), unit(1, 61)
-    expected = np.argsort(-(queries.astype(np.float64) @ documents.T.astype(np.float64)), axis=1)
-    np.testing.assert_array_equal(search(queries, documents, depth=depth), expected[:, :depth])
-
-
-def test_of_documents_that_are_as_near_the_lower_row_comes_first_across_blocks(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(retrieval, "_DOCUMENTS_AT_ONCE", 2)
-    far, near = (0.0, 1.0), (1.0, 0.0)
-    documents = np.array([far, near, near, far, near], dtype=np.float32)
-    found = search(np.array([near], dtype=np.float32), documents, depth=4)
-    assert found.tolist() == [[1, 2, 4, 0]]
 
 
 # --- metrics, by hand
@@ -122,7 +99,7 @@ def test_a_document_is_not_found_by_the_query_that_it_is() -> None:
 
 
 def test_vectors_that_are_not_finite_give_no_figure(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(retrieval, "_DOCUMENTS_AT_ONCE", 3)
+    monkeypatch.setattr(retrieval, "ROWS_AT_ONCE", 3)
     documents = unit(1, 4)
     documents[3, 0] = np.inf
     assert not all_finite(documents)

@@ -1,0 +1,131 @@
+"""What settles what is open: the commands to type, and what to say where launches settle nothing. Pure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from harness.gates import OWN_DATA, as_number, gate_place, place_words, run_for
+from harness.overhead import REFERENCE
+from harness.rerun import again, command_for, decide_command, elsewhere
+from harness.schema import LAUNCH_METRICS, SOAK_METRICS
+from harness.stats import launches_to_settle
+from harness.verdict import is_target
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from harness.evidence import Row
+    from harness.gates import GateResult
+    from harness.schema import GateConfig
+
+# What a soak run takes where it is not said.
+_SOAK_S = 300.0
+# The gates that ask a user's own data what the shipped texts leave open.
+_ASKED_OF_OWN_DATA = {
+    **dict.fromkeys(("separation", "similar_mean", "dissimilar_mean", "separation_auc"), "sts_spearman"),
+    **dict.fromkeys(("neighbour_overlap", "index_overlap"), "texts_overlap"),
+}
+
+
+def missing_commands(
+    results: Sequence[GateResult], current: list[Row], base: Row, unknown: Sequence[Row]
+) -> tuple[str, ...]:
+    """Commands that would measure what is open, must and should gates only; one for each run.
+
+    Where several gates read one run, the first that is open says how many launches it takes. What a run that
+    was measured does not know, only another one can.
+
+    Args:
+        results: the gates' answers.
+        current: the candidate's runs.
+        base: whose words a command has where no run is read.
+        unknown: runs of which something is unknown that every candidate is asked.
+    """
+    if base["weights"] == "random":
+        return ()
+    commands: dict[tuple[Any, ...], str] = {}
+    for result in results:
+        gate = result.gate
+        if gate.tier == "nice" or result.status not in ("NOT_MEASURED", "UNDECIDED"):
+            continue
+        row = run_for(gate, current)
+        if (row or base)["status"] == "unavailable" or means_nothing(gate, base):
+            continue
+        if result.status == "UNDECIDED" and result.n is None:
+            continue  # no launch narrows it: `ways_out`
+        if row is None and "+" in gate.at.workload:
+            continue  # changed under its name: only who typed it knows how
+        what = _what_is_added(gate, row)
+        launches: dict[str, Any] = {}
+        if result.n is not None and result.over is not None and gate.launch_quantile is not None:
+            more = launches_to_settle(result.over, result.n, launch_quantile=gate.launch_quantile)
+            launches = {} if more is None else {"measure.launches": result.n + more}
+        at = place_words(gate_place(gate)) if row is None else {}
+        command_of = elsewhere if row is None or "runtime" in what else command_for
+        key = (gate_place(gate), *what.items())
+        commands.setdefault(key, command_of(row or base, **at, **what, **launches))
+    anew = [again(row, **{"measure.force": "true"}) for row in unknown if row["status"] != "unavailable"]
+    return tuple(dict.fromkeys((*commands.values(), *anew)))
+
+
+def _what_is_added(gate: GateConfig, row: Row | None) -> dict[str, Any]:
+    """What a run needs beside its place and its launches, so that it answers a gate."""
+    if gate.metric == "latency_overhead" and row is not None:
+        return {"runtime": REFERENCE}
+    if (data := OWN_DATA.get(gate.metric)) is not None:
+        return {data: "FILE"}
+    return {"measure": "soak"} if gate.metric in SOAK_METRICS else {}
+
+
+def means_nothing(gate: GateConfig, row: Row) -> bool:
+    """Whether no command can answer a gate: the quality of random weights, the reference's own overhead."""
+    if gate.metric == "latency_overhead":
+        return bool(row["runtime"] == REFERENCE)
+    of_quality = gate.metric not in (*LAUNCH_METRICS, *SOAK_METRICS, "launches_failed", "peak_rss_bytes")
+    return of_quality and row["weights"] != "trained"
+
+
+def ways_out(results: Sequence[GateResult], current: list[Row], base: Row) -> tuple[str, ...]:
+    """What to do about a verdict that no further launch settles, each with its command.
+
+    Args:
+        results: the gates' answers.
+        current: the candidate's runs.
+        base: whose words a command has.
+    """
+    if base["status"] == "unavailable":
+        return ()
+    if base["weights"] == "random":
+        trained = elsewhere(base, **{"model.weights": "trained", "model.path": "DIR"})
+        return (f"random weights have no quality; where the trained ones are in a folder: `{trained}`",)
+    deciding = [r for r in results if r.gate.tier == "must" or is_target(r.gate)]
+    if base["runtime"] == REFERENCE and any(r.gate.metric == "latency_overhead" for r in deciding):
+        return (
+            "the Python reference is what this policy holds other providers against, and no other was "
+            f"measured; by itself it is judged by: `{decide_command(base, policy='default')}`",
+        )
+    open_ones = [(r, row) for r in deciding if (row := run_for(r.gate, current)) is not None]
+    return tuple(
+        f"{r.gate.label} is undecided: {_what_narrows(r.gate.metric, row)}"
+        for r, row in open_ones
+        if r.status == "UNDECIDED" and r.n is None
+    )
+
+
+def _what_narrows(metric: str, row: Row) -> str:
+    """What makes the interval of a metric without one value a launch narrower, with its command."""
+    if metric in SOAK_METRICS:
+        longer_s = 2 * (as_number(row["soak_s"]) or _SOAK_S)
+        words: dict[str, Any] = {"measure": "soak", "measure.duration_s": f"{longer_s:.0f}"}
+        return f"a longer soak narrows it: `{elsewhere(row, **words)}`"
+    if metric == "latency_overhead":
+        more = {"measure.launches": 2 * int(row["launches"])}
+        both = command_for(row, **more), elsewhere(row, runtime=REFERENCE, **more)
+        return f"more launches of it and of the reference narrow it: `{both[0]}` and `{both[1]}`"
+    if (data := OWN_DATA.get(metric)) is not None:
+        return f"more of your own data narrows it: `{elsewhere(row, **{data: 'FILE'})}`"
+    asked = _ASKED_OF_OWN_DATA[metric]
+    return (
+        f"it is asked of the shipped texts alone, and no launch narrows it; a gate on {asked} asks your own: "
+        f"`{elsewhere(row, **{OWN_DATA[asked]: 'FILE'})}`"
+    )

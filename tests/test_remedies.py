@@ -1,0 +1,145 @@
+"""What settles an open verdict: a command that can be typed, or a sentence of its own with one that helps."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+import pytest
+
+from harness.config import load_policy
+from harness.decision import NEXT_STEPS, decide
+from harness.measure.quality import QUALITY_COLUMNS
+from harness.schema import AtConfig, GateConfig, PolicyConfig
+from tests.conftest import run_row
+from tests.test_decision import frame, launches_row, model_row, soak_row
+from tests.test_overhead import decided, python, rust
+
+if TYPE_CHECKING:
+    from harness.verdict import Decision
+
+MEASURE = NEXT_STEPS["INCONCLUSIVE"]
+
+
+def with_must(metric: str, op: str, bound: float, **more: Any) -> PolicyConfig:
+    """The default policy with one must gate more."""
+    policy = load_policy("default")
+    gate = GateConfig.model_validate(
+        {"tier": "must", "metric": metric, "op": op, "bound": bound, "label": metric, **more}
+    )
+    return policy.model_copy(update={"gates": [*policy.gates, gate]})
+
+
+def around(metric: str, low: float, value: float, high: float) -> dict[str, Any]:
+    """A figure with its interval."""
+    return {metric: value, f"{metric}_low": low, f"{metric}_high": high}
+
+
+def only_step(decision: Decision) -> str:
+    """The one thing to do about an INCONCLUSIVE."""
+    assert decision.verdict == "INCONCLUSIVE"
+    told = [step for step in decision.next_steps if "batch_size=32" not in step and "soak`" not in step]
+    (step,) = [step for step in told if step != MEASURE]
+    return step
+
+
+@pytest.mark.parametrize(
+    ("metric", "asked", "data"),
+    [
+        ("separation_auc", "sts_spearman", "quality.sts=FILE"),
+        ("neighbour_overlap", "texts_overlap", "quality.texts=FILE"),
+    ],
+)
+def test_what_the_shipped_texts_leave_undecided_is_asked_of_ones_own(
+    metric: str, asked: str, data: str
+) -> None:
+    decision = decide(frame(model_row("minilm", **around(metric, 0.94, 0.96, 0.98))))
+    step = only_step(decision)
+    assert "is undecided: it is asked of the shipped texts alone, and no launch narrows it" in step
+    assert step.endswith(f"a gate on {asked} asks your own: `python -m harness model=minilm ep=cpu {data}`")
+
+
+def test_ones_own_data_that_leave_a_gate_undecided_are_to_be_more() -> None:
+    row = model_row("minilm", **around("texts_overlap", 0.85, 0.9, 0.95))
+    row["command"] = "python -m harness model=minilm ep=cpu quality.texts=few.txt"
+    step = only_step(decide(frame(row), with_must("texts_overlap", ">=", 0.9)))
+    assert step == (
+        "texts_overlap is undecided: more of your own data narrows it: "
+        "`python -m harness model=minilm ep=cpu quality.texts=FILE`"
+    )
+
+
+def test_a_soak_gate_that_is_undecided_takes_a_longer_soak() -> None:
+    soak = soak_row("minilm", **around("latency_drift", 0.9, 1.0, 1.4))
+    step = only_step(decide(frame(model_row("minilm"), soak), with_must("latency_drift", "<", 1.2)))
+    assert step.endswith("`python -m harness model=minilm ep=cpu measure=soak measure.duration_s=600`")
+
+
+def test_an_overhead_that_is_undecided_takes_more_launches_of_both() -> None:
+    spread = [10.0 + 0.5 * n for n in range(20)]
+    decision = decided(python(10.0), rust(launch_p95_ms=spread))
+    (step,) = [step for step in decision.next_steps if "P95 over Python's is undecided" in step]
+    assert step.count("measure.launches=40") == 2
+    assert "runtime=http" in step.split("` and `")[0]
+    assert "runtime=http" not in step.split("` and `")[1]
+
+
+def test_the_python_reference_alone_is_judged_by_another_policy() -> None:
+    command = "python -m harness model=minilm ep=cpu results=/tmp/mine"
+    step = only_step(decided(python(command=command)))
+    assert step.endswith(
+        "by itself it is judged by: `python -m harness.decide results=/tmp/mine policy=default`"
+    )
+    assert not any("runtime=" in step for step in decided(python()).next_steps)
+
+
+def test_random_weights_alone_are_to_be_replaced_by_trained_ones() -> None:
+    words = "python -m harness model=qwen3 ep=cpu model.weights=random"
+    twin = model_row("qwen3", weights="random", command=words, **dict.fromkeys(QUALITY_COLUMNS))
+    decision = decide(frame(twin))
+    assert decision.next_steps == (
+        "random weights have no quality; where the trained ones are in a folder: "
+        "`python -m harness model=qwen3 ep=cpu model.path=DIR`",
+    )
+
+
+def test_what_is_not_possible_here_is_told_nothing_to_measure() -> None:
+    nothing = {"status": "unavailable", "error": "not in this build", "launches": 0, "launch_p95_ms": []}
+    assert decide(frame(model_row("minilm", **nothing))).next_steps == ()
+
+
+def test_what_a_measured_run_does_not_know_takes_another_run() -> None:
+    decision = decide(frame(model_row("minilm", parity_cosine_min=None)))
+    assert decision.next_steps[0] == MEASURE
+    assert "`python -m harness model=minilm ep=cpu measure.force=true`" in decision.next_steps
+
+
+def test_launches_that_a_policy_takes_are_told_however_many() -> None:
+    """Clean launches are no nearer to a bound that asks for more of them."""
+    policy = load_policy("default")
+    first, *others = policy.gates
+    strict = policy.model_copy(
+        update={"gates": [first.model_copy(update={"launch_quantile": 0.999}), *others]}
+    )
+    decision = decide(frame(launches_row("minilm", [12.0] * 20)), strict)
+    (reason,) = [line for line in decision.reasons if "launches are over" in line]
+    more = int(reason.split("about ")[1].split()[0])
+    assert 3_000 < more < 4_000
+    assert any(f"measure.launches={20 + more}`" in step for step in decision.next_steps)
+
+
+def test_a_gate_at_a_changed_workload_reads_its_runs_and_tells_no_command_that_nobody_can_type() -> None:
+    at = {"workload": "default+1f3a"}
+    gate = {"launch_quantile": 0.8, "at": AtConfig(**at)}
+    policy = with_must("latency_p95_ms", "<", 30, **gate)
+    assert decide(frame(model_row("minilm"), model_row("minilm", "own", **at)), policy).verdict == "GO"
+    missing = decide(frame(model_row("minilm")), policy)
+    assert missing.verdict == "INCONCLUSIVE"
+    assert not any("1f3a" in step for step in missing.next_steps)
+    few = run_row(
+        "own", launches=5, launch_p95_ms=[12.0] * 5, command="python -m harness workload.seed=3", **at
+    )
+    told = decide(pd.DataFrame([model_row("minilm"), few]), policy).candidates[0].missing
+    assert any(
+        command.startswith("python -m harness workload.seed=3 measure.launches=17") for command in told
+    )
