@@ -334,9 +334,9 @@ _COMPARISON = (
     Column("interval", lambda row: row["interval"] or "–"),
     Column("B is", _text("word")),
     Column("paired", lambda row: "yes" if row["paired"] else "no"),
-    Column("why", lambda row: "; ".join(filter(None, (row["reason"], *row["notes"]))) or "–", folds=True),
     Column("run A", _text("a_run")),
     Column("run B", _text("b_run")),
+    Column("why", lambda row: "; ".join(filter(None, (row["reason"], *row["notes"]))) or "–", folds=True),
 )
 _OF_SWEEPS = ("sweep_id", "run_id", "started_at")
 _SWEEPS = (
@@ -362,8 +362,10 @@ def _table(rows: Sequence[Row], columns: Sequence[Column], *, name: str, empty: 
 
 def _cell(column: Column, row: Row) -> str:
     shown = escape(column.shown(row))
+    if column.folds:
+        return f'<td class="folds"><div>{shown}</div></td>'
     if column.value is None:
-        return f"<td{' class=folds' if column.folds else ''}>{shown}</td>"
+        return f"<td>{shown}</td>"
     value = column.value(row)
     return f'<td class="number" data-value="{"" if value is None else repr(value)}">{shown}</td>'
 
