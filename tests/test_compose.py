@@ -148,6 +148,32 @@ def test_an_unknown_option_in_a_sweep_is_told_before_anything_runs() -> None:
     assert problem_of("-m", "model=minilm,e6").startswith("unknown model 'e6': did you mean e5")
 
 
+@pytest.mark.parametrize("words", [["model=null"], ["ep=1.5"], ["-m", "model=minilm,null"], ["policy=true"]])
+def test_what_is_no_name_is_no_option_of_a_group(words: list[str]) -> None:
+    group, _, value = words[-1].partition("=")
+    named = value.rpartition(",")[2]
+    assert problem_of(*words).startswith(f"unknown {group} '{named}': valid: ")
+
+
+@pytest.mark.parametrize("words", [["model=[minilm,e5]"], ["-m", "model=range(1,3)"]])
+def test_several_options_of_a_group_are_never_merged_into_one(words: list[str]) -> None:
+    said = f"{words[-1]}: takes a name; several are a sweep, as in -m model=A,B"
+    assert problem_of(*words) == said
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["-m", "experiments=paths,lengths"],
+        ["-m", "experiments=glob(*)"],
+        ["experiments=[paths,lengths]"],
+        ["experiments=paths", "experiments=lengths"],
+    ],
+)
+def test_of_several_presets_none_is_left_out_in_silence(words: list[str]) -> None:
+    assert "a preset is a sweep of its own; take one at a time" in problem_of(*words)
+
+
 @pytest.mark.parametrize("word", ["foo", "batch_size=[1", "threads=(2"])
 def test_a_word_that_cannot_be_read_is_named(word: str) -> None:
     assert word in problem_of(word)
