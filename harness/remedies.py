@@ -95,15 +95,15 @@ def ways_out(results: Sequence[GateResult], current: list[Row], base: Row) -> tu
     """
     if base["status"] == "unavailable":
         return ()
-    if base["weights"] == "random":
-        trained = elsewhere(base, **{"model.weights": "trained", "model.path": "DIR"})
-        return (f"random weights have no quality; where the trained ones are in a folder: `{trained}`",)
     deciding = [r for r in results if r.gate.tier == "must" or is_target(r.gate)]
     if base["runtime"] == REFERENCE and any(r.gate.metric == "latency_overhead" for r in deciding):
         return (
             "the Python reference is what this policy holds other providers against, and no other was "
             f"measured; by itself it is judged by: `{decide_command(base, policy='default')}`",
         )
+    if base["weights"] == "random":
+        trained = elsewhere(base, **{"model.weights": "trained", "model.path": "DIR"})
+        return (f"random weights have no quality; where the trained ones are in a folder: `{trained}`",)
     open_ones = [(r, row) for r in deciding if (row := run_for(r.gate, current)) is not None]
     return tuple(
         f"{r.gate.label} is undecided: {_what_narrows(r.gate.metric, row)}"
