@@ -2098,6 +2098,7 @@ def test_a_stricter_gate_on_ranks_disagrees_with_the_separation_too() -> None:
         ({"latency_p95_ms": 5.0}, "latency_p95_ms is 5, but the median of its launches' is 12"),
         ({"throughput_texts_per_s": 900.0}, "throughput_texts_per_s is 900, but the median of its launches'"),
         ({"ep_time_share": 1.5}, "ep_time_share is 1.5, which it cannot be"),
+        ({"launch_p95_ms": [12.0] * 19 + [INF]}, "launches_failed is 0, but 1 of its launches failed"),
         ({"latency_p95_ms": -1.0, "launch_p95_ms": None}, "latency_p95_ms is -1, which it cannot be"),
     ],
 )

@@ -78,7 +78,7 @@ def test_a_soak_gate_that_is_undecided_takes_a_longer_soak() -> None:
 def test_an_overhead_that_is_undecided_takes_more_launches_of_both() -> None:
     spread = [10.0 + 0.5 * n for n in range(20)]
     decision = decided(python(10.0), rust(launch_p95_ms=spread))
-    (step,) = [step for step in decision.next_steps if "P95 over Python's is undecided" in step]
+    (step,) = [step for step in decision.next_steps if "latency_overhead is undecided" in step]
     assert step.count("measure.launches=40") == 2
     assert "runtime=http" in step.split("` and `")[0]
     assert "runtime=http" not in step.split("` and `")[1]
@@ -108,10 +108,12 @@ def test_what_is_not_possible_here_is_told_nothing_to_measure() -> None:
     assert decide(frame(model_row("minilm", **nothing))).next_steps == ()
 
 
-def test_what_a_measured_run_does_not_know_takes_another_run() -> None:
-    decision = decide(frame(model_row("minilm", parity_cosine_min=None)))
+@pytest.mark.parametrize("metric", ["parity_cosine_min", "neighbour_overlap", "finite"])
+def test_what_a_measured_run_does_not_know_takes_another_run(metric: str) -> None:
+    decision = decide(frame(model_row("minilm", **{metric: None})))
     assert decision.next_steps[0] == MEASURE
-    assert "`python -m harness model=minilm ep=cpu measure.force=true`" in decision.next_steps
+    told = [step for step in decision.next_steps[1:] if "batch_size=32" not in step and "soak" not in step]
+    assert told == ["`python -m harness model=minilm ep=cpu measure.force=true`"]
 
 
 def test_launches_that_a_policy_takes_are_told_however_many() -> None:
