@@ -63,6 +63,9 @@ def _measure(configs: list[Config], *, sweep: bool) -> int:
         raise BadInputError("measure=confirm stands beside others in one sweep; confirm the pick alone")
     store = Store(configs[0].results)
     with Progress(terminal.error_console()) as progress:
+        own = (config.model for config in configs if config.model.path or "model=custom" in config.words)
+        for line in dict.fromkeys(map(terminal.model_line, own)):
+            progress.note(line)
         if configs[0].measure.purpose == "confirm":
             rows = confirm(configs, store, progress)
         else:
@@ -74,6 +77,8 @@ def _measure(configs: list[Config], *, sweep: bool) -> int:
     else:
         terminal.print_run(console, rows[0], gates, decision.candidates)
     terminal.print_decision(console, decision, details=False)
+    if decision.chosen or len(decision.candidates) == 1:
+        terminal.print_use(console, decision.candidates[0])
     console.print(f"results: {store.path}", markup=False, highlight=False, soft_wrap=True)
     return ExitCode.LAUNCH_FAILED if failed_or_unavailable(rows) else ExitCode.OK
 

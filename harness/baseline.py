@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from statistics import median
 from typing import TYPE_CHECKING, Any, get_args
 
 from pydantic import ValidationError
@@ -203,7 +204,7 @@ def _over_figure(value_ms: float, mine: Sequence[Launch], metric: str, alpha: fl
         return found | {"reason": reason}
     values = [launch.low_ms for launch in mine]
     low, high = stats.launch_interval(values, alpha=alpha)
-    middle = stats.nearest_rank(values, 0.5)
+    middle = median(values)
     few = "" if low and high else f"{len(values)} launches are too few for an interval"
     return found | {
         "candidate_ms": middle,

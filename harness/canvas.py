@@ -120,6 +120,23 @@ def beside(axes: Axes, text: str, x: float, y: float, *, above: float = 0) -> No
     )
 
 
+def over(axes: Axes, text: str, x: float, row: Row, metric: str) -> None:
+    """A few words over a run's point and its interval."""
+    value, ends = float(row[metric]), bounds(row, metric)
+    top = value if ends is None else max(value, ends[1])
+    axes.annotate(
+        shown(text), (x, top), xytext=(0, 3), textcoords="offset points", ha="center", fontsize=7.5, color=INK
+    )
+
+
+def above(axes: Axes, text: str) -> None:
+    """A few words above the axes, at their left."""
+    axes.annotate(
+        text, (0, 1), xycoords="axes fraction", xytext=(0, 3), textcoords="offset points", fontsize=8.5,
+        color=INK,
+    )  # fmt: skip
+
+
 def title(axes: Axes, text: str, left_out: int = 0, *, pad: float = 6) -> None:
     """The title, and how many runs are left out."""
     more = f" ({left_out} more in the table)" if left_out > 0 else ""

@@ -41,7 +41,8 @@ class Comparison:
     `paired`: both were measured in the same rounds of one sweep, and the interval rests on the ratios
     within rounds, which the machine's drift does not reach. `without_disturbed` is the answer of the launches
     alone that were not flagged as disturbed; None where all are quiet, or too few for an interval.
-    `reason` says why it is inconclusive or what a figure lacks, `notes` what else to know of the two runs.
+    `reason` says why it is inconclusive or what a figure lacks, `notes` what else to know of the two runs;
+    `a_run` and `b_run` are their ids.
     """
 
     label: str
@@ -59,6 +60,8 @@ class Comparison:
     b_fails_more: bool = False
     without_disturbed: Change | None = None
     notes: tuple[str, ...] = ()
+    a_run: str = ""
+    b_run: str = ""
 
     @property
     def interval(self) -> str:
@@ -71,6 +74,13 @@ class Comparison:
     def slower(self) -> bool:
         """Whether B is slower, by the interval or by failing: the medians may say otherwise."""
         return self.change == "changed" and (self.b_fails_more or (self.low or 0.0) > 1.0)
+
+    @property
+    def word(self) -> str:
+        """What was found: ``slower``, ``quicker``, ``unchanged`` or ``inconclusive``."""
+        if self.change != "changed":
+            return self.change
+        return "slower" if self.slower else "quicker"
 
 
 @dataclass(frozen=True)
@@ -130,7 +140,9 @@ def compare_runs(
             one = _compare_both_ways(pair.label, metric, ours, theirs, threshold=threshold, alpha=level)
             together = len(_rounds(ours, theirs)) == min(len(ours), len(theirs))
             apart = () if one.paired or together else _provisional(pair.a, pair.b)
-            found.append(replace(one, notes=(*_disturbed(ours, theirs), *pair.notes, *apart)))
+            notes = (*_disturbed(ours, theirs), *pair.notes, *apart, *_unpaired(one, ours, theirs))
+            a_run, b_run = (str(run["run_id"]) for run in (pair.a, pair.b))
+            found.append(replace(one, notes=notes, a_run=a_run, b_run=b_run))
     if len(same) == len(found):
         raise BadInputError(
             f"A and B hold the same launches of {', '.join(dict.fromkeys(same))}: nothing to compare; "
@@ -329,8 +341,8 @@ def _log(ms: float) -> float:
 
 def _median(launches: Sequence[Launch]) -> tuple[float | None, bool]:
     """The median launch's value in ms, None for unknown, and whether it is only known to be at least that."""
-    low = stats.nearest_rank([launch.low_ms for launch in launches], 0.5)
-    high = stats.nearest_rank([launch.high_ms for launch in launches], 0.5)
+    low = float(np.median([launch.low_ms for launch in launches]))
+    high = float(np.median([launch.high_ms for launch in launches]))
     return low if 0 < low < math.inf else None, 0 < low < high
 
 
@@ -362,14 +374,8 @@ def _compare_both_ways(
     found = replace(found, without_disturbed=alone.change)
     if (alone.change, alone.slower) == (found.change, found.slower):
         return found
-    told = f"{_word(found)} by all launches, {_word(alone)} without the disturbed ones: not certain"
+    told = f"{found.word} by all launches, {alone.word} without the disturbed ones: not certain"
     return replace(found, change="inconclusive", reason="; ".join(filter(None, (found.reason, told))))
-
-
-def _word(found: Comparison) -> str:
-    if found.change != "changed":
-        return found.change
-    return "slower" if found.slower else "faster"
 
 
 def _disturbed(a: Sequence[Launch], b: Sequence[Launch]) -> tuple[str, ...]:
@@ -394,6 +400,22 @@ def _provisional(a: Mapping[str, Any], b: Mapping[str, Any]) -> tuple[str, ...]:
         f"provisional: measured apart, {', '.join(short)}: the machine may be what changed; one sweep (-m) "
         "of both measures them round by round",
     )
+
+
+def _unpaired(found: Comparison, a: Sequence[Launch], b: Sequence[Launch]) -> tuple[str, ...]:
+    """Why two runs are not compared round by round, where they are not."""
+    if found.paired or found.low is found.high is None:
+        return ()
+    common = {launch.round for launch in a} & {launch.round for launch in b}
+    if not common:
+        sweeps = [", ".join(sorted({launch.round[0] for launch in side})) for side in (a, b)]
+        return (
+            f"not paired: no round in common, A is of sweep {sweeps[0]}, B of sweep {sweeps[1]}; how the "
+            "machine changed meanwhile is part of the ratio",
+        )
+    if not _rounds(a, b):
+        return ("not paired: their rounds were not measured one after the other",)
+    return (f"not paired: {len(common)} rounds in common are too few for an interval",)
 
 
 def _rounds(a: Sequence[Launch], b: Sequence[Launch]) -> list[tuple[Launch, Launch]]:

@@ -70,8 +70,8 @@ def compose(argv: Sequence[str]) -> list[dict[str, Any]]:
     from omegaconf import DictConfig, OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
-    parts, presets = _register_presets()
-    running = ""
+    presets = _registered_presets()
+    own: Mapping[str, Any] = {}
     collected: list[dict[str, Any]] = []
 
     unresolved: list[OmegaConfBaseException] = []
@@ -84,8 +84,8 @@ def compose(argv: Sequence[str]) -> list[dict[str, Any]]:
             return
         assert isinstance(plain, dict)
         task = [_unquoted(word) for word in HydraConfig.get().overrides.task]
-        own = _words_of(presets.get(running, {}), task)
-        collected.append({**{str(key): value for key, value in plain.items()}, "words": [*own, *task]})
+        described = {"words": [*_words_of(own, task), *task]}
+        collected.append({str(key): value for key, value in plain.items()} | described)
 
     # In front, where Hydra reads its flag wherever it was typed.
     words = sorted(quote_paths(argv), key=lambda word: word not in ("-m", "--multirun"))
@@ -93,10 +93,12 @@ def compose(argv: Sequence[str]) -> list[dict[str, Any]]:
         OmegaConf.register_new_resolver("harness_scratch", lambda: scratch, replace=True)
         os.environ["HYDRA_FULL_ERROR"] = "1"  # errors reach us instead of being printed with exit 1
         task = hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")
-        preset = next((word for word in words if word.startswith(_PRESET)), "")
+        preset = next((word for word in words if word.startswith(_PRESET)), "").removeprefix(_PRESET)
         try:
-            for running in parts.get(preset.removeprefix(_PRESET), ("",)):
-                sys.argv[1:] = [_PRESET + running if running and word == preset else word for word in words]
+            for own in presets.get(preset, [{}]):
+                if own:
+                    _register(preset, own)
+                sys.argv[1:] = words
                 task(collect)()
             if unresolved:
                 raise unresolved[0]
@@ -131,37 +133,41 @@ def _unquoted(word: str) -> str:
     return word
 
 
-def _register_presets() -> tuple[dict[str, list[str]], dict[str, dict[str, Any]]]:
-    """Make each YAML document of each file of `experiments/` an option of the Hydra group ``experiments``.
-
-    Returns:
-        By file, its documents' options: the file's own name, and ``NAME+1`` and so on for further ones; and
-        by option, the document's plain values.
+def _registered_presets() -> dict[str, list[dict[str, Any]]]:
+    """Each file of `experiments/`, an option of the Hydra group ``experiments``, as its YAML documents.
 
     Raises:
         BadInputError: a preset is not readable YAML.
     """
-    from hydra.core.config_store import ConfigStore
     from omegaconf import OmegaConf
     from yaml import YAMLError
 
-    parts: dict[str, list[str]] = {}
-    values: dict[str, dict[str, Any]] = {}
+    presets: dict[str, list[dict[str, Any]]] = {}
     for path in sorted(experiments_dir().glob("*.yaml")):
         try:
             documents = path.read_text(encoding="utf-8").split("\n---\n")
-            nodes = [OmegaConf.create(document) for document in documents]
+            presets[path.stem] = [_plain(OmegaConf.create(document)) for document in documents]
         except (OSError, YAMLError) as error:
             reason = " ".join(str(error).split())
             raise BadInputError(f"experiments/{path.name} cannot be read: {reason}") from None
-        parts[path.stem] = [path.stem, *(f"{path.stem}+{n}" for n in range(1, len(nodes)))]
-        for name, node in zip(parts[path.stem], nodes, strict=True):
-            ConfigStore.instance().store(
-                group="experiments", name=name, node=node, package="_global_", provider="experiments"
-            )
-            plain = OmegaConf.to_container(node)
-            values[name] = {str(k): v for k, v in plain.items()} if isinstance(plain, dict) else {}
-    return parts, values
+        _register(path.stem, presets[path.stem][0])
+    return presets
+
+
+def _plain(node: Any) -> dict[str, Any]:
+    from omegaconf import OmegaConf
+
+    plain = OmegaConf.to_container(node)
+    return {str(key): value for key, value in plain.items()} if isinstance(plain, dict) else {}
+
+
+def _register(preset: str, values: dict[str, Any]) -> None:
+    """Make a preset's values, of one of its documents, what its name stands for."""
+    from hydra.core.config_store import ConfigStore
+
+    ConfigStore.instance().store(
+        group="experiments", name=preset, node=values, package="_global_", provider="experiments"
+    )
 
 
 def _words_of(preset: Mapping[str, Any], typed: Sequence[str]) -> list[str]:
@@ -234,13 +240,19 @@ def _explained(error: Exception, words: Sequence[str]) -> BadInputError:
     misfit = re.fullmatch(r"Error merging override ([^=]+)=(.*)", text)
     if misfit is not None:
         name, value = misfit.groups()
-        usual = str(_defaults(words).get(name)).replace(" ", "").replace("None", "null")
+        default = _defaults(words).get(name)
+        if isinstance(default, dict):
+            return BadInputError(f"{name}={value}: takes keys with their values; give {name}.KEY=VALUE")
+        usual = str(default).replace(" ", "").replace("None", "null")
         return BadInputError(f"{name}={value}: takes another kind of value, as {name}={usual}")
     key = re.search(r"Could not override '([^']+)'", text) or re.search(
         r"not in struct full_key: (\S+)", text
     )
     if key is not None:
+        inner = re.search(r"not in struct\s+full_key: (\S+)", str(error.__cause__))
         name, valid = key.group(1), list(_defaults(words))
+        if inner is not None and inner[1].startswith(f"{name}."):  # of a mapping that was given whole
+            name = inner[1]
         if name.startswith(_EP_OPTIONS):
             options = [other.removeprefix(_EP_OPTIONS) for other in valid if other.startswith(_EP_OPTIONS)]
             return BadInputError(unknown_ep_option(name.removeprefix(_EP_OPTIONS), options))

@@ -235,13 +235,10 @@ def validate(raw: Mapping[str, Any]) -> Config:
         problems += _tampered(config)
     if config is None or problems:
         raise BadInputError(*problems)
-    model, policy = _renamed(config.model, "model"), raw["policy"]
-    cut = config.dim or model.truncate_dim
+    policy = raw["policy"]
     return config.model_copy(
         update={
-            "model": model.model_copy(
-                update={"truncate_dim": None if cut is None or cut >= model.dim else cut}
-            ),
+            "model": _settled(config.model, config.dim),
             "precision": _renamed(config.precision, "precision"),
             "workload": _renamed(config.workload, "workload"),
             "policy": policy if isinstance(policy, PolicyConfig) else _renamed(config.policy, "policy"),
@@ -359,6 +356,13 @@ def _tampered(config: Config) -> list[str]:
     return problems
 
 
+def _settled(model: ModelConfig, dim: int | None) -> ModelConfig:
+    """A model by the name that its facts give it, its vectors cut where that is asked or its files say so."""
+    cut = dim or model.truncate_dim
+    truncate_dim = None if cut is None or cut >= model.dim else cut
+    return _renamed(model, "model").model_copy(update={"truncate_dim": truncate_dim})
+
+
 def _renamed(part: _NamedT, group: str) -> _NamedT:
     """A part that differs from the shipped one of its name gets a name of its own: ``default+1f3a``.
 
@@ -410,6 +414,26 @@ def load_model(name: str) -> ModelConfig:
         BadInputError: unknown name.
     """
     return _load(ModelConfig, _option("model", name))
+
+
+def own_model(path: str | Path) -> ModelConfig:
+    """The model in a folder of the user's own, as ``model=custom model.path=PATH`` measures it.
+
+    Raises:
+        BadInputError: its files cannot be used, or do not say all that is needed.
+    """
+    raw = completed(yaml_of(_option("model", "custom")) | {"path": str(path)}, local_facts(path))
+    if unsaid := [key for key in NEEDED_FACTS if raw[key] is None]:
+        raise BadInputError(
+            f"model.path={path}: its files do not say {' and '.join(unsaid)}; measure it with "
+            f"model.{unsaid[0]}=VALUE, and load the artifact's folder that the run names"
+        )
+    try:
+        return _settled(ModelConfig.model_validate(raw), None)
+    except ValidationError as error:
+        raise BadInputError(
+            *(f"model.path={path}: {line}" for line in _problems(error, ModelConfig, raw))
+        ) from None
 
 
 def load_precision(name: str) -> PrecisionConfig:
@@ -547,6 +571,8 @@ def _problem(detail: ErrorDetails, schema: type[BaseModel]) -> str:
     if kind == "value_error":
         message = str(limits["error"])
         return message if not key or "=" in message.split(":", maxsplit=1)[0] else f"{key}: {message}"
+    if kind in {"dict_type", "model_type"}:
+        return f"{key}={value}: takes keys with their values; give {key}.KEY=VALUE"
     if value is None:
         return f"{key}: missing; give {key}=VALUE"
     shown = f"{key}={value!r}"

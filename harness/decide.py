@@ -22,7 +22,7 @@ from harness.evidence import of_machine, selected, with_commands
 from harness.paths import typed_path
 from harness.progress import Progress, files_read
 from harness.step_summary import append_summary
-from harness.store import Store, load_launches, load_runs, skipped_files
+from harness.store import Store, load_launches, load_runs, skipped_files, under_way
 from harness.verdict import record_id
 
 if TYPE_CHECKING:
@@ -79,23 +79,24 @@ def main(argv: list[str]) -> int:
         runs = load_runs(results, tell=files_read(progress, "runs"))
     runs, limits = of_machine(runs, words["machine"])
     runs, left_out = selected(runs, words["select"])
-    if runs.empty and left_out:
-        raise BadInputError(f"select={words['select']}: no run is left to decide on ({left_out[0]})")
     baseline = find_baseline(words["baseline"], words["baseline.file"], runs)
     asked = {key: words[key] for key in ("results", "policy", "policy.file")}
     decision = decide(with_commands(runs, **asked), policy)
-    decision = replace(decision, warnings=(*decision.warnings, *limits, *left_out, *skipped))
+    told = (*limits, *left_out, *skipped, *under_way(results, runs))
+    decision = replace(decision, warnings=(*decision.warnings, *told))
     if baseline is not None:
         needed = {baseline.name, *(run.run_id for c in decision.candidates for run in c.runs)}
         decision = against(decision, baseline, runs, load_launches(results, needed))
     json_text, page = decision.to_json(), decision.to_markdown()
     if words["format"] == "table":
-        from harness.terminal import output_console, print_decision, print_runs
+        from harness.terminal import output_console, print_decision, print_runs, print_use
 
         console = output_console()
         read = [dict(row) for c in decision.candidates for row in sorted(c.rows, key=_in_order)]
         print_runs(console, read, policy.gates, decision.candidates)
         print_decision(console, decision, details=True)
+        if decision.chosen:
+            print_use(console, decision.candidates[0])
     else:
         sys.stdout.write(json_text if words["format"] == "json" else page)
     sys.stdout.flush()  # told first: what cannot be written can still be read

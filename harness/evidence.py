@@ -114,7 +114,7 @@ def selected(runs: pd.DataFrame, select: str) -> tuple[pd.DataFrame, tuple[str, 
             without what stands behind its ``+`` where a part was changed.
 
     Raises:
-        BadInputError: a word that is none, or an unknown column.
+        BadInputError: a word that is none, an unknown column, or no run is left.
     """
     try:
         words = shlex.split(select)
@@ -133,6 +133,8 @@ def selected(runs: pd.DataFrame, select: str) -> tuple[pd.DataFrame, tuple[str, 
         kept = kept[[cell in wanted or cell.partition("+")[0] in wanted for cell in cells]]
     if len(kept) == len(runs):
         return kept, ()
+    if kept.empty:
+        raise BadInputError(f"select={select}: none of the {len(runs)} runs is so; leave a word of it out")
     return kept, (f"{len(runs) - len(kept)} of {len(runs)} runs are left out by select: {select}",)
 
 

@@ -167,7 +167,9 @@ def ask_launches(
     verdict = stats.gate_verdict(signed, bound, launch_quantile=quantile)
     interval = stats.launch_interval(signed, launch_quantile=quantile)
     low, high = interval if sign > 0 else (_negated(interval.high), _negated(interval.low))
-    middle = sign * stats.nearest_rank(signed, quantile)
+    # The median launch's value is the run's own figure, where launches are even in number too.
+    at_quantile = np.median(signed) if quantile == 0.5 else stats.nearest_rank(signed, quantile)
+    middle = sign * float(at_quantile)
     over = int(np.count_nonzero(signed >= bound))
     flags = [bool(flag) for flag in disturbed] if np.iterable(disturbed) else []
     quiet = signed[~np.asarray(flags)] if any(flags) and len(flags) == signed.size else None

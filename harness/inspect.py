@@ -12,10 +12,11 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from harness.artifacts.anatomy import flaw_of, load_graph, read_anatomy
+from harness.artifacts.sizes import sizes_of
 from harness.command import run_command
 from harness.compose import compose, options_of
 from harness.config import parse_words, validate
-from harness.errors import BadInputError, ModelUnavailableError, unknown_name
+from harness.errors import BadInputError, HarnessError, ModelUnavailableError, unknown_name
 from harness.paths import file_stat, typed_path
 from harness.units import format_bytes
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from harness.artifacts.anatomy import Anatomy
     from harness.artifacts.coreml import CoreMlEstimate
     from harness.artifacts.manifest import Artifact
+    from harness.artifacts.sizes import Sizes
     from harness.progress import Progress
     from harness.schema import Config, ModelConfig
 
@@ -96,12 +98,15 @@ def main(argv: list[str]) -> int:
     loaded = load_graph(graph)
     coreml = None
     try:
+        sizes = _taken(sizes, argv, sizes_of(loaded))
         anatomy = read_anatomy(loaded, **sizes, tokenizer_vocab=_tokenizer_vocab(tokenizer))
         del loaded
         if words["ep"] == "coreml":
             from harness.artifacts.coreml import estimate_coreml
 
             coreml = estimate_coreml(graph, **sizes)
+    except HarnessError:
+        raise
     except Exception:
         if (flaw := flaw_of(load_graph(graph))) is None:
             raise  # the graph is valid: a defect of ours
@@ -149,6 +154,29 @@ def _checked(words: Mapping[str, str], of_a_run: list[str]) -> dict[str, int]:
     if problems:
         raise BadInputError(*problems)
     return sizes
+
+
+def _taken(asked: dict[str, int], argv: list[str], graph: Sizes) -> dict[str, int]:
+    """The sizes that were asked for; one that was not typed is as the graph takes it.
+
+    Raises:
+        BadInputError: one that was typed is another than the graph takes, a line each.
+    """
+    typed = {word.partition("=")[0] for word in argv}
+    fits = {
+        "batch_size": graph.batch_size or asked["batch_size"],
+        "tokens": graph.tokens or min(asked["tokens"], graph.positions or asked["tokens"]),
+    }
+    why = dict.fromkeys(fits, "this graph has that axis fixed")
+    if graph.tokens is None:
+        why["tokens"] = f"this graph has {graph.positions} positions"
+    if problems := [
+        f"{name}={asked[name]}: {why[name]}; give {name}={size}"
+        for name, size in fits.items()
+        if name in typed and size != asked[name]
+    ]:
+        raise BadInputError(*problems)
+    return fits
 
 
 def _planned(words: Mapping[str, str], of_a_run: list[str]) -> Config:

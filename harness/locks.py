@@ -55,6 +55,19 @@ def hold(path: Path, on_wait: Callable[[str], None]) -> Iterator[None]:
         lock.release()
 
 
+def is_held(path: Path) -> bool:
+    """Whether somebody holds the lock at `path` now."""
+    if not path.is_file():  # nobody ever did, and looking would make it
+        return False
+    lock = FileLock(path, mode=0o666)
+    try:
+        held = not _taken(lock, timeout_s=0)
+    except StorageError:  # another user's: whether they hold it cannot be told
+        return False
+    lock.release()
+    return held
+
+
 def measuring_lock_path() -> Path:
     """The lock of whoever measures on this machine: one for all results folders and all users."""
     return MACHINE_WIDE / "embedding-harness-measuring.lock"

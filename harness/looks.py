@@ -1,9 +1,10 @@
 """How runs look in figures: colour, marker and line, their labels, and what a legend says of them.
 
-A model has one colour and one marker in all figures, whatever else is drawn. Hollow are random weights,
-hatched is a reported figure, a grey interval is provisional.
+A model has one colour in all figures, whatever else is drawn, a precision one marker, an execution provider
+one line. Hollow are random weights, hatched is a reported figure, a grey interval is provisional.
 
-Colours: Okabe & Ito (2008), "Color Universal Design", told apart by colour-blind people too.
+Colours: Okabe & Ito (2008), "Color Universal Design", told apart by colour-blind people too; beyond them the
+olive and a lighter wine of Tol (2021), "Colour Schemes".
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from harness.gates import as_number
 from harness.units import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from matplotlib.artist import Artist
 
@@ -28,26 +29,26 @@ INK = "#1b1f24"
 PAPER = "#fefefe"
 FAINT = "#8b949e"
 HATCH = "//////"
-# The markers of launches of which there is more to tell than the model.
-LAUNCH_KINDS = {"disturbed launch": "x", "launch stopped early: at least so much": ">"}
-# The shipped models' colour and marker.
-_LOOKS = {
-    "minilm": ("#0072B2", "o"),
-    "e5": ("#D55E00", "s"),
-    "bge": ("#009E73", "^"),
-    "qwen3": ("#CC79A7", "D"),
+# The markers of launches of which there is more to tell than the run.
+_DISTURBED, _STOPPED = "disturbed launch", "launch stopped early: at least so much"
+_BOTH = "disturbed and stopped early: at least so much"
+LAUNCH_KINDS = {_DISTURBED: "x", _STOPPED: ">", _BOTH: "4"}
+# The shipped models' colours.
+_COLOURS = {"minilm": "#0072B2", "e5": "#D55E00", "bge": "#009E73", "qwen3": "#CC79A7"}
+# Another model's depends on its name alone, so that it is the same whatever else is drawn.
+_OTHER_COLOURS = ("#E69F00", "#56B4E9", "#999933", "#AA4466")
+# The shipped precisions' markers; another one's depends on its name alone too.
+_MARKERS = {
+    "fp32": "o",
+    "fp32-fused": "s",
+    "fp16": "D",
+    "int8": "^",
+    "int8-weights": "v",
+    "int4-weights": "P",
 }
-# Another model's look depends on its name alone, so that it is the same whatever else is drawn.
-_OTHER_LOOKS = tuple((colour, marker) for marker in "v<>ph" for colour in ("#E69F00", "#56B4E9"))
-# A precision's line; others share one.
-_DASHES: dict[str, Any] = {
-    "fp32": "-",
-    "fp32-fused": "--",
-    "fp16": "-.",
-    "int8": ":",
-    "int8-weights": (0, (6, 2, 1, 2, 1, 2)),
-    "int4-weights": (0, (1, 3)),
-}
+_OTHER_MARKERS = ("<", "*", "p", "h", "d")
+# An execution provider's line; others share one.
+_DASHES: dict[str, Any] = {"cpu": "-", "coreml": "--", "cuda": "-.", "openvino": ":"}
 _OTHER_DASHES = (0, (9, 3))
 # Characters of a candidate's or model's name, and of a run's whole label, that fit.
 _NAME_LENGTH = 40
@@ -72,28 +73,37 @@ def is_random(row: Row) -> bool:
 
 
 def look(row: Row) -> dict[str, Any]:
-    """Colour and marker of a run's model; hollow for random weights."""
-    model = str(row["model"])
-    ink, marker = _LOOKS.get(model) or _OTHER_LOOKS[crc32(model.encode()) % len(_OTHER_LOOKS)]
-    return {"color": ink, "marker": marker, "markerfacecolor": PAPER if is_random(row) else ink}
+    """Colour of a run's model, marker of its precision; hollow for random weights."""
+    ink = colour(row)
+    return {"color": ink, "marker": marker(row), "markerfacecolor": PAPER if is_random(row) else ink}
 
 
 def colour(row: Row) -> str:
     """The colour of a run's model."""
-    return str(look(row)["color"])
+    return _own(_COLOURS, _OTHER_COLOURS, str(row["model"]))
+
+
+def marker(row: Row) -> str:
+    """The marker of a run's precision."""
+    return _own(_MARKERS, _OTHER_MARKERS, str(row["precision"]))
+
+
+def _own(shipped: Mapping[str, str], others: Sequence[str], name: str) -> str:
+    """A name's own of what is given out."""
+    return shipped.get(name) or others[crc32(name.encode()) % len(others)]
 
 
 def dashes(row: Row) -> Any:
-    """The line style of a run's precision."""
-    return _DASHES.get(str(row["precision"]), _OTHER_DASHES)
+    """The line style of a run's execution provider."""
+    return _DASHES.get(str(row["ep"]), _OTHER_DASHES)
 
 
 def launch_kind(row: Row) -> str:
-    """What there is to tell of a launch beside its model, of `LAUNCH_KINDS`; nothing of most."""
-    disturbed, stopped = LAUNCH_KINDS
-    if as_number(row["disturbed"]):
-        return disturbed
-    return stopped if as_number(row["truncated"]) else ""
+    """What there is to tell of a launch beside its run, of `LAUNCH_KINDS`; nothing of most."""
+    disturbed, stopped = (bool(as_number(row[name])) for name in ("disturbed", "truncated"))
+    if disturbed and stopped:
+        return _BOTH
+    return _DISTURBED if disturbed else _STOPPED if stopped else ""
 
 
 def labels(rows: Sequence[Row]) -> list[str]:
@@ -106,13 +116,18 @@ def labels(rows: Sequence[Row]) -> list[str]:
     ]
 
 
-def _label(row: Row) -> str:
-    """Batch 1 and one caller go without saying."""
+def place(row: Row) -> str:
+    """Where a run was measured; batch 1 and one caller go without saying."""
     said = [str(row["workload"])]
     said += [f"batch {row['batch_size']}"] if row["batch_size"] != 1 else []
     said += [f"{row['clients']} callers"] if row["clients"] != 1 else []
     said += [f"{row['offered_qps']:g}/s"] if has(row, "offered_qps") else []
     said += ["soak"] if row["purpose"] == "soak" else []
+    return ", ".join(said)
+
+
+def _label(row: Row) -> str:
+    said = [place(row)]
     said += [f"replicate {row['replicate']}"] if as_number(row["replicate"]) else []
     said += [f"held to {counted(int(row['cpus']), 'core')}"] if has(row, "cpus") else []
     said += ["random weights"] if is_random(row) and "random" not in str(row["candidate_label"]) else []
@@ -133,19 +148,24 @@ def shown(text: str) -> str:
     return " ".join(text.split()).replace("$", r"\$")
 
 
-def handle(row: Row, label: str, ls: Any = "none") -> Artist:
+def handle(row: Row, label: str, **more: Any) -> Artist:
     """A run's look in a legend."""
     from matplotlib.lines import Line2D
 
-    hidden = " " if label.startswith("_") else ""  # a legend leaves out what begins so
-    return Line2D([], [], ls=ls, label=f"{hidden}{label}", **look(row))
+    return Line2D([], [], **{"ls": "none", "label": _legible(label), **look(row), **more})
 
 
-def mark(marker: str, label: str, **more: Any) -> Artist:
+def mark(shape: str, label: str, **more: Any) -> Artist:
     """A marker or a line in a legend."""
     from matplotlib.lines import Line2D
 
-    return Line2D([], [], **{"marker": marker or None, "color": INK, "ls": "none", "label": label, **more})
+    look = {"marker": shape or None, "color": INK, "ls": "none", "label": _legible(label)}
+    return Line2D([], [], **{**look, **more})
+
+
+def _legible(label: str) -> str:
+    """A label that a legend shows: it leaves out what begins with an underscore."""
+    return f" {label}" if label.startswith("_") else label
 
 
 def box(label: str, **more: Any) -> Artist:
@@ -156,15 +176,18 @@ def box(label: str, **more: Any) -> Artist:
 
 
 def model_handles(rows: Iterable[Row]) -> list[Artist]:
-    """The models of some runs in a legend."""
-    named = {f"{row['model']}{' (random weights)' if is_random(row) else ''}": row for row in rows}
-    return [handle(named[name], short(name)) for name in sorted(named)]
+    """The models of some runs in a legend, by their colours, and the precisions, by their markers."""
+    rows = list(rows)
+    models = {f"{row['model']}{' (random weights)' if is_random(row) else ''}": row for row in rows}
+    precisions = {str(row["precision"]): row for row in rows}
+    found = [mark("", short(name), color=colour(models[name]), ls="-", lw=4) for name in sorted(models)]
+    return found + [mark(marker(precisions[name]), short(name)) for name in sorted(precisions)]
 
 
 def launch_handles(rows: Iterable[Row]) -> list[Artist]:
-    """What the markers of some launches tell, where there is more to tell than the model."""
+    """What the markers of some launches tell, where there is more to tell than the run."""
     seen = {launch_kind(row) for row in rows}
-    return [mark(marker, kind) for kind, marker in LAUNCH_KINDS.items() if kind in seen]
+    return [mark(shape, kind) for kind, shape in LAUNCH_KINDS.items() if kind in seen]
 
 
 def limit_handles(rows: Sequence[Row], metrics: Sequence[str] = ()) -> list[Artist]:
@@ -176,7 +199,7 @@ def limit_handles(rows: Sequence[Row], metrics: Sequence[str] = ()) -> list[Arti
     """
     found = [mark("o", "hollow: random weights", markerfacecolor=PAPER)] if any(map(is_random, rows)) else []
     if metrics and any(map(is_brief, rows)):
-        found.append(mark("", "grey: provisional", color=FAINT, ls="-", lw=2))
+        found.append(mark("", "grey: provisional, measured in too short a time", color=FAINT, ls="-", lw=2))
     if any(bounds(row, metric) is None for row in rows for metric in metrics):
         found.append(mark("", "dotted: too few launches for an interval", color=FAINT, ls=":"))
     return found

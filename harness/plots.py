@@ -2,8 +2,8 @@
 
 Every function returns a matplotlib Figure, on nothing too: it says then what there is nothing of. Axes have
 units, gates are labelled lines across the runs that they read, and every run has its interval, or a dotted
-line where its launches are too few for one. How models, random weights, provisional and reported figures look
-is `harness.looks`.
+line where its launches are too few for one. How models, precisions, random weights, provisional and reported
+figures look is `harness.looks`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from harness import canvas, looks
 from harness.caveats import is_brief, is_guess
 from harness.evidence import rows_of
-from harness.gates import as_number, gate_place, place_of, run_at, run_for, text_of
+from harness.gates import as_number, gate_place, place_of, row_place, run_at, run_for, text_of
 from harness.objective import latency_at
 from harness.schema import AtConfig
 from harness.units import counted
@@ -38,7 +38,11 @@ if TYPE_CHECKING:
 MOST_RUNS = 30
 # Candidates whose lines one figure shows, and how wide their points at one place spread, in doublings.
 _MOST_LINES = 12
-_SPREAD = 0.4
+_SPREAD = 0.6
+# Places that a timeline shows, each in a panel of its own.
+_MOST_PLACES = 6
+# Characters of a candidate's name that fit in a legend.
+_LEGEND_LENGTH = 60
 _SLOWER, _QUICKER = "#D55E00", "#009E73"
 # Stages are no models, and none of their colours.
 _STAGES = (
@@ -148,11 +152,13 @@ def scaling(runs: pd.DataFrame) -> Figure:
             for line in chosen:
                 known = [row for row in line if looks.has(row, metric)]
                 drawn += known
-                number = quickest.index(str(line[0]["candidate_label"])) + 0.5
-                aside = 2 ** (_SPREAD * (number / len(quickest) - 0.5))
+                number = quickest.index(str(line[0]["candidate_label"])) + 1
+                aside = 2 ** (_SPREAD * ((number - 0.5) / len(quickest) - 0.5))
                 xs = [(x_of(row) or 0.0) * aside for row in known]
                 _line(axes, known, xs, metric)
-                if len(held) > 1 and known:
+                if known:
+                    canvas.over(axes, str(number), xs[-1], known[-1], metric)
+                if known and len(held) > 1:
                     canvas.beside(axes, held_of(known[-1]), xs[-1], float(known[-1][metric]))
         where = "; ".join((name, *held)) if len(held) == 1 else name
         aside_told = "\n(candidates stand side by side)" if len(quickest) > 1 else ""
@@ -167,7 +173,10 @@ def scaling(runs: pd.DataFrame) -> Figure:
     for axes, (_, name) in zip(grid[:, 0], metrics, strict=True):
         axes.set_ylabel(name)
     canvas.title(grid[0][0], "How latency and throughput grow", len(of) - len(quickest))
-    handles = [looks.handle(of[label], looks.short(label), ls=looks.dashes(of[label])) for label in quickest]
+    handles = [
+        looks.handle(of[label], f"{number}: {looks.short(label, _LEGEND_LENGTH)}", ls=looks.dashes(of[label]))
+        for number, label in enumerate(quickest, start=1)
+    ]
     canvas.legend(figure, [*handles, *looks.limit_handles(drawn, [metric for metric, _ in metrics])])
     return figure
 
@@ -257,20 +266,28 @@ def pareto(decision: Decision | None, policy: PolicyConfig) -> Figure:
     known = [c for c in candidates if c.latency_p95_ms is not None and c.separation_auc is not None]
     if decision is None or not known:
         return canvas.nothing(figure, axes, "no candidate with trained weights has a P95 and an AUC yet")
+    points = [FrontPoint(c.label, c.latency_p95_ms, c.separation_auc, c.peak_rss_bytes) for c in known]
+    beaten = sorted(
+        set(points) - set(decision.front), key=lambda point: (point.latency_p95_ms or 0.0, point.label)
+    )
+    numbers = {point: number for number, point in enumerate((*decision.front, *beaten), start=1)}
+    named = {point: front_text(replace(point, label=looks.short(point.label))) for point in decision.front}
+    named |= {point: looks.short(point.label, _LEGEND_LENGTH) for point in beaten}
+    told = {
+        point: looks.mark("", f"{number}: {looks.shown(named[point])}") for point, number in numbers.items()
+    }
     rows = []
-    for c in known:
+    for c, point in zip(known, points, strict=True):
         row = dict(run_at(latency_at(policy), c.rows) or {})  # whose figures the candidate's are
         rows.append(row)
         x, y = float(row["latency_p95_ms"]), float(row["separation_auc"])
-        point = FrontPoint(c.label, c.latency_p95_ms, c.separation_auc, c.peak_rss_bytes)
-        chosen = c.verdict in PICKABLE and point in decision.front
         alpha = 1.0 if c.verdict in PICKABLE else 0.35
         canvas.interval(axes, row, "latency_p95_ms", y, vertical=False, alpha=alpha)
         canvas.interval(axes, row, "separation_auc", x, vertical=True, alpha=alpha)
-        ring = {"mec": looks.INK, "mew": 1.5, "ms": 9} if chosen else {"ms": 6}
+        ring = {"mec": looks.INK, "mew": 1.5, "ms": 9} if point in decision.front else {"ms": 6}
         axes.plot(x, y, ls="none", zorder=4, alpha=alpha, **looks.look(row), **ring)
-        if chosen:
-            canvas.beside(axes, str(decision.front.index(point) + 1), x, y, above=6)
+        canvas.beside(axes, str(numbers[point]), x, y, above=6)
+        told[point] = looks.handle(row, f"{numbers[point]}: {looks.shown(named[point])}", alpha=alpha)
     canvas.clean(axes)
     axes.set_xscale("log")
     canvas.plain_ticks(axes)
@@ -280,50 +297,57 @@ def pareto(decision: Decision | None, policy: PolicyConfig) -> Figure:
     axes.set_xlabel(f"P95 of a request, ms (log scale),\nat {place_of(latency_at(policy))}{without}")
     axes.set_ylabel("AUC of the labelled pairs")
     canvas.title(axes, "Latency against quality")
-    named = [
-        looks.mark("", f"{number}: {looks.shown(front_text(replace(point, label=looks.short(point.label))))}")
-        for number, point in enumerate(decision.front, start=1)
-    ]
-    told = [looks.mark("", "the decision's Pareto front of P95, AUC and memory:"), *named] if named else []
-    faded = [looks.mark("o", "faint: cannot be picked", alpha=0.35)]
-    marks = [*looks.model_handles(rows), *(faded if any(c.verdict not in PICKABLE for c in known) else [])]
+    heading = [looks.mark("", "ringed: the decision's Pareto front of P95, AUC and memory")] * bool(
+        decision.front
+    )
+    faded = any(c.verdict not in PICKABLE for c in known)
+    marks = [looks.mark("o", "faint: cannot be picked", alpha=0.35)] if faded else []
     marks += looks.limit_handles(rows, ("latency_p95_ms", "separation_auc"))
-    canvas.legend(figure, [*told, *marks])
+    canvas.legend(figure, [*heading, *told.values(), *marks])
     return figure
 
 
 def timeline(launch_rows: pd.DataFrame, runs: pd.DataFrame) -> Figure:
-    """The newest sweep as it went: each launch's P95 over time, and what the machine could do meanwhile."""
+    """The newest sweep as it went: each launch's P95 over time, and what the machine could do meanwhile.
+
+    A panel for each place and set-up, so that colour and marker tell the candidates in it apart.
+    """
     known = {str(row["run_id"]): row for row in rows_of(runs)}
     by_run = _by_run(launch_rows, known)
     rows = [row for mine in by_run.values() for row in mine]
-    figure = canvas.new_figure(canvas.WIDTH_IN, 4.4)
     if not rows:
+        figure = canvas.new_figure(canvas.WIDTH_IN, 1.2)
         return canvas.nothing(figure, figure.add_subplot(), "no launch was measured yet")
     newest = max(rows, key=lambda row: row["started_at"])["sweep_id"]
     rows = [row for row in rows if row["sweep_id"] == newest]
     began = min(row["started_at"] for row in rows)
-    upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
-    for run_id, mine in by_run.items():
-        now = [row for row in mine if row["sweep_id"] == newest]
+    of = [known[run_id] for run_id in dict.fromkeys(str(row["run_id"]) for row in rows)]
+    order = sorted(of, key=lambda run: (row_place(run), _panel(run)))
+    places = list(dict.fromkeys(map(_panel, order)))[:_MOST_PLACES]
+    shown = [run for run in order if _panel(run) in places]
+    figure = canvas.new_figure(canvas.WIDTH_IN, 1.6 + max(2.4, 1.4 * len(places)))
+    *panels, lower = figure.subplots(len(places) + 1, 1, sharex=True, height_ratios=(*[2] * len(places), 1))
+    for run in shown:
+        now = [row for row in by_run[str(run["run_id"])] if row["sweep_id"] == newest]
         p95s = [float(row["p95_ms"]) for row in now]
-        _launch_points(upper, _seconds(now, began), p95s, now, known[run_id])
+        _launch_points(panels[places.index(_panel(run))], _seconds(now, began), p95s, now, run)
     probed = [row for row in rows if looks.has(row, "capacity_before_gflops")]
     capacities = [row["capacity_before_gflops"] for row in probed]
     lower.plot(_seconds(probed, began), capacities, ".", color=looks.FAINT, ms=4)
-    for axes in (upper, lower):
+    for axes, place in zip(panels, places, strict=True):
         canvas.clean(axes)
-    upper.set_yscale("log")
-    canvas.plain_ticks(upper)
-    upper.set_ylabel("a launch's P95, ms (log scale)")
+        axes.set_yscale("log")
+        canvas.plain_ticks(axes)
+        axes.set_ylabel("P95, ms\n(log scale)")
+        canvas.above(axes, place)
+    canvas.clean(lower)
     lower.set_ylabel("capacity,\nGFLOP/s" if probed else "not probed")
     lower.set_ylim(bottom=0)
     if not probed:
         lower.set_yticks([])
     lower.set_xlabel(f"seconds since {began:%Y-%m-%d %H:%M} UTC")
-    canvas.title(upper, "The newest sweep as it went")
-    of = [known[run_id] for run_id in dict.fromkeys(str(row["run_id"]) for row in rows)]
-    canvas.legend(figure, [*looks.model_handles(of), *looks.launch_handles(rows)])
+    canvas.title(panels[0], "The newest sweep, launch by launch", len(of) - len(shown), pad=20)
+    canvas.legend(figure, [*looks.model_handles(shown), *looks.launch_handles(rows)])
     return figure
 
 
@@ -341,14 +365,14 @@ def ratios(found: Sequence[Comparison], threshold: float = 0.05) -> Figure:
     least, most = 0.9 * min(ends), 1.1 * max(ends)  # where open ends are drawn to
     for number, each in enumerate(shown):
         y = number + canvas.UNDER
-        colour = looks.INK if each.change != "changed" else _SLOWER if each.slower else _QUICKER
+        colour = {"slower": _SLOWER, "quicker": _QUICKER}.get(each.word, looks.INK)
         axes.hlines(y, each.low or least, each.high or most, color=colour, lw=2)
         if each.low is None or each.high is None:  # an open end
             end, marker = (least, "<") if each.low is None else (most, ">")
             axes.plot(end, y, marker, color=colour, ms=6)
         if each.ratio is not None:
             axes.plot(each.ratio, y, "o", color=colour, ms=6)
-    labels = [f"{looks.short(each.label, 55)} · {each.metric[:3].upper()} {each.change}" for each in shown]
+    labels = [f"{looks.short(each.label, 55)} · {each.metric[:3].upper()} {each.word}" for each in shown]
     canvas.rows_axis(axes, labels)
     axes.set_xscale("log")
     canvas.plain_ticks(axes)
@@ -423,16 +447,23 @@ def _line(axes: Axes, rows: Sequence[Row], xs: Sequence[float], metric: str) -> 
 def _launch_points(
     axes: Axes, xs: Sequence[float], ys: Sequence[float], rows: Sequence[Row], run: Row
 ) -> None:
-    """A run's launches, each kind with its marker: the model's, unless there is more to tell."""
+    """A run's launches with the run's marker, and over it that of a kind of which there is more to tell."""
+    axes.plot(xs, ys, ls="none", ms=4, zorder=3, **looks.look(run))
     kinds = [looks.launch_kind(row) for row in rows]
-    for kind in dict.fromkeys(kinds):
-        look = {"color": looks.INK, "marker": looks.LAUNCH_KINDS[kind]} if kind else looks.look(run)
+    for kind in dict.fromkeys(filter(None, kinds)):
         ours = [i for i, each in enumerate(kinds) if each == kind]
-        axes.plot([xs[i] for i in ours], [ys[i] for i in ours], ls="none", ms=4, zorder=3, **look)
+        shape: dict[str, Any] = {"color": looks.INK, "marker": looks.LAUNCH_KINDS[kind]}
+        axes.plot([xs[i] for i in ours], [ys[i] for i in ours], ls="none", ms=4, zorder=3, **shape)
 
 
 def _seconds(rows: Sequence[Row], began: Any) -> list[float]:
     return [(row["started_at"] - began).total_seconds() for row in rows]
+
+
+def _panel(run: Row) -> str:
+    """Where a run was measured, and what of its candidate neither colour nor marker tells."""
+    beside = str(run["candidate_label"]).partition(f" {run['precision']} ")[2] or str(run["ep"])
+    return looks.shown(f"{looks.place(run)}, {beside}")
 
 
 def _best(rows: Iterable[Row], model: str, ep: str) -> Row | None:

@@ -15,9 +15,8 @@ if TYPE_CHECKING:
 
 _SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 
-
-# What takes less needs no progress, in s.
-_QUICK_S = 2.0
+# What takes less needs no progress, in s; and less than the other that is left is not told.
+_QUICK_S, _LEAST_S = 2.0, 1.0
 
 
 def files_read(progress: Callable[[], Progress], what: str) -> Callable[[int, int], None]:
@@ -33,6 +32,11 @@ def files_read(progress: Callable[[], Progress], what: str) -> Callable[[int, in
             progress().tell(f"reading {of} {what}", elapsed_s / read * (of - read), f": {read}")
 
     return tell
+
+
+def _told(left_s: float | None) -> str:
+    """How long it will still take; nothing where nobody knows, as where it took longer than was thought."""
+    return "" if left_s is None or left_s < _LEAST_S else f"about {format_duration(left_s)} left"
 
 
 class Progress:
@@ -73,8 +77,8 @@ class Progress:
             detail: what changes while it goes on; shown on a terminal only.
         """
         if not self._console.is_terminal and what != self._what:
-            left = "" if left_s is None else f" (about {format_duration(left_s)} left)"
-            self.note(f"{what}{left}")
+            left = _told(left_s)
+            self.note(f"{what} ({left})" if left else what)
         self._what, self._detail = what, detail
         self._ends = None if left_s is None else time.monotonic() + left_s
         self.tick()
@@ -90,9 +94,9 @@ class Progress:
         from rich.text import Text
 
         self._frame += 1
-        left = ""
-        if self._ends is not None:
-            left = f" · about {format_duration(max(1.0, self._ends - time.monotonic()))} left"
+        left = _told(None if self._ends is None else self._ends - time.monotonic())
         spinner = _SPINNER[self._frame % len(_SPINNER)]
-        line = Text(f"{spinner} {self._what}{self._detail}{left}", no_wrap=True, overflow="ellipsis")
+        line = Text(
+            f"{spinner} {self._what}{self._detail}{left and f' · {left}'}", no_wrap=True, overflow="ellipsis"
+        )
         self._live.update(line, refresh=True)

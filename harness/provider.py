@@ -51,18 +51,19 @@ class EmbeddingProvider:
     def load(
         cls, path_or_model: str | Path, *, ep: str = "cpu", precision: str = "fp32"
     ) -> EmbeddingProvider:
-        """A provider from an artifact's folder, or from a model's name (built on first use).
+        """A provider from an artifact's folder, or from a model, which is built on first use.
 
         Args:
-            path_or_model: a folder with a ``manifest.json``, or a name such as ``minilm``.
+            path_or_model: an artifact's folder (it has a ``manifest.json``), the folder of one's own model
+                (as ``model.path=``, with nothing else typed), or a name such as ``minilm``.
             ep: the execution provider's short name.
             precision: of the artifact to build; an artifact's folder has its own.
 
         Raises:
-            BadInputError: unknown model, EP or precision.
+            BadInputError: unknown model, EP or precision, or a folder that holds neither artifact nor model.
             UnavailableError: not possible here.
         """
-        from harness.config import load_ep, load_model, load_precision
+        from harness.config import load_ep, load_model, load_precision, own_model
 
         provider, chosen = load_ep(ep), load_precision(precision)  # refused before anything else
         if reason := chosen.unfit.get(ep):
@@ -75,13 +76,14 @@ class EmbeddingProvider:
             artifact = read_artifact(folder)
             if problems := problems_of(artifact):
                 raise ArtifactError(f"{folder} is damaged: {'; '.join(problems)}; copy or build it again")
-        elif folder.is_dir() or len(folder.parts) > 1:
-            raise BadInputError(f"{path_or_model}: no artifact there (no manifest.json)")
+        elif len(folder.parts) > 1 and not folder.is_dir():
+            raise BadInputError(f"{path_or_model}: no such directory; give that of an artifact or of a model")
         else:
             from harness.artifacts.cache import Recipe
 
-            recipe = Recipe(load_model(str(path_or_model)), chosen, "onnxruntime")
-            artifact = prepare_artifact(recipe, tell=lambda _what, _left: None)
+            own = folder.is_dir()
+            model = own_model(path_or_model) if own else load_model(str(path_or_model))
+            artifact = prepare_artifact(Recipe(model, chosen, "onnxruntime"), tell=lambda _what, _left: None)
         options = {k: str(v) for k, v in provider.options.items() if v is not None}
         return cls.open(artifact, "onnxruntime", SessionOptions(provider.provider, options))
 

@@ -183,7 +183,7 @@ class Run:
             return True
         if measure.launches is not None:
             return n >= measure.launches
-        return (self.settled() and self._spread()) or n - self._uncounted() >= measure.max_launches
+        return (self.settled() and not self.span_left_s()) or n - self._uncounted() >= measure.max_launches
 
     def _uncounted(self) -> int:
         """Launches that do not count towards the cap: those of commands that came to their end.
@@ -198,11 +198,12 @@ class Run:
         begun = known if stored["status"] == "interrupted" else max(0, known - 1)  # it was at its cap by then
         return begun // cap * cap
 
-    def _spread(self) -> bool:
+    def span_left_s(self) -> float:
+        """Seconds that its evidence is still to be spread over; 0 where that is not asked."""
         measure = self.config.measure
-        if not measure.spread:
-            return True
-        return (evidence_span_s(self.launches, measure.min_span_s) or 0.0) >= measure.min_span_s
+        if not measure.spread or measure.launches is not None:
+            return 0.0
+        return max(0.0, measure.min_span_s - (evidence_span_s(self.launches, measure.min_span_s) or 0.0))
 
     def wanting(self) -> bool:
         """Whether something is still to be measured or written: launches, or a row that is behind them."""

@@ -285,14 +285,13 @@ class EpConfig(Schema):
     def _options_are_known(self) -> EpConfig:
         wrong = []
         for key, value in self.options.items():
-            if value is None:
+            valid = self.choices.get(key)
+            if value is None or (valid and str(value) in valid):  # Hydra reads True as a boolean
                 continue
-            if isinstance(value, bool) and str(value) in self.choices.get(key, ()):
-                continue  # Hydra reads True as a boolean
-            if isinstance(value, bool) or not isinstance(value, str | int):
+            if valid:
+                wrong.append(f"ep.options.{key}={value}: valid: {', '.join(valid)}")
+            elif isinstance(value, bool) or not isinstance(value, str | int):
                 wrong.append(f"ep.options.{key}={value}: neither a text nor a whole number")
-            elif key in self.choices and str(value) not in self.choices[key]:
-                wrong.append(f"ep.options.{key}={value}: valid: {', '.join(self.choices[key])}")
         if wrong:
             raise ValueError("\n".join(wrong))
         return self

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import BadInputError, StorageError
+from harness.locks import is_held
 from harness.paths import typed_path
 from harness.record import (
     CHANGED_SINCE,
@@ -31,6 +32,7 @@ from harness.record import (
     arrow_schema,
     to_table,
 )
+from harness.units import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -44,6 +46,7 @@ if TYPE_CHECKING:
 
 
 _FOLDERS = ("runs", "launches", "decisions")
+_LOCK = ".measuring.lock"
 # How a file's name ends until it is whole, and after how many seconds nobody is writing it any more.
 _PART = ".part"
 _ABANDONED_S = 60.0
@@ -96,7 +99,7 @@ class Store:
     @property
     def lock(self) -> Path:
         """The lock of whoever measures into this folder (`harness.locks.hold`)."""
-        return self.path / ".measuring.lock"
+        return self.path / _LOCK
 
     def write_run(self, row: Mapping[str, Any]) -> None:
         """Write or replace a run's row.
@@ -237,6 +240,17 @@ def load_runs(results: str | Path = "results", *, tell: Tell = lambda _read, _of
         BadInputError: no such folder.
     """
     return _load(results, "runs", RUN_COLUMNS, ["started_at", "run_id"], tell=tell)
+
+
+def under_way(results: str | Path, runs: pd.DataFrame) -> tuple[str, ...]:
+    """That interrupted runs may only be under way, where somebody measures into the folder now."""
+    unfinished = int((runs["status"] == "interrupted").sum())
+    if not unfinished or not is_held(typed_path(results) / _LOCK):
+        return ()
+    return (
+        f"being measured now: {counted(unfinished, 'run')} told as interrupted may only be under way, for a "
+        "process measures into this folder; look again when it is done",
+    )
 
 
 def load_launches(results: str | Path = "results", run_ids: Collection[str] | None = None) -> pd.DataFrame:

@@ -398,8 +398,9 @@ def _launch(
     measure, index = run.config.measure, len(run.launches)
     loosest_ms = run.loosest_bound_ms()
     due_ns = draw_arrivals(run.workload, run.requests, index)
+    began = time.monotonic()  # what is waited for quiet is spent too
     watch = None if run.scripted else sweep.observer.watch(reference, on_wait)
-    started, began = datetime.now(UTC), time.monotonic()
+    started = datetime.now(UTC)
     answer = sweep.worker(
         Task(
             kind="soak" if run.soaks else "latency",
@@ -416,8 +417,8 @@ def _launch(
         timeout_s=measure.launch_timeout_s + _takes_s(run, due_ns),
         on_tick=sweep.progress.tick,
     )
-    run.spent_s.append(time.monotonic() - began)
     conditions = Conditions() if watch is None else sweep.observer.conclude(watch, reference)
+    run.spent_s.append(time.monotonic() - began)
     if conditions.capacity_after_gflops is not None:
         saw_gflops(fingerprint().cores, conditions.capacity_after_gflops)
     return {
@@ -447,14 +448,17 @@ def _takes_s(run: Run, due_ns: Sequence[int] | None) -> float:
 
 
 def _left_s(runs: Sequence[Run]) -> float:
-    """Seconds that are probably left: launches still to come times what one took."""
-    left_s = spread_s = 0.0
+    """Seconds that are probably left: launches still to come times what one took, or the span still to fill.
+
+    A run that is not done takes a launch at least, whatever the estimate was.
+    """
+    left_s = span_s = 0.0
     for run in runs:
         if not run.done():
             each_s = float(np.mean(run.spent_s)) if run.spent_s else _expected_s(run)
-            left_s += run.launches_left() * each_s
-            spread_s = max(spread_s, run.launches_left() * _gap_s(run))
-    return max(left_s, spread_s)
+            left_s += max(1, run.launches_left()) * each_s
+            span_s = max(span_s, run.span_left_s(), run.launches_left() * _gap_s(run))
+    return max(left_s, span_s)
 
 
 def _expected_s(run: Run) -> float:

@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from harness import caveats
+from harness.artifacts.cache import folder_of
 from harness.bars import Scale
 from harness.caveats import is_guess
 from harness.evidence import candidate_key
@@ -35,11 +36,13 @@ if TYPE_CHECKING:
 
     from harness.comparison import Comparison, RetrievalComparison
     from harness.decision_record import BaselineRecord
-    from harness.schema import GateConfig
+    from harness.schema import GateConfig, ModelConfig
     from harness.verdict import CandidateVerdict, Decision
 
 # Columns between the columns of a table.
 _GAP = 2
+# Of what to do next, the decision's own step and what the best candidates want.
+_STEPS_SHOWN = 6
 # Headings of the tables of runs; the bar has none.
 _RUN_FIGURES = ("workload", "batch", "n", "P50 ms", "P95 ms", "interval", "", "texts/s")
 _COSTS = ("workload", "batch", "memory", "artifact", "GFLOP/s", "of fp32's limit")
@@ -299,12 +302,44 @@ def print_decision(console: Console, decision: Decision, *, details: bool) -> No
         _bullet(console, f"fallback: {decision.fallback}")
     for warning in decision.warnings:
         _bullet(console, f"warning: {warning}")
-    for step in decision.next_steps:
+    for step in decision.next_steps[:_STEPS_SHOWN]:
         _bullet(console, f"next: {step}")
+    if (others := len(decision.next_steps) - _STEPS_SHOWN) > 0:
+        more = counted(others, "more step")
+        _bullet(console, f"next: {more}, by candidate, best first: python -m harness.decide format=markdown")
+
+
+def print_use(console: Console, candidate: CandidateVerdict) -> None:
+    """How what was measured is loaded, from the artifact's folder; nothing where that is not here."""
+    row = next((row for row in candidate.rows if text_of(row["artifact_sha256"], "")), None)
+    if row is None or row["weights"] != "trained" or row["runtime"] != "onnxruntime":
+        return
+    folder = folder_of(str(row["artifact_sha256"]))
+    if not folder.is_dir():
+        return
+    ep = "" if row["ep"] == "cpu" else f", ep={row['ep']!r}"
+    lines = [
+        f"to use {candidate.label}, load its artifact's folder, here or as a copy elsewhere:",
+        "  from harness import EmbeddingProvider",
+        f"  provider = EmbeddingProvider.load({str(folder)!r}{ep})",
+    ]
+    for line in lines:
+        console.print(Text(line), soft_wrap=True)
+
+
+def model_line(model: ModelConfig) -> str:
+    """What is known of a model of the user's own, from its files and from what was typed."""
+    prompts = [f"{name} {text!r}" for name, text in model.prompts.model_dump().items() if text]
+    normalised = "L2-normalised" if model.normalize else "not normalised"
+    return (
+        f"{model.name} is {model.path or model.id}: {model.pooling} pooling, {normalised}, "
+        f"{model.vector_dim} dimensions, texts of at most {model.max_length} tokens, "
+        + (f"prompts {', '.join(prompts)}" if prompts else "no prompts")
+    )
 
 
 def print_comparisons(console: Console, comparisons: Sequence[Comparison]) -> None:
-    """Two sets of runs side by side, a line a pair and metric."""
+    """Two sets of runs side by side, a line a pair and metric; below, which runs a pair is of."""
     table = _table("B against A")
     table.add_column("run", overflow="fold")
     table.add_column("metric")
@@ -320,13 +355,19 @@ def print_comparisons(console: Console, comparisons: Sequence[Comparison]) -> No
             _number(c.ratio, 3),
             c.interval,
             Text(
-                c.change + (", paired" if c.paired else ""),
-                style={"changed": "bold red" if c.slower else "bold green"}.get(c.change, ""),
+                c.word + (", paired" if c.paired else ""),
+                style={"slower": "bold red", "quicker": "bold green"}.get(c.word, ""),
             ),
         )
     console.print(table)
     several = len({c.label for c in comparisons}) > 1
-    told = ((c.label, line) for c in comparisons for line in (c.reason, *c.notes) if line)
+    runs = [f"A is run {c.a_run}, B is run {c.b_run}" if c.a_run else "" for c in comparisons]
+    told = (
+        (c.label, line)
+        for c, of in zip(comparisons, runs, strict=True)
+        for line in (of, c.reason, *c.notes)
+        if line
+    )
     for label, line in dict.fromkeys(told):
         _bullet(console, f"{label}: {line}" if several else line)
 

@@ -235,7 +235,7 @@ def test_the_answer_is_json_of_finite_numbers(results: Path, capsys: Capture) ->
         assert c["ratio"] is c["b_ms"] is None
         assert set(c) == {
             "label", "metric", "a_ms", "b_ms", "ratio", "low", "high", "change", "reason", "paired",
-            "a_at_least", "b_at_least", "b_fails_more", "without_disturbed", "notes",
+            "a_at_least", "b_at_least", "b_fails_more", "without_disturbed", "notes", "a_run", "b_run",
         }  # fmt: skip
 
 
@@ -284,7 +284,7 @@ def test_the_table_has_a_line_for_each_run_and_metric(results: Path, capsys: Cap
     assert main(["aaaa1111", "bbbb2222"]) == 13
     text = capsys.readouterr().out
     assert "B against A" in text
-    assert text.count("changed") == 2
+    assert text.count("slower") == 2
     assert max(map(len, text.splitlines())) <= 80
 
 
@@ -308,7 +308,7 @@ def test_the_command_line_compares(cli: Callable[..., Any], tmp_path: Path) -> N
     store_run(tmp_path / "results", "bbbb2222", 12.0)
     done = cli("aaaa1111", "bbbb2222", module="harness.compare")
     assert done.returncode == 13, done.stderr
-    assert "changed" in done.stdout
+    assert "slower" in done.stdout
 
 
 def test_a_folder_that_is_not_there_is_told_by_its_own_name(results: Path, tmp_path: Path) -> None:
@@ -385,3 +385,21 @@ def merged(tmp_path: Path, folders: list[Path]) -> Path:
     for folder in folders:
         shutil.copytree(folder, tmp_path / "merged", dirs_exist_ok=True)
     return tmp_path / "merged"
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"sweep_id": "second"}, "not paired: no round in common, A is of sweep first, B of sweep second"),
+        ({"sweep_id": "first", "n": 3}, "not paired: 3 rounds in common are too few for an interval"),
+    ],
+)
+def test_why_two_runs_were_not_paired_is_told_with_their_ids(
+    results: Path, capsys: Capture, changes: dict[str, Any], why: str
+) -> None:
+    store_run(results, "eeee5555", 10.0, **changes)
+    _, comparisons = found(capsys, "aaaa1111", "eeee5555")
+    assert [(c["a_run"], c["b_run"]) for c in comparisons] == [("aaaa1111", "eeee5555")] * 2
+    assert all(why in " ".join(c["notes"]) for c in comparisons)
+    _, comparisons = found(capsys, "aaaa1111", "cccc3333")
+    assert not any("not paired" in note for c in comparisons for note in c["notes"])

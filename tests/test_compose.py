@@ -121,6 +121,29 @@ def test_the_nearest_key_is_looked_for_under_the_groups_that_were_chosen() -> No
     assert told.startswith("unknown key 'ep.options.ModelFormt': did you mean ep.options.ModelFormat")
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["ep=coreml", "ep.options={ModelFormt: MLProgram}"],
+         "unknown key 'ep.options.ModelFormt': did you mean ep.options.ModelFormat"),
+        (["ep=cpu", "ep.options={ModelFormat: MLProgram}"],
+         "unknown key 'ep.options.ModelFormat': this execution provider takes no options"),
+        (["ep=coreml", "ep.options=[1]"], "ep.options=[1]: takes keys with their values; give ep.options."),
+        (["session={arna: true}"], "unknown key 'session.arna': did you mean session.arena"),
+    ],
+)  # fmt: skip
+def test_an_unknown_key_of_a_mapping_that_is_typed_whole_is_told_by_itself(
+    words: list[str], said: str
+) -> None:
+    assert problem_of(*words).startswith(said)
+
+
+def test_options_that_are_typed_whole_are_taken_beside_the_others() -> None:
+    (raw,) = compose(["ep=coreml", "ep.options={ModelFormat: NeuralNetwork}"])
+    assert raw["ep"]["options"]["ModelFormat"] == "NeuralNetwork"
+    assert raw["ep"]["options"]["MLComputeUnits"] == "ALL"
+
+
 def test_an_unknown_option_in_a_sweep_is_told_before_anything_runs() -> None:
     assert problem_of("-m", "model=minilm,e6").startswith("unknown model 'e6': did you mean e5")
 
@@ -387,3 +410,13 @@ def test_a_preset_of_several_documents_is_as_many_sweeps_in_one(
         ("cpu", 1, 4), ("cpu", 2, 4), ("coreml", None, 4),
     ]  # fmt: skip
     assert plans[2]["ep"]["options"]["ModelFormat"] == "NeuralNetwork"
+
+
+def test_help_names_each_preset_once(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        compose(["--help"])
+    said = capsys.readouterr().out
+    (line,) = [line for line in said.splitlines() if line.startswith("experiments:")]
+    names = line.removeprefix("experiments: ").split(", ")
+    assert set(options_of("experiments")) <= set(names)
+    assert not [name for name in names if "+" in name]

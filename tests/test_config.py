@@ -292,6 +292,8 @@ def with_ep_options(name: str, **options: Any) -> dict[str, Any]:
         ("coreml", "ModelFormat", "mlprogram", "NeuralNetwork, MLProgram"),
         ("coreml", "MLComputeUnits", "ANE", "ALL, CPUOnly, CPUAndGPU, CPUAndNeuralEngine"),
         ("coreml", "RequireStaticInputShapes", 2, "0, 1"),
+        ("coreml", "RequireStaticInputShapes", True, "0, 1"),
+        ("coreml", "ModelFormat", ["MLProgram"], "NeuralNetwork, MLProgram"),
         ("cuda", "arena_extend_strategy", "kNext", "kNextPowerOfTwo, kSameAsRequested"),
     ],
 )
@@ -325,6 +327,8 @@ def test_an_option_that_a_provider_does_not_have_is_refused_by_name(ep: str, sai
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
+        ({"ep": {"options": None}}, "ep.options=None: takes keys with their values; give ep.options.KEY="),
+        ({"session": 5}, "session=5: takes keys with their values; give session.KEY=VALUE"),
         ({"session": {"spinning": 1}}, "session.spinning=1: neither true nor false"),
         ({"session": {"graph_level": "most"}}, "session.graph_level='most': valid: "),
         ({"session": {"arenas": False}}, "unknown key 'session.arenas': did you mean session.arena"),

@@ -6,15 +6,18 @@ import json
 import runpy
 import subprocess
 import sys
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 import pytest
 
+from harness import report
 from harness.baseline import SHIPPED
 from harness.decision_record import DecisionRecord, schema_text
 from harness.errors import BadInputError
+from harness.locks import hold
 from harness.store import Store, UnreadableFileWarning
-from tests.conftest import launch_row
+from tests.conftest import launch_row, run_row
 from tests.test_decision import model_row, soak_row
 
 if TYPE_CHECKING:
@@ -152,7 +155,7 @@ def test_a_selection_decides_on_what_it_names_alone(
     assert [candidate["run_ids"] for candidate in told["candidates"]] == [["own"]]
     assert "1 of 2 runs are left out by select: model=custom" in told["warnings"]
     assert main([f"results={tmp_path}", "select=model=minilm", "format=json"]) == 11
-    with pytest.raises(BadInputError, match="select=model=e5: no run is left to decide on"):
+    with pytest.raises(BadInputError, match="select=model=e5: none of the 2 runs is so"):
         main([f"results={tmp_path}", "select=model=e5"])
 
 
@@ -176,3 +179,18 @@ def test_a_command_that_is_garbled_is_bad_input_and_names_the_run(tmp_path: Path
     Store(tmp_path).write_run(model_row("minilm", command="python -m harness model='minilm ep=cpu"))
     with pytest.raises(BadInputError, match=r"run run-minilm: its command is none that measures it: .*anew"):
         main([f"results={tmp_path}"])
+
+
+def test_runs_that_another_process_is_measuring_are_not_only_told_as_interrupted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store = Store(tmp_path)
+    store.write_run(run_row(status="interrupted"))
+    told = "1 run told as interrupted may only be under way"
+    for held in (True, False):
+        with hold(store.lock, lambda _who: None) if held else nullcontext():
+            main([f"results={tmp_path}", "format=json"])
+            page = report.verdict(report.read(tmp_path)).text
+        warnings = json.loads(capsys.readouterr().out)["warnings"]
+        assert any(told in line for line in warnings) == held
+        assert (told in page) == held

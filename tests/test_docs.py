@@ -221,3 +221,13 @@ def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
         "| `policy.gates[].launch_quantile` | number > 0, < 1 or `null` | `null` | of a figure with one",
     ):
         assert row in configuration
+
+
+def test_a_link_leads_to_a_file_that_a_clone_has() -> None:
+    """The generated pages of the reference are on the site alone; a page is read on a code host too."""
+    generated = {name for name in (ROOT / ".gitignore").read_text("utf-8").split() if name.endswith(".md")}
+    for page in PAGES:
+        for target in re.findall(r"\]\(([^)#:]+)[^):]*\)", FENCED.sub("", page.read_text("utf-8"))):
+            file = (page.parent / target).resolve()
+            assert file.exists(), (page, target)
+            assert file.relative_to(ROOT).as_posix() not in generated, (page, target)

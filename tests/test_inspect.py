@@ -16,7 +16,7 @@ from harness.config import load_model
 from harness.errors import ModelUnavailableError
 from harness.inspect import main, report
 from tests.artifacts.conftest import write
-from tests.artifacts.graphs import embedder, model, node, port, saved
+from tests.artifacts.graphs import INT64, embedder, model, node, placed, port, saved
 from tests.artifacts.test_build import tiny_bert
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def test_json_of_a_model_stands_alone_on_standard_output(cli: Cli, minilm: Artif
         "layers": 6, "hidden": 384, "heads": 12, "ffn": 1536, "vocab_size": 30_522,
     }  # fmt: skip
     assert set(found["architecture_from"].values()) == {"graph"}
-    assert found["parameters"] == 22_565_378
+    assert found["parameters"] == 22_565_376
     assert found["work"]["flops_of_a_text"] == {"constant": 0, "linear": 21_234_432, "quadratic": 9_216}
     assert found["work"]["flops_per_token"] == 21_234_432 + 9_216 * 128
     assert found["warnings"] == []
@@ -170,6 +170,25 @@ def test_a_model_is_asked_for_in_the_words_of_a_run(
     assert found["weights"] == asked[-1][1]
 
 
+def fixed(folder: Path) -> Path:
+    """A graph for two texts of 16 tokens each, and for nothing else."""
+    made = embedder()
+    for value in made.graph.input:
+        value.CopyFrom(port(value.name, [2, 16], INT64))
+    return saved(made, folder, "fixed.onnx")
+
+
+def test_sizes_that_nobody_typed_are_those_that_the_graph_takes(
+    told: Callable[..., Any], tmp_path: Path
+) -> None:
+    short = told(f"path={saved(placed('roberta'), tmp_path)}")
+    assert (short["work"]["tokens"], short["work"]["batch_size"], short["warnings"]) == (62, 1, [])
+    alone = told(f"path={fixed(tmp_path)}")
+    assert (alone["work"]["tokens"], alone["work"]["batch_size"]) == (16, 2)
+    assert alone["work"]["flops_per_token"] == 2 * 8 * 8
+    assert alone["work"]["flops_of_a_text"] is None, "it takes one length alone"
+
+
 # --- bad input: one line a problem, exit 2
 
 
@@ -197,6 +216,10 @@ def test_a_model_is_asked_for_in_the_words_of_a_run(
         (["modle=minilm"], ["unknown key 'modle': did you mean model?"]),
         (["minilm"], ["'minilm' is not key=value"]),
         (["path={text}"], ["{text}: no ONNX graph, or cut short; give the .onnx file whole"]),
+        (["path={short}", "tokens=128"], ["tokens=128: this graph has 64 positions; give tokens=64"]),
+        (["path={fixed}", "tokens=8", "batch_size=3"],
+         ["batch_size=3: this graph has that axis fixed; give batch_size=2",
+          "tokens=8: this graph has that axis fixed; give tokens=16"]),
         (["path={damaged}"], ["{damaged}: a damaged graph (TensorProto (tensor name: table) raw_data size"]),
     ],
 )  # fmt: skip
@@ -214,6 +237,7 @@ def test_bad_input_is_a_line_a_problem_and_exit_2(
     other.graph.initializer[0].dims[0] += 1
     damaged = saved(other, graph.parent, "damaged.onnx")
     places = {"graph": graph, "text": text, "folder": text.parent, "damaged": damaged}
+    places |= {"short": saved(placed("bert"), graph.parent, "short.onnx"), "fixed": fixed(graph.parent)}
     code = run_command(lambda: main([word.format(**places) for word in words]))
     out, err = capsys.readouterr()
     assert (code, out) == (2, "")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from harness.errors import StorageError
-from harness.locks import hold
+from harness.locks import hold, is_held
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -202,3 +202,16 @@ def test_a_lock_that_cannot_be_taken_is_named_with_the_reason(lock: Path) -> Non
         hold(lock, print),
     ):
         pass
+
+
+def test_whether_a_lock_is_held_is_told_without_waiting_and_without_making_one(
+    lock: Path, another: Callable[[], subprocess.Popen[str]]
+) -> None:
+    assert not is_held(lock)
+    assert not lock.exists()
+    holder = another()
+    assert line_of(holder) == "held"
+    assert is_held(lock)
+    holder.kill()
+    holder.wait()
+    assert not is_held(lock)

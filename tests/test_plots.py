@@ -20,7 +20,7 @@ from harness.record import LAUNCH_COLUMNS, RUN_COLUMNS
 from tests.conftest import launch_row, run_row
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -186,20 +186,53 @@ def test_a_model_has_one_look_in_all_figures_and_whatever_else_is_drawn() -> Non
     assert looks(plots.p95_against_gates(rows("own"), POLICY)) < looks(one)
 
 
-def test_precisions_of_a_model_are_told_apart_by_their_lines() -> None:
-    rows = runs(
-        *(
-            run_row(f"{p}{b}", precision=p, batch_size=b, candidate_label=f"minilm {p} cpu")
-            for p in ("fp32", "int8")
-            for b in (1, 8)
+SHIPPED = ("fp32", "fp32-fused", "fp16", "int8", "int8-weights", "int4-weights")
+
+
+def variants(**changes: Sequence[str]) -> list[dict[str, Any]]:
+    """Runs of one model in two batch sizes that differ in one column alone, each with an AUC of its own."""
+    ((column, values),) = changes.items()
+    return [
+        run_row(
+            f"{value}{batch}",
+            p95_ms=5.0 + i,
+            batch_size=batch,
+            candidate_label=f"minilm {row['precision']} {row['ep']}",
+            separation_auc=0.99 - i / 1000,
+            separation_auc_low=0.98 - i / 1000,
+            separation_auc_high=0.995,
+            **{column: value},
         )
-    )
-    figure = plots.scaling(rows)
-    styles = {line.get_linestyle() for line in figure.axes[0].lines if line.get_linestyle() != "None"}
+        for i, value in enumerate(values)
+        for row in [run_row(**{column: value})]
+        for batch in (1, 8)
+    ]
+
+
+def test_precisions_of_a_model_have_one_marker_each_in_all_figures_that_show_them_together() -> None:
+    rows = variants(precision=SHIPPED)
+    launched = launch_frame(*(launch_row(run_id=row["run_id"], p95_ms=row["latency_p95_ms"]) for row in rows))
+    figures = every_figure(runs(*rows), launched)
+    for name in ("p95_against_gates", "launches", "scaling", "pareto", "timeline"):
+        shapes = {line.get_marker() for line in marked(figures[name])} - {"."}
+        assert len(shapes) == len(SHIPPED), name
+    for name in ("scaling", "pareto", "timeline"):
+        told = text_in(figures[name])
+        assert all(precision in told for precision in SHIPPED), name
+
+
+def test_execution_providers_of_a_model_are_told_apart_by_lines_panels_and_numbers() -> None:
+    rows = variants(ep=("cpu", "openvino"))
+    launched = launch_frame(*(launch_row(run_id=row["run_id"], p95_ms=row["latency_p95_ms"]) for row in rows))
+    figures = every_figure(runs(*rows), launched)
+    styles = {line.get_linestyle() for line in figures["scaling"].axes[0].lines} - {"None"}
     assert styles == {"-", ":"}
-    told = text_in(figure)
-    assert "minilm fp32 cpu" in told
-    assert "minilm int8 cpu" in told
+    for name in ("scaling", "pareto"):
+        assert "\n2\n" in text_in(figures[name])
+        assert "2: minilm fp32 openvino" in text_in(figures[name])
+    told = text_in(figures["timeline"])
+    for panel in ("default, cpu", "default, openvino", "default, batch 8, cpu", "default, batch 8, openvino"):
+        assert panel in told
 
 
 def test_the_newest_run_at_a_place_stands_in_a_line() -> None:
@@ -222,12 +255,16 @@ def test_a_hundred_runs_draw_the_quickest_and_say_how_many_more_there_are() -> N
 
 def test_disturbed_launches_are_crosses_and_stopped_ones_say_at_least() -> None:
     launch_rows = launch_frame(
-        launch_row(0, disturbed=False), launch_row(1, disturbed=True), launch_row(2, truncated=True)
+        launch_row(0, disturbed=False),
+        launch_row(1, disturbed=True),
+        launch_row(2, truncated=True),
+        launch_row(3, disturbed=True, truncated=True),
     )
     for draw in (plots.launches, plots.timeline):
         figure = draw(launch_rows, runs(run_row()))
-        assert [line.get_marker() for line in marked(figure)][:3] == ["o", "x", ">"]
-        assert "at least so much" in text_in(figure)
+        assert [line.get_marker() for line in marked(figure)][:4] == ["o", "x", ">", "4"]
+        assert "launch stopped early: at least so much" in text_in(figure)
+        assert "disturbed and stopped early" in text_in(figure)
 
 
 def test_failed_launches_are_told_where_only_the_others_can_be_drawn() -> None:
@@ -268,8 +305,9 @@ def test_the_front_that_is_drawn_is_the_decisions_own() -> None:
     for number, name in enumerate(("quick", "good", "small"), start=1):
         assert f"{number}: {name} (" in told
     assert "200.0 MiB" in told
-    assert "beaten" not in told
-    assert "forbidden" not in told
+    assert "4: forbidden" in told, "the quickest of those that are not on it"
+    assert "5: beaten" in told
+    assert "beaten (" not in told
     assert "cannot be picked" in told
     ringed = [line for line in marked(figure) if line.get_markeredgewidth() > 1]
     assert {x for line in ringed for x, _ in line.get_xydata().tolist()} == {5.0, 18.0, 19.0}

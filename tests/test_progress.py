@@ -62,6 +62,12 @@ def test_off_a_terminal_time_left_is_told_where_it_is_known() -> None:
     assert screen.raw.splitlines() == ["exporting (about 2 min 05 s left)", "waiting"]
 
 
+def test_off_a_terminal_no_time_left_is_told_where_next_to_none_is() -> None:
+    screen = Screen(terminal=False)
+    Progress(screen.console).tell("measuring", 0.3)
+    assert screen.raw == "measuring\n"
+
+
 def test_off_a_terminal_nothing_is_drawn_and_nothing_is_wrapped() -> None:
     screen = Screen(terminal=False)
     long = "reading " + "x" * 200
@@ -79,7 +85,9 @@ def test_on_a_terminal_the_line_shows_work_detail_and_time_left(clock: SimpleNam
     assert "measuring 2 runs: minilm, launch 3 · about 2 min 00 s left" in screen.frames[-1]
 
 
-def test_on_a_terminal_time_left_counts_down_and_never_to_nothing(clock: SimpleNamespace) -> None:
+def test_on_a_terminal_time_left_counts_down_and_is_left_out_where_it_took_longer(
+    clock: SimpleNamespace,
+) -> None:
     screen = Screen(terminal=True)
     with Progress(screen.console) as progress:
         progress.tell("measuring", 30.0)
@@ -90,7 +98,7 @@ def test_on_a_terminal_time_left_counts_down_and_never_to_nothing(clock: SimpleN
         "30 s left",
         "20 s left",
         "5 s left",
-        "1 s left",
+        "",
     ]
 
 

@@ -12,7 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from harness.gates import ask
 from harness.record import RUN_COLUMNS, to_table
+from harness.schema import GateConfig
 from harness.stats import gate_verdict
 from harness.summary import evidence_span_s, launch_values, summarise_launch
 from harness.summary import summarise_run as summarise
@@ -343,6 +345,17 @@ def test_the_stored_interval_agrees_with_the_gate_on_the_median_launch(p95s: lis
     verdict = gate_verdict(summary["launch_p95_ms"], 30, launch_quantile=0.5)
     high = summary["latency_p95_high_ms"]
     assert (verdict == "PASS") == (high is not None and high < 30)
+
+
+@settings(deadline=None, max_examples=60, derandomize=True)
+@given(p95_lists)
+def test_the_stored_medians_are_the_values_of_the_gates_on_the_median_launch(
+    p95s: list[float | None],
+) -> None:
+    row = run_row() | summarise_run(launches(*p95s))
+    for metric, op in (("latency_p95_ms", "<"), ("throughput_texts_per_s", ">")):
+        gate = GateConfig(tier="should", metric=metric, op=op, bound=30, launch_quantile=0.5, label=metric)
+        assert ask(gate, row).value == row[metric]
 
 
 @pytest.mark.parametrize("p95s", [(), (None,), (12.0,), (12.0, None, 13.0)])

@@ -10,6 +10,7 @@ from collections import Counter
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -41,9 +42,18 @@ from harness.provider import prepare_artifact
 from harness.record import RUN_COLUMNS, to_table
 from harness.run import Run as MeasuredRun
 from harness.store import Store, UnreadableFileWarning, load_launches, load_runs
-from harness.sweep import Sweep, _expected_s, balanced_orders, failed_or_unavailable, measure, measure_in
+from harness.sweep import (
+    Sweep,
+    _expected_s,
+    _left_s,
+    balanced_orders,
+    failed_or_unavailable,
+    measure,
+    measure_in,
+)
 from harness.worker import Task
 from harness.worker import run as work
+from tests.conftest import launch_row
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -1840,3 +1850,46 @@ def test_a_row_that_is_behind_its_launches_is_written_again(config: Plan, run: R
     worker = Scripted()
     (again,) = run([config(measure={"launches": 3})], worker)
     assert (again["status"], again["launches"], worker.launched) == ("complete", 4, [])
+
+
+# --- how long it will still take
+
+
+def test_the_time_left_of_a_settled_run_is_what_its_evidence_is_still_to_be_spread_over(config: Plan) -> None:
+    run = MeasuredRun.planned(config(measure={"spread": True, "min_span_s": 90}))
+    run.launches = [launch_row(i, p95_ms=2.0) for i in range(20)]
+    run.spent_s = [0.5] * 20
+    assert run.settled()
+    assert not run.done()
+    assert _left_s([run]) == 90 - 19
+
+
+def test_a_run_that_is_not_done_has_at_least_a_launch_left(
+    config: Plan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = MeasuredRun.planned(config())
+    run.spent_s = [0.5]
+    monkeypatch.setattr(MeasuredRun, "launches_left", lambda _self: 0)
+    assert _left_s([run]) == 0.5
+
+
+def test_what_a_launch_waited_for_a_quiet_machine_is_part_of_what_one_takes(
+    real: Plan, watched: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = SimpleNamespace(now=0.0)
+    clock.monotonic, clock.sleep = lambda: clock.now, lambda _s: None
+    monkeypatch.setattr("harness.sweep.time", clock)
+    told: list[float] = []
+
+    class Waiting(ScriptedObserver):
+        def watch(self, *args: Any) -> Any:
+            clock.now += 20.0
+            return super().watch(*args)
+
+    def remembered(runs: list[MeasuredRun]) -> float:
+        told.append(_left_s(runs))
+        return told[-1]
+
+    monkeypatch.setattr("harness.sweep._left_s", remembered)
+    watched([real(measure={"launches": 3})], Scripted(), Waiting([100.0]))
+    assert told[-1] == 20.0, "one launch is left, and each waited so long"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -11,17 +12,20 @@ from rich.console import Console
 
 from harness import terminal
 from harness.comparison import Comparison
-from harness.config import load_policy
+from harness.config import load_model, load_policy
 from harness.decision import decide
 from harness.measure.quality import QUALITY_COLUMNS
 from harness.measure.soak import BLOCKS
+from harness.schema import PromptsConfig
 from harness.stand_ins import use_stand_ins
 from harness.store import Store, load_runs
 from harness.terminal import (
     error_console,
+    model_line,
     output_console,
     print_comparisons,
     print_decision,
+    print_use,
 )
 from tests.conftest import run_row
 
@@ -29,6 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from harness.artifacts.manifest import Artifact
     from harness.decision import Decision
 
 GATES = load_policy("default").gates
@@ -339,6 +344,17 @@ def test_how_firm_the_pick_is_stands_below_the_reasons(decision: Callable[..., D
     assert len(made.firmness) == 3
     told = [f"· {line}" for line in made.firmness]
     assert [line for line in lines if line in told] == told
+
+
+def test_of_many_steps_the_first_are_shown_and_the_others_counted(decision: Callable[..., Decision]) -> None:
+    made = replace(decision(run_row()), next_steps=tuple(f"`measure {n}`" for n in range(40)))
+    lines = shown(lambda console: print_decision(console, made, details=True)).splitlines()
+    *first, rest = (line for line in lines if line.startswith("· next: "))
+    assert 3 <= len(first) <= 8
+    assert first == [f"· next: {step}" for step in made.next_steps[: len(first)]]
+    assert rest.startswith(f"· next: {40 - len(first)} more steps")
+    assert rest.endswith("python -m harness.decide format=markdown")
+    assert all(step in made.to_markdown() for step in made.next_steps)
 
 
 def test_a_verdict_comes_with_its_pick_its_evidence_and_its_policy(decision: Callable[..., Decision]) -> None:
@@ -689,7 +705,7 @@ def test_comparisons_fit_in_80_columns_and_nothing_is_cut(change: str, paired: b
     assert "…" not in text
     for figure in ("12.00", "12.10", "1.008", "0.991–1.021", "12345.67", "9.123–11.456", "p95"):
         assert figure in text
-    assert text.count(change) == 2
+    assert "slower" in text if change == "changed" else text.count(change) == 2
 
 
 def test_a_comparison_within_rounds_is_marked_as_paired() -> None:
@@ -720,10 +736,58 @@ def test_a_slower_b_is_red_and_a_faster_one_green_whatever_the_medians_say(
     red, green = (
         shown(lambda console, c=c: print_comparisons(console, [c]), **terminal) for c in (slower, faster)
     )
-    assert "\x1b[1;31mchanged" in red
-    assert "\x1b[1;32mchanged" in green
+    assert "\x1b[1;31mslower" in red
+    assert "\x1b[1;32mquicker" in green
 
 
 def test_a_label_in_brackets_stays_a_label_in_a_comparison() -> None:
     odd = comparison(label="[red]x[/red] [/y]")
     assert "[red]x[/red] [/y]" in shown(lambda console: print_comparisons(console, [odd]), width=200)
+
+
+def test_the_runs_of_a_pair_are_named_once_with_their_ids_whole() -> None:
+    ids = {"a_run": "5a98a6d50b4201f6", "b_run": "01b4d2fac3028d48"}
+    found = [comparison(metric=metric, paired=True, **ids) for metric in ("p50_ms", "p95_ms")]
+    text = shown(lambda console: print_comparisons(console, found))
+    assert text.count("· A is run 5a98a6d50b4201f6, B is run 01b4d2fac3028d48\n") == 1
+
+
+# --- a model of the user's own
+
+
+def test_what_is_known_of_a_model_of_ones_own_stands_in_a_line() -> None:
+    own = load_model("e5").model_copy(
+        update={
+            "name": "custom+1f3a",
+            "path": "my model",
+            "prompts": PromptsConfig(default="", query="query: ", document=""),
+        }
+    )
+    assert model_line(own) == (
+        "custom+1f3a is my model: mean pooling, L2-normalised, 384 dimensions, texts of at most 512 tokens, "
+        "prompts query 'query: '"
+    )
+    bare = own.model_copy(
+        update={
+            "path": None,
+            "id": "org/own",
+            "normalize": False,
+            "prompts": PromptsConfig(default="", query="", document=""),
+        }
+    )
+    assert model_line(bare).startswith("custom+1f3a is org/own: mean pooling, not normalised, ")
+    assert model_line(bare).endswith(", no prompts")
+
+
+def test_how_to_use_what_was_measured_names_the_artifacts_folder_where_it_is_here(
+    minilm: Artifact, decision: Callable[..., Decision]
+) -> None:
+    def told(**changes: Any) -> str:
+        (candidate,) = decision(run_row(**changes)).candidates
+        return shown(lambda console: print_use(console, candidate))
+
+    line = told(artifact_sha256=minilm.sha256).splitlines()[-1].strip()
+    assert line == f"provider = EmbeddingProvider.load({str(minilm.path)!r})"
+    assert told(artifact_sha256=minilm.sha256, ep="openvino").rstrip().endswith(", ep='openvino')")
+    assert told(artifact_sha256="f" * 64) == "", "measured elsewhere"
+    assert told(artifact_sha256=minilm.sha256, weights="random", separation_auc=None) == ""

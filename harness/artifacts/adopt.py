@@ -27,7 +27,6 @@ from harness.artifacts.assemble import (
 from harness.artifacts.files import read_json, read_tokenizer, truncation_side
 from harness.artifacts.graphs import (
     check_graph,
-    count_parameters,
     embedding_rows,
     hidden_size,
     load_data,
@@ -36,6 +35,7 @@ from harness.artifacts.graphs import (
 from harness.artifacts.inputs import POSITIONS
 from harness.artifacts.manifest import GRAPH, TOKENIZER
 from harness.artifacts.modules import CONFIG
+from harness.artifacts.parameters import count_parameters
 from harness.artifacts.pooling import HIDDEN, pool
 from harness.errors import BadInputError
 

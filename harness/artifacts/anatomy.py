@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from harness.artifacts.graphs import NEEDS_ONNX
+from harness.artifacts.parameters import count_parameters
 from harness.artifacts.shapes import MICROSOFT, attribute, dims_of, infer_shapes, name_of
 from harness.artifacts.work import Polynomial, Work, flops_of_a_text, work
 from harness.errors import BadInputError, RuntimeUnavailableError
@@ -50,7 +51,8 @@ class Port:
 class Architecture:
     """A transformer's figures as the graph shows them; None where it does not.
 
-    `layers` counts attentions; `ffn` is the widest input of a projection back to `hidden`.
+    `layers` counts attentions, `hidden` is what most products with weights read, `ffn` the widest input of a
+    projection back to `hidden`.
     """
 
     layers: int | None
@@ -64,9 +66,9 @@ class Architecture:
 class Anatomy:
     """A graph's structure, weights and work.
 
-    `parameters` counts the values of floating-point and quantised weights, scales of 4-bit blocks left
-    out; `embedding_parameters` those of the token table. `operators` and `initializer_bytes` are sorted,
-    largest first. `external_bytes` lie in `external_files` beside the graph. `flops_of_a_text` is the
+    `parameters` is the same at every precision (`harness.artifacts.parameters`); `embedding_parameters` are
+    those of the token table. `operators` and `initializer_bytes` are sorted, largest first.
+    `external_bytes` lie in `external_files` beside the graph. `flops_of_a_text` is the
     number of operations of a text as a polynomial of its tokens.
     """
 
@@ -204,7 +206,7 @@ def read_anatomy(
         inputs=inputs,
         outputs=outputs,
         dynamic_axes=_symbols((*inputs, *outputs)),
-        parameters=_parameters(graph),
+        parameters=count_parameters(model),
         embedding_parameters=None if table is None else int(np.prod(table)),
         initializer_bytes=_bytes_by_dtype(graph),
         largest_dim=max((dim for w in graph.initializer for dim in w.dims), default=0),
@@ -240,10 +242,13 @@ def _architecture(
     """The figures, and the shape of the token table."""
     table = _token_table(graph, known, weights)
     vocab, hidden = (None, None) if table is None else (table[0], table[1])
+    projections = list(_projections(graph, known))
+    if hidden is not None and projections:  # the table may be narrower: ALBERT, small ELECTRA
+        hidden = Counter(k for k, _ in projections).most_common(1)[0][0]
     attentions = [node for node in graph.node if _is_attention(node)]
     ffn = None
     if hidden is not None:
-        ffn = max((k for k, n in _projections(graph, known) if n == hidden and k != hidden), default=None)
+        ffn = max((k for k, n in projections if n == hidden and k != hidden), default=None)
     found = Architecture(
         layers=len(attentions) or None,
         hidden=hidden,
@@ -306,26 +311,6 @@ def _projections(graph: GraphProto, known: Mapping[str, Tensor]) -> Iterator[tup
             shape = known[node.input[1]].shape if node.input[1] in known else None
             if shape is not None and len(shape) == 2:
                 yield (shape[1], shape[0]) if attribute(node, "transB", 0) else (shape[0], shape[1])
-
-
-def _parameters(graph: GraphProto) -> int:
-    from onnx import TensorProto as T
-
-    integers = {T.INT64, T.INT32, T.BOOL, T.STRING, T.INT16, T.UINT16, T.UINT32, T.UINT64}
-    packed: dict[str, int] = {}  # of block-quantised weights, by name: values held; 0 for scales and zeros
-    for node in graph.node:
-        if node.op_type == "MatMulNBits":
-            packed[node.input[1]] = int(attribute(node, "K")) * int(attribute(node, "N"))
-            packed |= dict.fromkeys(node.input[2:], 0)
-        elif node.op_type == "GatherBlockQuantized":
-            packed |= dict.fromkeys(node.input[2:], 0)
-        elif node.op_type == "RotaryEmbedding":
-            packed |= dict.fromkeys(node.input[2:4], 0)  # angles by position, no weights
-    return sum(
-        packed.get(w.name, int(np.prod(w.dims, dtype=np.int64)))
-        for w in graph.initializer
-        if w.data_type not in integers
-    )
 
 
 def _bytes_by_dtype(graph: GraphProto) -> dict[str, int]:

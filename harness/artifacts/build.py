@@ -7,6 +7,7 @@ optimum and sentence-transformers; its process ends with the build, so that nobo
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
 import re
@@ -148,7 +149,7 @@ def build(request: dict[str, Any], out: TextIO) -> dict[str, Any]:
 
     if request["source"] is not None:
         _say(out, step="reference")
-        quality, verification, known["reference_by"] = _reference(request, source)
+        quality, verification, known["reference_by"] = _reference(request, source, pad_token)
         save_references(target, quality, verification)
     return {"exporter": _versions(EXPORTERS), "opset": opset, **known}
 
@@ -163,12 +164,18 @@ def _load(source: Path) -> Any:
             weights: what is missing would be made up.
     """
     from transformers import CONFIG_MAPPING, AutoModel
+    from transformers.models.auto.modeling_auto import MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES
 
     kind = read_json(source, CONFIG).get("model_type")
     if kind is not None and kind not in CONFIG_MAPPING:
         raise BadInputError(
             f"{CONFIG} says model_type={kind}, which transformers {version('transformers')} does not know; "
             "give a model that it knows, or an ONNX graph of this one"
+        )
+    if kind in MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES:
+        raise BadInputError(
+            f"{CONFIG} says model_type={kind}, an encoder with a decoder; the first alone cannot be exported "
+            "here; give an ONNX graph of it, without the weights beside it"
         )
     with at_fault(f"{CONFIG} and the weights"):
         model, found = AutoModel.from_pretrained(
@@ -232,8 +239,14 @@ def _twin_vectors(model: Any, request: dict[str, Any]) -> NDArray[np.float32]:
     return np.stack(rows)
 
 
-def _reference(request: dict[str, Any], source: Path) -> tuple[NDArray[np.float32], NDArray[np.float32], str]:
-    """sentence-transformers' own vectors of the quality and the verification texts."""
+def _reference(
+    request: dict[str, Any], source: Path, pad_token: str
+) -> tuple[NDArray[np.float32], NDArray[np.float32], str]:
+    """sentence-transformers' own vectors of the quality and the verification texts.
+
+    Its tokenizer may be of a generic class, and then give inputs that the model does not take, or know no
+    padding: it is given the artifact's.
+    """
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.models import Normalize, Pooling, Transformer
 
@@ -252,6 +265,10 @@ def _reference(request: dict[str, Any], source: Path) -> tuple[NDArray[np.float3
             by = "sentence-transformers, pooling as declared: the model has no modules.json"
 
     model.max_seq_length = request["max_length"]
+    takes, tokenizer = inspect.signature(model[0].auto_model.forward).parameters, model.tokenizer
+    tokenizer.model_input_names = [name for name in tokenizer.model_input_names if name in takes]
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = pad_token
 
     def encode(texts: list[str]) -> NDArray[np.float32]:
         vectors = model.encode(

@@ -141,10 +141,15 @@ def prepare(recipe: Recipe, *, check: Check, tell: Tell, root: Path | None = Non
         ) from None
 
 
+def folder_of(sha256: str, root: Path | None = None) -> Path:
+    """Where an artifact is kept; `root` is the cache, by default `cache_dir()`."""
+    return (root or cache_dir()) / "artifacts" / sha256
+
+
 def _cached(root: Path, index: Path, tell: Tell) -> Artifact | None:
     try:
         name = json.loads(index.read_text(encoding="utf-8"))["artifact_sha256"]
-        artifact = read_artifact(root / "artifacts" / str(name))
+        artifact = read_artifact(folder_of(str(name), root))
     except (OSError, ValueError, KeyError, TypeError):
         return None
     except ArtifactError as error:
@@ -223,7 +228,7 @@ def _publish(target: Path, manifest: Manifest, root: Path, index: Path) -> Artif
     for path in target.iterdir():
         with path.open("rb") as file:
             os.fsync(file.fileno())
-    final = root / "artifacts" / manifest.sha256
+    final = folder_of(manifest.sha256, root)
     if not _is_whole(final):  # another recipe may have given the same artifact, and somebody reads it
         shutil.rmtree(final, ignore_errors=True)
         target.rename(final)

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from harness.artifacts.anatomy import external_data
 from harness.artifacts.shapes import attribute, bound_inputs, dims_of, infer_shapes, name_of
 from harness.errors import BadInputError, RuntimeUnavailableError
 
@@ -48,6 +49,12 @@ MENDS: dict[Format, tuple[str, ...]] = {
     "MLProgram": ("ai.onnx:Gather", "ai.onnx:ArgMax"),
     "NeuralNetwork": ("ai.onnx:ReduceSum",),
 }
+# onnxruntime's issue 28005, mended by pull request 28062 (April 2026); a review of 28702 (June 2026) lists
+# operators whose builders looked for weights within the graph alone. What became of those is not verified.
+_BESIDE = (
+    "with CoreML ONNX Runtime 1.24 and before cannot load such a graph (onnxruntime issue 28005), and that "
+    "later ones can with every operator is not verified; a precision that fits one file (fp16) avoids it"
+)
 # CoreML's tensors have at most five axes.
 _MAX_RANK = 5
 
@@ -119,6 +126,7 @@ def estimate_coreml(path: Path, *, batch_size: int, tokens: int) -> CoreMlEstima
         BadInputError: ONNX Runtime cannot read the graph.
         RuntimeUnavailableError: the installed ONNX Runtime lacks the lists or the checker.
     """
+    import onnx
     import onnxruntime
 
     version = str(onnxruntime.__version__)
@@ -148,6 +156,8 @@ def estimate_coreml(path: Path, *, batch_size: int, tokens: int) -> CoreMlEstima
     if left := [n for n, t in bound_inputs(graphs["static"].graph, batch_size=1, tokens=8).items()
                 if not _is_static(graphs["static"], n)]:  # fmt: skip
         notes.append(f"static shapes could not be given to {', '.join(left)}: axes without a known name")
+    if beside := external_data(onnx.load(path, load_external_data=False)):
+        notes.append(f"its weights lie beside it ({', '.join(beside)}): {_BESIDE}")
     return CoreMlEstimate(
         onnxruntime=version,
         batch_size=batch_size,

@@ -5,7 +5,6 @@ Only the build and the search for sources read graphs; ``onnx`` is imported insi
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -218,14 +217,6 @@ def embedding_rows(model: ModelProto) -> int | None:
         if node.op_type == "Gather" and node.input[1] == INPUTS[0] and node.input[0] in shapes:
             return int(shapes[node.input[0]][0])
     return None
-
-
-def count_parameters(model: ModelProto) -> int:
-    """Numbers in the graph's floating-point weights, scalars left out."""
-    from onnx import TensorProto
-
-    weights = [t for t in model.graph.initializer if t.data_type == TensorProto.FLOAT and t.dims]
-    return sum(math.prod(tensor.dims) for tensor in weights)
 
 
 def _root(folder: Path) -> Path:

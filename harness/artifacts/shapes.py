@@ -224,7 +224,8 @@ def _computed(node: NodeProto, inputs: list[Tensor | None], opsets: Mapping[str,
         name: tensor.value for name, tensor in zip(node.input, inputs, strict=True) if tensor is not None
     }
     try:
-        results = ReferenceEvaluator(node, opsets={"": opsets[""]}).run(None, feeds)
+        with np.errstate(all="ignore"):  # a logarithm of zero that a Where leaves out is none of the user's
+            results = ReferenceEvaluator(node, opsets={"": opsets[""]}).run(None, feeds)
         return [_of_value(np.asarray(result)) for result in results]
     except Exception:  # an operator it does not implement: the inferred shape is still right
         return []

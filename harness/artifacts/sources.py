@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib.util
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -293,4 +294,15 @@ def _check_hashes(source: SourceConfig, hashes: dict[str, str], where: str, reme
 
 def _hashes(path: Path, names: Iterable[str]) -> dict[str, str]:
     """The hashes of files, by path within the folder."""
-    return {name: file_sha256(path / name) for name in sorted(set(names))}
+    return {name: _hash(path / name, _seen(path / name)) for name in sorted(set(names))}
+
+
+def _seen(file: Path) -> tuple[int, ...]:
+    stat = file.stat()
+    return stat.st_ino, stat.st_size, stat.st_mtime_ns
+
+
+@lru_cache(maxsize=1024)
+def _hash(file: Path, _seen: tuple[int, ...]) -> str:
+    """Of a file that did not change it is computed once, however many plans and steps ask."""
+    return file_sha256(file)

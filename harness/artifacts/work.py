@@ -23,6 +23,7 @@ from math import prod
 from typing import TYPE_CHECKING
 
 from harness.artifacts.shapes import MICROSOFT, Tensor, attribute, infer_shapes, name_of
+from harness.artifacts.sizes import sizes_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -135,8 +136,10 @@ def flops_of_a_text(model: ModelProto) -> Polynomial | None:
     """The operations of one text as a polynomial in its tokens; None where they cannot be counted.
 
     Fitted exactly from three lengths and held against a fourth: where that disagrees, the graph's work is
-    no such polynomial, and is unknown.
+    no such polynomial, and is unknown. So is that of a graph of one length alone.
     """
+    if sizes_of(model).tokens is not None:
+        return None
     at = (8, 16, 24, 40)
     found = [work(model, batch_size=1, tokens=tokens).flops for tokens in at]
     known = [flops for flops in found if flops is not None]

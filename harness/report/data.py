@@ -12,7 +12,7 @@ from harness.config import load_policy
 from harness.decision import decide
 from harness.evidence import of_machine, selected, with_commands
 from harness.paths import typed_path
-from harness.store import load_launches, load_runs, skipped_files
+from harness.store import load_launches, load_runs, skipped_files, under_way
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -66,7 +66,7 @@ def read(
         there, limits = of_machine(load_runs(results), machine)
         kept, left_out = selected(there, select)
         launches = load_launches(results, set(kept["run_id"]))
-    notes += left_out
+    notes += (*left_out, *under_way(results, kept))
     decision = None
     if not kept.empty:
         compared_with = find_baseline(baseline, baseline_file, kept)

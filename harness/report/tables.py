@@ -15,14 +15,14 @@ from harness.evidence import rows_of
 from harness.gates import as_number, row_place, text_of
 from harness.measure.batching import BESIDE
 from harness.units import counted, format_bytes, format_duration
-from harness.verdict import baseline_title, baseline_told, gate_cells, speedup_cells
+from harness.verdict import PICKABLE, baseline_title, baseline_told, gate_cells, speedup_cells
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from harness.comparison import Comparison
     from harness.report.data import Results
-    from harness.verdict import CandidateVerdict
+    from harness.verdict import CandidateVerdict, Decision
 
 Row = dict[str, Any]
 
@@ -44,11 +44,12 @@ class Html:
 
 
 class Column(NamedTuple):
-    """A column of a table: heading, what to show, and for numbers the value to sort by."""
+    """A column of a table: heading, what to show, for numbers the value to sort by; sentences fold."""
 
     heading: str
     shown: Callable[[Row], str]
     value: Callable[[Row], float | None] | None = None
+    folds: bool = False
 
 
 def verdict(data: Results) -> Html:
@@ -56,7 +57,7 @@ def verdict(data: Results) -> Html:
     decision = data.decision
     notes = "".join(_note(note) for note in data.notes)
     if decision is None:
-        return Html(notes + _note("Nothing is left to decide on." if data.notes else NOTHING))
+        return Html(notes + _note(NOTHING))
     kind = _VERDICT_CLASS[decision.verdict]
     pick = f'<span class="pick">{escape(decision.chosen)}</span>' if decision.chosen else ""
     machine = f"{decision.machine['cpu']}, {counted(decision.machine['cores'], 'core')}"
@@ -80,17 +81,20 @@ def verdict(data: Results) -> Html:
 
 
 def gates(data: Results) -> Html:
-    """Every gate of every candidate with value, interval and distance; the best candidate's first."""
+    """Every gate of every measured candidate with value, interval and distance; the best candidate's first.
+
+    Those that are not possible here stand in a line for each reason.
+    """
     if data.decision is None:
         return Html(_note(NOTHING))
-    first, *others = data.decision.candidates
-    parts = [f"<h3>{_heading(first)}</h3>{_gates_table(first)}{_told(first)}"]
+    measured = [candidate for candidate in data.decision.candidates if candidate.run_ids]
+    parts = [f"<h3>{_heading(first)}</h3>{_gates_table(first)}{_told(first)}" for first in measured[:1]]
     parts += [
         f"<details><summary>{_heading(candidate)}</summary>{_list(candidate.reasons)}"
         f"{_gates_table(candidate)}{_told(candidate)}</details>"
-        for candidate in others
+        for candidate in measured[1:]
     ]
-    return Html("".join(parts))
+    return Html("".join(parts) + _impossible(data.decision))
 
 
 def speedups(data: Results) -> Html:
@@ -141,10 +145,10 @@ def quality(data: Results) -> Html:
 
 
 def placement(data: Results) -> Html:
-    """Where the graph's nodes and their time went, against what was asked for."""
-    rows = rows_of(data.runs)
-    rows = _once(row for row in rows if row["status"] == "unavailable" or _known(row, "nodes_total"))
-    return _table(rows, _PLACEMENT, name="placement", empty="No run tells where its nodes went.")
+    """Where the graph's nodes and their time went, against what was asked for, and what is not possible."""
+    rows = _once(row for row in rows_of(data.runs) if _known(row, "nodes_total"))
+    table = _table(rows, _PLACEMENT, name="placement", empty="No run tells where its nodes went.")
+    return table if data.decision is None else Html(table.text + _impossible(data.decision))
 
 
 def environment(data: Results) -> Html:
@@ -177,7 +181,7 @@ def environment(data: Results) -> Html:
 
 def comparison(found: Sequence[Comparison]) -> Html:
     """Two sets of runs, a line for each pair and latency."""
-    rows = [vars(each) | {"slower": each.slower, "interval": each.interval} for each in found]
+    rows = [vars(each) | {"word": each.word, "interval": each.interval} for each in found]
     return _table(
         rows,
         _COMPARISON,
@@ -284,8 +288,8 @@ _RUNS = (
     Column("evidence", _evidence),
     Column("purpose", _text("purpose")),
     Column("status", _status),
-    Column("error", _text("error")),
     Column("run", _text("run_id")),
+    Column("error", _text("error"), folds=True),
 )
 _QUALITY = (
     *_WHAT,
@@ -313,7 +317,6 @@ _PLACEMENT = (
     Column("share", *_percent("ep_node_share")),
     Column("of their time", *_percent("ep_time_share")),
     Column("partitions", *_number("ep_partitions")),
-    Column("not possible here", _text("error")),
 )
 _NOISE = (
     *_WHO,
@@ -329,9 +332,11 @@ _COMPARISON = (
     Column("B ms", *_at_least("b")),
     Column("B / A", *_number("ratio", 3)),
     Column("interval", lambda row: row["interval"] or "–"),
-    Column("found", lambda row: f"{row['change']}{', slower' if row['slower'] else ''}"),
+    Column("B is", _text("word")),
     Column("paired", lambda row: "yes" if row["paired"] else "no"),
-    Column("why", lambda row: "; ".join(filter(None, (row["reason"], *row["notes"]))) or "–"),
+    Column("why", lambda row: "; ".join(filter(None, (row["reason"], *row["notes"]))) or "–", folds=True),
+    Column("run A", _text("a_run")),
+    Column("run B", _text("b_run")),
 )
 _OF_SWEEPS = ("sweep_id", "run_id", "started_at")
 _SWEEPS = (
@@ -358,14 +363,25 @@ def _table(rows: Sequence[Row], columns: Sequence[Column], *, name: str, empty: 
 def _cell(column: Column, row: Row) -> str:
     shown = escape(column.shown(row))
     if column.value is None:
-        return f"<td>{shown}</td>"
+        return f"<td{' class=folds' if column.folds else ''}>{shown}</td>"
     value = column.value(row)
     return f'<td class="number" data-value="{"" if value is None else repr(value)}">{shown}</td>'
 
 
 def _heading(candidate: CandidateVerdict) -> str:
-    mark = ", provisional" if candidate.provisional else ""
+    firm = candidate.confirmation is not None and candidate.confirmation.complete
+    open_still = candidate.provisional or (candidate.verdict in PICKABLE and not firm)
+    mark = ", provisional" if open_still else ""
     return f"{escape(candidate.label)}: {_words(candidate.verdict)}{mark}"
+
+
+def _impossible(decision: Decision) -> str:
+    """Why candidates are not possible here, a line for each reason."""
+    labels: dict[str, list[str]] = {}
+    for candidate in decision.candidates:
+        if not candidate.run_ids:
+            labels.setdefault(candidate.reasons[0], []).append(candidate.label)
+    return _list(f"{', '.join(names)}: {why}" for why, names in labels.items())
 
 
 def _told(candidate: CandidateVerdict) -> str:

@@ -115,3 +115,37 @@ def decoder_layers(
         nodes.append(node("Identity", product(f"wide{i}", f"down{i}", ffn, hidden), f"x{i + 1}"))
     outputs = [port(f"x{layers}", [*IDS, hidden])]
     return model(nodes, [port("input_ids", IDS, INT64), port("attention_mask", IDS, INT64)], outputs, weights)
+
+
+def placed(kind: str, rows: int = 64, hidden: int = 8) -> ModelProto:
+    """`embedder` with a table of positions of so many rows, looked up as `kind` of exports do.
+
+    ``bert`` cuts a constant count to the length; ``roberta`` counts the mask, from the place after padding's;
+    ``input`` is given the places; ``kinds`` looks up the tokens' kinds alone, zeros cut to the length.
+    """
+    made = embedder(hidden=hidden)
+    counted = np.zeros(rows) if kind == "kinds" else np.arange(rows)
+    own = {
+        "bert": [node("Shape", "input_ids", "length", start=1, end=2),
+                 node("Slice", "counted zero length axis", "cut"), node("Expand", "cut both", "places")],
+        "roberta": [node("CumSum", "attention_mask axis0", "sums"),
+                    node("Mul", "sums attention_mask", "masked"),
+                    node("Cast", "masked", "whole", to=INT64), node("Add", "whole axis0", "places")],
+        "input": [node("Identity", "position_ids", "places")],
+    }  # fmt: skip
+    nodes = [
+        node("Shape", "input_ids", "both"),
+        *own.get(kind, own["bert"]),
+        node("Gather", "positions places", "placed"),
+        node("Add", "embedded placed", "summed"),
+    ]
+    first, product, *rest = made.graph.node
+    product.input[0] = "summed"
+    del made.graph.node[:]
+    made.graph.node.extend([first, *nodes, product, *rest])
+    if kind == "input":
+        made.graph.input.append(port("position_ids", IDS, INT64))
+    constants = [numpy_helper.from_array(np.array(1), "axis0"), numbers("zero", 0)]
+    constants.append(numpy_helper.from_array(counted.astype(np.int64)[None], "counted"))
+    made.graph.initializer.extend([*constants, weight("positions", rows, hidden)])
+    return made

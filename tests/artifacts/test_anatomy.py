@@ -41,8 +41,8 @@ def test_minilm_is_what_it_is(minilm: Artifact) -> None:
     found = read(load_graph(minilm.graph), tokens=128, tokenizer_vocab=30_522)
     assert found.architecture == Architecture(layers=6, hidden=384, heads=12, ffn=1536, vocab_size=30_522)
     assert found.opsets == {"ai.onnx": 18}
-    # All parameters of the model but its pooler (384 × 384 + 384), and pooling's own two floors.
-    assert found.parameters == minilm.manifest.params - (384 * 384 + 384) + 2
+    # All parameters of the model but its pooler: 384 × 384 + 384.
+    assert found.parameters == minilm.manifest.params - (384 * 384 + 384)
     assert found.embedding_parameters == 30_522 * 384
     assert found.embedding_share == pytest.approx(0.52, abs=0.005)
     assert found.operators["LayerNormalization"] == 13
@@ -56,7 +56,7 @@ def test_minilm_is_what_it_is(minilm: Artifact) -> None:
         ("sentence_embedding", "float", ("batch_size", 384))
     ]
     assert found.dynamic_axes == ("batch_size", "sequence_length")
-    assert found.initializer_bytes["float"] == 4 * found.parameters
+    assert found.initializer_bytes["float"] == 4 * (found.parameters + 2), "pooling's two floors"
     assert found.largest_dim == 30_522
     assert (found.external_files, found.external_bytes) == ((), 0)
     assert found.warnings == ()
@@ -67,6 +67,15 @@ def test_a_grouped_query_decoder_shows_its_query_heads_and_its_feed_forward() ->
     assert found.architecture == Architecture(layers=2, hidden=64, heads=4, ffn=192, vocab_size=500)
     assert found.external_files == ("weights.bin",)
     assert found.external_bytes == 4 * found.parameters
+
+
+def test_a_token_table_may_be_narrower_than_the_model() -> None:
+    nodes = [node("Gather", "table input_ids", "x"), node("MatMul", "x up", "a")]
+    nodes += [node("MatMul", f"{x} dense", y) for x, y in zip("abc", "bcd", strict=True)]
+    weights = [weight("table", 30, 4), weight("up", 4, 8), weight("dense", 8, 8)]
+    made = model(nodes, [port("input_ids", IDS, INT64)], [port("d", [*IDS, 8])], weights)
+    found = read(made)
+    assert (found.architecture.hidden, found.embedding_parameters) == (8, 30 * 4)
 
 
 def test_what_a_graph_does_not_say_is_none_not_a_guess() -> None:

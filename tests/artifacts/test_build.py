@@ -275,6 +275,7 @@ def two_layers(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ({"intermediate_size": 24}, r"does not describe the weights: 6 of them have another shape \(encoder"),
         ({"num_attention_heads": 3}, r"and the weights cannot be used \(The hidden size \(8\) is not a mul"),
         ({"hidden_act": "zork"}, r"and the weights cannot be used \(.*zork"),
+        ({"model_type": "t5"}, r"says model_type=t5, an encoder with a decoder; the first alone cannot be"),
         ({"model_type": "zork"}, r"says model_type=zork, which transformers [\d.]+ does not know; give"),
     ],
     ids=lambda wrong: next(iter(wrong)) if isinstance(wrong, dict) else "",

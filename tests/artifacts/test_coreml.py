@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import onnx
 import pytest
 
 from harness.artifacts.coreml import (
@@ -176,6 +177,14 @@ def test_an_axis_without_a_name_stays_dynamic_and_is_told(tmp_path: Path) -> Non
     made.graph.input[0].type.tensor_type.shape.dim[1].ClearField("dim_param")
     estimate = estimate_coreml(saved(made, tmp_path), batch_size=1, tokens=8)
     assert any("static shapes could not be given to input_ids" in note for note in estimate.notes)
+
+
+def test_weights_beside_the_graph_are_told_as_what_coreml_may_not_read(tmp_path: Path) -> None:
+    path, inside = tmp_path / "model.onnx", saved(embedder(), tmp_path, "inside.onnx")
+    onnx.save(embedder(), path, save_as_external_data=True, location="weights.bin", size_threshold=64)
+    told = "its weights lie beside it (weights.bin)"
+    assert any(told in note for note in estimate_coreml(path, batch_size=1, tokens=8).notes)
+    assert not any("beside" in note for note in estimate_coreml(inside, batch_size=1, tokens=8).notes)
 
 
 def test_a_graph_that_onnx_runtime_cannot_load_is_bad_input_in_one_line(tmp_path: Path) -> None:

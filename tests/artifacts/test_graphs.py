@@ -10,7 +10,6 @@ import pytest
 
 from harness.artifacts.graphs import (
     check_graph,
-    count_parameters,
     embedding_rows,
     external_files,
     hidden_size,
@@ -42,10 +41,10 @@ def token_vectors(**changes: Any) -> ModelProto:
     return model(parts["nodes"], [*parts["inputs"], *extra], parts["outputs"], parts["weights"])
 
 
-def test_a_graph_from_tokens_to_their_vectors_is_fit_and_counted() -> None:
+def test_a_graph_from_tokens_to_their_vectors_is_fit() -> None:
     graph = token_vectors()
     check_graph(graph)
-    assert (embedding_rows(graph), count_parameters(graph)) == (9, 36)
+    assert embedding_rows(graph) == 9
 
 
 @pytest.mark.parametrize(

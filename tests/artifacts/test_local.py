@@ -12,11 +12,13 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
+from harness.artifacts.cache import Recipe
 from harness.artifacts.local import local_facts
 from harness.artifacts.modules import read_facts
 from harness.artifacts.sources import local_files
-from harness.config import validate
-from harness.errors import BadInputError, RuntimeUnavailableError
+from harness.config import load_precision, validate
+from harness.errors import ArtifactError, BadInputError, RuntimeUnavailableError
+from harness.provider import EmbeddingProvider
 from tests.artifacts.conftest import as_sentence_transformer, write
 from tests.artifacts.graphs import IDS, INT64, hollow, model, node, port, saved, weight
 from tests.artifacts.test_build import HIDDEN, tiny_bert
@@ -309,3 +311,40 @@ def test_the_command_ends_with_one_line_and_exit_2_before_it_builds(
         "beside it"
     ]
     assert done.stdout == ""
+
+
+# --- in production
+
+
+def test_a_folder_is_loaded_as_the_model_that_a_run_of_it_measures(
+    whole: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Recipe] = []
+
+    def prepared(recipe: Recipe, **_: Any) -> None:
+        asked.append(recipe)
+        raise ArtifactError("far enough")
+
+    monkeypatch.setattr("harness.provider.prepare_artifact", prepared)
+    with pytest.raises(ArtifactError, match="far enough"):
+        EmbeddingProvider.load(whole, precision="int8")
+    measured = validate(custom(path=str(whole))).model
+    assert asked == [Recipe(measured, load_precision("int8"), "onnxruntime")]
+
+
+def test_a_folder_that_does_not_say_all_that_is_needed_is_not_guessed_at(folder: Path) -> None:
+    shutil.rmtree(folder / "1_Pooling")
+    (folder / "modules.json").unlink()
+    with pytest.raises(
+        BadInputError, match=r"do not say pooling; measure it with model\.pooling=VALUE, and load"
+    ):
+        EmbeddingProvider.load(folder)
+
+
+def test_a_folder_that_holds_neither_a_model_nor_an_artifact_is_refused_as_a_run_refuses_it(
+    tmp_path: Path,
+) -> None:
+    with pytest.raises(BadInputError, match=f"model.path={tmp_path}: is empty; save the model there"):
+        EmbeddingProvider.load(tmp_path)
+    with pytest.raises(BadInputError, match="no such directory; give that of an artifact or of a model"):
+        EmbeddingProvider.load(tmp_path / "nowhere")

@@ -8,7 +8,7 @@ import numpy as np
 import onnxruntime as ort
 import pytest
 from onnx import TensorProto as T
-from onnx import helper
+from onnx import helper, numpy_helper
 
 from harness.artifacts.anatomy import load_graph
 from harness.artifacts.shapes import Tensor, bits_of, bound_inputs, dims_of, in_order, infer_shapes, name_of
@@ -93,6 +93,22 @@ def test_an_operator_that_nobody_knows_gives_nothing_known(made_of: Any) -> None
 def test_a_contradiction_in_the_graph_is_unknown_no_error() -> None:
     made = model([node("MatMul", "x w", "y")], [port("x", [1, 4])], [port("y", None)], [weight("w", 5, 3)])
     assert infer_shapes(made, batch_size=1, tokens=4)["y"].shape is None
+
+
+def test_what_is_not_defined_at_a_value_that_is_left_out_warns_nobody_and_the_others_are_right() -> None:
+    """A relative position's bucket, as MPNet's export computes it: the logarithm of 0, cast and unused."""
+    nodes = [
+        node("Log", "far", "logs"),  # warnings are errors here
+        node("Cast", "logs", "large", to=INT64),
+        node("Equal", "whole zero", "near"),
+        node("Where", "near whole large", "y"),
+    ]
+    far = numpy_helper.from_array(np.array([0.0, 1.0, 8.0], dtype=np.float32), "far")
+    weights = [far, numbers("whole", 0, 1, 8), numbers("zero", 0)]
+    made = model(nodes, [port("x", [1])], [port("y", None)], weights)
+    found = infer_shapes(made, batch_size=1, tokens=4)["y"].value
+    assert found is not None
+    assert found.tolist() == [0, 0, 2]
 
 
 def large(count: int) -> ModelProto:

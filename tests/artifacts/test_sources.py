@@ -49,6 +49,24 @@ def test_the_bundled_minilm_is_found_and_is_the_pinned_one() -> None:
     assert files.sha256["model.safetensors"] == load_model("minilm").sources[0].sha256["model.safetensors"]
 
 
+def test_a_file_that_did_not_change_is_hashed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    hashed: list[str] = []
+
+    def sha256(path: Path) -> str:
+        hashed.append(path.name)
+        return file_sha256(path)
+
+    monkeypatch.setattr("harness.artifacts.sources.file_sha256", sha256)
+    folder = tiny_bert(tmp_path / "mine")
+    first = local_files(folder).sha256
+    assert local_files(folder).sha256 == first
+    assert sorted(hashed) == sorted(first)
+    config = folder / "config.json"
+    config.write_bytes(config.read_bytes() + b"\n")
+    changed = local_files(folder).sha256
+    assert {name for name in first if changed[name] != first[name]} == {"config.json"}
+
+
 def test_weights_with_another_hash_are_refused_with_both() -> None:
     wrong = "0" * 64
     with pytest.raises(ArtifactError, match=r"model\.safetensors .* is not the model it claims") as caught:

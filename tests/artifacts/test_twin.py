@@ -76,6 +76,16 @@ def test_a_model_whose_declared_pooling_is_not_its_own_is_caught_by_parity(
     assert (tinies / "wrong" / GRAPH).is_file(), "it was built: parity alone caught it"
 
 
+def test_a_model_is_built_beside_a_generic_tokenizer_that_gives_it_too_much_and_knows_no_padding(
+    tinies: Path, told: dict[str, Any], twins: Twins
+) -> None:
+    base = twins("bert", "fp32").manifest
+    facts = {name: getattr(base, name) for name in base.__dataclass_fields__}
+    manifest = Manifest(**facts | told["built"]["distilbert"])
+    assert manifest.architecture == "distilbert"
+    verify(Artifact(tinies / "distilbert", manifest), "onnxruntime")  # held against sentence-transformers
+
+
 # --- tokenizers
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from harness.artifacts.anatomy import load_graph, read_anatomy
+from harness.artifacts.anatomy import load_graph
 from harness.artifacts.shapes import infer_shapes
 from harness.artifacts.work import Polynomial, flops_of_a_text, work
 from harness.config import load_model
@@ -203,7 +203,7 @@ def test_dtypes_of_four_bits_share_bytes() -> None:
 
 
 @pytest.mark.parametrize("precision", ["fp32-fused", "int8", "int8-weights", "int4-weights"])
-def test_a_qwen3_is_as_much_work_and_as_many_parameters_at_every_precision(
+def test_a_qwen3_is_as_much_work_at_every_precision(
     twins: Callable[[str, str], Artifact], precision: str
 ) -> None:
     """The optimiser writes its norms into ONNX's own domain, and angles by position beside the weights."""
@@ -212,5 +212,3 @@ def test_a_qwen3_is_as_much_work_and_as_many_parameters_at_every_precision(
     assert expected.flops is not None
     assert found.flops == pytest.approx(expected.flops, rel=0.01)
     assert found.weight_bytes < 1.1 * expected.weight_bytes, "of the angles only the tokens' own are read"
-    parameters = [read_anatomy(model, batch_size=1, tokens=16).parameters for model in (base, other)]
-    assert parameters[1] == pytest.approx(parameters[0], rel=0.05)

@@ -1,8 +1,8 @@
 """What only torch can tell of small models: run once a session, in a process of its own.
 
 ``python -m tests.artifacts.tiny FOLDER`` builds twins of a tiny BERT and a tiny Qwen3, and the BERT in
-``declares mean`` as if it pooled on CLS. It keeps sentence-transformers' vectors of both twins, and what
-their weights are.
+``declares mean`` as if it pooled on CLS, and a DistilBERT. It keeps sentence-transformers' vectors of both
+twins, and what their weights are.
 """
 
 from __future__ import annotations
@@ -76,7 +76,23 @@ def main(root: Path) -> None:
         }
     wrong = request({"pooling": "cls"}, root / "wrong", source=str(root / "declares mean"))
     told["built"]["wrong"] = build(wrong, io.StringIO())
+    asked = request(facts("bert"), root / "distilbert", source=str(distilbert(root)))
+    told["built"]["distilbert"] = build(asked, io.StringIO())
     (root / "told.json").write_text(json.dumps(told), encoding="utf-8")
+
+
+def distilbert(root: Path) -> Path:
+    """A DistilBERT, which takes no token types; its generic tokenizer gives them, and names no padding."""
+    from transformers import DistilBertConfig, DistilBertModel
+
+    folder, other = root / "distilbert saved", root / "declares mean"
+    shape = {"dim": HIDDEN, "hidden_dim": 64, "n_layers": 1, "n_heads": 2, "max_position_embeddings": 64}
+    rows = json.loads((other / "config.json").read_text(encoding="utf-8"))["vocab_size"]
+    DistilBertModel(DistilBertConfig(vocab_size=rows, **shape)).save_pretrained(folder)
+    (folder / "tokenizer.json").write_bytes((other / "tokenizer.json").read_bytes())
+    generic = {"tokenizer_class": "PreTrainedTokenizerFast", "unk_token": "[UNK]"}
+    (folder / "tokenizer_config.json").write_text(json.dumps(generic), encoding="utf-8")
+    return folder
 
 
 def expect(model: Any, built: Path, root: Path) -> None:
