@@ -382,6 +382,8 @@ def test_the_share_of_the_nodes_time_on_the_requested_ep_is_held_against_the_pol
     said = {"NO_GO": "only 1% of the nodes' time is on coreml", "INCONCLUSIVE": "no profile says how much"}
     assert any(said.get(verdict, "") in reason for reason in decision.reasons)
     assert any("measure.force=true" in step for step in decision.next_steps) == (verdict == "INCONCLUSIVE")
+    noted = any("no profile says" in note for note in decision.candidates[0].notes)
+    assert noted == (ep != "cpu" and share is None and not asked), "elsewhere it is a reason, or no matter"
 
 
 @pytest.mark.parametrize("file", sorted((conf_dir() / "policy").glob("*.yaml")), ids=lambda f: f.stem)
