@@ -55,6 +55,7 @@ def test_what_the_shipped_texts_leave_undecided_is_asked_of_ones_own(
 ) -> None:
     decision = decide(frame(model_row("minilm", **around(metric, 0.94, 0.96, 0.98))))
     step = only_step(decision)
+    assert decision.next_steps[0] == step, "before the commands of what is open beside it"
     assert "is undecided: it is asked of the shipped texts alone, and no launch narrows it" in step
     assert step.endswith(f"a gate on {asked} asks your own: `python -m harness model=minilm ep=cpu {data}`")
 
