@@ -141,7 +141,7 @@ def decide(runs: pd.DataFrame, policy: str | PolicyConfig = "default") -> Decisi
     tried = {str(row["model"]) for row in counting if row["status"] != "unavailable"}
     untried = [model for model in policy.paths if model not in tried]
     wanted = [c for c in contenders if c is chosen or c.verdict == best.verdict == "INCONCLUSIVE"]
-    steps = [line for c in wanted for line in c.ways_out]
+    steps = [line for c in wanted[:1] for line in c.ways_out]
     steps += _steps(best, untried, policy, can_measure=any(c.missing for c in wanted))
     if chosen is not None and not _confirmed(chosen):
         typed = (
@@ -151,7 +151,7 @@ def decide(runs: pd.DataFrame, policy: str | PolicyConfig = "default") -> Decisi
         )
         steps.append(f"`{chosen.confirm}`{typed}")
     steps += [f"`{command}`" for c in wanted for command in c.missing]
-
+    steps += [line for c in wanted for line in c.ways_out]
     machine = {name: plain(rows[0][name]) for name in ("machine_id", "cpu", "cores", "os")}
     return Decision(
         verdict=best.verdict,

@@ -98,10 +98,14 @@ def test_random_weights_alone_are_to_be_replaced_by_trained_ones() -> None:
     words = "python -m harness model=qwen3 ep=cpu model.weights=random"
     twin = model_row("qwen3", weights="random", command=words, **dict.fromkeys(QUALITY_COLUMNS))
     decision = decide(frame(twin))
-    assert decision.next_steps == (
+    said = (
         "random weights have no quality; where the trained ones are in a folder: "
-        "`python -m harness model=qwen3 ep=cpu model.path=DIR`",
+        "`python -m harness model=qwen3 ep=cpu model.path=DIR`"
     )
+    assert decision.next_steps == (said,)
+    beside = decide(frame(twin, launches_row("minilm", [12.0] * 10)))
+    assert beside.next_steps[0] == MEASURE
+    assert beside.next_steps[-1] == said, "after what the nearest candidate lacks"
 
 
 def test_what_is_not_possible_here_is_told_nothing_to_measure() -> None:
