@@ -646,6 +646,13 @@ class FallbackConfig(Schema):
     ep: str
     sentence: str
 
+    @field_validator("ep")
+    @classmethod
+    def _it_is_configured(cls, value: str) -> str:
+        if value not in options_of("ep"):
+            raise ValueError(unknown_name("ep", value, options_of("ep")))
+        return value
+
 
 class RankConfig(Schema):
     """One figure of a lexicographic order, of the run at a place.

@@ -52,7 +52,7 @@ def test_the_first_screen_has_verdict_pick_and_reason(tmp_path: Path) -> None:
 
 
 def test_figures_in_the_table_are_those_of_the_parquet(tmp_path: Path) -> None:
-    rows = [run_row(f"r{i}", latency_p95_ms=10.1234567 + i) for i in range(3)]
+    rows = [run_row(f"r{i}", p95_ms=10.1234567 + i) for i in range(3)]
     text = report.runs(report.read(stored(tmp_path, *rows))).text
     values = [float(value) for value in re.findall(r'data-value="([^"]+)"', text)]
     assert {10.1234567, 11.1234567, 12.1234567} <= set(values)
