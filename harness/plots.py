@@ -273,9 +273,7 @@ def pareto(decision: Decision | None, policy: PolicyConfig) -> Figure:
     numbers = {point: number for number, point in enumerate((*decision.front, *beaten), start=1)}
     named = {point: front_text(replace(point, label=looks.short(point.label))) for point in decision.front}
     named |= {point: looks.short(point.label, _LEGEND_LENGTH) for point in beaten}
-    told = {
-        point: looks.mark("", f"{number}: {looks.shown(named[point])}") for point, number in numbers.items()
-    }
+    told = {point: looks.mark("", f"{number}: {named[point]}") for point, number in numbers.items()}
     rows = []
     for c, point in zip(known, points, strict=True):
         row = dict(run_at(latency_at(policy), c.rows) or {})  # whose figures the candidate's are
@@ -287,7 +285,7 @@ def pareto(decision: Decision | None, policy: PolicyConfig) -> Figure:
         ring = {"mec": looks.INK, "mew": 1.5, "ms": 9} if point in decision.front else {"ms": 6}
         axes.plot(x, y, ls="none", zorder=4, alpha=alpha, **looks.look(row), **ring)
         canvas.beside(axes, str(numbers[point]), x, y, above=6)
-        told[point] = looks.handle(row, f"{numbers[point]}: {looks.shown(named[point])}", alpha=alpha)
+        told[point] = looks.handle(row, f"{numbers[point]}: {named[point]}", alpha=alpha)
     canvas.clean(axes)
     axes.set_xscale("log")
     canvas.plain_ticks(axes)

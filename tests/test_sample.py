@@ -162,3 +162,7 @@ def test_the_page_on_results_reads_them_as_it_says(capsys: pytest.CaptureFixture
     out = capsys.readouterr().out
     assert "minilm fp32 cpu" in out
     assert "0.99" in out
+
+
+def test_no_command_of_it_names_a_file_that_is_not_shipped(runs: pd.DataFrame) -> None:
+    assert [command for command in runs["command"] if "quality." in command] == []

@@ -79,6 +79,28 @@ def test_every_gate_of_every_candidate_is_told_with_its_distance(tmp_path: Path)
     assert "+18 ms (+60%)" in text, "30 ms less 12 ms"
 
 
+def test_what_is_not_possible_here_stands_in_a_line_for_each_reason(tmp_path: Path) -> None:
+    lacking = {
+        "status": "unavailable",
+        "launches": 0,
+        "launch_p95_ms": [],
+        "error": "ep=coreml: not in this build",
+    }
+    names = ("minilm fp32 coreml", "e5 fp32 coreml")
+    rows = [run_row(n, ep="coreml", model_id=n, candidate_label=n, **lacking) for n in names]
+    data = report.read(stored(tmp_path, run_row(nodes_total=10), *rows))
+    for table in (report.gates, report.placement):
+        text = table(data).text
+        assert text.count("<table") == text.count("ep=coreml: not in this build") == 1
+        assert "e5 fp32 coreml, minilm fp32 coreml: not possible here" in text
+
+
+def test_a_pick_that_was_not_confirmed_is_provisional_wherever_it_is_named(tmp_path: Path) -> None:
+    data = report.read(stored(tmp_path, run_row()))
+    assert "<b>provisional evidence</b>" in report.verdict(data).text
+    assert "minilm fp32 cpu: GO, provisional" in report.gates(data).text
+
+
 def test_runs_of_two_machines_are_refused_as_decide_refuses_them(tmp_path: Path) -> None:
     stored(tmp_path, run_row("old", machine_id="elder"), run_row("new", machine_id="newer"))
     with pytest.raises(BadInputError) as told:
