@@ -12,7 +12,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.errors import BadInputError, unknown_name
+from harness.errors import BadInputError, nearest, unknown_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -105,6 +105,10 @@ def compose(argv: Sequence[str]) -> list[dict[str, Any]]:
                 raise unresolved[0]
         except (HydraException, OmegaConfBaseException) as error:
             raise _explained(error, words) from None
+        except ValueError:  # Hydra's own on a number or null in the place of a name, which it does not tell
+            if (misnamed := _misnamed(words)) is None:
+                raise
+            raise misnamed from None
     return collected
 
 
@@ -233,6 +237,15 @@ def _require_options(words: Sequence[str]) -> None:
                 raise BadInputError(unknown_name(group, _as_word(name), names))
 
 
+def _misnamed(words: Sequence[str]) -> BadInputError | None:
+    """The first word that gives a group what is none of its names; None where each gives one."""
+    for word in words:
+        group, _, option = word.lstrip("+").partition("=")
+        if (names := options_of(group)) and option not in names:
+            return BadInputError(unknown_name(group, option, names))
+    return None
+
+
 def _explained(error: Exception, words: Sequence[str]) -> BadInputError:
     """Hydra's or OmegaConf's own error as one line with the nearest valid names."""
     from hydra.errors import MissingConfigException, OverrideParseException
@@ -280,9 +293,12 @@ def _explained(error: Exception, words: Sequence[str]) -> BadInputError:
 
 def unknown_ep_option(name: str, valid: Sequence[str]) -> str:
     """One line on an option that an execution provider does not have: the nearest that it has."""
+    unknown = f"unknown key '{_EP_OPTIONS}{name}'"
     if not valid:
-        return f"unknown key '{_EP_OPTIONS}{name}': this execution provider takes no options"
-    return unknown_name("key", f"{_EP_OPTIONS}{name}", [f"{_EP_OPTIONS}{option}" for option in valid])
+        return f"{unknown}: this execution provider takes no options"
+    if close := nearest(name, valid):
+        return f"{unknown}: did you mean {' or '.join(f'{_EP_OPTIONS}{option}' for option in close)}?"
+    return f"{unknown}: valid: {', '.join(f'{_EP_OPTIONS}{option}' for option in valid)}"
 
 
 def _defaults(words: Sequence[str]) -> dict[str, Any]:

@@ -291,7 +291,7 @@ class EpConfig(Schema):
             if valid:
                 wrong.append(f"ep.options.{key}={value}: valid: {', '.join(valid)}")
             elif isinstance(value, bool) or not isinstance(value, str | int):
-                wrong.append(f"ep.options.{key}={value}: neither a text nor a whole number")
+                wrong.append(f"ep.options.{key}={value}: neither a text nor a whole number; quote a text")
         if wrong:
             raise ValueError("\n".join(wrong))
         return self

@@ -93,6 +93,8 @@ def test_no_key_of_hydra_s_own_reaches_the_plan() -> None:
         ("experiments=day1_baselin", "unknown experiments 'day1_baselin': did you mean day1_baseline?"),
         ("precision=fp31", "unknown precision 'fp31': did you mean fp32 or fp16?"),
         ("runtime=onnx", "unknown runtime 'onnx': "),
+        ("measure=5", "unknown measure '5': valid: "),
+        ("ep=null", "unknown ep 'null': "),
     ],
 )
 def test_an_unknown_option_is_told_with_the_nearest(word: str, said: str) -> None:
@@ -126,6 +128,7 @@ def test_the_nearest_key_is_looked_for_under_the_groups_that_were_chosen() -> No
     [
         (["ep=coreml", "ep.options={ModelFormt: MLProgram}"],
          "unknown key 'ep.options.ModelFormt': did you mean ep.options.ModelFormat"),
+        (["ep=coreml", "ep.options={Foo: 1}"], "unknown key 'ep.options.Foo': valid: ep.options.ModelF"),
         (["ep=cpu", "ep.options={ModelFormat: MLProgram}"],
          "unknown key 'ep.options.ModelFormat': this execution provider takes no options"),
         (["ep=coreml", "ep.options=[1]"], "ep.options=[1]: takes keys with their values; give ep.options."),
