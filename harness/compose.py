@@ -12,7 +12,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.errors import BadInputError, unknown_name
+from harness.errors import BadInputError, nearest, unknown_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 PATH_KEYS = ("results", "model.path", "policy.file", "quality.sts", "quality.retrieval", "quality.texts")
 
 _EP_OPTIONS = "ep.options."
-_PRESET = "experiments="
+_PRESETS = "experiments"
 
 
 def conf_dir() -> Path:
@@ -47,7 +47,7 @@ def _packaged_or_beside(name: str) -> Path:
 
 def options_of(group: str) -> list[str]:
     """The valid names of a config group, sorted."""
-    folder = experiments_dir() if group == "experiments" else conf_dir() / group
+    folder = experiments_dir() if group == _PRESETS else conf_dir() / group
     return sorted(path.stem for path in folder.glob("*.yaml"))
 
 
@@ -93,8 +93,9 @@ def compose(argv: Sequence[str]) -> list[dict[str, Any]]:
         OmegaConf.register_new_resolver("harness_scratch", lambda: scratch, replace=True)
         os.environ["HYDRA_FULL_ERROR"] = "1"  # errors reach us instead of being printed with exit 1
         task = hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")
-        preset = next((word for word in words if word.startswith(_PRESET)), "").removeprefix(_PRESET)
         try:
+            _require_options(words)
+            preset = next((word for word in words if word.startswith(f"{_PRESETS}=")), "").partition("=")[2]
             for own in presets.get(preset, [{}]):
                 if own:
                     _register(preset, own)
@@ -102,10 +103,12 @@ def compose(argv: Sequence[str]) -> list[dict[str, Any]]:
                 task(collect)()
             if unresolved:
                 raise unresolved[0]
-            if not collected:
-                _require_matches(words)
         except (HydraException, OmegaConfBaseException) as error:
             raise _explained(error, words) from None
+        except ValueError:  # Hydra's own on a number or null in the place of a name, which it does not tell
+            if (misnamed := _misnamed(words)) is None:
+                raise
+            raise misnamed from None
     return collected
 
 
@@ -166,7 +169,7 @@ def _register(preset: str, values: dict[str, Any]) -> None:
     from hydra.core.config_store import ConfigStore
 
     ConfigStore.instance().store(
-        group="experiments", name=preset, node=values, package="_global_", provider="experiments"
+        group=_PRESETS, name=preset, node=values, package="_global_", provider=_PRESETS
     )
 
 
@@ -199,22 +202,48 @@ def _as_word(value: Any) -> str:
     return str(value)
 
 
-def _require_matches(words: Sequence[str]) -> None:
-    """Refuse a glob that matches no name: Hydra would sweep over nothing, and say nothing.
+def _require_options(words: Sequence[str]) -> None:
+    """Refuse what Hydra would take, or end with a defect, where a group's option is to be named.
 
     Raises:
-        BadInputError: with the valid names.
+        BadInputError: a list or no name in the place of a group's option; a glob that matches no name, over
+            which nothing would be swept; several presets, of which Hydra would apply one or none.
     """
     from hydra.core.override_parser.overrides_parser import OverridesParser
-    from hydra.core.override_parser.types import Glob
+    from hydra.core.override_parser.types import ChoiceSweep, Glob, QuotedString, Sweep
 
-    parser = OverridesParser.create()
-    for override in parser.parse_overrides([word for word in words if "=" in word and word[0] != "-"]):
-        key, glob = override.key_or_group, override.value()
-        names = options_of(key)
-        if isinstance(glob, Glob) and not glob.filter(names):
-            remedy = f"valid: {', '.join(names)}" if names else f"it has no names; give {key}=A,B"
-            raise BadInputError(f"{override.input_line}: matches nothing; {remedy}")
+    presets: list[str] = []
+    typed = [word for word in words if "=" in word and word[0] not in "-~"]
+    for override in OverridesParser.create().parse_overrides(typed):
+        group, value, word = override.key_or_group, override.value(), override.input_line
+        names = options_of(group)
+        if isinstance(value, Glob) and not value.filter(names):
+            remedy = f"valid: {', '.join(names)}" if names else f"it has no names; give {group}=A,B"
+            raise BadInputError(f"{word}: matches nothing; {remedy}")
+        if not names:
+            continue
+        several = isinstance(value, list | Glob | Sweep)
+        if group == _PRESETS:
+            presets.append(str(word))
+            if several or len(presets) > 1:
+                raise BadInputError(
+                    f"{' '.join(presets)}: a preset is a sweep of its own; take one at a time"
+                )
+        if isinstance(value, list) or (isinstance(value, Sweep) and not isinstance(value, ChoiceSweep)):
+            raise BadInputError(f"{word}: takes a name; several are a sweep, as in -m {group}=A,B")
+        given = value.list if isinstance(value, ChoiceSweep) else [] if several else [value]
+        for name in given:
+            if not isinstance(name, str | QuotedString | dict):
+                raise BadInputError(unknown_name(group, _as_word(name), names))
+
+
+def _misnamed(words: Sequence[str]) -> BadInputError | None:
+    """The first word that gives a group what is none of its names; None where each gives one."""
+    for word in words:
+        group, _, option = word.lstrip("+").partition("=")
+        if (names := options_of(group)) and option not in names:
+            return BadInputError(unknown_name(group, option, names))
+    return None
 
 
 def _explained(error: Exception, words: Sequence[str]) -> BadInputError:
@@ -264,9 +293,12 @@ def _explained(error: Exception, words: Sequence[str]) -> BadInputError:
 
 def unknown_ep_option(name: str, valid: Sequence[str]) -> str:
     """One line on an option that an execution provider does not have: the nearest that it has."""
+    unknown = f"unknown key '{_EP_OPTIONS}{name}'"
     if not valid:
-        return f"unknown key '{_EP_OPTIONS}{name}': this execution provider takes no options"
-    return unknown_name("key", f"{_EP_OPTIONS}{name}", [f"{_EP_OPTIONS}{option}" for option in valid])
+        return f"{unknown}: this execution provider takes no options"
+    if close := nearest(name, valid):
+        return f"{unknown}: did you mean {' or '.join(f'{_EP_OPTIONS}{option}' for option in close)}?"
+    return f"{unknown}: valid: {', '.join(f'{_EP_OPTIONS}{option}' for option in valid)}"
 
 
 def _defaults(words: Sequence[str]) -> dict[str, Any]:

@@ -141,7 +141,8 @@ def decide(runs: pd.DataFrame, policy: str | PolicyConfig = "default") -> Decisi
     tried = {str(row["model"]) for row in counting if row["status"] != "unavailable"}
     untried = [model for model in policy.paths if model not in tried]
     wanted = [c for c in contenders if c is chosen or c.verdict == best.verdict == "INCONCLUSIVE"]
-    steps = _steps(best, untried, policy, can_measure=any(c.missing for c in wanted))
+    steps = [line for c in wanted[:1] for line in c.ways_out]
+    steps += _steps(best, untried, policy, can_measure=any(c.missing for c in wanted))
     if chosen is not None and not _confirmed(chosen):
         typed = (
             ""
@@ -210,7 +211,7 @@ def _judge(rows: list[Row], policy: PolicyConfig) -> CandidateVerdict:
         for row in read
         if row["status"] == "interrupted"
     ]
-    notes += _time_elsewhere(read)
+    notes += _time_elsewhere(read, policy)
     unread = [row for row in current if row["run_id"] not in {*known, *(r["run_id"] for r in under_load)}]
     notes += [f"no gate reads it: {line}" for line in _guards(unread, policy)[0]]
     notes += _unpinned(newest)
@@ -341,7 +342,7 @@ def _guards(rows: list[Row], policy: PolicyConfig) -> tuple[list[str], list[str]
             )
         time = as_number(row["ep_time_share"])
         if time is None and row["ep"] != "cpu" and policy.min_ep_time_share:
-            unknowns.append(f"no profile says how much of the nodes' time is on {row['ep']} at {where}")
+            unknowns.append(_unprofiled(row))
         elif time is not None and time < policy.min_ep_time_share:
             blocks.append(
                 f"only {time:.0%} of the nodes' time is on {row['ep']} at {where}, "
@@ -359,11 +360,17 @@ def _guards(rows: list[Row], policy: PolicyConfig) -> tuple[list[str], list[str]
     return list(dict.fromkeys(blocks)), list(dict.fromkeys(unknowns))
 
 
-def _time_elsewhere(rows: list[Row]) -> list[str]:
+def _unprofiled(row: Row) -> str:
+    return f"no profile says how much of the nodes' time is on {row['ep']} at {row_place(row)}"
+
+
+def _time_elsewhere(rows: list[Row], policy: PolicyConfig) -> list[str]:
     """Where the share of the nodes on the execution provider says little about their time."""
     told = []
     for row in rows:
         nodes, time = as_number(row["ep_node_share"]), as_number(row["ep_time_share"])
+        if time is None and row["ep"] != "cpu" and not policy.min_ep_time_share:
+            told.append(_unprofiled(row))
         if nodes is not None and time is not None and abs(nodes - time) > TIME_SHARE_GAP_MAX:
             told.append(
                 f"{nodes:.0%} of the nodes but {time:.0%} of their time are on {row['ep']} at "

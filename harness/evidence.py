@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 from collections import Counter
-from math import isclose
+from math import inf, isclose
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -185,6 +185,9 @@ def _inconsistency(row: Row) -> str:
     listed, launches = row["launch_p95_ms"], as_number(row["launches"])
     if hasattr(listed, "__len__") and launches is not None and len(listed) != launches:
         return f"{launches:.0f} launches, but {len(listed)} of their values"
+    failed, dead = as_number(row["launches_failed"]), _count_dead(listed)
+    if failed is not None and dead > failed:
+        return f"launches_failed is {failed:.0f}, but {dead} of its launches failed"
     for name, column in LAUNCH_COLUMN.items():
         figure, middle = as_number(row[name]), _middle(row[column])
         if figure is not None and middle is not None and not isclose(figure, middle, rel_tol=_SAME_MEDIAN):
@@ -198,6 +201,11 @@ def _inconsistency(row: Row) -> str:
         if low is not None and high is not None and not low <= (low if value is None else value) <= high:
             return f"{name} {value} lies outside its interval {low} to {high}"
     return ""
+
+
+def _count_dead(p95s_ms: Any) -> int:
+    """How many launches have no P95 because they failed."""
+    return sum(value == inf for value in p95s_ms if value is not None) if np.iterable(p95s_ms) else 0
 
 
 def _middle(listed: Any) -> float | None:

@@ -55,7 +55,7 @@ def missing_commands(
             continue  # no launch narrows it: `ways_out`
         if row is None and "+" in gate.at.workload:
             continue  # changed under its name: only who typed it knows how
-        what = _what_is_added(gate, row)
+        what = _what_is_added(result, row)
         launches: dict[str, Any] = {}
         if result.n is not None and result.over is not None and gate.launch_quantile is not None:
             more = launches_to_settle(result.over, result.n, launch_quantile=gate.launch_quantile)
@@ -68,13 +68,18 @@ def missing_commands(
     return tuple(dict.fromkeys((*commands.values(), *anew)))
 
 
-def _what_is_added(gate: GateConfig, row: Row | None) -> dict[str, Any]:
+def _what_is_added(result: GateResult, row: Row | None) -> dict[str, Any]:
     """What a run needs beside its place and its launches, so that it answers a gate."""
-    if gate.metric == "latency_overhead" and row is not None:
+    metric = result.gate.metric
+    if metric == "latency_overhead" and row is not None:
         return {"runtime": REFERENCE}
-    if (data := OWN_DATA.get(gate.metric)) is not None:
+    if (data := OWN_DATA.get(metric)) is not None:
         return {data: "FILE"}
-    return {"measure": "soak"} if gate.metric in SOAK_METRICS else {}
+    words = {"measure": "soak"} if metric in SOAK_METRICS else {}
+    stopped = row is not None and as_number(row["truncated_over_ms"]) is not None
+    if row is not None and result.n is None and not stopped:  # measured, and unknown all the same
+        words |= {"measure.force": "true"}
+    return words
 
 
 def means_nothing(gate: GateConfig, row: Row) -> bool:
@@ -95,18 +100,18 @@ def ways_out(results: Sequence[GateResult], current: list[Row], base: Row) -> tu
     """
     if base["status"] == "unavailable":
         return ()
-    if base["weights"] == "random":
-        trained = elsewhere(base, **{"model.weights": "trained", "model.path": "DIR"})
-        return (f"random weights have no quality; where the trained ones are in a folder: `{trained}`",)
     deciding = [r for r in results if r.gate.tier == "must" or is_target(r.gate)]
     if base["runtime"] == REFERENCE and any(r.gate.metric == "latency_overhead" for r in deciding):
         return (
             "the Python reference is what this policy holds other providers against, and no other was "
             f"measured; by itself it is judged by: `{decide_command(base, policy='default')}`",
         )
+    if base["weights"] == "random":
+        trained = elsewhere(base, **{"model.weights": "trained", "model.path": "DIR"})
+        return (f"random weights have no quality; where the trained ones are in a folder: `{trained}`",)
     open_ones = [(r, row) for r in deciding if (row := run_for(r.gate, current)) is not None]
     return tuple(
-        f"{r.gate.label} is undecided: {_what_narrows(r.gate.metric, row)}"
+        f"{r.gate.metric} is undecided: {_what_narrows(r.gate.metric, row)}"
         for r, row in open_ones
         if r.status == "UNDECIDED" and r.n is None
     )

@@ -291,7 +291,7 @@ class EpConfig(Schema):
             if valid:
                 wrong.append(f"ep.options.{key}={value}: valid: {', '.join(valid)}")
             elif isinstance(value, bool) or not isinstance(value, str | int):
-                wrong.append(f"ep.options.{key}={value}: neither a text nor a whole number")
+                wrong.append(f"ep.options.{key}={value}: neither a text nor a whole number; quote a text")
         if wrong:
             raise ValueError("\n".join(wrong))
         return self
@@ -645,6 +645,13 @@ class FallbackConfig(Schema):
     model: str
     ep: str
     sentence: str
+
+    @field_validator("ep")
+    @classmethod
+    def _it_is_configured(cls, value: str) -> str:
+        if value not in options_of("ep"):
+            raise ValueError(unknown_name("ep", value, options_of("ep")))
+        return value
 
 
 class RankConfig(Schema):

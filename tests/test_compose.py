@@ -93,6 +93,8 @@ def test_no_key_of_hydra_s_own_reaches_the_plan() -> None:
         ("experiments=day1_baselin", "unknown experiments 'day1_baselin': did you mean day1_baseline?"),
         ("precision=fp31", "unknown precision 'fp31': did you mean fp32 or fp16?"),
         ("runtime=onnx", "unknown runtime 'onnx': "),
+        ("measure=5", "unknown measure '5': valid: "),
+        ("ep=null", "unknown ep 'null': "),
     ],
 )
 def test_an_unknown_option_is_told_with_the_nearest(word: str, said: str) -> None:
@@ -126,6 +128,7 @@ def test_the_nearest_key_is_looked_for_under_the_groups_that_were_chosen() -> No
     [
         (["ep=coreml", "ep.options={ModelFormt: MLProgram}"],
          "unknown key 'ep.options.ModelFormt': did you mean ep.options.ModelFormat"),
+        (["ep=coreml", "ep.options={Foo: 1}"], "unknown key 'ep.options.Foo': valid: ep.options.ModelF"),
         (["ep=cpu", "ep.options={ModelFormat: MLProgram}"],
          "unknown key 'ep.options.ModelFormat': this execution provider takes no options"),
         (["ep=coreml", "ep.options=[1]"], "ep.options=[1]: takes keys with their values; give ep.options."),
@@ -146,6 +149,32 @@ def test_options_that_are_typed_whole_are_taken_beside_the_others() -> None:
 
 def test_an_unknown_option_in_a_sweep_is_told_before_anything_runs() -> None:
     assert problem_of("-m", "model=minilm,e6").startswith("unknown model 'e6': did you mean e5")
+
+
+@pytest.mark.parametrize("words", [["model=null"], ["ep=1.5"], ["-m", "model=minilm,null"], ["policy=true"]])
+def test_what_is_no_name_is_no_option_of_a_group(words: list[str]) -> None:
+    group, _, value = words[-1].partition("=")
+    named = value.rpartition(",")[2]
+    assert problem_of(*words).startswith(f"unknown {group} '{named}': valid: ")
+
+
+@pytest.mark.parametrize("words", [["model=[minilm,e5]"], ["-m", "model=range(1,3)"]])
+def test_several_options_of_a_group_are_never_merged_into_one(words: list[str]) -> None:
+    said = f"{words[-1]}: takes a name; several are a sweep, as in -m model=A,B"
+    assert problem_of(*words) == said
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["-m", "experiments=paths,lengths"],
+        ["-m", "experiments=glob(*)"],
+        ["experiments=[paths,lengths]"],
+        ["experiments=paths", "experiments=lengths"],
+    ],
+)
+def test_of_several_presets_none_is_left_out_in_silence(words: list[str]) -> None:
+    assert "a preset is a sweep of its own; take one at a time" in problem_of(*words)
 
 
 @pytest.mark.parametrize("word", ["foo", "batch_size=[1", "threads=(2"])

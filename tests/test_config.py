@@ -864,6 +864,10 @@ def test_a_soak_run_is_one_launch_and_no_second_one_covers_the_first() -> None:
     [
         ({"paths": ["minilm", "e5", "minilm"]}, "paths name minilm more than once"),
         (
+            {"fallback": {"model": "qwen3", "ep": "cqu", "sentence": "x"}},
+            "policy.fallback.ep: unknown ep 'cqu': did you mean cpu",
+        ),
+        (
             {
                 "objective": "weighted_matrix",
                 "matrix": [{"metric": "latency_p95_ms", "weight": 1e308, "best": 0.0, "worst": 30.0}],

@@ -382,6 +382,8 @@ def test_the_share_of_the_nodes_time_on_the_requested_ep_is_held_against_the_pol
     said = {"NO_GO": "only 1% of the nodes' time is on coreml", "INCONCLUSIVE": "no profile says how much"}
     assert any(said.get(verdict, "") in reason for reason in decision.reasons)
     assert any("measure.force=true" in step for step in decision.next_steps) == (verdict == "INCONCLUSIVE")
+    noted = any("no profile says" in note for note in decision.candidates[0].notes)
+    assert noted == (ep != "cpu" and share is None and not asked), "elsewhere it is a reason, or no matter"
 
 
 @pytest.mark.parametrize("file", sorted((conf_dir() / "policy").glob("*.yaml")), ids=lambda f: f.stem)
@@ -2098,6 +2100,7 @@ def test_a_stricter_gate_on_ranks_disagrees_with_the_separation_too() -> None:
         ({"latency_p95_ms": 5.0}, "latency_p95_ms is 5, but the median of its launches' is 12"),
         ({"throughput_texts_per_s": 900.0}, "throughput_texts_per_s is 900, but the median of its launches'"),
         ({"ep_time_share": 1.5}, "ep_time_share is 1.5, which it cannot be"),
+        ({"launch_p95_ms": [12.0] * 19 + [INF]}, "launches_failed is 0, but 1 of its launches failed"),
         ({"latency_p95_ms": -1.0, "launch_p95_ms": None}, "latency_p95_ms is -1, which it cannot be"),
     ],
 )

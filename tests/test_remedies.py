@@ -55,6 +55,7 @@ def test_what_the_shipped_texts_leave_undecided_is_asked_of_ones_own(
 ) -> None:
     decision = decide(frame(model_row("minilm", **around(metric, 0.94, 0.96, 0.98))))
     step = only_step(decision)
+    assert decision.next_steps[0] == step, "before the commands of what is open beside it"
     assert "is undecided: it is asked of the shipped texts alone, and no launch narrows it" in step
     assert step.endswith(f"a gate on {asked} asks your own: `python -m harness model=minilm ep=cpu {data}`")
 
@@ -78,7 +79,7 @@ def test_a_soak_gate_that_is_undecided_takes_a_longer_soak() -> None:
 def test_an_overhead_that_is_undecided_takes_more_launches_of_both() -> None:
     spread = [10.0 + 0.5 * n for n in range(20)]
     decision = decided(python(10.0), rust(launch_p95_ms=spread))
-    (step,) = [step for step in decision.next_steps if "P95 over Python's is undecided" in step]
+    (step,) = [step for step in decision.next_steps if "latency_overhead is undecided" in step]
     assert step.count("measure.launches=40") == 2
     assert "runtime=http" in step.split("` and `")[0]
     assert "runtime=http" not in step.split("` and `")[1]
@@ -97,10 +98,14 @@ def test_random_weights_alone_are_to_be_replaced_by_trained_ones() -> None:
     words = "python -m harness model=qwen3 ep=cpu model.weights=random"
     twin = model_row("qwen3", weights="random", command=words, **dict.fromkeys(QUALITY_COLUMNS))
     decision = decide(frame(twin))
-    assert decision.next_steps == (
+    said = (
         "random weights have no quality; where the trained ones are in a folder: "
-        "`python -m harness model=qwen3 ep=cpu model.path=DIR`",
+        "`python -m harness model=qwen3 ep=cpu model.path=DIR`"
     )
+    assert decision.next_steps == (said,)
+    beside = decide(frame(twin, launches_row("minilm", [12.0] * 10)))
+    assert beside.next_steps[0] == MEASURE
+    assert beside.next_steps[-1] == said, "after what the nearest candidate lacks"
 
 
 def test_what_is_not_possible_here_is_told_nothing_to_measure() -> None:
@@ -108,10 +113,12 @@ def test_what_is_not_possible_here_is_told_nothing_to_measure() -> None:
     assert decide(frame(model_row("minilm", **nothing))).next_steps == ()
 
 
-def test_what_a_measured_run_does_not_know_takes_another_run() -> None:
-    decision = decide(frame(model_row("minilm", parity_cosine_min=None)))
+@pytest.mark.parametrize("metric", ["parity_cosine_min", "neighbour_overlap", "finite"])
+def test_what_a_measured_run_does_not_know_takes_another_run(metric: str) -> None:
+    decision = decide(frame(model_row("minilm", **{metric: None})))
     assert decision.next_steps[0] == MEASURE
-    assert "`python -m harness model=minilm ep=cpu measure.force=true`" in decision.next_steps
+    told = [step for step in decision.next_steps[1:] if "batch_size=32" not in step and "soak" not in step]
+    assert told == ["`python -m harness model=minilm ep=cpu measure.force=true`"]
 
 
 def test_launches_that_a_policy_takes_are_told_however_many() -> None:

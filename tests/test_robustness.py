@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from harness.decision import decide
 from harness.stats import count_verdict
-from tests.conftest import run_row
+from tests.conftest import launched, run_row
 
 INF = float("inf")
 
@@ -96,5 +96,5 @@ def test_a_candidate_that_cannot_be_picked_changes_no_share(
     first: list[float], second: list[float], how: str
 ) -> None:
     rows = [row("minilm", first), row("minilm", second, "two", threads=2)]
-    other = row("minilm", [2.0] * 20, "a-first", threads=1) | HOPELESS[how]
+    other = row("minilm", [2.0] * 20, "a-first", threads=1) | launched(**HOPELESS[how])
     assert stays(*rows, other) == stays(*rows)

@@ -118,6 +118,12 @@ def load_graph(path: Path) -> ModelProto:
         raise BadInputError(f"{path}: no ONNX graph, or cut short; give the .onnx file whole") from None
     if not model.graph.node:
         raise BadInputError(f"{path}: no ONNX graph: it holds no operator; give the .onnx file")
+    for tensor in _tensors(model.graph):
+        if tensor.data_type not in onnx.TensorProto.DataType.values():
+            raise BadInputError(
+                f"{path}: its weight '{tensor.name}' is of data type {tensor.data_type}, which onnx "
+                f"{onnx.__version__} does not know; install a newer onnx, or export it anew"
+            )
     for place in external_data(model):
         _check_place(path, place)
     return model

@@ -242,11 +242,7 @@ def _twin_vectors(model: Any, request: dict[str, Any]) -> NDArray[np.float32]:
 def _reference(
     request: dict[str, Any], source: Path, pad_token: str
 ) -> tuple[NDArray[np.float32], NDArray[np.float32], str]:
-    """sentence-transformers' own vectors of the quality and the verification texts.
-
-    Its tokenizer may be of a generic class, and then give inputs that the model does not take, or know no
-    padding: it is given the artifact's.
-    """
+    """sentence-transformers' own vectors of the quality and the verification texts."""
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.models import Normalize, Pooling, Transformer
 
@@ -265,10 +261,7 @@ def _reference(
             by = "sentence-transformers, pooling as declared: the model has no modules.json"
 
     model.max_seq_length = request["max_length"]
-    takes, tokenizer = inspect.signature(model[0].auto_model.forward).parameters, model.tokenizer
-    tokenizer.model_input_names = [name for name in tokenizer.model_input_names if name in takes]
-    if tokenizer.pad_token is None:
-        tokenizer.pad_token = pad_token
+    _fit_tokenizer(model.tokenizer, model[0].auto_model, pad_token)
 
     def encode(texts: list[str]) -> NDArray[np.float32]:
         vectors = model.encode(
@@ -277,6 +270,18 @@ def _reference(
         return np.ascontiguousarray(vectors, dtype=np.float32)
 
     return encode(request["quality_texts"]), encode(request["verification_texts"]), by
+
+
+def _fit_tokenizer(tokenizer: Any, model: Any, pad_token: str) -> None:
+    """Make a tokenizer, in place, one that the model can be fed by, which a generic class need not be.
+
+    Such a one gives inputs that the model may not take. Where it names no padding, or one that has no row in
+    the embedding table, it is given `pad_token`; padding is masked.
+    """
+    takes = inspect.signature(model.forward).parameters
+    tokenizer.model_input_names = [name for name in tokenizer.model_input_names if name in takes]
+    if tokenizer.pad_token_id is None or tokenizer.pad_token_id >= model.config.vocab_size:
+        tokenizer.pad_token = pad_token
 
 
 def _versions(packages: Sequence[str]) -> dict[str, str]:

@@ -199,6 +199,15 @@ def test_external_data_beside_the_graph_is_counted_and_missing_data_is_told(tmp_
     assert load_graph(path).graph.node
 
 
+def test_a_weight_of_a_type_that_nobody_knows_yet_is_told(tmp_path: Path) -> None:
+    made = embedder()
+    made.graph.initializer[0].data_type = 99
+    with pytest.raises(
+        BadInputError, match=r"its weight 'table' is of data type 99, which onnx [\d.]+ does not"
+    ):
+        load_graph(saved(made, tmp_path))
+
+
 @pytest.mark.parametrize("content", [b"", b"hello", b'{"json": true}', b"\x00" * 100])
 def test_a_file_that_is_no_graph_is_bad_input(content: bytes, tmp_path: Path) -> None:
     path = tmp_path / "model.onnx"

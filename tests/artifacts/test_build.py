@@ -13,7 +13,7 @@ import numpy as np
 import onnxruntime as ort
 import pytest
 
-from harness.artifacts.build import _load
+from harness.artifacts.build import _fit_tokenizer, _load
 from harness.artifacts.cache import Recipe
 from harness.artifacts.manifest import GRAPH, Artifact, problems_of
 from harness.artifacts.pooling import OUTPUT
@@ -293,3 +293,20 @@ def test_a_config_that_is_not_that_of_the_weights_is_bad_input(
     (line,) = caught.value.problems
     assert "\n" not in line
     assert "; " in line, "a remedy"
+
+
+@pytest.mark.parametrize(("named", "used"), [(None, "[PAD]"), ("<pad>", "[PAD]"), ("[UNK]", "[UNK]")])
+def test_a_generic_tokenizer_feeds_what_the_model_takes_and_pads_with_what_it_knows(
+    tmp_path: Path, named: str | None, used: str
+) -> None:
+    from transformers import DistilBertConfig, DistilBertModel, PreTrainedTokenizerFast
+
+    rows = 61  # of tiny_bert's vocabulary
+    file = tiny_bert(tmp_path / "model") / "tokenizer.json"
+    tokenizer = PreTrainedTokenizerFast(tokenizer_file=str(file), pad_token=named)
+    config = DistilBertConfig(vocab_size=rows, dim=8, hidden_dim=16, n_layers=1, n_heads=2)
+    _fit_tokenizer(tokenizer, DistilBertModel(config), "[PAD]")
+    batch = tokenizer(["the fox", "over"], padding=True)
+    assert set(batch) == {"input_ids", "attention_mask"}
+    assert tokenizer.pad_token == used
+    assert max(map(max, batch["input_ids"])) < rows
