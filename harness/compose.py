@@ -105,8 +105,8 @@ def compose(argv: Sequence[str]) -> list[dict[str, Any]]:
                 raise unresolved[0]
         except (HydraException, OmegaConfBaseException) as error:
             raise _explained(error, words) from None
-        except ValueError:  # Hydra's own on a number or null in the place of a name, which it does not tell
-            if (misnamed := _misnamed(words)) is None:
+        except ValueError as error:  # Hydra's own on a number or null in the place of a name
+            if "Config group override" not in str(error) or (misnamed := _misnamed(words)) is None:
                 raise
             raise misnamed from None
     return collected
@@ -240,9 +240,11 @@ def _require_options(words: Sequence[str]) -> None:
 def _misnamed(words: Sequence[str]) -> BadInputError | None:
     """The first word that gives a group what is none of its names; None where each gives one."""
     for word in words:
-        group, _, option = word.lstrip("+").partition("=")
-        if (names := options_of(group)) and option not in names:
-            return BadInputError(unknown_name(group, option, names))
+        group, _, options = word.lstrip("+").partition("=")
+        names = options_of(group)
+        for option in options.split(",") if names else ():
+            if option not in names:
+                return BadInputError(unknown_name(group, option, names))
     return None
 
 
