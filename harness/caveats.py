@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from harness.compose import options_of
 from harness.errors import unknown_name
-from harness.gates import as_number, row_place, text_of
+from harness.gates import as_number, text_of
+from harness.rerun import run_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
 
     from harness.schema import PolicyConfig
 
+# What helps where nothing was disturbed.
+_NARROWS = "more launches narrow it (measure.launches=N)"
 # A loop that adds more than this share to the median makes figures rough.
 OVERHEAD_SHARE_MAX = 0.01
 # More runs than this are not named in one line.
@@ -50,15 +53,14 @@ def of_noise(row: Mapping[str, Any]) -> tuple[str, ...]:
     low, high = as_number(row["latency_p95_low_ms"]), as_number(row["latency_p95_high_ms"])
     if flags:
         seen = ""
-        if low and high:
-            seen = f"; P95 is known to {low:.3g}-{high:.3g} ms, so a change under {high / low - 1:.0%} "
-            seen += "cannot be seen"
+        if (span := _span(row)) is not None:
+            seen = f"; P95 is known to {low:.3g}-{high:.3g} ms, so a change under {span:.0%} cannot be seen"
         elif row["purpose"] != "soak":
             seen = "; launches are too few for an interval of P95, so no change can be seen"
         what = text_of(row["disturbance"], "")
         flagged = f"{sum(flags) or 'none'} of {len(flags)} launches disturbed{f' ({what})' if what else ''}"
-        helps = _remedies(what)
-        told.append(f"noise: {flagged}{seen}{'; ' if helps else ''}{helps}")
+        helps = _remedies(what) or _NARROWS
+        told.append(f"noise: {flagged}{seen}; {helps}")
     if (over_ms := as_number(row["truncated_over_ms"])) is not None:
         told.append(f"launches were stopped early over {over_ms:g} ms: by how much they are over is a guess")
     if (overhead := _too_much_overhead(row)) is not None:
@@ -72,22 +74,35 @@ def is_limited(row: Mapping[str, Any]) -> bool:
 
 
 def of_runs(rows: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
-    """`of_noise` for a table of runs: which of them noise or the loop's own time limits, a line for each."""
+    """`of_noise` for a table of runs: how far noise or the loop's own time limits which of them."""
+    rows = list(rows)
     limited = [row for row in rows if is_limited(row)]
     told = []
     if noisy := sorted((row for row in limited if any(_flags(row))), key=_quiet_share):
         what = " ".join(text_of(row["disturbance"], "") for row in noisy)
-        counts = [f"{_name(row)} ({sum(_flags(row))} of {len(_flags(row))})" for row in noisy]
+        counts = [f"{run_name(row)} ({sum(_flags(row))} of {len(_flags(row))})" for row in noisy]
         told.append(
             f"noise: launches were disturbed of {_listed(counts)}; no change within a run's interval can be "
             f"seen, none at all where it has no interval; {_remedies(what) or 'measure on a quiet machine'}"
         )
-    if slowed := [_name(row) for row in limited if _too_much_overhead(row) is not None]:
+    elif spans := [span for row in rows if _flags(row) and (span := _span(row)) is not None]:
+        least, most = (f"{span:.0%}" for span in (min(spans), max(spans)))
+        told.append(
+            f"noise: no launch was disturbed; a change of P95 under {least}"
+            f"{'' if least == most else f' to {most}, by run,'} cannot be seen; {_NARROWS}"
+        )
+    if slowed := [run_name(row) for row in limited if _too_much_overhead(row) is not None]:
         told.append(
             f"the timed loop itself is over {OVERHEAD_SHARE_MAX:.0%} of the median of {_listed(slowed)}: "
             "figures this small are rough"
         )
     return tuple(told)
+
+
+def _span(row: Mapping[str, Any]) -> float | None:
+    """How far the ends of P95's interval lie apart, as a share of the lower one; None without them."""
+    low, high = as_number(row["latency_p95_low_ms"]), as_number(row["latency_p95_high_ms"])
+    return high / low - 1 if low and high else None
 
 
 def _flags(row: Mapping[str, Any]) -> list[bool]:
@@ -109,12 +124,6 @@ def _too_much_overhead(row: Mapping[str, Any]) -> float | None:
 
 def _remedies(what: str) -> str:
     return ", ".join(remedy for name, remedy in _REMEDIES.items() if name in what)
-
-
-def _name(row: Mapping[str, Any]) -> str:
-    number = as_number(row["replicate"])
-    soak = " soak" if row["purpose"] == "soak" else ""
-    return f"{row['candidate_label']}{soak}, {row_place(row)}{f' #{number:.0f}' if number else ''}"
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -105,10 +105,6 @@ def compose(argv: Sequence[str]) -> list[dict[str, Any]]:
                 raise unresolved[0]
         except (HydraException, OmegaConfBaseException) as error:
             raise _explained(error, words) from None
-        except ValueError as error:  # Hydra's own on a number or null in the place of a name
-            if "Config group override" not in str(error) or (misnamed := _misnamed(words)) is None:
-                raise
-            raise misnamed from None
     return collected
 
 
@@ -235,17 +231,6 @@ def _require_options(words: Sequence[str]) -> None:
         for name in given:
             if not isinstance(name, str | QuotedString | dict):
                 raise BadInputError(unknown_name(group, _as_word(name), names))
-
-
-def _misnamed(words: Sequence[str]) -> BadInputError | None:
-    """The first word that gives a group what is none of its names; None where each gives one."""
-    for word in words:
-        group, _, options = word.lstrip("+").partition("=")
-        names = options_of(group)
-        for option in options.split(",") if names else ():
-            if option not in names:
-                return BadInputError(unknown_name(group, option, names))
-    return None
 
 
 def _explained(error: Exception, words: Sequence[str]) -> BadInputError:

@@ -72,6 +72,8 @@ def _misfits(
                 )
     if measure and workload and measure.purpose == "soak" and (workload.clients, workload.rate) != (1, None):
         problems.append("measure=soak serves one caller back to back; leave workload.clients and arrival out")
+    if measure and measure.purpose == "search":
+        problems.append("measure.purpose=search: what confirming does by itself; give measure=confirm")
     if measure and measure.purpose == "soak" and measure.launches not in (None, 1):
         problems.append(
             f"measure.launches={measure.launches}: a soak run is one launch; measure.replicate=N is another "

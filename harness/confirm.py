@@ -23,8 +23,10 @@ if TYPE_CHECKING:
     from harness.store import Store
 
 
-# Rates under this share of what one caller can be served are not searched: nothing queues there.
-_LEAST_LOAD = 0.1
+# Rates under this share of what one caller can be served are not searched: Poisson arrivals find the server
+# as busy as it is on average (Wolff 1982, Operations Research 30:223-231), so that fewer than one request in
+# 20 waits at all, and P95 is that of one which does not.
+_LEAST_LOAD = 0.05
 # Launches of a probe beyond the fewest that can pass: a level so near the limit that they do not settle it
 # is told as undecided.
 _PROBE_SPARE_LAUNCHES = 7

@@ -226,7 +226,11 @@ def current_evidence(rows: list[Row]) -> tuple[list[Row], list[str]]:
     if others := [row for row in measured if not _agree(row, newest, _SAME_EVIDENCE)]:
         differing = [n for n in _SAME_EVIDENCE if not all(_agree(row, newest, [n]) for row in others)]
         what = ", ".join(differing)
-        notes.append(f"{len(others)} run(s) with another {what} are not read: the newest run's is")
+        beside = [row for row in others if row["sweep_id"] == newest["sweep_id"]]
+        whose = "the newest run's"
+        if any(row["cores"] != newest["cores"] for row in beside):
+            whose += ", of one sweep's that of the fewest cores,"
+        notes.append(f"{len(others)} run(s) with another {what} are not read: {whose} is")
     current: dict[tuple[Any, ...], Row] = {}
     for row in newest_first(same):
         current.setdefault(_standing(row), row)
@@ -250,8 +254,23 @@ def under_other_limits(row: Row, rows: Sequence[Row]) -> list[Row]:
 
 
 def newest_first(rows: list[Row]) -> list[Row]:
-    """Rows by when they were started, the last one first."""
-    return sorted(rows, key=lambda row: (row["started_at"], row["run_id"]), reverse=True)
+    """Rows by when they were started, the last one first.
+
+    Which of several set-ups a sweep began with is chance: of these the one of the fewest cores comes first,
+    and of those the one of the most requests a launch.
+    """
+    latest = {row["config_hash"]: row for row in sorted(rows, key=lambda row: row["started_at"])}
+    began: dict[str, Any] = {}
+    for row in latest.values():
+        began[row["sweep_id"]] = max(row["started_at"], began.get(row["sweep_id"], row["started_at"]))
+
+    def standing(row: Row) -> tuple[Any, ...]:
+        interleaved = row is latest[row["config_hash"]]
+        at = began[row["sweep_id"]] if interleaved else row["started_at"]
+        requests = (as_number(row["requests"]) or 0.0) / max(int(row["launches"]), 1)
+        return (at, interleaved, -int(row["cores"]), requests, row["started_at"], row["run_id"])
+
+    return sorted(rows, key=standing, reverse=True)
 
 
 def _standing(row: Row) -> tuple[Any, ...]:

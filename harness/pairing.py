@@ -12,7 +12,7 @@ from harness.config import yaml_of
 from harness.errors import BadInputError
 from harness.evidence import candidate_key
 from harness.gates import as_number, container_cpus, plain, row_place
-from harness.rerun import typed_words
+from harness.rerun import run_name, typed_words
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -64,7 +64,7 @@ def pair_runs(
                 f"A and B differ in {' and '.join(sorted(others))}: "
                 "not the same measurement; measure both alike"
             )
-        return [Pair(f"{_name(first)} → {_name(second)}", first, second, _differences(first, second))]
+        return [Pair(f"{run_name(first)} → {run_name(second)}", first, second, _differences(first, second))]
     ours, theirs = _by_work(a), _by_work(b)
     common = sorted(set(ours) & set(theirs))
     if not common:
@@ -75,7 +75,7 @@ def pair_runs(
     for key in common:
         first, second = ours[key][-1], theirs[key][-1]
         taken = (*_taken("A", ours[key]), *_taken("B", theirs[key]))
-        pairs.append(Pair(_name(first), first, second, (*taken, *_differences(first, second))))
+        pairs.append(Pair(run_name(first), first, second, (*taken, *_differences(first, second))))
     return pairs
 
 
@@ -85,7 +85,7 @@ def without_counterpart(a: Sequence[dict[str, Any]], b: Sequence[dict[str, Any]]
         return ()
     ours, theirs = _by_work(a), _by_work(b)
     return tuple(
-        f"not compared: {_name(mine[key][-1])}, run {mine[key][-1]['run_id']}: "
+        f"not compared: {run_name(mine[key][-1])}, run {mine[key][-1]['run_id']}: "
         f"{other} has none of the same requests and cores"
         for mine, other, others in ((ours, "B", theirs), (theirs, "A", ours))
         for key in sorted(set(mine) - set(others))
@@ -153,7 +153,3 @@ def _libraries(run: Mapping[str, Any]) -> dict[str, str]:
     except (KeyError, TypeError, ValueError):
         return told
     return told | libraries
-
-
-def _name(run: dict[str, Any]) -> str:
-    return f"{run['candidate_label']}, {row_place(run)}"

@@ -7,11 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 from harness.errors import BadInputError
 from harness.gates import place_words, plain, row_place, text_of
+from harness.units import counted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _COMMAND = ["python", "-m", "harness"]
+# What a command may count otherwise than usual.
+_COUNTS = {"measure.requests": "requests", "measure.warmup_requests": "to warm up"}
 # A change of one of these leaves nothing of the words that begin so.
 _REPLACED = {"workload": ("workload", "batch_size"), "policy": ("policy",), "runtime": ("runtime",)}
 
@@ -61,6 +64,20 @@ def typed_words(row: Mapping[str, Any]) -> dict[str, str]:
             "and measure it anew"
         )
     return dict(word.partition("=")[::2] for word in words[3:])
+
+
+def particulars(row: Mapping[str, Any]) -> tuple[str, ...]:
+    """What makes a run another one than that of its candidate at its place, in words; empty for most."""
+    said = [f"#{number}"] if (number := plain(row["replicate"])) else []
+    said += [counted(int(row["cpus"]), "core")] if plain(row["cpus"]) is not None else []
+    words = typed_words(row)
+    return (*said, *(f"{words[key]} {told}" for key, told in _COUNTS.items() if key in words))
+
+
+def run_name(row: Mapping[str, Any]) -> str:
+    """A run among others: its candidate, its place, and what else tells it apart."""
+    soak = " soak" if row["purpose"] == "soak" else ""
+    return ", ".join((f"{row['candidate_label']}{soak}", str(row_place(row)), *particulars(row)))
 
 
 def again(row: Mapping[str, Any], **changes: Any) -> str:

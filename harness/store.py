@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import os
 import tempfile
 import time
@@ -29,6 +28,7 @@ from harness.record import (
     PURPOSES,
     RUN_COLUMNS,
     SCHEMA_VERSION,
+    STATUSES,
     arrow_schema,
     to_table,
 )
@@ -354,9 +354,17 @@ def _check_rows(table: pa.Table, columns: tuple[Column, ...]) -> None:
             counts = Counter(table.column(name).to_pylist())
             if twice := [value for value, count in counts.items() if count > 1]:
                 raise ValueError(f"{name} {twice[0]} stands {counts[twice[0]]} times")
-        for name in ("p95_ms", "throughput_texts_per_s"):
-            if any(value is not None and math.isnan(value) for value in table.column(name).to_pylist()):
-                raise ValueError(f"{name} is NaN: a failed launch has none")
+        figures = ("status", "p95_ms", "throughput_texts_per_s")
+        for status, *values in zip(*(table.column(name).to_pylist() for name in figures), strict=True):
+            for name, value in zip(figures[1:], values, strict=True):
+                if value is not None and not value >= 0:
+                    raise ValueError(f"{name} is {value}: no launch takes that, and one that failed has none")
+            if status not in STATUSES:
+                raise ValueError(f"status {status!r} is none of {', '.join(STATUSES)}")
+            if status == "complete" and values[0] is None:
+                raise ValueError("p95_ms is null in a launch that is complete")
+        if len(of := set(table.column("run_id").to_pylist())) > 1:
+            raise ValueError(f"launches of {len(of)} runs where a file has those of one")
 
 
 def _warn(done: str, error: Exception) -> None:

@@ -292,16 +292,15 @@ def _resume(run: Run, store: Store) -> None:
 
     A forced run is a new attempt, under an id of its own, and so is the one after an attempt that failed
     altogether or was stopped early over a tighter bound than is asked now; whoever types the command without
-    force goes on with the newest.
+    force goes on with the newest, also where an older one's row was lost.
     """
     run.run_id, attempt = run.attempt_id(0), 0
     if run.artifact is None:
         return
     stored = store.run_of(run.run_id)
-    while stored is not None:
-        following = store.run_of(run.attempt_id(attempt + 1))
-        if following is None and not run.config.measure.force and run.can_go_on_from(stored):
-            break
+    while (following := store.run_of(run.attempt_id(attempt + 1))) is not None or (
+        stored is not None and (run.config.measure.force or not run.can_go_on_from(stored))
+    ):
         attempt, stored = attempt + 1, following
         run.run_id = run.attempt_id(attempt)
     run.stored = stored

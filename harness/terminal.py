@@ -19,6 +19,7 @@ from harness.caveats import is_guess
 from harness.evidence import candidate_key
 from harness.gates import as_number, row_place, text_of, worst_in_batch
 from harness.measure.batching import BESIDE, OBSERVED
+from harness.rerun import particulars, run_name
 from harness.schema import Tier
 from harness.units import counted, format_bytes, format_duration
 from harness.verdict import (
@@ -87,7 +88,7 @@ def print_run(
 
     What limits them is told below, but for what the verdicts of `judged` tell.
     """
-    table = _table(f"{row['candidate_label']}, {row_place(row)}")
+    table = _table(run_name(row))
     table.show_header = False
     table.add_column("")
     table.add_column("", justify="right")
@@ -152,8 +153,9 @@ def _print_measured(
         _bullet(
             console, "~: launches were stopped early over a bound: by how much they go over it is a guess"
         )
+    mark = "*: " if any(map(caveats.is_limited, rows)) else ""
     for line in caveats.of_runs(rows):
-        _bullet(console, f"*: {line}")
+        _bullet(console, f"{mark}{line}")
     console.print()
     if any(as_number(row["peak_rss_bytes"]) is not None for row in rows):
         lines = [[(*_run_cells(row), *_cost_cells(row)) for row in mine] for mine in candidates.values()]
@@ -163,10 +165,10 @@ def _print_measured(
     for row in rows:
         for name, value, told in _own_figures(row):
             if name != _SPEARMAN:
-                _bullet(console, f"{row['candidate_label']}, {row_place(row)}: {name} {value}, {told}")
+                _bullet(console, f"{run_name(row)}: {name} {value}, {told}")
     for row in rows:
         if error := text_of(row["error"], ""):
-            console.print(Text(f"{row['candidate_label']}, {row_place(row)}: {error}", "yellow"))
+            console.print(Text(f"{run_name(row)}: {error}", "yellow"))
 
 
 def _print_quality(
@@ -236,10 +238,8 @@ def _print_by_candidate(
 
 
 def _run_cells(row: dict[str, Any]) -> tuple[str, str]:
-    number = as_number(row["replicate"])
-    replicate = f" #{number:.0f}" if number else ""
     soak = " soak" if row["purpose"] == "soak" else ""
-    return f"{row['workload']}{_load(row)}{soak}{replicate}", str(row["batch_size"])
+    return ", ".join((f"{row['workload']}{_load(row)}{soak}", *particulars(row))), str(row["batch_size"])
 
 
 def _latency_cells(row: dict[str, Any], scale: Scale) -> tuple[str, ...]:

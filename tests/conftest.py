@@ -145,7 +145,7 @@ def run_row(run_id: str = "r1", **changes: Any) -> dict[str, Any]:
     row: dict[str, Any] = {column.name: None for column in RUN_COLUMNS}
     row |= GOOD_RUN | {
         "run_id": run_id,
-        "sweep_id": "s1",
+        "sweep_id": f"sweep-{run_id}",
         "config_hash": run_id,
         "started_at": STARTED,
         "finished_at": STARTED + timedelta(seconds=120),

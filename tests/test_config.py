@@ -853,6 +853,11 @@ def test_what_a_name_stands_for_cannot_be_changed_under_it(changes: dict[str, An
     assert only_problem_of(**changes).startswith(said)
 
 
+def test_a_search_is_asked_for_by_confirming() -> None:
+    told = only_problem_of(measure={"purpose": "search"})
+    assert told == "measure.purpose=search: what confirming does by itself; give measure=confirm"
+
+
 def test_a_soak_run_is_one_launch_and_no_second_one_covers_the_first() -> None:
     told = only_problem_of(measure={"purpose": "soak", "launches": 2})
     assert told.startswith("measure.launches=2: a soak run is one launch; measure.replicate=N")

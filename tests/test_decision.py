@@ -875,6 +875,19 @@ def test_a_run_that_does_not_answer_a_must_gate_the_other_way_contradicts_nothin
     assert decide(frame(old | launched(**other), new)).candidates[0].provisional == ()
 
 
+def test_of_one_sweep_s_runs_under_several_limits_that_of_the_fewest_cores_is_read_whichever_began() -> None:
+    one, two = attempts(45.0, 12.0)
+    for cores, row in ((1, one), (2, two)):
+        row |= {"sweep_id": "both", "config_hash": f"{cores}", "cores": cores, "cpus": cores}
+    later = {"started_at": STARTED + timedelta(seconds=1)}
+    for rows in ((one, two | later), (one | later, two)):
+        decision = decide(frame(*rows))
+        assert (decision.verdict, decision.candidates[0].run_ids) == ("NO_GO", (one["run_id"],))
+        assert any("of one sweep's that of the fewest cores" in n for n in decision.candidates[0].notes)
+    anew = one | launched(launch_p95_ms=[11.0] * 20) | {"started_at": STARTED + timedelta(days=1)}
+    assert decide(frame(one, two, anew | {"run_id": "anew"})).candidates[0].run_ids == ("anew",)
+
+
 @pytest.mark.parametrize(
     ("theirs", "ours", "told"),
     [

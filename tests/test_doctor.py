@@ -11,6 +11,7 @@ from harness import doctor
 from harness.errors import BadInputError
 from harness.locks import hold
 from harness.measure.disturbance import Conditions
+from harness.measure.limits import Peaks
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,6 +30,7 @@ def watched(patch: pytest.MonkeyPatch, rates: list[float], conditions: Condition
     """What is told of a machine with these capacities and conditions: remedies by finding."""
     turn = iter(rates * 1000)
     patch.setattr(doctor, "capacity_gflops", lambda: next(turn))
+    patch.setattr(doctor, "known_peaks", lambda threads: Peaks(threads, 110.0, 10.0))
     patch.setattr(doctor, "Watch", type("Scripted", (_Machine,), {"conditions": conditions}))
     return {finding.what: finding.remedy for finding in doctor.noise(0.5)}
 
@@ -71,6 +73,7 @@ def test_a_quiet_machine_needs_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     ("rates", "conditions", "what"),
     [
         ([100.0, 40.0], Conditions(other_cpu_share=0.0, steal_share=0.0), "capacity"),
+        ([60.0, 58.0], Conditions(other_cpu_share=0.0, steal_share=0.0), "capacity"),
         ([100.0], Conditions(other_cpu_share=0.5, steal_share=0.0), "other processes"),
         ([100.0], Conditions(other_cpu_share=0.0, steal_share=0.2), "stolen time"),
     ],

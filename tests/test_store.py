@@ -194,17 +194,16 @@ def without_rows(file: Path) -> None:
     pq.write_table(pq.read_table(file, partitioning=None).slice(0, 0), file)
 
 
-def of_no_number(file: Path) -> None:
-    table = pq.read_table(file)
-    index = table.schema.get_field_index("p95_ms")
-    values = pa.array([float("nan")] * table.num_rows)
-    pq.write_table(table.set_column(index, table.field("p95_ms"), values), file)
+def changed(column: str, *values: Any) -> Callable[[Path], None]:
+    """Damage: a file's column with these values, one a row, the last one for all that are left."""
 
+    def damage(file: Path) -> None:
+        table = pq.read_table(file, partitioning=None)
+        index, field = table.schema.get_field_index(column), table.field(column)
+        filled = [*values, *values[-1:] * table.num_rows][: table.num_rows]
+        pq.write_table(table.set_column(index, field, pa.array(filled, type=field.type)), file)
 
-def of_an_unknown_purpose(file: Path) -> None:
-    table = pq.read_table(file, partitioning=None)
-    index = table.column_names.index("purpose")
-    pq.write_table(table.set_column(index, table.field("purpose"), [["banana"]]), file)
+    return damage
 
 
 def every_row_twice(file: Path) -> None:
@@ -579,11 +578,27 @@ UNUSABLE = [
     ("launches", truncated, ""),
     ("launches", every_row_twice, "launch_index 0 stands 2 times"),
     ("launches", launches_twice, "launch_id r1-0000 stands 2 times"),
-    ("launches", of_no_number, "p95_ms is NaN: a failed launch has none"),
+    (
+        "launches",
+        changed("p95_ms", float("nan")),
+        "p95_ms is nan: no launch takes that, and one",
+    ),
+    (
+        "launches",
+        changed("p95_ms", -1.0),
+        "p95_ms is -1.0: no launch takes that, and one",
+    ),
+    ("launches", changed("p95_ms", None), "p95_ms is null in a launch that is complete"),
+    (
+        "launches",
+        changed("status", "banana"),
+        "status 'banana' is none of complete, failed,",
+    ),
+    ("launches", changed("run_id", "r1", "r2"), "launches of 2 runs where a file has those of one"),
     ("runs", truncated, ""),
     ("runs", without_rows, "0 rows where a run has one"),
     ("runs", every_row_twice, "2 rows where a run has one"),
-    ("runs", of_an_unknown_purpose, "purpose 'banana' is none of soak, confirm, latency, search"),
+    ("runs", changed("purpose", "banana"), "purpose 'banana' is none of soak, confirm, latency, search"),
 ]
 
 

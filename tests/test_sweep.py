@@ -461,6 +461,17 @@ def test_a_forced_run_that_was_cut_short_is_taken_up_again_by_the_command_withou
     assert set(load_runs(store.path)["run_id"]) == {first["run_id"], row["run_id"]}
 
 
+def test_the_newest_attempt_is_taken_up_although_an_older_one_s_row_was_lost(
+    config: Plan, run: Run, store: Store
+) -> None:
+    (first,) = run([config(measure={"launches": 2})], Scripted())
+    (forced,) = run([config(measure={"launches": 2, "force": True})], Scripted())
+    (store.path / "runs" / f"{first['run_id']}.parquet").unlink()
+    worker = Scripted()
+    assert run([config(measure={"launches": 2})], worker) == [forced]
+    assert worker.tasks == []
+
+
 def test_of_several_runs_of_a_sweep_each_has_its_own_newest_attempt(config: Plan, run: Run) -> None:
     look = {"launches": 2}
     one, two = run([config(threads=n, measure=look) for n in (1, 2)], Scripted())
@@ -737,9 +748,10 @@ def test_what_a_launch_tells_of_itself_is_kept(config: Plan, run: Run, store: St
 def test_a_run_that_was_measured_for_two_reasons_carries_the_weightier(
     config: Plan, run: Run, store: Store, first: str, second: str, kept: str
 ) -> None:
-    (before,) = run([config(measure={"launches": 3, "purpose": first})], Scripted())
-    worker = Scripted()
-    (after,) = run([config(measure={"launches": 3, "purpose": second})], worker)
+    plan, worker = config(measure={"launches": 3}), Scripted()
+    asked = [plan.measure.model_copy(update={"purpose": purpose}) for purpose in (first, second)]
+    (before,) = run([plan.model_copy(update={"measure": asked[0]})], Scripted())
+    (after,) = run([plan.model_copy(update={"measure": asked[1]})], worker)
     assert worker.tasks == []
     assert (before["purpose"], after["purpose"]) == (first, kept)
     assert store.run_of(before["run_id"]) == after

@@ -236,8 +236,8 @@ def test_runs_that_are_not_possible_here_are_one_line_for_each_reason() -> None:
 
 def test_replicates_of_one_run_are_told_apart() -> None:
     text = shown(lambda console: print_runs(console, [run_row(f"r{n}", replicate=n) for n in (1, 2)]))
-    assert "default #1" in text
-    assert "default #2" in text
+    assert "default, #1" in text
+    assert "default, #2" in text
 
 
 def test_a_sweep_shows_each_candidate_s_quality_once_for_each_batch_size() -> None:
@@ -652,16 +652,39 @@ def test_a_sweep_marks_what_noise_limits_and_says_what_to_do() -> None:
     ]
     lines = shown(lambda console: print_runs(console, rows)).splitlines()
     marked = [line for line in lines if re.search(r" \d+\* ", line)]
-    assert [line.split()[:2] for line in marked] == [["tokens_8", "#1"], ["tokens_8", "#2"]]
+    assert [line.split()[:2] for line in marked] == [["tokens_8,", "#1"], ["tokens_8,", "#2"]]
     assert (
-        "· *: noise: launches were disturbed of minilm fp32 cpu, tokens_8, batch 1 #1 (2 of 2); no change "
+        "· *: noise: launches were disturbed of minilm fp32 cpu, tokens_8, batch 1, #1 (2 of 2); no change "
         "within a run's interval can be seen, none at all where it has no interval; stop what else is running"
     ) in lines
     assert (
-        "· *: the timed loop itself is over 1% of the median of minilm fp32 cpu, tokens_8, batch 1 #2: "
+        "· *: the timed loop itself is over 1% of the median of minilm fp32 cpu, tokens_8, batch 1, #2: "
         "figures this small are rough"
     ) in lines
     assert "*" not in shown(lambda console: print_runs(console, rows[:1]))
+
+
+def test_a_quiet_sweep_says_how_small_a_change_can_be_seen_and_what_would_show_less() -> None:
+    quiet = {"launch_disturbed": [False] * 20, "latency_p95_low_ms": 10.0}
+    rows = [run_row(f"r{high}", **quiet, latency_p95_high_ms=high) for high in (11.0, 12.5)]
+    told = shown(lambda console: print_runs(console, rows)).splitlines()
+    said = "· noise: no launch was disturbed; a change of P95 under 10% to 25%, by run, cannot be seen; "
+    assert f"{said}more launches narrow it (measure.launches=N)" in told
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"cpus": 1}, "default, 1 core "),
+        ({"replicate": 2, "cpus": 2}, "default, #2, 2 cores "),
+        (
+            {"command": "python -m harness measure.requests=200 measure.warmup_requests=5"},
+            "default, 200 requests, 5 to warm up ",
+        ),
+    ],
+)
+def test_runs_of_one_candidate_at_one_place_can_be_told_apart(changes: dict[str, Any], said: str) -> None:
+    assert said in shown(lambda console: print_runs(console, [run_row(**changes)]), width=150)
 
 
 def test_what_noise_hides_is_told_with_the_gates(decision: Callable[..., Decision]) -> None:
