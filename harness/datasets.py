@@ -199,7 +199,14 @@ def _numbers(
     )
     if not numbers or not values:
         raise BadInputError(f"{path}, {where}: {name} is no flat list of {'whole ' * whole}numbers")
-    return tuple(values)
+    if whole:
+        return tuple(values)
+    try:
+        return tuple(map(float, values))
+    except OverflowError:
+        raise BadInputError(
+            f"{path}, {where}: {name} has a number beyond 1.8e308, the largest float"
+        ) from None
 
 
 class Retrieval(NamedTuple):
