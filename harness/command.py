@@ -8,6 +8,7 @@ import signal
 import sys
 import traceback
 import warnings
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.errors import ExitCode, HarnessError, InterruptedRunError
@@ -22,8 +23,9 @@ def run_command(body: Callable[[], int]) -> int:
     """Run a command's body and turn whatever ends it into a line and an exit code.
 
     SIGINT and SIGTERM end it with 130. A defect of ours, and only that, shows a traceback. Where the output's
-    encoding lacks a character, something like it is written.
+    encoding lacks a character, something like it is written; where it is closed, nothing.
     """
+    _reopen_closed()
     use_stand_ins(sys.stdout, sys.stderr)
     warnings.showwarning = _show_warning
     for name in (signal.SIGINT, signal.SIGTERM):
@@ -47,12 +49,19 @@ def run_command(body: Callable[[], int]) -> int:
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             return _defect()
-        where = error.filename or "the temporary directory"
+        where = error.filename or "the output, or the temporary directory"
         print(f"error: {where}: {error.strerror}; free space, or set TMPDIR", file=sys.stderr)  # noqa: T201
         return ExitCode.STORAGE
     except Exception:
         return _defect()
     return code
+
+
+def _reopen_closed() -> None:
+    """Give a process without standard output or error (``>&-``) one that goes nowhere."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115  (as long as we run)
 
 
 def _interruptible(body: Callable[[], int]) -> int:

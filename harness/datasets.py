@@ -45,6 +45,8 @@ class StsPairs(NamedTuple):
 def read_sts(file: str) -> StsPairs:
     """The pairs of a jsonl, csv, tsv or parquet file with the columns ``sentence1 sentence2 score``.
 
+    A csv may quote its fields; in a tsv, as in the STS benchmark's own, a quote is a part of the text.
+
     Raises:
         BadInputError: one line on what is wrong with the file.
     """
@@ -197,7 +199,14 @@ def _numbers(
     )
     if not numbers or not values:
         raise BadInputError(f"{path}, {where}: {name} is no flat list of {'whole ' * whole}numbers")
-    return tuple(values)
+    if whole:
+        return tuple(values)
+    try:
+        return tuple(map(float, values))
+    except OverflowError:
+        raise BadInputError(
+            f"{path}, {where}: {name} has a number beyond 1.8e308, the largest float"
+        ) from None
 
 
 class Retrieval(NamedTuple):
@@ -220,8 +229,8 @@ def read_retrieval(folder: str) -> Retrieval:
     """A folder in the layout of BEIR's data sets (Thakur et al. 2021, NeurIPS Datasets and Benchmarks).
 
     ``corpus.jsonl`` has ``_id``, ``text`` and perhaps ``title``, ``queries.jsonl`` ``_id`` and ``text``;
-    ``qrels/*.tsv`` has a header, then query id, document id and grade on each line. A document's text is its
-    title and text. Of several qrels, ``test.tsv`` is read.
+    ``qrels/*.tsv`` has query id, document id and grade on each line, with a header or without one. A
+    document's text is its title and text. Of several qrels, ``test.tsv`` is read.
 
     Raises:
         BadInputError: one line on what is wrong with it.
@@ -292,10 +301,11 @@ def _texts_by_id(path: Path, content: bytes) -> dict[str, str]:
 
 
 def _judgements(path: Path, content: bytes) -> Iterator[tuple[str, tuple[str, str, int]]]:
-    for number, line in enumerate(_text(path, content).splitlines()[1:], start=2):
-        if not line.strip():
-            continue
+    """Query id, document id and grade of each line; a first line without a grade is a header."""
+    for number, line in enumerate(_text(path, content).splitlines(), start=1):
         values = line.split("\t")
+        if not line.strip() or (number == 1 and not _is_number(values[-1])):
+            continue
         try:
             query, document, grade = values
             yield f"line {number}", (query, document, int(grade))
@@ -303,6 +313,13 @@ def _judgements(path: Path, content: bytes) -> Iterator[tuple[str, tuple[str, st
             raise BadInputError(
                 f"{path}, line {number}: {line!r} is not query id, document id and a whole number, with tabs"
             ) from None
+
+
+def _is_number(text: str) -> bool:
+    with suppress(ValueError):
+        float(text)
+        return True
+    return False
 
 
 def _require_columns(path: Path, row: dict[str, Any]) -> None:
@@ -338,7 +355,7 @@ def _rows(path: Path, content: bytes) -> Iterator[Row]:
     if suffix == ".jsonl":
         yield from _json_rows(path, text.split("\n"))  # other line breaks of Unicode may stand in a text
     else:
-        yield from _separated_rows(path, text, "," if suffix == ".csv" else "\t")
+        yield from _csv_rows(path, text) if suffix == ".csv" else _tsv_rows(path, text)
 
 
 def _text(path: Path, content: bytes) -> str:
@@ -369,13 +386,40 @@ def _json_rows(path: Path, lines: Iterable[str]) -> Iterator[Row]:
         yield f"line {number}", row
 
 
-def _separated_rows(path: Path, text: str, delimiter: str) -> Iterator[Row]:
-    reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter)
+def _csv_rows(path: Path, text: str) -> Iterator[Row]:
+    reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
     try:
         for row in reader:
             yield f"line {reader.line_num}", {str(name): value for name, value in row.items()}
     except csv.Error as error:
-        raise BadInputError(f"{path}, line {reader.line_num}: {error}") from None
+        raise BadInputError(
+            f"{path}, line {reader.reader.line_num}: {error}; put a field with quotes in quotes, and double "
+            "those in it"
+        ) from None
+
+
+def _tsv_rows(path: Path, text: str) -> Iterator[Row]:
+    """A row a line: quotes are text, and a tab or a line's end stands in no field."""
+    header, *lines = (line.rstrip("\r") for line in text.split("\n"))
+    names = header.split("\t")
+    for number, line in enumerate(lines, start=2):
+        if not line.strip():
+            continue
+        values = [_unquoted(value) for value in line.split("\t")]
+        if len(values) > len(names):
+            raise BadInputError(
+                f"{path}, line {number}: {len(values)} fields, and {len(names)} columns; give a text with "
+                "tabs as jsonl"
+            )
+        yield f"line {number}", dict.fromkeys(names) | dict(zip(names, values, strict=False))
+
+
+def _unquoted(field: str) -> str:
+    """A field's text; one in which every quote is doubled, between two more, was quoted by what wrote it."""
+    inner = field[1:-1]
+    ends = len(field) > 1 and field[0] == field[-1] == '"'
+    quoted = ends and '"' in inner and '"' not in inner.replace('""', "")
+    return inner.replace('""', '"') if quoted else field
 
 
 def _parquet_rows(path: Path, content: bytes) -> Iterator[Row]:

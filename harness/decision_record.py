@@ -235,8 +235,8 @@ class FigureRecord(_Record):
     """A column of a run."""
     unit: str
     """That column's."""
-    value: Annotated[float, Field(gt=0)]
-    batch_size: Annotated[int, Field(ge=1)]
+    value: Annotated[float, Field(gt=0, strict=True)]
+    batch_size: Annotated[int, Field(ge=1, strict=True)]
     said: str
     """In its source's own words; empty where it was measured here."""
 

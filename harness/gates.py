@@ -113,12 +113,8 @@ def ask(gate: GateConfig, run: Mapping[str, Any] | None) -> GateResult:
         return GateResult(gate, "NOT_MEASURED", reason=where)
     if run["status"] == "unavailable":
         return GateResult(gate, "NOT_MEASURED", reason=text_of(run["error"], "unavailable"))
-    over_ms = as_number(run.get("truncated_over_ms"))
-    if over_ms is not None and _unknown_if_stopped(gate, over_ms):
-        reason = f"launches were stopped early over {over_ms:g} ms; measure them under this policy"
-        return GateResult(gate, "NOT_MEASURED", reason=reason)
     if gate.metric in LAUNCH_METRICS:
-        return ask_launches(gate, run[LAUNCH_COLUMN[gate.metric]], disturbed=run.get("launch_disturbed"))
+        return _ask_run_launches(gate, run)
     value = as_number(run.get(gate.metric))
     if value is None:
         return GateResult(gate, "NOT_MEASURED", reason=_UNKNOWN.get(gate.metric, f"{gate.metric} is unknown"))
@@ -134,13 +130,29 @@ def ask(gate: GateConfig, run: Mapping[str, Any] | None) -> GateResult:
     return GateResult(gate, status, value, low, high, reason=reason)
 
 
-def _unknown_if_stopped(gate: GateConfig, over_ms: float) -> bool:
-    """Whether launches that were stopped early, over a bound in ms, leave a gate's answer open.
+def _ask_run_launches(gate: GateConfig, run: Mapping[str, Any]) -> GateResult:
+    """Ask a per-launch gate of a run, of whose launches some may have been stopped early, over a bound in ms.
 
-    A latency over a looser bound may have come down; texts that were not served have no throughput.
+    Texts that were not served have no throughput. A latency over a looser bound may have come down, had the
+    launch gone on: any launch that is not under the tighter bound may be such a one, and the gate is answered
+    where it is answered alike whether they all count as over or as under.
     """
-    looser = gate.metric == "latency_p95_ms" and over_ms < gate.bound
-    return looser or gate.metric == "throughput_texts_per_s"
+    values, disturbed = run[LAUNCH_COLUMN[gate.metric]], run.get("launch_disturbed")
+    over_ms = as_number(run.get("truncated_over_ms"))
+    by_latency = gate.metric == "latency_p95_ms"
+    if over_ms is None or (by_latency and gate.bound <= over_ms):
+        return ask_launches(gate, values, disturbed=disturbed)
+    if by_latency and np.iterable(values):
+        served_ms = np.asarray(values, dtype=np.float64)
+        open_ended = np.isfinite(served_ms) & (served_ms >= over_ms)
+        if_over, if_under = (
+            ask_launches(gate, np.where(open_ended, ms, served_ms), disturbed=disturbed, explain=False)
+            for ms in (math.inf, over_ms)
+        )
+        if if_over.status == if_under.status != "UNDECIDED":
+            return if_over
+    reason = f"launches were stopped early over {over_ms:g} ms; measure them under this policy"
+    return GateResult(gate, "NOT_MEASURED", reason=reason)
 
 
 def ask_launches(

@@ -8,7 +8,7 @@ import re
 from pathlib import PurePosixPath
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from harness.compose import options_of
 from harness.errors import unknown_name
@@ -112,6 +112,19 @@ _MOST = 2**63 - 1
 Count = Annotated[int, Field(ge=1, le=_MOST)]
 Seed = Annotated[int, Field(ge=0, le=_MOST)]
 Name = Annotated[str, Field(pattern=r"\S")]
+
+
+def _within_reach(value: float) -> float:
+    if value and not _LEAST_AMOUNT <= abs(value) <= 1 / _LEAST_AMOUNT:
+        raise ValueError(
+            f"{value:g}: give 0, or a number from {_LEAST_AMOUNT:g} to {1 / _LEAST_AMOUNT:g} in size"
+        )
+    return value
+
+
+# Whatever is computed of two of these, or of one and a figure, no float overflows.
+_LEAST_AMOUNT = 1e-100
+Amount = Annotated[float, Field(allow_inf_nan=False), AfterValidator(_within_reach)]
 
 
 class Schema(BaseModel):
@@ -579,7 +592,7 @@ class GateConfig(Schema):
     tier: Tier
     metric: Metric
     op: Op
-    bound: Annotated[float, Field(allow_inf_nan=False)]
+    bound: Amount
     label: str
     at: AtConfig = AtConfig()
     launch_quantile: Annotated[float, Field(gt=0, lt=1)] | None = None
@@ -667,7 +680,7 @@ class RankConfig(Schema):
 
     metric: Comparable
     at: AtConfig = AtConfig()
-    step: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    step: Annotated[Amount, Field(gt=0)] | None = None
 
 
 class CriterionConfig(Schema):
@@ -686,9 +699,9 @@ class CriterionConfig(Schema):
 
     metric: Comparable
     at: AtConfig = AtConfig()
-    weight: Annotated[float, Field(ge=0, le=1_000_000, allow_inf_nan=False)]
-    best: Annotated[float, Field(allow_inf_nan=False)]
-    worst: Annotated[float, Field(allow_inf_nan=False)]
+    weight: Annotated[Amount, Field(ge=0, le=1_000_000)]
+    best: Amount
+    worst: Amount
 
     @model_validator(mode="after")
     def _best_is_better_than_worst(self) -> CriterionConfig:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from harness.gates import as_number, run_at
 from harness.objective import latency_at, preference, read_from, scored
-from harness.schema import LESS_IS_BETTER, SOAK_METRICS, AtConfig
+from harness.schema import LESS_IS_BETTER, METRIC_RANGES, SOAK_METRICS, AtConfig
 from harness.verdict import PICKABLE, VERDICTS, Change, demerit, is_target
 
 if TYPE_CHECKING:
@@ -33,8 +33,6 @@ _MOST_FACTOR = 10.0
 _HALVINGS = 22
 # Not a matter of more or less.
 _YES_OR_NO = ("finite", "launches_failed")
-# What cannot be over 1.
-_SHARES = ("separation_auc", "neighbour_overlap")
 
 
 class _Figure(NamedTuple):
@@ -96,8 +94,8 @@ def _measurements(near: Sequence[CandidateVerdict], policy: PolicyConfig) -> Ite
             if now is None or now <= 0:
                 continue  # no share of it
             grows = _less_is_better(figure.metric, policy) == (index == 0 and pick is not None)
-            cap = 1 / now if figure.metric in _SHARES else _MOST_FACTOR
-            most = min(_MOST_FACTOR, cap) if grows else 1 / _MOST_FACTOR
+            _, highest = METRIC_RANGES.get(figure.metric, (0.0, math.inf))
+            most = min(_MOST_FACTOR, max(1.0, highest / now)) if grows else 1 / _MOST_FACTOR
             if found := _least_factor(candidate, policy, figure, others, most):
                 factor, other = found
                 yield Change(

@@ -33,8 +33,11 @@ def append_summary(page: str, asked: str = "") -> None:
         return
     file = typed_path(name)
     try:
-        with file.open("ab") as summary:
-            summary.write(_cut(page, MOST_BYTES - summary.tell()))
+        with file.open("a+b") as summary:
+            if end := summary.tell():
+                summary.seek(end - 1)
+                page = page if summary.read() == b"\n" else f"\n{page}"
+            summary.write(_cut(page, MOST_BYTES - end))
     except OSError as error:
         told = f"the summary {name} cannot be written: {error.strerror}"
         if asked:

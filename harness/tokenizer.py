@@ -88,7 +88,8 @@ class Tokenizer:
 
     def token(self, token_id: int) -> str | None:
         """The token of an id; None where the vocabulary has none."""
-        token: str | None = self._whole.id_to_token(token_id) if token_id >= 0 else None
+        in_reach = 0 <= token_id < 2**32  # what the tokenizer's own ids are
+        token: str | None = self._whole.id_to_token(token_id) if in_reach else None
         return token
 
     def ends(self, text: str) -> list[int]:

@@ -516,4 +516,5 @@ def percent_text(result: GateResult) -> str:
 
 def _cell(text: str) -> str:
     """Text that cannot break out of a Markdown table or become HTML."""
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace("|", "\\|").replace("\n", " ")
+    line = " ".join(text.splitlines())
+    return line.replace("&", "&amp;").replace("<", "&lt;").replace("|", "\\|")

@@ -227,6 +227,7 @@ def test_figures_of_the_users_own_are_reported_whatever_they_call_themselves(tmp
         ("unit: ms", "unit: s", "unit 's': latency_p95_ms is in ms"),
         ("latency_p95_ms", "latency_p96_ms", "did you mean .*latency_p95_ms"),
         ("value: 40", "value: -40", "greater than 0"),
+        ("value: 40", "value: true", "mine.figures.0.value: Input should be a valid number"),
         ("value: 40", "value: .nan", "greater than 0|finite"),
         ("  source: the team's dashboard\n", "", "mine.source: Field required"),
         ("label: our service", "label: our service\n  colour: blue", "mine.colour"),

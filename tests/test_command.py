@@ -103,6 +103,27 @@ def test_a_full_disk_anywhere_is_no_defect(number: int, capsys: pytest.CaptureFi
     assert len(told.splitlines()) == 1
 
 
+def test_a_full_output_is_not_blamed_on_the_temporary_directory_alone(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert run_command(raising(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))) == ExitCode.STORAGE
+    assert capsys.readouterr().err.startswith("error: the output, or the temporary directory: No space left")
+
+
+def test_a_closed_output_changes_no_exit_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("stdout", "stderr"):
+        monkeypatch.setattr(sys, name, None)
+
+    def body() -> int:
+        sys.stdout.write("{}")
+        sys.stderr.write("a warning")
+        return 11
+
+    assert run_command(body) == 11
+    sys.stdout.close()
+    sys.stderr.close()
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_interrupts_and_says_how_to_go_on(
     number: signal.Signals, capsys: pytest.CaptureFixture[str]

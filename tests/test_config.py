@@ -704,6 +704,15 @@ WEIGHED: dict[str, Any] = {"metric": "latency_p95_ms", "weight": 1, "best": 0, "
         ({"matrix": [WEIGHED | {"metric": "speed"}]}, "matrix.0.metric='speed': valid: 'latency_p50_ms'"),
         ({"order": [{"metric": "speed"}]}, "order.0.metric='speed': valid: 'latency_p50_ms'"),
         ({"order": [{"metric": "separation_auc", "step": 0}]}, "order.0.step=0: must be more than 0"),
+        (
+            {"order": [{"metric": "separation_auc", "step": 1e-308}]},
+            "order.0.step: 1e-308: give 0, or a number",
+        ),
+        ({"matrix": [WEIGHED | {"worst": 1e308}]}, "matrix.0.worst: 1e+308: give 0, or a number"),
+        (
+            {"gates": [LATENCY | {"bound": 1e308}]},
+            "gates.0.bound: 1e+308: give 0, or a number from 1e-100 to",
+        ),
         ({"objective": "cheapest"}, "objective='cheapest': valid: 'path_order'"),
     ],
     ids=str,

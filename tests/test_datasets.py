@@ -55,6 +55,14 @@ def test_pairs_are_the_same_in_every_format(tmp_path: Path, suffix: str) -> None
     assert found.sha256 == hashlib.sha256(file.read_bytes()).hexdigest()
 
 
+def test_a_quote_in_a_tsv_is_text_and_merges_no_lines(tmp_path: Path) -> None:
+    texts = ('"Stop the war, he said', "He asked", 'A "cat" sits', '"Quoted"', '"Hello" she said', '"')
+    file = tmp_path / "pairs.tsv"
+    rows = ("\t".join((*texts[row : row + 2], str(row))) for row in (0, 2, 4))
+    file.write_text("\r\n".join(["sentence1\tsentence2\tscore", *rows, ""]), encoding="utf-8", newline="")
+    assert read_sts(str(file)).texts == texts
+
+
 def test_a_file_that_changed_is_read_anew(tmp_path: Path) -> None:
     file = written(ROWS, tmp_path / "pairs.jsonl")
     before = read_sts(str(file))
@@ -89,6 +97,10 @@ def test_a_score_that_is_no_number_is_told_with_its_line(tmp_path: Path, score: 
         ("a.csv", "sentence1,sentence2,score\na,b\n", "FILE, line 2: score=None is no number"),
         ("a.tsv", "sentence1\tsentence2\tscore\n" + "a\tb\t1\n" * 3,
          "FILE: every score is 1: there is nothing to rank; give scores that differ"),
+        ("a.tsv", "score\tsentence1\tsentence2\n1\ta\tb\tc\n",
+         "FILE, line 2: 4 fields, and 3 columns; give a text with tabs as jsonl"),
+        ("a.csv", 'sentence1,sentence2,score\n"Stop, he said,b,1\n"c" d,e,2\nf,g,3\n',
+         "FILE, line 3: ',' expected after '\"'; put a field with quotes in quotes, and double those in it"),
         ("a.jsonl", "[1]", "FILE, line 1: no JSON object with keys and values"),
         ("a.jsonl", '{"sentence1": 1, "sentence2": "b", "score": 1}', "FILE, line 1: sentence1=1 is no text"),
     ],
@@ -157,9 +169,15 @@ def test_test_tsv_is_read_among_several_qrels_and_any_other_where_it_is_alone(tm
         read_retrieval(str(folder))
 
 
+def test_judgements_without_a_header_are_all_read(tmp_path: Path) -> None:
+    found = read_retrieval(str(beir(tmp_path, qrels="q2\ta\t2\nq1\tb\t1\n")))
+    assert (found.query_ids, found.relevant) == (("q1", "q2"), ({0: 1}, {1: 2}))
+
+
 @pytest.mark.parametrize(
     ("changed", "told"),
     [
+        ({"qrels": "q1\ta\t1.5\n"}, "line 1: 'q1\\ta\\t1.5' is not query id, document id and a whole"),
         ({"corpus": ""}, "corpus.jsonl is empty: "),
         ({"corpus": '{"id": "a", "text": "x"}'}, "corpus.jsonl, line 1: _id=None is no text"),
         ({"queries": '{"_id": "q", "text": 3}'}, "queries.jsonl, line 1: text=3 is no text"),

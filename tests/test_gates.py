@@ -582,7 +582,7 @@ def test_a_gate_reads_at_a_workload_of_ones_own_too(workload: str) -> None:
     ("over_ms", "bound", "asked"),
     [
         (10.0, 30.0, False),
-        (29.9, 30.0, False),
+        (11.9, 30.0, False),
         (30.0, 30.0, True),
         (30.0, 20.0, True),
         (100.0, 30.0, True),
@@ -602,6 +602,26 @@ def test_a_latency_gate_looser_than_what_launches_were_stopped_over_is_not_measu
             f"launches were stopped early over {over_ms:g} ms; measure them under this policy"
         )
         assert (result.value, result.n) == (None, None)
+
+
+@pytest.mark.parametrize(("stopped", "at_30"), [(4, "PASS"), (20, "UNDECIDED"), (40, "FAIL")])
+@pytest.mark.parametrize("bound", [30.5, 31.0, 60.0])
+def test_a_looser_bound_passes_where_launches_that_were_stopped_early_may_all_be_over_it(
+    stopped: int, at_30: str, bound: float
+) -> None:
+    launches = [35.0] * stopped + [12.0] * (40 - stopped)
+    row = run_row(launches=40, launch_p95_ms=launches, truncated_over_ms=30.0)
+    assert ask(gate("latency_p95_ms", "<", 30), row).status == at_30
+    looser = ask(gate("latency_p95_ms", "<", bound), row)
+    assert looser.status == ("PASS" if at_30 == "PASS" else "NOT_MEASURED")
+    if at_30 == "PASS":
+        assert (looser.value, looser.over, looser.n) == (12.0, stopped, 40)
+
+
+def test_launches_that_failed_are_over_any_bound_however_the_others_were_stopped() -> None:
+    launches = [math.inf] * 30 + [35.0] * 10
+    row = run_row(launches=40, launch_p95_ms=launches, truncated_over_ms=30.0)
+    assert ask(gate("latency_p95_ms", "<", 60), row).status == "FAIL"
 
 
 def test_launches_that_were_stopped_early_answer_every_gate_but_on_latency_and_throughput() -> None:

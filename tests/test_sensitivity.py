@@ -142,6 +142,24 @@ def test_an_auc_is_never_thought_to_be_over_one() -> None:
     assert of_kind(decision, "measurement").what == "minilm's latency_p95_ms"
 
 
+@pytest.mark.parametrize(
+    ("metric", "value", "bound"),
+    [
+        ("texts_overlap", 0.9, 0.95), ("ndcg_at_10", 0.6, 0.9), ("sts_spearman", 80.0, 95.0),
+        ("similar_mean", 0.8, 0.85),
+    ],
+)  # fmt: skip
+def test_a_figure_is_never_thought_to_be_over_the_most_that_it_can_be(
+    metric: str, value: float, bound: float
+) -> None:
+    """Its interval begins so low that the gate would pass only with the figure beyond its range."""
+    figure = {metric: value, f"{metric}_low": value / 2, f"{metric}_high": value}
+    gates = [*LATENCY, {"tier": "must", "metric": metric, "op": ">=", "bound": bound, "label": metric}]
+    decision = decide(pd.DataFrame([row("minilm", 12, **figure)]), policy_of(gates=gates))
+    assert decision.verdict in ("INCONCLUSIVE", "NO_GO")
+    assert [change.kind for change in decision.changes] == ["bound"]
+
+
 def test_of_two_weighed_the_weight_that_levels_them_is_exact() -> None:
     """Leads of 4/30 in latency and -0.2 in AUC: level at a weight of 1.5 for latency, or 2 for the AUC."""
     rows = [row("minilm", 12, separation_auc=0.985), row("e5", 16, separation_auc=0.995)]

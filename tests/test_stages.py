@@ -81,6 +81,15 @@ def test_padding_that_was_not_masked_is_no_fault_of_what_follows(
     assert [finding.agrees for finding in findings.values()] == [False, True, True]
 
 
+@pytest.mark.parametrize("token_id", [-1, 2**32, 2**70])
+def test_an_id_that_no_vocabulary_has_is_told(
+    found: Callable[..., dict[str, Finding]], right: StageDump, token_id: int
+) -> None:
+    assert right.input_ids is not None
+    wrong = (*right.input_ids[:-1], token_id)
+    assert f"{token_id} (no such token), expected" in found(input_ids=wrong)["input_ids"].told
+
+
 def test_stages_that_were_not_dumped_are_not_judged(found: Callable[..., dict[str, Finding]]) -> None:
     assert list(found(input_ids=None, pooled=None)) == ["normalised"]
     assert found(input_ids=None, pooled=None)["normalised"].agrees
@@ -201,6 +210,7 @@ def test_a_dump_is_read_with_its_padding_left_out_and_either_spelling(tmp_path: 
         ({"input_ids": [1]}, "line 1: text=None is no text"),
         ({"text": "a", "input_ids": [1.5]}, "line 1: input_ids is no flat list of whole numbers"),
         ({"text": "a", "pooled": [[0.1]]}, "line 1: pooled is no flat list of numbers"),
+        ({"text": "a", "pooled": [10**400]}, "line 1: pooled has a number beyond 1.8e308, the largest float"),
         ({"text": "a", "normalised": "x"}, "line 1: normalised is no flat list of numbers"),
         ({"text": "a", "pooled": []}, "line 1: pooled is no flat list of numbers"),
         (

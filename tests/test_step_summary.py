@@ -26,6 +26,14 @@ def test_the_page_is_appended_to_the_pipelines_summary(
     assert file.read_text(encoding="utf-8") == "before\n# GO: é\n"
 
 
+def test_a_page_begins_on_a_line_of_its_own(tmp_path: Path) -> None:
+    file = tmp_path / "summary.md"
+    file.write_text("no line's end", encoding="utf-8")
+    append_summary("# GO\n", str(file))
+    append_summary("# NO_GO\n", str(file))
+    assert file.read_text(encoding="utf-8") == "no line's end\n# GO\n# NO_GO\n"
+
+
 def test_a_file_that_is_asked_for_comes_before_the_pipelines(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -144,8 +144,8 @@ def test_the_id_follows_the_confirmation_and_the_noise() -> None:
 
 @pytest.mark.parametrize("field", ["reasons", "notes", "provisional"])
 def test_nothing_told_becomes_html_or_breaks_a_line(field: str) -> None:
-    page = decision(candidate(**{field: ("<b>a|b\nc",)})).to_markdown()
-    assert "- &lt;b>a\\|b c\n" in page
+    page = decision(candidate(**{field: ("<b>a|b\r\nc\rd\u2028e",)})).to_markdown()
+    assert "- &lt;b>a\\|b c d e\n" in page
     assert "<b>" not in page
 
 

@@ -66,8 +66,9 @@ def retrieval_columns(
 ) -> dict[str, Any]:
     """The mean of each metric over the queries, its interval, and the nDCG of each query.
 
-    A document that has the query's own id is left out, as BEIR does it. The interval of a mean is Hoeffding's
-    (`stats.bounded_mean_interval`): true at any number of queries, and wide.
+    A document that is the query itself, of the same id and text, is left out, as BEIR does it, unless it is
+    judged relevant; of another text it is another document that happens to bear the same number. The interval
+    of a mean is Hoeffding's (`stats.bounded_mean_interval`): true at any number of queries, and wide.
 
     Args:
         queries: [n_queries, dim], in the order of ``judged.queries``.
@@ -85,18 +86,25 @@ def retrieval_columns(
         return columns
     row_of = {name: row for row, name in enumerate(judged.document_ids)}
     by_query = []
-    for query, ranking, relevant in zip(
-        judged.query_ids, search(queries, documents, depth=DEPTH + 1).tolist(), judged.relevant, strict=True
+    rankings = search(queries, documents, depth=DEPTH + 1).tolist()
+    for query, text, ranking, relevant in zip(
+        judged.query_ids, judged.queries, rankings, judged.relevant, strict=True
     ):
-        itself = row_of.get(query)
-        others = [row for row in ranking if row != itself][:DEPTH]
-        by_query.append(query_metrics(others, {r: g for r, g in relevant.items() if r != itself}))
+        same = row_of.get(query)
+        is_itself = same is not None and same not in relevant and _is_text(judged.documents[same], text)
+        others = [row for row in ranking if not (is_itself and row == same)]
+        by_query.append(query_metrics(others[:DEPTH], relevant))
     for name in METRICS:
         values = [metrics[name] for metrics in by_query]
         columns[name] = float(np.mean(values))
         columns[f"{name}_low"], columns[f"{name}_high"] = stats.bounded_mean_interval(values)
     columns["ndcg_at_10_by_query"] = [metrics["ndcg_at_10"] for metrics in by_query]
     return columns
+
+
+def _is_text(document: str, text: str) -> bool:
+    """Whether a document is this text, with a title before it or without one."""
+    return document == text or document.endswith(f" {text}")
 
 
 def all_finite(vectors: NDArray[np.float32]) -> bool:

@@ -91,11 +91,27 @@ def test_a_figure_is_the_mean_over_queries_with_an_interval() -> None:
     assert (found["retrieval_queries"], found["retrieval_documents"]) == (2, 4)
 
 
-def test_a_document_is_not_found_by_the_query_that_it_is() -> None:
+@pytest.mark.parametrize(
+    ("text", "relevant", "ndcg"),
+    [
+        ("d0", {1: 1}, 1.0),
+        ("what is d0?", {0: 1}, 1.0),
+        ("what is d0?", {1: 1}, 1 / math.log2(3)),
+        ("d0", {0: 1}, 1.0),
+    ],
+)
+def test_a_document_is_left_out_only_where_it_is_the_query_and_not_judged_relevant(
+    text: str, relevant: dict[int, int], ndcg: float
+) -> None:
     documents = np.array([(1.0, 0.0), (0.8, 0.6), (0.0, 1.0), (-1.0, 0.0)], dtype=np.float32)
-    found = retrieval_columns(documents[:1], documents, judged([{0: 1, 1: 1}], ids=("d0",)))
-    assert found["ndcg_at_10_by_query"] == [1.0]
-    assert found["recall_at_10"] == 1.0
+    asked = judged([relevant], ids=("d0",))._replace(queries=(text,))
+    assert retrieval_columns(documents[:1], documents, asked)["ndcg_at_10"] == pytest.approx(ndcg)
+
+
+def test_a_document_with_a_title_is_the_query_all_the_same() -> None:
+    documents = np.array([(1.0, 0.0), (0.8, 0.6)], dtype=np.float32)
+    asked = judged([{1: 1}], 2, ids=("d0",))._replace(documents=("Title d0", "d1"), queries=("d0",))
+    assert retrieval_columns(documents[:1], documents, asked)["ndcg_at_10"] == 1.0
 
 
 def test_vectors_that_are_not_finite_give_no_figure(monkeypatch: pytest.MonkeyPatch) -> None:
