@@ -19,12 +19,13 @@ from harness.artifacts.assemble import (
     count_dense,
     dense_layers,
     external_data,
+    load_tokenizer,
     require_dim,
     save_graph,
     save_references,
     save_tokenizer,
 )
-from harness.artifacts.files import read_json, read_tokenizer, truncation_side
+from harness.artifacts.files import read_json, truncation_side
 from harness.artifacts.graphs import (
     check_graph,
     embedding_rows,
@@ -60,7 +61,7 @@ def adopt(request: dict[str, Any], step: Callable[[str], None]) -> dict[str, Any
     source, target = Path(request["source"]), Path(request["target"])
     graph = _read(request, "fp32")
     config = read_json(source, CONFIG) if (source / CONFIG).is_file() else {}
-    tokenizer = read_tokenizer(source)
+    tokenizer = load_tokenizer(source)
     rows = embedding_rows(graph) or config.get("vocab_size")
     pad_id, pad_token = save_tokenizer(request, tokenizer, rows, config.get("pad_token_id"))
     dense = dense_layers(request)
@@ -89,7 +90,7 @@ def adopt(request: dict[str, Any], step: Callable[[str], None]) -> dict[str, Any
     step("exporting")
     opset = save_graph(graph, request, dense)
     return {
-        "exporter": {name: version(name) for name in ("onnx", "onnxruntime")},
+        "exporter": {name: version(name) for name in ("onnx", "onnxruntime", "transformers")},
         "opset": opset,
         "params": params,
         "architecture": config.get("model_type"),

@@ -26,12 +26,13 @@ from harness.artifacts.assemble import (
     at_fault,
     count_dense,
     dense_layers,
+    load_tokenizer,
     require_dim,
     save_graph,
     save_references,
     save_tokenizer,
 )
-from harness.artifacts.files import ANEW, read_json, read_tokenizer
+from harness.artifacts.files import ANEW, read_json
 from harness.artifacts.manifest import GRAPH, REFERENCE, TOKENIZER, VERIFICATION
 from harness.artifacts.modules import CONFIG
 from harness.artifacts.pooling import pool
@@ -127,7 +128,7 @@ def build(request: dict[str, Any], out: TextIO) -> dict[str, Any]:
         tokenizer, model = twin.tokenizer(request["twin"]), twin.random_model(request["twin"])
     else:
         source = Path(request["source"])
-        model, tokenizer = _load(source), read_tokenizer(source)
+        model, tokenizer = _load(source), load_tokenizer(source)
     dense = dense_layers(request)
     require_dim(request, dense[-1].weight.shape[0] if dense else int(model.config.hidden_size))
     pad_id, pad_token = save_tokenizer(
