@@ -71,7 +71,7 @@ def adopt(request: dict[str, Any], step: Callable[[str], None]) -> dict[str, Any
     scratch = target / "as it came"
     scratch.mkdir()
     with at_fault(request["graph"]):
-        encode = _encoder(graph, scratch, request)
+        encode = _encoder(graph, scratch, request, pad_id)
 
     def vector(text: str) -> NDArray[np.float32]:
         with at_fault(request["graph"]):
@@ -129,7 +129,9 @@ def _read(request: dict[str, Any], precision: str) -> ModelProto:
     return graph
 
 
-def _encoder(graph: Any, scratch: Path, request: dict[str, Any]) -> Callable[[str], NDArray[np.float32]]:
+def _encoder(
+    graph: Any, scratch: Path, request: dict[str, Any], pad_id: int
+) -> Callable[[str], NDArray[np.float32]]:
     """From a text to its tokens' vectors, float32 [length, hidden], by the graph as it came."""
     import onnx
     import onnxruntime as ort
@@ -145,8 +147,8 @@ def _encoder(graph: Any, scratch: Path, request: dict[str, Any]) -> Callable[[st
     output = next(name for name in HIDDEN if name in {value.name for value in session.get_outputs()})
 
     def encode(text: str) -> NDArray[np.float32]:
-        encoding = tokenizer.encode(request["prompt"] + text)
-        ids = np.array([encoding.ids], dtype=np.int64)
+        found = tokenizer.encode(request["prompt"] + text).ids or [pad_id]
+        ids = np.array([found], dtype=np.int64)
         feeds = {"input_ids": ids, "attention_mask": np.ones_like(ids), "token_type_ids": np.zeros_like(ids)}
         feeds[POSITIONS] = np.arange(ids.size, dtype=np.int64)[None]
         states = session.run([output], {n: feeds[n] for n in names})[0]

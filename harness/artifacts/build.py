@@ -141,7 +141,7 @@ def build(request: dict[str, Any], out: TextIO) -> dict[str, Any]:
         "pad_token": pad_token,
     }
     if request["source"] is None:
-        np.save(target / VERIFICATION, _twin_vectors(model, request))
+        np.save(target / VERIFICATION, _twin_vectors(model, request, pad_id))
         known["reference_by"] = "transformers' own forward, pooled in NumPy: random weights"
 
     _say(out, step="exporting")
@@ -223,7 +223,7 @@ def _export(model: Any, target: Path, request: dict[str, Any], dense: Sequence[D
     return save_graph(graph, request, dense)
 
 
-def _twin_vectors(model: Any, request: dict[str, Any]) -> NDArray[np.float32]:
+def _twin_vectors(model: Any, request: dict[str, Any], pad_id: int) -> NDArray[np.float32]:
     """A random model's vectors of the verification texts, each alone: what the export is held against."""
     import torch
     from tokenizers import Tokenizer
@@ -233,7 +233,7 @@ def _twin_vectors(model: Any, request: dict[str, Any]) -> NDArray[np.float32]:
     rows = []
     with torch.no_grad():
         for text in request["verification_texts"]:
-            ids = tokenizer.encode(request["prompt"] + text).ids or [0]
+            ids = tokenizer.encode(request["prompt"] + text).ids or [pad_id]
             states = model(input_ids=torch.tensor([ids])).last_hidden_state[0].numpy()
             cut = request["truncate_dim"]
             rows.append(pool(states, request["pooling"], normalize=request["normalize"], dim=cut))
@@ -243,9 +243,13 @@ def _twin_vectors(model: Any, request: dict[str, Any]) -> NDArray[np.float32]:
 def _reference(
     request: dict[str, Any], source: Path, pad_token: str
 ) -> tuple[NDArray[np.float32], NDArray[np.float32], str]:
-    """sentence-transformers' own vectors of the quality and the verification texts."""
+    """sentence-transformers' own vectors of the quality and the verification texts.
+
+    It has none of a text without tokens, which is given as one of padding (`harness.tokenizer`).
+    """
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.models import Normalize, Pooling, Transformer
+    from tokenizers import Tokenizer
 
     # Told also where nothing is cut: else the model's own files would say.
     cut = {"device": "cpu", "truncate_dim": request["truncate_dim"] or request["dim"]}
@@ -264,9 +268,12 @@ def _reference(
     model.max_seq_length = request["max_length"]
     _fit_tokenizer(model.tokenizer, model[0].auto_model, pad_token)
 
+    tokenizer = Tokenizer.from_file(str(Path(request["target"]) / TOKENIZER))
+
     def encode(texts: list[str]) -> NDArray[np.float32]:
+        some = [text if tokenizer.encode(request["prompt"] + text).ids else pad_token for text in texts]
         vectors = model.encode(
-            texts, prompt=request["prompt"] or None, normalize_embeddings=request["normalize"]
+            some, prompt=request["prompt"] or None, normalize_embeddings=request["normalize"]
         )
         return np.ascontiguousarray(vectors, dtype=np.float32)
 
