@@ -14,7 +14,7 @@ import numpy as np
 
 from harness.artifacts.graphs import NEEDS_ONNX
 from harness.artifacts.parameters import count_parameters
-from harness.artifacts.shapes import MICROSOFT, attribute, dims_of, infer_shapes, name_of
+from harness.artifacts.shapes import MICROSOFT, attribute, dims_of, infer_shapes, inner_graphs, name_of
 from harness.artifacts.work import Polynomial, Work, flops_of_a_text, work
 from harness.errors import BadInputError, RuntimeUnavailableError
 from harness.paths import unreadable
@@ -155,14 +155,13 @@ def external_data(model: ModelProto) -> dict[str, int]:
 
 
 def _tensors(graph: GraphProto) -> Iterator[TensorProto]:
-    yield from graph.initializer
-    for node in graph.node:
-        for part in node.attribute:
+    inner = [found for node in graph.node for found in inner_graphs(node)]
+    for found in (graph, *inner):
+        yield from found.initializer
+        for part in (part for node in found.node for part in node.attribute):
             if part.HasField("t"):
                 yield part.t
             yield from part.tensors
-            for inner in (part.g, *part.graphs) if part.HasField("g") or part.graphs else ():
-                yield from _tensors(inner)
 
 
 def _check_place(path: Path, place: str) -> None:
@@ -361,6 +360,10 @@ def _warnings(
     vocab = architecture.vocab_size
     if tokenizer_vocab is not None and vocab is not None and tokenizer_vocab > vocab:
         yield f"the tokenizer gives ids up to {tokenizer_vocab - 1}, the embedding table has {vocab} rows"
+    inner = [(name_of(node), len(found.node)) for node in graph.node for found in inner_graphs(node)]
+    if inner:
+        within = ", ".join(sorted({name for name, _ in inner}))
+        yield f"{sum(count for _, count in inner)} nodes within {within} are left out of the counts"
     if done.uncounted:
         yield f"FLOPs are unknown: {', '.join(done.uncounted)} cannot be counted (unknown operator or shape)"
 

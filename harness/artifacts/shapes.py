@@ -72,6 +72,15 @@ def attribute(node: NodeProto, name: str, default: Any = None) -> Any:
     return default if found is None else helper.get_attribute_value(found)
 
 
+def inner_graphs(node: NodeProto) -> Iterator[GraphProto]:
+    """The graphs within an operator (Loop, If, Scan), and those within theirs."""
+    for part in node.attribute:
+        for graph in (*([part.g] if part.HasField("g") else []), *part.graphs):
+            yield graph
+            for inner in graph.node:
+                yield from inner_graphs(inner)
+
+
 def dims_of(value_type: TypeProto) -> tuple[int | str | None, ...] | None:
     """The declared dims of a tensor: a number, a symbol, or None without a name; None without a shape."""
     if not value_type.tensor_type.HasField("shape"):

@@ -16,6 +16,7 @@ from tests.artifacts.graphs import (
     decoder_layers,
     embedder,
     hollow,
+    loop,
     model,
     node,
     numbers,
@@ -215,3 +216,9 @@ def test_a_file_that_is_no_graph_is_bad_input(content: bytes, tmp_path: Path) ->
     with pytest.raises(BadInputError, match="no ONNX graph") as caught:
         load_graph(path)
     assert caught.value.exit_code == ExitCode.BAD_INPUT
+
+
+def test_nodes_within_a_loop_are_said_to_be_left_out() -> None:
+    anatomy = read_anatomy(loop(), batch_size=1, tokens=8)
+    assert (anatomy.nodes, anatomy.operators) == (2, {"Loop": 1, "Relu": 1})
+    assert "3 nodes within Loop are left out of the counts" in anatomy.warnings
