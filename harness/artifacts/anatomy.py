@@ -22,7 +22,7 @@ from harness.paths import unreadable
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from onnx import GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto
+    from onnx import GraphProto, ModelProto, NodeProto, TensorProto, TypeProto, ValueInfoProto
 
     from harness.artifacts.shapes import Shape, Tensor
 
@@ -224,10 +224,17 @@ def read_anatomy(
 
 
 def _port(value: ValueInfoProto) -> Port:
+    return Port(str(value.name), _kind(value.type), dims_of(value.type))
+
+
+def _kind(value_type: TypeProto) -> str:
+    """A tensor's dtype; what a sequence or an optional holds, and that it is one."""
     from onnx import TensorProto
 
-    dtype = TensorProto.DataType.Name(value.type.tensor_type.elem_type).lower()
-    return Port(str(value.name), dtype, dims_of(value.type))
+    for name in ("sequence", "optional"):
+        if value_type.HasField(f"{name}_type"):
+            return f"{name} of {_kind(getattr(value_type, f'{name}_type').elem_type)}"
+    return str(TensorProto.DataType.Name(value_type.tensor_type.elem_type)).lower()
 
 
 def _symbols(ports: tuple[Port, ...]) -> tuple[str, ...]:
@@ -346,7 +353,9 @@ def _warnings(
         if port.name.startswith(("present", "past")):
             continue
         if port.dims is not None and len(port.dims) != 2:
-            yield f"output {port.name} has {len(port.dims)} axes: one vector a token; whoever calls must pool"
+            what = "one vector a token; whoever calls must pool"
+            told = what if len(port.dims) == 3 else "neither a vector of each text nor of each token"
+            yield f"output {port.name} has {len(port.dims)} axes: {told}"
         elif not _is_normalised(graph, port.name):
             yield f"output {port.name} is not L2-normalised in the graph; whoever calls must do it"
     names = [port.name for port in inputs]
