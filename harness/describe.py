@@ -101,7 +101,7 @@ def describe(run: Run, folder: Path, describer: Describer) -> None:
         if known_peaks(run.threads) is None:
             describer.progress.tell("what this machine can do at most, once")
             machine_peaks(run.threads)
-        mine |= request_columns(run.artifact, counts)
+        mine |= request_columns(run.artifact, counts, run.options().static_shapes)
     shared = describer.known.get(run.describes())
     if shared is None:
         describer.progress.tell(f"{run.label}: texts and quality")

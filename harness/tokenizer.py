@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 class Tokenizer:
     """Truncates to the model's maximum, pads to the batch's longest, puts the model's prompts before.
 
+    A text without tokens (an empty one, where the model has no special tokens) is read as one padding token.
+
     With `length`, every batch is padded to that many tokens, and a longer text is refused.
     """
 
@@ -31,6 +33,8 @@ class Tokenizer:
         self._file = str(artifact.tokenizer)
         self._padded = tokenizers.Tokenizer.from_file(self._file)
         side = truncation_side(self._padded)
+        self._may_be_empty = self._padded.num_special_tokens_to_add(is_pair=False) == 0
+        self._pad_id = manifest.pad_id
         self._padded.enable_truncation(manifest.max_length, direction=side)
         self._padded.enable_padding(length=length, pad_id=manifest.pad_id, pad_token=manifest.pad_token)
 
@@ -56,10 +60,19 @@ class Tokenizer:
             raise ValueError(
                 f"a text of {longest} tokens: the graph is fixed to {self._length}; cut it before"
             )
-        return Tokens(
+        tokens = Tokens(
             np.array([e.ids for e in encodings], dtype=np.int64),
             np.array([e.attention_mask for e in encodings], dtype=np.int64),
         )
+        return self._none_empty(tokens) if self._may_be_empty else tokens
+
+    def _none_empty(self, tokens: Tokens) -> Tokens:
+        """A batch whose every text has a token: where none is, the first of its padding is one."""
+        ids, mask = tokens
+        if ids.shape[1] == 0:
+            ids, mask = np.full((len(ids), 1), self._pad_id, np.int64), np.zeros((len(ids), 1), np.int64)
+        mask[~mask.any(axis=1), 0] = 1
+        return Tokens(ids, mask)
 
     def prefix(self, prompt: str) -> str:
         """What a prompt puts before a text.
@@ -79,7 +92,7 @@ class Tokenizer:
         return whole
 
     def count(self, text: str, *, prompt: str = "default") -> int:
-        """Tokens of `text`, special tokens and prompt included, not truncated.
+        """Tokens of `text`, special tokens and prompt included, not truncated; of one without any 0.
 
         Raises:
             ValueError: unknown prompt.

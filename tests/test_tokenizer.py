@@ -158,3 +158,19 @@ def test_tokens_end_where_their_characters_do(tokenizer: Tokenizer, prompted: To
 
 def test_the_words_of_a_text_end_where_they_end(tokenizer: Tokenizer) -> None:
     assert tokenizer.ends("one two three") == [3, 7, 13]
+
+
+def test_a_text_without_tokens_is_read_as_one_of_padding_alone_and_in_a_batch(
+    minilm: Artifact, tmp_path: Path
+) -> None:
+    bare = tokenizers.Tokenizer.from_file(str(minilm.tokenizer))
+    bare.post_processor = tokenizers.processors.TemplateProcessing(single="$A", special_tokens=[])
+    bare.save(str(tmp_path / "tokenizer.json"))
+    artifact = Artifact(tmp_path, replace(minilm.manifest, pad_id=7, pad_token="[unused6]"))
+    tokenizer = Tokenizer(artifact)
+    alone, batch = tokenizer.tokenize([""]), tokenizer.tokenize(["", "hello world", " "])
+    assert (alone.input_ids.tolist(), alone.attention_mask.tolist()) == ([[7]], [[1]])
+    assert batch.input_ids.tolist() == [[7, 7], [7592, 2088], [7, 7]]
+    assert batch.attention_mask.tolist() == [[1, 0], [1, 1], [1, 0]]
+    assert Tokenizer(artifact, length=3).tokenize([""]).attention_mask.tolist() == [[1, 0, 0]]
+    assert tokenizer.count("") == 0

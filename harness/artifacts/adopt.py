@@ -19,12 +19,13 @@ from harness.artifacts.assemble import (
     count_dense,
     dense_layers,
     external_data,
+    load_tokenizer,
     require_dim,
     save_graph,
     save_references,
     save_tokenizer,
 )
-from harness.artifacts.files import read_json, read_tokenizer, truncation_side
+from harness.artifacts.files import read_json, truncation_side
 from harness.artifacts.graphs import (
     check_graph,
     embedding_rows,
@@ -60,7 +61,7 @@ def adopt(request: dict[str, Any], step: Callable[[str], None]) -> dict[str, Any
     source, target = Path(request["source"]), Path(request["target"])
     graph = _read(request, "fp32")
     config = read_json(source, CONFIG) if (source / CONFIG).is_file() else {}
-    tokenizer = read_tokenizer(source)
+    tokenizer = load_tokenizer(source)
     rows = embedding_rows(graph) or config.get("vocab_size")
     pad_id, pad_token = save_tokenizer(request, tokenizer, rows, config.get("pad_token_id"))
     dense = dense_layers(request)
@@ -70,7 +71,7 @@ def adopt(request: dict[str, Any], step: Callable[[str], None]) -> dict[str, Any
     scratch = target / "as it came"
     scratch.mkdir()
     with at_fault(request["graph"]):
-        encode = _encoder(graph, scratch, request)
+        encode = _encoder(graph, scratch, request, pad_id)
 
     def vector(text: str) -> NDArray[np.float32]:
         with at_fault(request["graph"]):
@@ -89,7 +90,7 @@ def adopt(request: dict[str, Any], step: Callable[[str], None]) -> dict[str, Any
     step("exporting")
     opset = save_graph(graph, request, dense)
     return {
-        "exporter": {name: version(name) for name in ("onnx", "onnxruntime")},
+        "exporter": {name: version(name) for name in ("onnx", "onnxruntime", "transformers")},
         "opset": opset,
         "params": params,
         "architecture": config.get("model_type"),
@@ -128,7 +129,9 @@ def _read(request: dict[str, Any], precision: str) -> ModelProto:
     return graph
 
 
-def _encoder(graph: Any, scratch: Path, request: dict[str, Any]) -> Callable[[str], NDArray[np.float32]]:
+def _encoder(
+    graph: Any, scratch: Path, request: dict[str, Any], pad_id: int
+) -> Callable[[str], NDArray[np.float32]]:
     """From a text to its tokens' vectors, float32 [length, hidden], by the graph as it came."""
     import onnx
     import onnxruntime as ort
@@ -144,8 +147,8 @@ def _encoder(graph: Any, scratch: Path, request: dict[str, Any]) -> Callable[[st
     output = next(name for name in HIDDEN if name in {value.name for value in session.get_outputs()})
 
     def encode(text: str) -> NDArray[np.float32]:
-        encoding = tokenizer.encode(request["prompt"] + text)
-        ids = np.array([encoding.ids], dtype=np.int64)
+        found = tokenizer.encode(request["prompt"] + text).ids or [pad_id]
+        ids = np.array([found], dtype=np.int64)
         feeds = {"input_ids": ids, "attention_mask": np.ones_like(ids), "token_type_ids": np.zeros_like(ids)}
         feeds[POSITIONS] = np.arange(ids.size, dtype=np.int64)[None]
         states = session.run([output], {n: feeds[n] for n in names})[0]

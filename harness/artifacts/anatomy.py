@@ -14,7 +14,7 @@ import numpy as np
 
 from harness.artifacts.graphs import NEEDS_ONNX
 from harness.artifacts.parameters import count_parameters
-from harness.artifacts.shapes import MICROSOFT, attribute, dims_of, infer_shapes, name_of
+from harness.artifacts.shapes import MICROSOFT, attribute, dims_of, infer_shapes, inner_graphs, name_of
 from harness.artifacts.work import Polynomial, Work, flops_of_a_text, work
 from harness.errors import BadInputError, RuntimeUnavailableError
 from harness.paths import unreadable
@@ -22,7 +22,7 @@ from harness.paths import unreadable
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from onnx import GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto
+    from onnx import GraphProto, ModelProto, NodeProto, TensorProto, TypeProto, ValueInfoProto
 
     from harness.artifacts.shapes import Shape, Tensor
 
@@ -155,14 +155,13 @@ def external_data(model: ModelProto) -> dict[str, int]:
 
 
 def _tensors(graph: GraphProto) -> Iterator[TensorProto]:
-    yield from graph.initializer
-    for node in graph.node:
-        for part in node.attribute:
+    inner = [found for node in graph.node for found in inner_graphs(node)]
+    for found in (graph, *inner):
+        yield from found.initializer
+        for part in (part for node in found.node for part in node.attribute):
             if part.HasField("t"):
                 yield part.t
             yield from part.tensors
-            for inner in (part.g, *part.graphs) if part.HasField("g") or part.graphs else ():
-                yield from _tensors(inner)
 
 
 def _check_place(path: Path, place: str) -> None:
@@ -225,10 +224,17 @@ def read_anatomy(
 
 
 def _port(value: ValueInfoProto) -> Port:
+    return Port(str(value.name), _kind(value.type), dims_of(value.type))
+
+
+def _kind(value_type: TypeProto) -> str:
+    """A tensor's dtype; what a sequence or an optional holds, and that it is one."""
     from onnx import TensorProto
 
-    dtype = TensorProto.DataType.Name(value.type.tensor_type.elem_type).lower()
-    return Port(str(value.name), dtype, dims_of(value.type))
+    for name in ("sequence", "optional"):
+        if value_type.HasField(f"{name}_type"):
+            return f"{name} of {_kind(getattr(value_type, f'{name}_type').elem_type)}"
+    return str(TensorProto.DataType.Name(value_type.tensor_type.elem_type)).lower()
 
 
 def _symbols(ports: tuple[Port, ...]) -> tuple[str, ...]:
@@ -347,7 +353,9 @@ def _warnings(
         if port.name.startswith(("present", "past")):
             continue
         if port.dims is not None and len(port.dims) != 2:
-            yield f"output {port.name} has {len(port.dims)} axes: one vector a token; whoever calls must pool"
+            what = "one vector a token; whoever calls must pool"
+            told = what if len(port.dims) == 3 else "neither a vector of each text nor of each token"
+            yield f"output {port.name} has {len(port.dims)} axes: {told}"
         elif not _is_normalised(graph, port.name):
             yield f"output {port.name} is not L2-normalised in the graph; whoever calls must do it"
     names = [port.name for port in inputs]
@@ -361,6 +369,10 @@ def _warnings(
     vocab = architecture.vocab_size
     if tokenizer_vocab is not None and vocab is not None and tokenizer_vocab > vocab:
         yield f"the tokenizer gives ids up to {tokenizer_vocab - 1}, the embedding table has {vocab} rows"
+    inner = [(name_of(node), len(found.node)) for node in graph.node for found in inner_graphs(node)]
+    if inner:
+        within = ", ".join(sorted({name for name, _ in inner}))
+        yield f"{sum(count for _, count in inner)} nodes within {within} are left out of the counts"
     if done.uncounted:
         yield f"FLOPs are unknown: {', '.join(done.uncounted)} cannot be counted (unknown operator or shape)"
 

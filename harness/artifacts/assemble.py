@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from harness.artifacts.files import ANEW, read_json, require_rows, truncation_side
+from harness.artifacts.files import ANEW, read_json, read_tokenizer, require_rows, truncation_side
 from harness.artifacts.inputs import count_positions
 from harness.artifacts.manifest import GRAPH, REFERENCE, TOKENIZER, VERIFICATION
-from harness.artifacts.modules import ACTIVATIONS
+from harness.artifacts.modules import ACTIVATIONS, tokenizer_arguments
 from harness.artifacts.pooling import Dense, add_pooling
 from harness.errors import BadInputError
 
@@ -86,6 +86,32 @@ def dense_layers(request: dict[str, Any]) -> list[Dense]:
 def count_dense(dense: Sequence[Dense]) -> int:
     """Parameters of Dense layers."""
     return sum(layer.weight.size + (0 if layer.bias is None else layer.bias.size) for layer in dense)
+
+
+def load_tokenizer(source: Path) -> Tokenizer:
+    """A model's tokenizer as sentence-transformers cuts texts by it: ``tokenizer.json`` is not all of it.
+
+    What ``tokenizer_config.json`` says besides (lower case, accents, a space before) and the arguments among
+    sentence-transformers' own files change what is done to a text before and after its words are looked up,
+    as transformers' class for the model has it. The vocabulary is the file's: transformers may add tokens
+    that have no row.
+
+    Raises:
+        BadInputError: the files cannot be used.
+    """
+    from transformers import AutoTokenizer, PreTrainedTokenizerFast
+
+    tokenizer = read_tokenizer(source)
+    arguments = {**tokenizer_arguments(source), "trust_remote_code": False}
+    with at_fault("the tokenizer's files"):
+        try:
+            found = AutoTokenizer.from_pretrained(source, **arguments)
+        except (KeyError, OSError, ValueError):  # nobody names a class that this transformers knows
+            found = PreTrainedTokenizerFast.from_pretrained(source, **arguments)
+    if found.is_fast:
+        for part in ("normalizer", "pre_tokenizer", "post_processor"):
+            setattr(tokenizer, part, getattr(found.backend_tokenizer, part))
+    return tokenizer
 
 
 def save_tokenizer(

@@ -26,12 +26,13 @@ from harness.artifacts.assemble import (
     at_fault,
     count_dense,
     dense_layers,
+    load_tokenizer,
     require_dim,
     save_graph,
     save_references,
     save_tokenizer,
 )
-from harness.artifacts.files import ANEW, read_json, read_tokenizer
+from harness.artifacts.files import ANEW, read_json
 from harness.artifacts.manifest import GRAPH, REFERENCE, TOKENIZER, VERIFICATION
 from harness.artifacts.modules import CONFIG
 from harness.artifacts.pooling import pool
@@ -127,7 +128,7 @@ def build(request: dict[str, Any], out: TextIO) -> dict[str, Any]:
         tokenizer, model = twin.tokenizer(request["twin"]), twin.random_model(request["twin"])
     else:
         source = Path(request["source"])
-        model, tokenizer = _load(source), read_tokenizer(source)
+        model, tokenizer = _load(source), load_tokenizer(source)
     dense = dense_layers(request)
     require_dim(request, dense[-1].weight.shape[0] if dense else int(model.config.hidden_size))
     pad_id, pad_token = save_tokenizer(
@@ -140,7 +141,7 @@ def build(request: dict[str, Any], out: TextIO) -> dict[str, Any]:
         "pad_token": pad_token,
     }
     if request["source"] is None:
-        np.save(target / VERIFICATION, _twin_vectors(model, request))
+        np.save(target / VERIFICATION, _twin_vectors(model, request, pad_id))
         known["reference_by"] = "transformers' own forward, pooled in NumPy: random weights"
 
     _say(out, step="exporting")
@@ -222,7 +223,7 @@ def _export(model: Any, target: Path, request: dict[str, Any], dense: Sequence[D
     return save_graph(graph, request, dense)
 
 
-def _twin_vectors(model: Any, request: dict[str, Any]) -> NDArray[np.float32]:
+def _twin_vectors(model: Any, request: dict[str, Any], pad_id: int) -> NDArray[np.float32]:
     """A random model's vectors of the verification texts, each alone: what the export is held against."""
     import torch
     from tokenizers import Tokenizer
@@ -232,7 +233,7 @@ def _twin_vectors(model: Any, request: dict[str, Any]) -> NDArray[np.float32]:
     rows = []
     with torch.no_grad():
         for text in request["verification_texts"]:
-            ids = tokenizer.encode(request["prompt"] + text).ids or [0]
+            ids = tokenizer.encode(request["prompt"] + text).ids or [pad_id]
             states = model(input_ids=torch.tensor([ids])).last_hidden_state[0].numpy()
             cut = request["truncate_dim"]
             rows.append(pool(states, request["pooling"], normalize=request["normalize"], dim=cut))
@@ -242,9 +243,13 @@ def _twin_vectors(model: Any, request: dict[str, Any]) -> NDArray[np.float32]:
 def _reference(
     request: dict[str, Any], source: Path, pad_token: str
 ) -> tuple[NDArray[np.float32], NDArray[np.float32], str]:
-    """sentence-transformers' own vectors of the quality and the verification texts."""
+    """sentence-transformers' own vectors of the quality and the verification texts.
+
+    It has none of a text without tokens, which is given as one of padding (`harness.tokenizer`).
+    """
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.models import Normalize, Pooling, Transformer
+    from tokenizers import Tokenizer
 
     # Told also where nothing is cut: else the model's own files would say.
     cut = {"device": "cpu", "truncate_dim": request["truncate_dim"] or request["dim"]}
@@ -263,9 +268,12 @@ def _reference(
     model.max_seq_length = request["max_length"]
     _fit_tokenizer(model.tokenizer, model[0].auto_model, pad_token)
 
+    tokenizer = Tokenizer.from_file(str(Path(request["target"]) / TOKENIZER))
+
     def encode(texts: list[str]) -> NDArray[np.float32]:
+        some = [text if tokenizer.encode(request["prompt"] + text).ids else pad_token for text in texts]
         vectors = model.encode(
-            texts, prompt=request["prompt"] or None, normalize_embeddings=request["normalize"]
+            some, prompt=request["prompt"] or None, normalize_embeddings=request["normalize"]
         )
         return np.ascontiguousarray(vectors, dtype=np.float32)
 

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from harness.artifacts.anatomy import external_data
-from harness.artifacts.shapes import attribute, bound_inputs, dims_of, infer_shapes, name_of
+from harness.artifacts.shapes import attribute, bound_inputs, dims_of, infer_shapes, inner_graphs, name_of
 from harness.errors import BadInputError, RuntimeUnavailableError
 
 if TYPE_CHECKING:
@@ -156,6 +156,8 @@ def estimate_coreml(path: Path, *, batch_size: int, tokens: int) -> CoreMlEstima
     if left := [n for n, t in bound_inputs(graphs["static"].graph, batch_size=1, tokens=8).items()
                 if not _is_static(graphs["static"], n)]:  # fmt: skip
         notes.append(f"static shapes could not be given to {', '.join(left)}: axes without a known name")
+    if any(found for node in graphs["dynamic"].graph.node for found in inner_graphs(node)):
+        notes.append("what lies within Loop, If and Scan is neither counted nor taken (EnableOnSubgraphs=0)")
     if beside := external_data(onnx.load(path, load_external_data=False)):
         notes.append(f"its weights lie beside it ({', '.join(beside)}): {_BESIDE}")
     return CoreMlEstimate(
@@ -266,10 +268,9 @@ def partition(
     constants = {w.name for w in model.graph.initializer}
     support = _Support(listed, known, rule, constants)
     fixed = shapes == "fixed parts"
-    found = _checker().check_partitioning(model.graph, support, fixed, _MAX_RANK)
-    floats = _Support(listed, known, rule, constants, floats_only=True)
-    found_floats = _checker().check_partitioning(model.graph, floats, fixed, _MAX_RANK)
-    taken = {output for group in found.supported_groups for node in group for output in node.output}
+    groups = _groups(model, support, fixed=fixed)
+    floats = _groups(model, _Support(listed, known, rule, constants, floats_only=True), fixed=fixed)
+    taken = {output for group in groups for node in group for output in node.output}
     stopped: dict[str, Counter[str]] = {}
     for node in model.graph.node:
         if not taken.intersection(node.output):
@@ -280,12 +281,20 @@ def partition(
         shapes=shapes,
         dim_rule=rule,
         nodes=len(model.graph.node),
-        nodes_taken=int(found.num_supported_nodes),
-        partitions=int(found.num_partitions),
-        float_nodes_taken=int(found_floats.num_supported_nodes),
-        float_partitions=int(found_floats.num_partitions),
+        nodes_taken=sum(map(len, groups)),
+        partitions=len(groups),
+        float_nodes_taken=sum(map(len, floats)),
+        float_partitions=len(floats),
         stopped_by={reason: dict(counts.most_common()) for reason, counts in stopped.items()},
     )
+
+
+def _groups(model: ModelProto, support: _Support, *, fixed: bool) -> list[list[NodeProto]]:
+    """The partitions, without those within Loop, If and Scan: CoreML is shown none (EnableOnSubgraphs=0)."""
+    found = _checker().check_partitioning(model.graph, support, fixed, _MAX_RANK)
+    own = {output for node in model.graph.node for output in node.output}
+    groups: list[list[NodeProto]] = found.supported_groups
+    return [group for group in groups if own.intersection(group[0].output)]
 
 
 class _Support:

@@ -27,6 +27,7 @@ TOKENIZER_CONFIG = "tokenizer_config.json"
 PROMPTS = "config_sentence_transformers.json"
 # Where a folder's ONNX graph is looked for.
 GRAPHS = ("model.onnx", "onnx/model.onnx")
+_TRANSFORMER_CONFIG = "sentence_*_config.json"
 # Facts without which a model cannot be run.
 NEEDED_FACTS = ("pooling", "dim", "max_length")
 
@@ -117,6 +118,24 @@ def read_facts(folder: Path, *, graph: str | None = None) -> Facts:
     if problems:
         raise BadInputError(*problems)
     return Facts(stated, dense, lower_case, side)
+
+
+def tokenizer_arguments(folder: Path) -> dict[str, Any]:
+    """What sentence-transformers' own files say to load the tokenizer with, under either of its names.
+
+    Raises:
+        BadInputError: the file cannot be read, or says it in no mapping.
+    """
+    problems: list[str] = []
+    files = _Files(folder, problems)
+    name = files.first(_TRANSFORMER_CONFIG)
+    config = files.mapping(name) if name else {}
+    found = config.get("tokenizer_args", config.get("processor_kwargs")) or {}
+    if not isinstance(found, dict):
+        problems.append(f"{name}: the tokenizer's arguments are no mapping of names to values; {ANEW}")
+    if problems:
+        raise BadInputError(*problems)
+    return dict(found)
 
 
 def graph_in(folder: Path) -> str | None:
@@ -407,7 +426,7 @@ def token_positions(rows: int, model_type: object) -> int:
 
 def _transformer(files: _Files, stated: dict[str, Fact], problems: list[str]) -> bool:
     """How long a text may be; returns whether texts are lower-cased."""
-    name = files.first("sentence_*_config.json")
+    name = files.first(_TRANSFORMER_CONFIG)
     config = files.mapping(name) if name else {}
     if (task := config.get("transformer_task", "feature-extraction")) != "feature-extraction":
         problems.append(f"{name} has the task {task}: only feature-extraction gives embeddings")

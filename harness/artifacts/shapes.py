@@ -72,6 +72,15 @@ def attribute(node: NodeProto, name: str, default: Any = None) -> Any:
     return default if found is None else helper.get_attribute_value(found)
 
 
+def inner_graphs(node: NodeProto) -> Iterator[GraphProto]:
+    """The graphs within an operator (Loop, If, Scan), and those within theirs."""
+    for part in node.attribute:
+        for graph in (*([part.g] if part.HasField("g") else []), *part.graphs):
+            yield graph
+            for inner in graph.node:
+                yield from inner_graphs(inner)
+
+
 def dims_of(value_type: TypeProto) -> tuple[int | str | None, ...] | None:
     """The declared dims of a tensor: a number, a symbol, or None without a name; None without a shape."""
     if not value_type.tensor_type.HasField("shape"):
@@ -109,8 +118,13 @@ def bound_inputs(graph: GraphProto, *, batch_size: int, tokens: int) -> dict[str
                 sizes.append(known if known is not None else _by_name(dim, batch_size, tokens))
         whole = [size for size in sizes if size is not None]
         known_shape = dims_of(value_type) is not None and len(whole) == len(sizes)
-        bound[name] = Tensor(value_type.tensor_type.elem_type, tuple(whole) if known_shape else None)
+        bound[name] = Tensor(_dtype_of(value_type), tuple(whole) if known_shape else None)
     return bound
+
+
+def _dtype_of(value_type: TypeProto) -> int | None:
+    """Of a tensor; None of a sequence or an optional, whose shape nobody knows either."""
+    return int(value_type.tensor_type.elem_type) or None
 
 
 def _by_name(symbol: str | None, batch_size: int, tokens: int) -> int | None:
@@ -262,7 +276,7 @@ def _inferred(node: NodeProto, known: Mapping[str, Tensor], opsets: Mapping[str,
         dims = dims_of(found[name]) if name in found else None
         sizes = None if dims is None else tuple(dim for dim in dims if isinstance(dim, int))
         whole = sizes if dims is not None and sizes is not None and len(sizes) == len(dims) else None
-        result.append(Tensor(found[name].tensor_type.elem_type if name in found else None, whole))
+        result.append(Tensor(_dtype_of(found[name]) if name in found else None, whole))
     return result
 
 

@@ -22,13 +22,13 @@ from dataclasses import dataclass
 from math import prod
 from typing import TYPE_CHECKING
 
-from harness.artifacts.shapes import MICROSOFT, Tensor, attribute, infer_shapes, name_of
+from harness.artifacts.shapes import MICROSOFT, Tensor, attribute, infer_shapes, inner_graphs, name_of
 from harness.artifacts.sizes import sizes_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from onnx import ModelProto, NodeProto
+    from onnx import GraphProto, ModelProto, NodeProto
 
 # ONNX's own operators that compute products in a way that is not counted here.
 UNCOUNTED = frozenset(
@@ -284,6 +284,9 @@ def _bytes(model: ModelProto, known: Mapping[str, Tensor]) -> tuple[int, int | N
         if name in _FREE:
             continue
         inputs = [i for i in node.input if i]
+        if within := list(inner_graphs(node)):
+            read |= _weights_within(within, known, weights)
+            activations.append(None)
         for table, indices in _LOOKUPS.get(name, ()):
             if node.input[table] in weights:
                 looked_up += _rows_bytes(known[node.input[table]], known.get(node.input[indices]))
@@ -298,6 +301,16 @@ def _bytes(model: ModelProto, known: Mapping[str, Tensor]) -> tuple[int, int | N
         activations += [known[o].bytes or 0 for o in others if o in known]
     flowed = [size for size in activations if size is not None]
     return sum(read.values()) + looked_up, sum(flowed) if len(flowed) == len(activations) else None
+
+
+def _weights_within(
+    graphs: list[GraphProto], known: Mapping[str, Tensor], weights: set[str]
+) -> dict[str, int]:
+    """Bytes of the weights that an operator's own graphs read or hold, by name."""
+    named = weights.intersection(name for graph in graphs for node in graph.node for name in node.input)
+    tensors = {name: known[name] for name in named}
+    tensors |= {w.name: Tensor(w.data_type, tuple(w.dims)) for graph in graphs for w in graph.initializer}
+    return {name: tensor.bytes or 0 for name, tensor in tensors.items()}
 
 
 def _rows_bytes(table: Tensor, indices: Tensor | None) -> int:

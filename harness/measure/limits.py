@@ -146,20 +146,24 @@ def cost_of(artifact: Artifact) -> Cost | None:
     return cost
 
 
-def request_columns(artifact: Artifact, lengths: Sequence[Sequence[int]]) -> dict[str, Any]:
+def request_columns(
+    artifact: Artifact, lengths: Sequence[Sequence[int]], static_shapes: Mapping[str, int]
+) -> dict[str, Any]:
     """``flops_per_request`` and ``bytes_per_request`` of a run's requests.
 
     The operations of the median request, since it is set against the median time: of a mixture of lengths
-    the mean one is larger by far. A batch is padded to its longest text.
+    the mean one is larger by far. A batch is padded to its longest text, or to what the graph is fixed to.
 
     Args:
         artifact: what is run.
         lengths: of each request, the tokens of each of its texts.
+        static_shapes: what axes are fixed to, as `harness.runtimes.base.SessionOptions` has it.
     """
     cost = cost_of(artifact)
     if cost is None or not lengths:
         return {"flops_per_request": None, "bytes_per_request": None}
-    flops = [len(request) * cost.flops(max(request)) for request in lengths]
+    rows, tokens = static_shapes.get("batch_size"), static_shapes.get("sequence_length")
+    flops = [(rows or len(request)) * cost.flops(tokens or max(request)) for request in lengths]
     return {"flops_per_request": float(np.median(flops)), "bytes_per_request": cost.weight_bytes}
 
 

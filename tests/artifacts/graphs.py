@@ -149,3 +149,23 @@ def placed(kind: str, rows: int = 64, hidden: int = 8) -> ModelProto:
     constants.append(numpy_helper.from_array(counted.astype(np.int64)[None], "counted"))
     made.graph.initializer.extend([*constants, weight("positions", rows, hidden)])
     return made
+
+
+def loop(times: int = 5) -> ModelProto:
+    """A Loop around a product of [4, 8] with a weight [8, 8] of the graph outside, and a bias of its own."""
+    boolean = TensorProto.BOOL
+    body = helper.make_graph(
+        [
+            node("Identity", "go_in", "go_out"),
+            node("MatMul", "v_in dense", "product"),
+            node("Add", "product bias", "v_out"),
+        ],
+        "body",
+        [port("i", [], INT64), port("go_in", [], boolean), port("v_in", [4, 8])],
+        [port("go_out", [], boolean), port("v_out", [4, 8])],
+        initializer=[weight("bias", 8)],
+    )
+    weights = [weight("dense", 8, 8), numpy_helper.from_array(np.array(times), "times")]
+    weights.append(numpy_helper.from_array(np.array(True), "go"))
+    nodes = [node("Loop", "times go x", "y", body=body), node("Relu", "y", "z")]
+    return model(nodes, [port("x", [4, 8])], [port("z", [4, 8])], weights)

@@ -117,6 +117,20 @@ def test_a_graph_somebody_exported_gives_the_vectors_of_its_weights(
     assert cosines(artifacts["graph"].reference(), artifacts["weights"].reference()).min() >= 1 - 1e-5
 
 
+def test_a_model_whose_tokenizer_adds_no_token_gives_an_empty_text_a_vector_alone_and_in_a_batch(
+    exported: Path, tmp_path: Path
+) -> None:
+    folder = with_modules(shutil.copytree(exported, tmp_path / "bare"))
+    told = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))
+    write(folder / "tokenizer.json", told | {"post_processor": None})
+    write(folder / "config_sentence_transformers.json", {})
+    artifact = built(folder, tmp_path / "cache")
+    provider = EmbeddingProvider.open(artifact, "onnxruntime", SessionOptions())
+    alone, together = (provider.encode(["", "the fox"], batch_size=size) for size in (1, 2))
+    np.testing.assert_allclose(np.linalg.norm(alone, axis=1), 1.0, atol=1e-5)
+    assert cosines(alone, together).min() >= 1 - 1e-5
+
+
 def test_what_vouches_for_an_adopted_graph_is_not_made_to_look_like_more(
     artifacts: dict[str, Artifact],
 ) -> None:

@@ -6,16 +6,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from onnx import helper
+from onnx import TensorProto, helper
 
 from harness.artifacts.anatomy import Architecture, load_graph, read_anatomy
 from harness.errors import BadInputError, ExitCode
 from tests.artifacts.graphs import (
+    FLOAT,
     IDS,
     INT64,
     decoder_layers,
     embedder,
     hollow,
+    loop,
     model,
     node,
     numbers,
@@ -215,3 +217,39 @@ def test_a_file_that_is_no_graph_is_bad_input(content: bytes, tmp_path: Path) ->
     with pytest.raises(BadInputError, match="no ONNX graph") as caught:
         load_graph(path)
     assert caught.value.exit_code == ExitCode.BAD_INPUT
+
+
+def test_a_graph_with_a_sequence_is_read_and_what_nobody_tells_of_it_is_unknown() -> None:
+    nodes = [
+        node("SplitToSequence", "x", "parts", axis=0),
+        node("ConcatFromSequence", "parts", "whole", axis=0),
+        node("MatMul", "whole dense", "y"),
+    ]
+    outputs = [port("y", None), helper.make_tensor_sequence_value_info("parts", FLOAT, None)]
+    anatomy = read_anatomy(
+        model(nodes, [port("x", [4, 8])], outputs, [weight("dense", 8, 8)]), batch_size=1, tokens=8
+    )
+    assert [(port.dtype, port.dims) for port in anatomy.outputs] == [
+        ("float", None),
+        ("sequence of float", None),
+    ]
+    assert (anatomy.work.flops, anatomy.work.uncounted) == (None, ("MatMul",))
+    assert anatomy.work.activation_bytes is None
+
+
+def test_a_graph_with_an_optional_is_read() -> None:
+    optional = helper.make_optional_type_proto(helper.make_tensor_type_proto(FLOAT, [2]))
+    made = model(
+        [node("OptionalHasElement", "x", "y")],
+        [helper.make_value_info("x", optional)],
+        [port("y", [], TensorProto.BOOL)],
+    )
+    anatomy = read_anatomy(made, batch_size=1, tokens=8)
+    assert (anatomy.inputs[0].dtype, anatomy.inputs[0].dims) == ("optional of float", None)
+    assert "output y has 0 axes: neither a vector of each text nor of each token" in anatomy.warnings
+
+
+def test_nodes_within_a_loop_are_said_to_be_left_out() -> None:
+    anatomy = read_anatomy(loop(), batch_size=1, tokens=8)
+    assert (anatomy.nodes, anatomy.operators) == (2, {"Loop": 1, "Relu": 1})
+    assert "3 nodes within Loop are left out of the counts" in anatomy.warnings

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from harness.artifacts.assemble import (
     at_fault,
     count_dense,
     dense_layers,
+    load_tokenizer,
     require_dim,
     save_references,
     save_tokenizer,
@@ -149,3 +151,35 @@ def test_what_a_library_says_of_a_model_s_files_is_one_line_on_them() -> None:
 def test_a_missing_package_and_a_full_disk_are_no_fault_of_the_files(error: Exception) -> None:
     with pytest.raises(type(error)), at_fault("model.onnx"):
         raise error
+
+
+@pytest.mark.parametrize(
+    ("changes", "arguments"),
+    [
+        ({"tokenizer_class": "BertTokenizer", "do_lower_case": False}, {}),
+        ({"tokenizer_class": "BertTokenizer", "strip_accents": False}, {}),
+        ({"tokenizer_class": "BertTokenizer"}, {"tokenizer_args": {"do_lower_case": False}}),
+        ({"tokenizer_class": "OfANewerTransformers", "do_lower_case": False}, {}),
+    ],
+)
+def test_a_tokenizer_is_as_transformers_loads_it_not_as_its_own_file_alone_says(
+    request_of: dict[str, Any], changes: dict[str, Any], arguments: dict[str, Any]
+) -> None:
+    from transformers import BertTokenizerFast
+
+    source = Path(request_of["source"])
+    told = json.loads((source / "tokenizer_config.json").read_text(encoding="utf-8"))
+    write(source / "tokenizer_config.json", told | changes)
+    write(source / "sentence_bert_config.json", {"max_seq_length": 20, **arguments})
+    theirs = BertTokenizerFast.from_pretrained(source, **arguments.get("tokenizer_args", {}))
+    text = "The Fox, á la fox"
+    as_filed = tokenizer_of(request_of).encode(text).ids
+    known = changes["tokenizer_class"] == "BertTokenizer"
+    assert (as_filed == theirs(text)["input_ids"]) is False
+    assert load_tokenizer(source).encode(text).ids == (theirs(text)["input_ids"] if known else as_filed)
+
+
+def test_the_vocabulary_of_a_tokenizer_is_that_of_its_own_file(request_of: dict[str, Any]) -> None:
+    source = Path(request_of["source"])
+    write(source / "tokenizer_config.json", {"tokenizer_class": "BertTokenizer", "pad_token": "<none>"})
+    assert load_tokenizer(source).get_vocab_size() == tokenizer_of(request_of).get_vocab_size()

@@ -19,7 +19,7 @@ from harness.artifacts.coreml import (
 )
 from harness.artifacts.shapes import infer_shapes
 from harness.errors import BadInputError, RuntimeUnavailableError
-from tests.artifacts.graphs import FLOAT, IDS, INT64, embedder, model, node, port, saved, weight
+from tests.artifacts.graphs import FLOAT, IDS, INT64, embedder, loop, model, node, port, saved, weight
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -192,3 +192,11 @@ def test_a_graph_that_onnx_runtime_cannot_load_is_bad_input_in_one_line(tmp_path
     with pytest.raises(BadInputError, match="ONNX Runtime cannot load it: ") as caught:
         optimised(saved(made, tmp_path), {})
     assert "\n" not in str(caught.value)
+
+
+def test_what_lies_within_a_loop_is_neither_counted_nor_taken_and_that_is_said(tmp_path: Path) -> None:
+    told = estimate_coreml(saved(loop(), tmp_path), batch_size=1, tokens=8)
+    for e in (*told.estimates, *told.other_rule):
+        assert (e.nodes, e.nodes_taken, e.partitions) == (2, 1, 1)
+        assert e.stopped_by == {"not in the list": {"Loop": 1}}
+    assert any("within Loop, If and Scan" in note for note in told.notes)

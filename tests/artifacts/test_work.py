@@ -19,6 +19,7 @@ from tests.artifacts.graphs import (
     UINT8,
     decoder_layers,
     embedder,
+    loop,
     model,
     node,
     numbers,
@@ -212,3 +213,10 @@ def test_a_qwen3_is_as_much_work_at_every_precision(
     assert expected.flops is not None
     assert found.flops == pytest.approx(expected.flops, rel=0.01)
     assert found.weight_bytes < 1.1 * expected.weight_bytes, "of the angles only the tokens' own are read"
+
+
+def test_the_weights_that_a_loop_s_body_reads_are_moved_and_what_flows_within_is_unknown() -> None:
+    found = work(loop(), batch_size=1, tokens=8)
+    assert (found.flops, found.uncounted) == (None, ("Loop",))
+    assert found.weight_bytes == 4 * 8 * 8 + 4 * 8 + 8 + 1
+    assert found.activation_bytes is None

@@ -161,7 +161,7 @@ def test_the_cost_of_minilm_is_that_of_its_graph_and_is_remembered(
 
 def test_a_graph_that_cannot_be_counted_has_no_cost(fake_artifact: Artifact) -> None:
     assert cost_of(fake_artifact) is None
-    assert request_columns(fake_artifact, [[3]]) == {"flops_per_request": None, "bytes_per_request": None}
+    assert request_columns(fake_artifact, [[3]], {}) == {"flops_per_request": None, "bytes_per_request": None}
 
 
 def test_a_request_costs_its_texts_padded_to_the_longest_and_the_median_counts(
@@ -169,9 +169,25 @@ def test_a_request_costs_its_texts_padded_to_the_longest_and_the_median_counts(
 ) -> None:
     monkeypatch.setattr(limits, "cost_of", lambda _: Cost(Polynomial(0, 10, 1), 777))
     lengths = [[1, 2], [3, 4], [100, 100]]
-    assert request_columns(fake_artifact, lengths) == {
+    assert request_columns(fake_artifact, lengths, {}) == {
         "flops_per_request": 2 * (10 * 4 + 16), "bytes_per_request": 777,
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("fixed", "texts", "tokens"),
+    [
+        ({"sequence_length": 64}, 2, 64),
+        ({"batch_size": 4}, 4, 5),
+        ({"batch_size": 4, "sequence_length": 8}, 4, 8),
+    ],
+)
+def test_a_graph_of_fixed_shapes_computes_all_of_them_whatever_it_is_given(
+    fake_artifact: Artifact, monkeypatch: pytest.MonkeyPatch, fixed: dict[str, int], texts: int, tokens: int
+) -> None:
+    monkeypatch.setattr(limits, "cost_of", lambda _: Cost(Polynomial(0, 10, 1), 777))
+    found = request_columns(fake_artifact, [[3, 5]], fixed)
+    assert found["flops_per_request"] == texts * (10 * tokens + tokens * tokens)
 
 
 # --- a run's columns
