@@ -131,6 +131,14 @@ def _listed(names: Sequence[str]) -> str:
     return ", ".join(names[:_MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
+def of_scripts(rows: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
+    """Which candidates are a script: whatever is decided, no provider was measured."""
+    scripts = sorted({str(row["candidate_label"]) for row in rows if row["runtime"] == "fake"})
+    if not scripts:
+        return ()
+    return (f"scripted: {', '.join(scripts)}: the figures are a script's, no provider was measured",)
+
+
 def of_twins(rows: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
     """Which candidates have random weights, and what their runs can and cannot say."""
     twins = sorted({str(row["candidate_label"]) for row in rows if row["weights"] != "trained"})

@@ -26,6 +26,8 @@ STS_SUFFIXES = (".jsonl", ".csv", ".tsv", ".parquet")
 _STS_COLUMNS = ("sentence1", "sentence2", "score")
 # Nearest neighbours of a text that two embeddings are compared by.
 NEIGHBOURS = 10
+# Of how relevant a document is; more is a slip of the file.
+_MOST_GRADE = 1_000_000
 # A rank correlation of two pairs is 1 or -1 whatever they are.
 _FEWEST_PAIRS = 3
 
@@ -302,17 +304,22 @@ def _texts_by_id(path: Path, content: bytes) -> dict[str, str]:
 
 def _judgements(path: Path, content: bytes) -> Iterator[tuple[str, tuple[str, str, int]]]:
     """Query id, document id and grade of each line; a first line without a grade is a header."""
+    grade: int | None
     for number, line in enumerate(_text(path, content).splitlines(), start=1):
         values = line.split("\t")
         if not line.strip() or (number == 1 and not _is_number(values[-1])):
             continue
         try:
-            query, document, grade = values
-            yield f"line {number}", (query, document, int(grade))
+            query, document, written = values
+            grade = int(written)
         except ValueError:
+            grade = None
+        if grade is None or abs(grade) > _MOST_GRADE:
             raise BadInputError(
-                f"{path}, line {number}: {line!r} is not query id, document id and a whole number, with tabs"
-            ) from None
+                f"{path}, line {number}: {line[:80]!r} is not query id, document id and a whole number up to "
+                f"{_MOST_GRADE:,}, with tabs"
+            )
+        yield f"line {number}", (query, document, grade)
 
 
 def _is_number(text: str) -> bool:

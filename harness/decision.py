@@ -120,7 +120,8 @@ def decide(runs: pd.DataFrame, policy: str | PolicyConfig = "default") -> Decisi
     groups: dict[str, list[Row]] = {}
     for row in rows:
         groups.setdefault(candidate_key(row), []).append(row)
-    scripted_only = all(row["runtime"] == "fake" for row in rows)
+    measured = [row for row in rows if row["status"] != "unavailable"] or rows
+    scripted_only = all(row["runtime"] == "fake" for row in measured)
     candidates = tuple(
         sorted(
             (_judge(groups[key], policy) for key in sorted(groups)),
@@ -166,7 +167,7 @@ def decide(runs: pd.DataFrame, policy: str | PolicyConfig = "default") -> Decisi
         stays=None if chosen is None else share_that_stays(contenders, policy),
         changes=closest_changes(contenders, policy),
         front=pareto_front(contenders),
-        warnings=(*caveats.of_twins(rows), *caveats.of_names(policy, rows)),
+        warnings=(*caveats.of_scripts(rows), *caveats.of_twins(rows), *caveats.of_names(policy, rows)),
         provenance=ProvenanceRecord(harness_version=__version__, policy=policy.model_dump(mode="json")),
     )
 

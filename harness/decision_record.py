@@ -250,7 +250,11 @@ class FigureRecord(_Record):
 
 
 class SpeedupRecord(_Record):
-    """How many times shorter a candidate's latency is than the baseline's: baseline / candidate."""
+    """How many times shorter a candidate's latency is than the baseline's: baseline / candidate.
+
+    Over a reported figure it is that of the median launch; over a run the median of all ratios between
+    launches (within rounds where `paired`), which need not be the ratio of the two medians.
+    """
 
     candidate: str
     run_id: str

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from harness.gates import OWN_DATA, as_number, gate_place, place_words, run_for
+from harness.gates import OWN_DATA, OWN_DATA_WORD, as_number, gate_place, place_words, run_for
 from harness.overhead import REFERENCE
-from harness.rerun import again, command_for, decide_command, elsewhere
+from harness.rerun import again, command_for, decide_command, elsewhere, typed_words
 from harness.schema import LAUNCH_METRICS, SOAK_METRICS
 from harness.stats import launches_to_settle
 from harness.verdict import is_target
@@ -55,7 +55,7 @@ def missing_commands(
             continue  # no launch narrows it: `ways_out`
         if row is None and "+" in gate.at.workload:
             continue  # changed under its name: only who typed it knows how
-        what = _what_is_added(result, row)
+        what = _what_is_added(result, row, base)
         launches: dict[str, Any] = {}
         if result.n is not None and result.over is not None and gate.launch_quantile is not None:
             more = launches_to_settle(result.over, result.n, launch_quantile=gate.launch_quantile)
@@ -68,13 +68,16 @@ def missing_commands(
     return tuple(dict.fromkeys((*commands.values(), *anew)))
 
 
-def _what_is_added(result: GateResult, row: Row | None) -> dict[str, Any]:
-    """What a run needs beside its place and its launches, so that it answers a gate."""
+def _what_is_added(result: GateResult, row: Row | None, base: Row) -> dict[str, Any]:
+    """What a run needs beside its place and its launches, so that it answers a gate.
+
+    Data of the user's own that `base`, whose words it has, was measured on are asked again where no run is.
+    """
     metric = result.gate.metric
     if metric == "latency_overhead" and row is not None:
         return {"runtime": REFERENCE}
     if (data := OWN_DATA.get(metric)) is not None:
-        return {data: "FILE"}
+        return {} if row is None and data in typed_words(base) else OWN_DATA_WORD[metric]
     words = {"measure": "soak"} if metric in SOAK_METRICS else {}
     stopped = row is not None and as_number(row["truncated_over_ms"]) is not None
     if row is not None and result.n is None and not stopped:  # measured, and unknown all the same
@@ -127,10 +130,10 @@ def _what_narrows(metric: str, row: Row) -> str:
         more = {"measure.launches": 2 * int(row["launches"])}
         both = command_for(row, **more), elsewhere(row, runtime=REFERENCE, **more)
         return f"more launches of it and of the reference narrow it: `{both[0]}` and `{both[1]}`"
-    if (data := OWN_DATA.get(metric)) is not None:
-        return f"more of your own data narrows it: `{elsewhere(row, **{data: 'FILE'})}`"
+    if metric in OWN_DATA:
+        return f"more of your own data narrows it: `{elsewhere(row, **OWN_DATA_WORD[metric])}`"
     asked = _ASKED_OF_OWN_DATA[metric]
     return (
         f"it is asked of the shipped texts alone, and no launch narrows it; a gate on {asked} asks your own: "
-        f"`{elsewhere(row, **{OWN_DATA[asked]: 'FILE'})}`"
+        f"`{elsewhere(row, **OWN_DATA_WORD[asked])}`"
     )

@@ -138,7 +138,8 @@ def compare_stages(
     Raises:
         ValueError: unknown prompt.
     """
-    return [finding for dump in dumps for finding in _findings(model, dump, prompt, tolerance)]
+    with np.errstate(over="ignore"):  # a length beyond all floats is told as inf
+        return [finding for dump in dumps for finding in _findings(model, dump, prompt, tolerance)]
 
 
 def first_difference(findings: Sequence[Finding]) -> str | None:

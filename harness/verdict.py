@@ -391,7 +391,10 @@ def baseline_title(baseline: BaselineRecord) -> str:
 def baseline_told(baseline: BaselineRecord) -> tuple[str, ...]:
     """What there is to know of a baseline beside the figures."""
     if baseline.kind == "measured":
-        told = [f"{baseline.source}, measured here: {baseline.conditions}"]
+        told = [
+            f"{baseline.source}, measured here: {baseline.conditions}",
+            "a speed-up is the median of the ratios between launches, not the ratio of the two medians",
+        ]
         if apart := [s for s in baseline.speedups if not s.paired and s.ratio is not None]:
             labels = ", ".join(dict.fromkeys(s.candidate for s in apart))
             told.append(

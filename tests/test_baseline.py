@@ -173,6 +173,7 @@ def test_a_measured_baseline_is_compared_round_by_round_where_that_is_possible()
     told = "measured apart, so how the machine changed meanwhile is part of the ratio: e5 fp32 cpu"
     assert f"- {told}" in apart.to_markdown().splitlines()
     assert "(measured)" in apart.to_markdown()
+    assert "a speed-up is the median of the ratios between launches, not the ratio of" in apart.to_markdown()
 
 
 def test_a_baseline_under_load_is_compared_with_runs_under_that_load() -> None:

@@ -177,6 +177,11 @@ def test_judgements_without_a_header_are_all_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changed", "told"),
     [
+        (
+            {"qrels": f"h\nq1\ta\t{10**400}\n"},
+            "is not query id, document id and a whole number up to 1,000,000",
+        ),
+        ({"qrels": "h\nq1\t0\ta\t1\n"}, "line 2: 'q1\\t0\\ta\\t1' is not query id, document id and a whole"),
         ({"qrels": "q1\ta\t1.5\n"}, "line 1: 'q1\\ta\\t1.5' is not query id, document id and a whole"),
         ({"corpus": ""}, "corpus.jsonl is empty: "),
         ({"corpus": '{"id": "a", "text": "x"}'}, "corpus.jsonl, line 1: _id=None is no text"),

@@ -1259,6 +1259,10 @@ def test_scripted_figures_are_never_picked_before_measured_ones() -> None:
     measured = model_row("minilm", p95_ms=25)
     scripted = model_row("minilm", "fake", runtime="fake", candidate_label="minilm fp32 fake cpu", p95_ms=2)
     assert decide(frame(scripted)).chosen == "minilm fp32 fake cpu"
+    impossible = model_row("e5", status="unavailable", error="no such provider in this build")
+    beside = decide(frame(scripted, impossible))
+    assert (beside.verdict, beside.chosen) == ("GO", "minilm fp32 fake cpu"), "nothing real was measured"
+    assert beside.warnings[0].startswith("scripted: minilm fp32 fake cpu: the figures are a script's")
     decision = decide(frame(measured, scripted))
     assert (decision.verdict, decision.chosen) == ("CONDITIONAL_GO", "minilm fp32 cpu")
 

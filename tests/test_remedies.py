@@ -70,6 +70,16 @@ def test_ones_own_data_that_leave_a_gate_undecided_are_to_be_more() -> None:
     )
 
 
+def test_retrieval_asks_for_a_folder_and_elsewhere_for_the_runs_own() -> None:
+    elsewhere = with_must("ndcg_at_10", ">=", 0.5, at={"batch_size": 8})
+    bare = model_row("minilm")
+    (missing,) = [c for c in decide(frame(bare), elsewhere).candidates[0].missing if "batch_size=8" in c]
+    assert missing.endswith(" quality.retrieval=DIR")
+    own = bare | {"command": "python -m harness model=minilm ep=cpu quality.retrieval=beir"}
+    (missing,) = [c for c in decide(frame(own), elsewhere).candidates[0].missing if "batch_size=8" in c]
+    assert missing == "python -m harness model=minilm ep=cpu quality.retrieval=beir batch_size=8"
+
+
 def test_a_soak_gate_that_is_undecided_takes_a_longer_soak() -> None:
     soak = soak_row("minilm", **around("latency_drift", 0.9, 1.0, 1.4))
     step = only_step(decide(frame(model_row("minilm"), soak), with_must("latency_drift", "<", 1.2)))

@@ -81,6 +81,14 @@ def test_padding_that_was_not_masked_is_no_fault_of_what_follows(
     assert [finding.agrees for finding in findings.values()] == [False, True, True]
 
 
+def test_a_vector_beyond_all_measure_differs_and_warns_of_nothing(
+    found: Callable[..., dict[str, Finding]], right: StageDump
+) -> None:
+    assert right.pooled is not None
+    finding = found(pooled=[1e308] * len(right.pooled))["pooled"]
+    assert (finding.agrees, "length inf" in finding.told) == (False, True)
+
+
 @pytest.mark.parametrize("token_id", [-1, 2**32, 2**70])
 def test_an_id_that_no_vocabulary_has_is_told(
     found: Callable[..., dict[str, Finding]], right: StageDump, token_id: int
