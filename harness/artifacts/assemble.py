@@ -12,7 +12,7 @@ import numpy as np
 from harness.artifacts.files import ANEW, read_json, read_tokenizer, require_rows, truncation_side
 from harness.artifacts.inputs import count_positions
 from harness.artifacts.manifest import GRAPH, REFERENCE, TOKENIZER, VERIFICATION
-from harness.artifacts.modules import ACTIVATIONS, tokenizer_arguments
+from harness.artifacts.modules import ACTIVATIONS, arguments_of
 from harness.artifacts.pooling import Dense, add_pooling
 from harness.errors import BadInputError
 
@@ -102,7 +102,7 @@ def load_tokenizer(source: Path) -> Tokenizer:
     from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
     tokenizer = read_tokenizer(source)
-    arguments = {**tokenizer_arguments(source), "trust_remote_code": False}
+    arguments = arguments_of(source, "tokenizer")
     with at_fault("the tokenizer's files"):
         try:
             found = AutoTokenizer.from_pretrained(source, **arguments)

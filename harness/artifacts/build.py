@@ -34,7 +34,7 @@ from harness.artifacts.assemble import (
 )
 from harness.artifacts.files import ANEW, read_json
 from harness.artifacts.manifest import GRAPH, REFERENCE, TOKENIZER, VERIFICATION
-from harness.artifacts.modules import CONFIG
+from harness.artifacts.modules import CONFIG, arguments_of
 from harness.artifacts.pooling import pool
 from harness.artifacts.precision import TOOLS, derive
 from harness.errors import BadInputError
@@ -164,7 +164,7 @@ def _load(source: Path) -> Any:
         BadInputError: transformers cannot load them, they are not finite, or config.json is not that of the
             weights: what is missing would be made up.
     """
-    from transformers import CONFIG_MAPPING, AutoModel
+    from transformers import CONFIG_MAPPING, AutoConfig, AutoModel
     from transformers.models.auto.modeling_auto import MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES
 
     kind = read_json(source, CONFIG).get("model_type")
@@ -178,9 +178,11 @@ def _load(source: Path) -> Any:
             f"{CONFIG} says model_type={kind}, an encoder with a decoder; the first alone cannot be exported "
             "here; give an ONNX graph of it, without the weights beside it"
         )
+    arguments = arguments_of(source, "config")
     with at_fault(f"{CONFIG} and the weights"):
         model, found = AutoModel.from_pretrained(
             source,
+            config=AutoConfig.from_pretrained(source, **arguments),
             use_safetensors=True,
             trust_remote_code=False,
             ignore_mismatched_sizes=True,  # told below

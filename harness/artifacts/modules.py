@@ -10,7 +10,7 @@ import json
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from harness.artifacts.files import ANEW, of_two_models, read_json
 from harness.artifacts.hub import fetch, find_repository
@@ -28,6 +28,8 @@ PROMPTS = "config_sentence_transformers.json"
 # Where a folder's ONNX graph is looked for.
 GRAPHS = ("model.onnx", "onnx/model.onnx")
 _TRANSFORMER_CONFIG = "sentence_*_config.json"
+# The arguments in it by their older and their newer name; the older one counts where both stand.
+_ARGUMENTS = {"config": ("config_args", "config_kwargs"), "tokenizer": ("tokenizer_args", "processor_kwargs")}
 # Facts without which a model cannot be run.
 NEEDED_FACTS = ("pooling", "dim", "max_length")
 
@@ -120,8 +122,8 @@ def read_facts(folder: Path, *, graph: str | None = None) -> Facts:
     return Facts(stated, dense, lower_case, side)
 
 
-def tokenizer_arguments(folder: Path) -> dict[str, Any]:
-    """What sentence-transformers' own files say to load the tokenizer with, under either of its names.
+def arguments_of(folder: Path, what: Literal["config", "tokenizer"]) -> dict[str, Any]:
+    """What sentence-transformers' own files say to load the config or the tokenizer with.
 
     Raises:
         BadInputError: the file cannot be read, or says it in no mapping.
@@ -130,12 +132,13 @@ def tokenizer_arguments(folder: Path) -> dict[str, Any]:
     files = _Files(folder, problems)
     name = files.first(_TRANSFORMER_CONFIG)
     config = files.mapping(name) if name else {}
-    found = config.get("tokenizer_args", config.get("processor_kwargs")) or {}
+    old, new = _ARGUMENTS[what]
+    found = config.get(old, config.get(new)) or {}
     if not isinstance(found, dict):
-        problems.append(f"{name}: the tokenizer's arguments are no mapping of names to values; {ANEW}")
+        problems.append(f"{name}: its {old if old in config else new} is no mapping; {ANEW}")
     if problems:
         raise BadInputError(*problems)
-    return dict(found)
+    return {**found, "trust_remote_code": False}
 
 
 def graph_in(folder: Path) -> str | None:

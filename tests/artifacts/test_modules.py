@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from harness.artifacts.modules import Fact, Facts, completed, contradictions, read_facts
+from harness.artifacts.modules import Fact, Facts, arguments_of, completed, contradictions, read_facts
 from harness.config import load_model, validate
 from harness.errors import BadInputError, ModelUnavailableError
 from tests.artifacts.conftest import as_sentence_transformer, write
@@ -60,6 +60,17 @@ def refused(folder: Path) -> str:
 
 
 # --- what is read
+
+
+@pytest.mark.parametrize("name", ["config_args", "config_kwargs"])
+def test_arguments_of_the_config_are_read_under_either_name(folder: Path, name: str) -> None:
+    assert arguments_of(folder, "config") == {"trust_remote_code": False}
+    write(folder / "sentence_bert_config.json", {name: {"hidden_act": "relu", "trust_remote_code": True}})
+    assert arguments_of(folder, "config") == {"hidden_act": "relu", "trust_remote_code": False}
+    assert arguments_of(folder, "tokenizer") == {"trust_remote_code": False}
+    write(folder / "sentence_bert_config.json", {name: "relu"})
+    with pytest.raises(BadInputError, match=f"^sentence_bert_config.json: its {name} is no mapping"):
+        arguments_of(folder, "config")
 
 
 def test_pooling_norm_size_length_and_prompts_are_read_each_with_its_file(folder: Path) -> None:
