@@ -51,6 +51,7 @@ def _measure(configs: list[Config], *, sweep: bool) -> int:
     from harness.confirm import confirm
     from harness.decision import decide
     from harness.evidence import candidate_rows
+    from harness.paths import typed_path
     from harness.progress import Progress
     from harness.store import Store, load_runs
     from harness.sweep import failed_or_unavailable, measure
@@ -63,8 +64,9 @@ def _measure(configs: list[Config], *, sweep: bool) -> int:
         raise BadInputError("measure=confirm stands beside others in one sweep; confirm the pick alone")
     store = Store(configs[0].results)
     with Progress(terminal.error_console()) as progress:
-        own = (config.model for config in configs if config.model.path or "model=custom" in config.words)
-        for line in dict.fromkeys(map(terminal.model_line, own)):
+        own = [config.model for config in configs if config.model.path or "model=custom" in config.words]
+        there = (model for model in own if model.path is None or typed_path(model.path).is_dir())
+        for line in dict.fromkeys(map(terminal.model_line, there)):
             progress.note(line)
         if configs[0].measure.purpose == "confirm":
             rows = confirm(configs, store, progress)
