@@ -143,6 +143,7 @@ def decide(runs: pd.DataFrame, policy: str | PolicyConfig = "default") -> Decisi
     untried = [model for model in policy.paths if model not in tried]
     wanted = [c for c in contenders if c is chosen or c.verdict == best.verdict == "INCONCLUSIVE"]
     steps = [line for c in wanted[:1] for line in c.ways_out]
+    steps += _on_a_quiet_machine(contenders) if best.verdict == "NO_GO" else []
     steps += _steps(best, untried, policy, can_measure=any(c.missing for c in wanted))
     if chosen is not None and not _confirmed(chosen):
         typed = (
@@ -288,13 +289,19 @@ def _steps(
         return steps
     if best.verdict == "CONDITIONAL_GO" and not untried and not over:
         return [*steps, ALL_TRIED_STEP]
-    if best.verdict == "NO_GO":
-        noisy = [r for r in best.gates if r.gate.tier == "must" and r.status == "FAIL" and r.rests_on_noise]
-        rows = [row for r in noisy if (row := run_for(r.gate, best.rows)) is not None]
-        steps += [f"{NOISE_STEP}: `{again(row, **{'measure.force': 'true'})}`" for row in rows[:1]]
-        if policy.fallback is None and not over:
-            return [*steps, NO_FALLBACK_STEP]
+    if best.verdict == "NO_GO" and policy.fallback is None and not over:
+        return [*steps, NO_FALLBACK_STEP]
     return [*steps, PROVIDER_STEP if over else NEXT_STEPS[best.verdict]]
+
+
+def _on_a_quiet_machine(candidates: Iterable[CandidateVerdict]) -> list[str]:
+    """What measures the first candidate anew that nothing but disturbed launches speaks against."""
+    for candidate in candidates:
+        failed = [r for r in candidate.gates if (r.gate.tier, r.status) == ("must", "FAIL")]
+        rows = [row for r in failed if (row := run_for(r.gate, candidate.rows)) is not None]
+        if rows and candidate.at_best != "NO_GO" and all(r.rests_on_noise for r in failed):
+            return [f"{NOISE_STEP}: `{again(rows[0], **{'measure.force': 'true'})}`"]
+    return []
 
 
 def _confirmed(candidate: CandidateVerdict) -> bool:

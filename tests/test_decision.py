@@ -2073,6 +2073,17 @@ def test_a_no_that_rests_on_noise_is_to_be_measured_again_and_no_fallback_is_tol
     assert decide(frame(model_row("minilm", p95_ms=45))).next_steps[0] == NEXT_STEPS["NO_GO"]
 
 
+def test_of_several_noes_the_one_that_could_still_pass_is_to_be_measured_again() -> None:
+    values = [40.0] * 10 + [12.0] * 10
+    noisy = launches_row("minilm", values, run_id="noisy", launch_disturbed=[True] * 10 + [False] * 10)
+    worse = {"neighbour_overlap": 0.5, "neighbour_overlap_low": 0.4, "neighbour_overlap_high": 0.6}
+    lost = model_row("minilm", "lost", precision="int8", candidate_label="minilm int8 cpu", **worse)
+    first, *_ = decide(frame(noisy, lost)).next_steps
+    assert first.startswith(f"{NOISE_STEP}: `python -m harness")
+    assert "int8" not in first
+    assert not any(NOISE_STEP in step for step in decide(frame(noisy | worse)).next_steps)
+
+
 def test_a_run_that_failed_where_no_gate_reads_is_told() -> None:
     rows = [model_row("minilm"), model_row("minilm", "b8", batch_size=8, finite=False)]
     decision = decide(frame(*rows))
