@@ -167,6 +167,11 @@ class RunRecord(_Record):
     ndcg_at_10: float | None
     ndcg_at_10_low: float | None
     ndcg_at_10_high: float | None
+    texts_overlap: float | None
+    texts_overlap_low: float | None
+    texts_overlap_high: float | None
+    texts_index_overlap: float | None
+    texts_count: int | None
 
 
 class ScorePartRecord(_Record):

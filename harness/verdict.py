@@ -332,7 +332,7 @@ def _figures_lines(candidates: Sequence[CandidateVerdict]) -> list[str]:
     """The figures of every run that was read, in a table; where a figure is unknown its cell is empty."""
     names = (
         "P95 ms", "interval", "texts/s", "memory", "AUC", "separation", "interval", "overlap", "interval",
-        "in batch", "STS ×100",
+        "in batch", "STS ×100", "nDCG@10", "own texts", "interval",
     )  # fmt: skip
     lines = ["", f"| candidate | verdict | at | {' | '.join(names)} |", "|" + "---|" * (len(names) + 3)]
     for candidate in candidates:
@@ -352,6 +352,9 @@ def _figures_lines(candidates: Sequence[CandidateVerdict]) -> list[str]:
                 _between(run.neighbour_overlap_low, run.neighbour_overlap_high),
                 _known(worst_in_batch(run.model_dump())),
                 _known(run.sts_spearman),
+                _known(run.ndcg_at_10),
+                _known(run.texts_overlap),
+                _between(run.texts_overlap_low, run.texts_overlap_high),
             )
             lines.append(f"| {' | '.join(map(_cell, cells))} |")
     return lines if len(lines) > 3 else []

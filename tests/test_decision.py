@@ -1222,7 +1222,21 @@ def test_a_label_cannot_become_html_or_break_a_table(p95_ms: float) -> None:
     assert "&lt;script>" in page
     table_lines = [line for line in page.splitlines() if line.startswith("|")]
     columns = [len(re.findall(r"(?<!\\)\|", line)) - 1 for line in table_lines]
-    assert columns == [14] * (2 + 2) + [7] * 2 * (2 + len(gates))
+    assert columns == [17] * (2 + 2) + [7] * 2 * (2 + len(gates))
+
+
+def test_figures_on_the_users_own_data_stand_in_the_record() -> None:
+    own = {
+        "texts_overlap": 0.941,
+        "texts_overlap_low": 0.901,
+        "texts_overlap_high": 0.972,
+        "texts_count": 378,
+    }
+    decision = decide(frame(model_row("minilm", ndcg_at_10=0.612, texts_index_overlap=0.956, **own)))
+    (run,) = json.loads(decision.to_json())["candidates"][0]["runs"]
+    assert {name: run[name] for name in own} == own
+    assert (run["ndcg_at_10"], run["texts_index_overlap"]) == (0.612, 0.956)
+    assert "| 0.612 | 0.941 | 0.901–0.972 |" in decision.to_markdown()
 
 
 def test_the_page_shows_every_candidate_gate_and_reason() -> None:
