@@ -72,8 +72,6 @@ def _misfits(
                 )
     if measure and workload and measure.purpose == "soak" and (workload.clients, workload.rate) != (1, None):
         problems.append("measure=soak serves one caller back to back; leave workload.clients and arrival out")
-    if measure and measure.purpose == "search":
-        problems.append("measure.purpose=search: what confirming does by itself; give measure=confirm")
     if measure and measure.purpose == "soak" and measure.launches not in (None, 1):
         problems.append(
             f"measure.launches={measure.launches}: a soak run is one launch; measure.replicate=N is another "
@@ -104,6 +102,8 @@ def _unconfirmed(measure: MeasureConfig, words: Sequence[object]) -> list[str]:
         else [("rate", f"{measure.rate:g}", "workload.arrival=poisson workload.rate")]
     )
     typed = [str(word).lstrip("+").partition("=") for word in words]
+    if ("measure.purpose", "=", "search") in typed:
+        return ["measure.purpose=search: what confirming does by itself; give measure=confirm"]
     asked += [("clients", value, "workload.clients") for key, _, value in typed if key == "measure.clients"]
     return [
         f"measure.{key}={value}: belongs to measure=confirm; add that, or load a plain run by {plain}=N"

@@ -163,7 +163,8 @@ def launched(**changes: Any) -> dict[str, Any]:
     figures = {"launch_p95_ms": ("latency_p95_ms",), f"launch_{rate}": (rate, f"{rate}_low", f"{rate}_high")}
     found: dict[str, Any] = {}
     for launches, names in figures.items():
-        if isinstance(values := changes.get(launches), list) and values:
+        values = changes.get(launches)
+        if isinstance(values, list) and values and not any(isinstance(value, str) for value in values):
             middle = float(np.median(values))
             found |= dict.fromkeys(names, middle if math.isfinite(middle) else None)
     return found | changes

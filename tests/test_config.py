@@ -863,7 +863,7 @@ def test_what_a_name_stands_for_cannot_be_changed_under_it(changes: dict[str, An
 
 
 def test_a_search_is_asked_for_by_confirming() -> None:
-    told = only_problem_of(measure={"purpose": "search"})
+    told = only_problem_of(measure={"purpose": "search"}, words=["measure.purpose=search"])
     assert told == "measure.purpose=search: what confirming does by itself; give measure=confirm"
 
 
