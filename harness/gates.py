@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import numpy as np
@@ -67,7 +67,7 @@ class GateResult:
 
     `over` of `n` launches lie on the wrong side of the bound, for metrics that are per launch.
     `undisturbed` is the answer of the `quiet` launches alone, which were not flagged as disturbed; None where
-    all were quiet.
+    all were quiet. Of a launch that was stopped early, over `stopped_over_ms`, no more is known than that.
     """
 
     gate: GateConfig
@@ -79,6 +79,7 @@ class GateResult:
     over: int | None = None
     reason: str = ""
     undisturbed: GateStatus | None = None
+    stopped_over_ms: float | None = None
     quiet: int | None = None
 
     @property
@@ -145,7 +146,7 @@ def _ask_run_launches(gate: GateConfig, run: Mapping[str, Any]) -> GateResult:
     over_ms = as_number(run.get("truncated_over_ms"))
     by_latency = gate.metric == "latency_p95_ms"
     if over_ms is None or (by_latency and gate.bound <= over_ms):
-        return ask_launches(gate, values, disturbed=disturbed)
+        return replace(ask_launches(gate, values, disturbed=disturbed), stopped_over_ms=over_ms)
     if by_latency and np.iterable(values):
         served_ms = np.asarray(values, dtype=np.float64)
         open_ended = np.isfinite(served_ms) & (served_ms >= over_ms)

@@ -173,3 +173,11 @@ def test_of_two_weighed_the_weight_that_levels_them_is_exact() -> None:
     levels = {"weight of separation_auc": 2.0, "weight of latency_p95_ms": 1.5}
     assert weight.then == pytest.approx(levels[weight.what])
     assert weight.relative == pytest.approx(-0.5)
+
+
+def test_no_bound_is_thought_to_be_met_by_launches_that_were_stopped_before_it() -> None:
+    stopped = row("minilm", 60, truncated_over_ms=30.0)
+    whole = row("minilm", 60)
+    policy = policy_of(gates=LATENCY)
+    assert any(change.kind == "bound" for change in decide(pd.DataFrame([whole]), policy).changes)
+    assert decide(pd.DataFrame([stopped]), policy).changes == ()
