@@ -310,7 +310,9 @@ def print_decision(console: Console, decision: Decision, *, details: bool) -> No
 
 
 def print_use(console: Console, candidate: CandidateVerdict) -> None:
-    """How what was measured is loaded, from the artifact's folder; nothing where that is not here."""
+    """How a candidate is loaded, from its artifact's folder; nothing where that is not here, or it is no."""
+    if candidate.verdict == "NO_GO":
+        return
     row = next((row for row in candidate.rows if text_of(row["artifact_sha256"], "")), None)
     if row is None or row["weights"] != "trained" or row["runtime"] != "onnxruntime":
         return

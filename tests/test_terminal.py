@@ -814,3 +814,4 @@ def test_how_to_use_what_was_measured_names_the_artifacts_folder_where_it_is_her
     assert told(artifact_sha256=minilm.sha256, ep="openvino").rstrip().endswith(", ep='openvino')")
     assert told(artifact_sha256="f" * 64) == "", "measured elsewhere"
     assert told(artifact_sha256=minilm.sha256, weights="random", separation_auc=None) == ""
+    assert told(artifact_sha256=minilm.sha256, p95_ms=45) == "", "not what is to be used"
