@@ -72,7 +72,8 @@ def _measure(configs: list[Config], *, sweep: bool) -> int:
             rows = confirm(configs, store, progress)
         else:
             rows = measure(configs, store, progress, strict=not sweep)
-    decision = decide(candidate_rows(load_runs(store.path), rows), configs[0].policy)
+    runs, asked = candidate_rows(load_runs(store.path), rows), [str(row["run_id"]) for row in rows]
+    decision = decide(runs, configs[0].policy, asked=asked)
     console, gates = terminal.output_console(), configs[0].policy.gates
     if sweep or len(rows) > 1:
         terminal.print_runs(console, rows, gates, decision.candidates)

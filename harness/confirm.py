@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from harness.store import Store
 
 
-# Rates under this share of what one caller can be served are not searched: Poisson arrivals find the server
-# as busy as it is on average (Wolff 1982, Operations Research 30:223-231), so that fewer than one request in
-# 20 waits at all, and P95 is that of one which does not.
+# Rates under this share of what one caller can be served are searched only where none over it holds: Poisson
+# arrivals find the server as busy as it is on average (Wolff 1982, Operations Research 30:223-231), so that
+# fewer than one request in 20 waits at all, and P95 is near that of one which does not.
 _LEAST_LOAD = 0.05
 # Launches of a probe beyond the fewest that can pass: a level so near the limit that they do not settle it
 # is told as undecided.
@@ -85,9 +85,12 @@ def confirm(
     _highest([Place(f"tokens_{tokens}", batch_size) for tokens in lengths], probe)
     # What one caller at full tilt is served, in requests/s; a queue holds the budget up to some of that.
     capacity_qps = (alone["throughput_texts_per_s"] or 0.0) / batch_size
-    slowest_qps = max(_LEAST_LOAD * capacity_qps, asked.requests / asked.launch_timeout_s)
+    slowest_qps = asked.requests / asked.launch_timeout_s
     rates = [float(rate) for rate in RATES if slowest_qps <= rate <= MOST_LOAD * capacity_qps]
-    _highest([Place(WORKLOAD, batch_size, 1, "poisson", rate) for rate in rates], probe)
+    levels = [Place(WORKLOAD, batch_size, 1, "poisson", rate) for rate in rates]
+    idle = sum(rate < _LEAST_LOAD * capacity_qps for rate in rates)
+    if not _highest(levels[idle:], probe):
+        _highest(levels[:idle], probe)
     distinct = {row["run_id"]: row for row in rows}
     return list(distinct.values())
 
@@ -121,8 +124,12 @@ def _batch_size(config: Config, gates: Sequence[GateConfig]) -> int:
     return size
 
 
-def _highest(levels: Sequence[Place], probe: Callable[[Place], bool]) -> None:
-    """Probe levels, rising, until the highest that holds stands right below the lowest that does not."""
+def _highest(levels: Sequence[Place], probe: Callable[[Place], bool]) -> bool:
+    """Probe levels, rising, until the highest that holds stands right below the lowest that does not.
+
+    Returns:
+        Whether any holds.
+    """
     low, high = -1, len(levels)
     while high - low > 1:
         middle = (low + high) // 2
@@ -130,6 +137,7 @@ def _highest(levels: Sequence[Place], probe: Callable[[Place], bool]) -> None:
             low = middle
         else:
             high = middle
+    return low >= 0
 
 
 def _at(config: Config, place: Place, purpose: str) -> Config:

@@ -57,7 +57,7 @@ from harness.verdict import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
 
     import pandas as pd
 
@@ -100,12 +100,15 @@ _AUC_APART = 0.95
 _QUALITY_SCALE = ("separation", "similar_mean", "dissimilar_mean")
 
 
-def decide(runs: pd.DataFrame, policy: str | PolicyConfig = "default") -> Decision:
+def decide(
+    runs: pd.DataFrame, policy: str | PolicyConfig = "default", *, asked: Collection[str] = ()
+) -> Decision:
     """Judge every candidate in `runs` and pick one.
 
     Args:
         runs: as `harness.load_runs` gives them: one row a run, one machine.
         policy: a shipped policy's name, or a policy.
+        asked: ids of runs that are read before newer ones of the same candidate.
 
     Raises:
         BadInputError: no run, a column missing, a run id twice, rows of two machines or schemas, unknown
@@ -113,7 +116,7 @@ def decide(runs: pd.DataFrame, policy: str | PolicyConfig = "default") -> Decisi
     """
     if isinstance(policy, str):
         policy = load_policy(policy)
-    rows = checked(runs)
+    rows = newest_first(checked(runs), asked)
     if any(gate.metric == "latency_overhead" for gate in policy.gates):
         rows = with_overhead(rows)
         rows = [row for row in rows if row["runtime"] != REFERENCE] or rows  # the measure, no candidate
@@ -174,12 +177,13 @@ def decide(runs: pd.DataFrame, policy: str | PolicyConfig = "default") -> Decisi
 
 
 def _judge(rows: list[Row], policy: PolicyConfig) -> CandidateVerdict:
+    """A candidate's verdict from its rows, the newest first."""
     current, notes = current_evidence(rows)
     results = tuple(ask(gate, run_for(gate, current)) for gate in policy.gates)
     read = [row for row in current if any(run_for(gate, [row]) is row for gate in policy.gates)]
     load = confirmation_of(current, policy)
     confirmation = load if load.results else None
-    newest = newest_first(current)[0]
+    newest = current[0]
     known = {row["run_id"] for row in read}
     loaded = {row_place(row): row for row in newest_confirmation(current)}
     under_load = [row for row in loaded.values() if row["run_id"] not in known]
@@ -516,7 +520,7 @@ def _fallback(rows: list[Row], policy: PolicyConfig) -> str | None:
         return None
     text, fallback = policy.fallback.sentence, policy.fallback
     mine = [row for row in rows if row["model"] == fallback.model and row["ep"] == fallback.ep]
-    row = run_at(latency_at(policy), newest_first(mine))
+    row = run_at(latency_at(policy), mine)
     if row is None or row["status"] == "unavailable":
         return f"{text}; no figures of this machine"
     if blocks := _guards([row], policy)[0]:

@@ -22,12 +22,13 @@ from harness.gates import (
     plain,
     row_place,
 )
-from harness.record import RUN_COLUMNS, RUN_UNITS, SCHEMA_VERSION, STATUSES
+from harness.record import RUN_COLUMNS, RUN_UNITS, SCHEMA_VERSION, STATUSES, WITH_INTERVAL
 from harness.rerun import command_for, words_for
 from harness.schema import METRIC_RANGES
+from harness.units import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     import pandas as pd
 
@@ -44,16 +45,14 @@ _SAME_THING = ("artifact_sha256", "onnxruntime", "harness_version", "schema_vers
 _LIMITS = ("cores", "cpus", "container_cpus")
 # Evidence of a candidate is read together only where all of these agree.
 _SAME_EVIDENCE = (*_SAME_THING, "cpus", "container_cpus")
+# So many characters tell one artifact or version from another.
+_SHORT = 12
 # Words that change neither the candidate nor its place, but what is measured of it.
 _SETTINGS = ("measure.", "quality.", "runtime.script.")
 # What every row has, whatever could not be measured.
 _NEVER_NULL = (
     "run_id", "config_hash", "machine_id", "started_at", "model", "candidate_label", "weights", "runtime",
     "ep", "workload", "batch_size", "clients", "arrival", "launches",
-)  # fmt: skip
-_WITH_INTERVAL = (
-    "throughput_texts_per_s", "separation", "similar_mean", "dissimilar_mean", "separation_auc",
-    "neighbour_overlap", "index_overlap", "texts_overlap", "sts_spearman", "ndcg_at_10",
 )  # fmt: skip
 # What a figure can be at all.
 _RANGES: dict[str, tuple[float, float]] = {
@@ -196,7 +195,7 @@ def _inconsistency(row: Row) -> str:
         slack = _COSINE_SLACK if RUN_UNITS[name] == "cosine" else 0.0
         if (number := as_number(row[name])) is not None and not least - slack <= number <= most + slack:
             return f"{name} is {number:g}, which it cannot be"
-    for name in _WITH_INTERVAL:
+    for name in WITH_INTERVAL:
         low, value, high = (as_number(row[f"{name}{part}"]) for part in ("_low", "", "_high"))
         if low is not None and high is not None and not low <= (low if value is None else value) <= high:
             return f"{name} {value} lies outside its interval {low} to {high}"
@@ -218,33 +217,37 @@ def current_evidence(rows: list[Row]) -> tuple[list[Row], list[str]]:
     """The newest run at each place, of the newest artifact and versions; the rest is told, not read.
 
     A soak run chooses nothing: it says little of latency, and may have been held to other cores.
+
+    Args:
+        rows: a candidate's runs, as `newest_first` orders them.
     """
     measured = [row for row in rows if row["status"] != "unavailable"] or rows
-    newest = newest_first([row for row in measured if row["purpose"] != "soak"] or measured)[0]
+    newest = next((row for row in measured if row["purpose"] != "soak"), measured[0])
     same = [row for row in measured if _agree(row, newest, _SAME_EVIDENCE)]
     notes = []
     if others := [row for row in measured if not _agree(row, newest, _SAME_EVIDENCE)]:
         differing = [n for n in _SAME_EVIDENCE if not all(_agree(row, newest, [n]) for row in others)]
-        what = ", ".join(differing)
-        beside = [row for row in others if row["sweep_id"] == newest["sweep_id"]]
-        whose = "the newest run's"
-        if any(row["cores"] != newest["cores"] for row in beside):
-            whose += ", of one sweep's that of the fewest cores,"
-        notes.append(f"{len(others)} run(s) with another {what} are not read: {whose} is")
+        notes.append(
+            f"judged is the evidence of run {newest['run_id']} ({_told(newest, differing)}); not read: "
+            f"{counted(len(others), 'run')} with another {', '.join(differing)}"
+        )
     current: dict[tuple[Any, ...], Row] = {}
-    for row in newest_first(same):
+    for row in same:
         current.setdefault(_standing(row), row)
     for standing, row in current.items():
         where = row_place(row)
         here = [other for other in same if _standing(other) == standing and other is not row]
         again = sum(not _set_up(other, row) for other in here)
+        read = f"exist at {where}; {row['run_id']} is read"
         if again:
-            notes.append(f"{again} other run(s) of the same thing exist at {where}; the newest is read")
+            notes.append(f"{again} other run(s) of the same thing {read}")
         if len(here) > again:
-            notes.append(
-                f"{len(here) - again} other run(s), set up otherwise, exist at {where}; the newest is read"
-            )
+            notes.append(f"{len(here) - again} other run(s), set up otherwise, {read}")
     return list(current.values()), notes
+
+
+def _told(row: Row, names: Sequence[str]) -> str:
+    return ", ".join(f"{name}={str(plain(row[name]))[:_SHORT]}" for name in names)
 
 
 def under_other_limits(row: Row, rows: Sequence[Row]) -> list[Row]:
@@ -253,24 +256,37 @@ def under_other_limits(row: Row, rows: Sequence[Row]) -> list[Row]:
     return [r for r in rows if _agree(r, row, things) and not _agree(r, row, _LIMITS)]
 
 
-def newest_first(rows: list[Row]) -> list[Row]:
-    """Rows by when they were started, the last one first.
+def newest_first(rows: Sequence[Row], asked: Collection[str] = ()) -> list[Row]:
+    """Rows by when they were last measured, the last one first.
 
-    Which of several set-ups a sweep began with is chance: of these the one of the fewest cores comes first,
-    and of those the one of the most requests a launch.
+    Which of several set-ups an interleaved sweep ended with is chance: of these the one of the fewest cores
+    comes first, and of those the one of the most requests a launch.
+
+    Args:
+        rows: of runs.
+        asked: ids of the runs that a command asked for, as one sweep: they come before newer ones.
     """
-    latest = {row["config_hash"]: row for row in sorted(rows, key=lambda row: row["started_at"])}
-    began: dict[str, Any] = {}
-    for row in latest.values():
-        began[row["sweep_id"]] = max(row["started_at"], began.get(row["sweep_id"], row["started_at"]))
+    newest = {row["config_hash"]: row for row in sorted(rows, key=lambda row: row["finished_at"])}
 
-    def standing(row: Row) -> tuple[Any, ...]:
-        interleaved = row is latest[row["config_hash"]]
-        at = began[row["sweep_id"]] if interleaved else row["started_at"]
+    def sweep_of(row: Row) -> tuple[Any, ...]:
+        if row["run_id"] in asked:
+            return (candidate_key(row),)
+        attempt = "" if row is newest[row["config_hash"]] else row["run_id"]  # an older one stands for itself
+        return (candidate_key(row), row["sweep_id"], attempt)
+
+    sweeps = [sweep_of(row) for row in rows]
+    ended: dict[tuple[Any, ...], Any] = {}
+    for sweep, row in zip(sweeps, rows, strict=True):
+        ended[sweep] = max(row["finished_at"], ended.get(sweep, row["finished_at"]))
+
+    def standing(of: tuple[tuple[Any, ...], Row]) -> tuple[Any, ...]:
+        sweep, row = of
         requests = (as_number(row["requests"]) or 0.0) / max(int(row["launches"]), 1)
-        return (at, interleaved, -int(row["cores"]), requests, row["started_at"], row["run_id"])
+        mine = row["run_id"] in asked
+        return (mine, ended[sweep], -int(row["cores"]), requests, row["finished_at"], row["run_id"])
 
-    return sorted(rows, key=standing, reverse=True)
+    ordered = sorted(zip(sweeps, rows, strict=True), key=standing, reverse=True)
+    return [row for _sweep, row in ordered]
 
 
 def _standing(row: Row) -> tuple[Any, ...]:

@@ -11,6 +11,7 @@ import numpy as np
 
 from harness import stats
 from harness.compose import options_of
+from harness.record import WITH_INTERVAL
 from harness.schema import LAUNCH_METRICS, SOAK_METRICS
 from harness.workload import Place
 
@@ -28,22 +29,8 @@ LAUNCH_COLUMN = {
     "latency_p95_ms": "launch_p95_ms",
     "throughput_texts_per_s": "launch_throughput_texts_per_s",
 }
-# Metrics with an interval in <metric>_low and <metric>_high; the others are compared as they are: counts, and
-# the worst of a fixed set of texts or of all launches.
-_INTERVAL_METRICS = (
-    "separation",
-    "similar_mean",
-    "dissimilar_mean",
-    "separation_auc",
-    "neighbour_overlap",
-    "index_overlap",
-    "sts_spearman",
-    "ndcg_at_10",
-    "texts_overlap",
-    "rss_slope_bytes_per_request",
-    "latency_drift",
-    "latency_overhead",
-)
+# The others are compared as they are: counts, and the worst of a fixed set of texts or of all launches.
+_INTERVAL_METRICS = (*WITH_INTERVAL, "latency_overhead")
 # What a figure on the user's own data is measured by.
 OWN_DATA = {
     "sts_spearman": "quality.sts",

@@ -284,9 +284,10 @@ load_1m double? - load average when it started
 
 # Of each column of a run; empty where it has none.
 RUN_UNITS = {column.name: column.unit for column in RUN_COLUMNS}
+# Figures with an interval in <name>_low and <name>_high.
+WITH_INTERVAL = tuple(name for name in RUN_UNITS if f"{name}_low" in RUN_UNITS)
 
 
-@cache
 @cache
 def arrow_schema(columns: tuple[Column, ...]) -> pa.Schema:
     """The columns as an Arrow schema; units and meanings travel as field metadata."""

@@ -228,7 +228,7 @@ def skipped_files() -> Iterator[list[str]]:
 
 
 def load_runs(results: str | Path = "results", *, tell: Tell = lambda _read, _of: None) -> pd.DataFrame:
-    """All runs, one row each, oldest first; columns and units in `harness.record.RUN_COLUMNS`.
+    """All runs, one row each, the one measured last at the end; see `harness.record.RUN_COLUMNS`.
 
     `tell` is called with how many files were read and how many there are, after each.
 
@@ -239,7 +239,7 @@ def load_runs(results: str | Path = "results", *, tell: Tell = lambda _read, _of
     Raises:
         BadInputError: no such folder.
     """
-    return _load(results, "runs", RUN_COLUMNS, ["started_at", "run_id"], tell=tell)
+    return _load(results, "runs", RUN_COLUMNS, ["finished_at", "run_id"], tell=tell)
 
 
 def under_way(results: str | Path, runs: pd.DataFrame) -> tuple[str, ...]:

@@ -148,7 +148,7 @@ def run_row(run_id: str = "r1", **changes: Any) -> dict[str, Any]:
         "sweep_id": f"sweep-{run_id}",
         "config_hash": run_id,
         "started_at": STARTED,
-        "finished_at": STARTED + timedelta(seconds=120),
+        "finished_at": changes.get("started_at", STARTED) + timedelta(seconds=120),
         "schema_version": SCHEMA_VERSION,
     }
     if (p95_ms := changes.pop("p95_ms", None)) is not None:

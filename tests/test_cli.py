@@ -245,6 +245,19 @@ def test_a_run_prints_its_figures_and_its_verdict_and_again_what_is_stored(
     assert {path: path.read_bytes() for path in (run.folder / "launches").iterdir()} == before
 
 
+def test_what_a_command_asks_for_is_judged_though_another_run_is_newer(cli: Cli, tmp_path: Path) -> None:
+    words = ("runtime=fake", "measure.launches=1")
+    for requests in ((), ("measure.requests=200",), ()):
+        done = cli(*words, *requests)
+    runs = load_runs(tmp_path / "results").set_index("requests")
+    assert (
+        f"other run(s), set up otherwise, exist at default, batch 1; {runs.loc[100, 'run_id']} is read"
+        in (" ".join(done.stdout.split()))
+    )
+    decided = cli(module="harness.decide").stdout
+    assert f"{runs.loc[200, 'run_id']} is read" in " ".join(decided.split())
+
+
 def test_a_sweep_prints_its_runs_and_its_decision(cli: Cli, tmp_path: Path) -> None:
     done = cli("-m", "batch_size=1,8", "measure.launches=3", "runtime=fake")
     assert done.returncode == 0

@@ -339,13 +339,13 @@ def test_the_longest_text_is_found_with_few_probes(plan: Plan, truth: int) -> No
     assert len(probed) <= math.ceil(math.log2(len(LEVELS) + 1)) == 4
 
 
-@pytest.mark.parametrize("truth", [0, 10, 17, 30, 69, 70, 1000])
+@pytest.mark.parametrize("truth", [0, 2, 10, 17, 30, 69, 70, 1000])
 def test_the_highest_rate_is_found_with_few_probes(plan: Plan, truth: int) -> None:
     config, worker = plan(), Production(fastest=truth)
     _, found = limits(confirmed([config], worker), config)
-    levels = [float(rate) for rate in RATES if 5 <= rate < 100]
-    assert found == expected(levels, truth)
-    assert len([load for load in worker.measured if load[2] is not None]) <= 4
+    assert found == expected([float(rate) for rate in RATES if rate < 100], truth)
+    fewest = 4 if truth >= 5 else 6  # where 1 in 20 of what is served does not hold, slower ones are searched
+    assert len([load for load in worker.measured if load[2] is not None]) <= fewest
 
 
 @pytest.mark.parametrize("capacity_qps", [0.5, 3.0, 40.0, 20_000.0])
@@ -354,13 +354,14 @@ def test_rates_are_searched_under_what_one_caller_can_be_served(plan: Plan, capa
     confirmed([plan()], worker)
     rates = {rate for _, _, rate in worker.measured if rate is not None}
     assert all(rate <= 0.9 * capacity_qps for rate in rates)
-    assert bool(rates) == any(0.05 * capacity_qps <= rate <= 0.9 * capacity_qps for rate in RATES)
+    assert bool(rates) == any(rate <= 0.9 * capacity_qps for rate in RATES)
 
 
-def test_a_rate_at_which_one_request_in_sixteen_meets_another_is_found(plan: Plan) -> None:
+@pytest.mark.parametrize("fastest", [3, 1])
+def test_a_rate_is_found_at_which_few_requests_or_hardly_any_meet_another(plan: Plan, fastest: int) -> None:
     config = plan()
-    rows = confirmed([config], Production(capacity_qps=50.0, fastest=3))
-    assert limits(rows, config)[1].holds == 3.0
+    rows = confirmed([config], Production(capacity_qps=50.0, fastest=fastest))
+    assert limits(rows, config)[1].holds == fastest
 
 
 @pytest.mark.parametrize(("capacity_qps", "highest"), [(56.0, 50.0), (55.0, 30.0)])

@@ -693,7 +693,7 @@ def test_the_newest_run_of_the_same_thing_is_read_and_the_other_is_mentioned() -
     assert decision.verdict == "NO_GO", "nobody reruns until GO"
     assert decision.candidates[0].run_ids == ("a-new",)
     assert any("1 other run(s) of the same thing" in note for note in decision.candidates[0].notes)
-    swapped = decide(frame(old | {"started_at": STARTED + timedelta(hours=2)}, new))
+    swapped = decide(frame(old | {"finished_at": STARTED + timedelta(hours=2)}, new))
     assert (swapped.verdict, swapped.candidates[0].run_ids) == ("GO", ("z-old",))
 
 
@@ -712,8 +712,9 @@ def test_evidence_of_another_artifact_or_version_is_not_read_with_the_newest(nam
     new = model_row("minilm", "r-new", started_at=STARTED + timedelta(hours=1))
     decision = decide(frame(old, new))
     assert throughput(decision)[0] == "NOT_MEASURED"
-    note = f"1 run(s) with another {name} are not read: the newest run's is"
-    assert note in decision.candidates[0].notes
+    note = decision.candidates[0].notes[0]
+    assert note.startswith(f"judged is the evidence of run r-new ({name}=")
+    assert note.endswith(f"); not read: 1 run with another {name}")
 
 
 def test_runs_that_are_not_read_are_told_with_the_columns_that_differ_and_no_others() -> None:
@@ -723,15 +724,39 @@ def test_runs_that_are_not_read_are_told_with_the_columns_that_differ_and_no_oth
         model_row("minilm", "b", batch_size=8, cores=8, harness_version="0"),
         model_row("minilm", "c", batch_size=16, cpus=2),
     ]
-    notes = decide(frame(*rows)).candidates[0].notes
-    assert (
-        "3 run(s) with another onnxruntime, harness_version, cores, cpus are not read: the newest run's is"
-        in notes
-    )
-    older = [row | {"started_at": STARTED + timedelta(hours=2)} for row in rows[1:2]]
-    assert "1 run(s) with another onnxruntime are not read: the newest run's is" in (
-        decide(frame(rows[0], *older)).candidates[0].notes
+    note = decide(frame(*rows)).candidates[0].notes[0]
+    assert note.startswith("judged is the evidence of run new (onnxruntime=1.31.1, ")
+    assert note.endswith("not read: 3 runs with another onnxruntime, harness_version, cores, cpus")
+    older = [row | {"finished_at": STARTED + timedelta(hours=2)} for row in rows[1:2]]
+    note = decide(frame(rows[0], *older)).candidates[0].notes[0]
+    assert note == (
+        "judged is the evidence of run a (onnxruntime=1.0); not read: 1 run with another onnxruntime"
     ), "the newest, though it is of an older version"
+
+
+def test_the_run_that_was_measured_last_is_judged_though_it_was_begun_first() -> None:
+    """One core, then two, then more launches of one: what is judged is what the command went on with."""
+    one = model_row("minilm", "one", cores=1, cpus=1, p95_ms=40)
+    two = model_row("minilm", "two", cores=2, cpus=2, p95_ms=12, started_at=STARTED + timedelta(hours=1))
+    assert decide(frame(one, two)).verdict == "GO"
+    continued = decide(frame(one | {"finished_at": STARTED + timedelta(hours=2)}, two))
+    assert (continued.verdict, continued.candidates[0].run_ids) == ("NO_GO", ("one",))
+    assert continued.candidates[0].notes[0] == (
+        "judged is the evidence of run one (cores=1, cpus=1); not read: 1 run with another cores, cpus"
+    )
+
+
+def test_the_runs_that_a_command_asked_for_are_judged_before_newer_ones() -> None:
+    one = model_row("minilm", "one", cores=1, cpus=1, p95_ms=40)
+    two = model_row("minilm", "two", cores=2, cpus=2, p95_ms=12, started_at=STARTED + timedelta(hours=1))
+    again = model_row("minilm", "again", cores=1, cpus=1, p95_ms=12, started_at=STARTED + timedelta(hours=2))
+    runs = frame(one, two, again)
+    for asked, judged in ((["one"], "one"), (["two"], "two"), (["one", "two"], "one"), ([], "again")):
+        decision = decide(runs, asked=asked)
+        assert decision.candidates[0].run_ids == (judged,)
+        assert (decision.verdict == "GO") == (judged != "one")
+    (said,) = decide(runs, asked=["one"]).candidates[0].provisional
+    assert said.endswith("fail, is pass in another run of the same thing: again"), "asked for until GO"
 
 
 def test_a_figure_on_data_of_ones_own_is_missing_by_the_command_that_names_the_data() -> None:
@@ -824,7 +849,7 @@ def test_a_pass_that_another_run_of_the_same_thing_contradicts_is_provisional_an
     assert (decision.verdict, decision.evidence) == ("GO", "provisional"), "the newest run is read"
     (said,) = decision.candidates[0].provisional
     assert "must gate P95 latency ms, pass, is fail in another run of the same thing" in said
-    assert said.endswith(": try-0, try-1")
+    assert said.endswith(": try-1, try-0")
     assert said in decision.reasons
 
 
@@ -838,7 +863,7 @@ def test_a_failure_that_another_run_passed_is_provisional_too() -> None:
 def test_a_contradicted_verdict_is_never_confirmed() -> None:
     base, *load = confirmed_rows("minilm")
     before = STARTED - timedelta(hours=1)
-    slow = base | launched(run_id="slow", launch_p95_ms=[45.0] * 20, started_at=before)
+    slow = base | launched(run_id="slow", launch_p95_ms=[45.0] * 20, finished_at=before)
     assert decide(frame(base, *load)).evidence == "confirmed"
     decision = decide(frame(base, slow, *load))
     assert (decision.verdict, decision.evidence) == ("GO", "provisional")
@@ -879,12 +904,12 @@ def test_of_one_sweep_s_runs_under_several_limits_that_of_the_fewest_cores_is_re
     one, two = attempts(45.0, 12.0)
     for cores, row in ((1, one), (2, two)):
         row |= {"sweep_id": "both", "config_hash": f"{cores}", "cores": cores, "cpus": cores}
-    later = {"started_at": STARTED + timedelta(seconds=1)}
+    later = {"finished_at": STARTED + timedelta(days=1)}
     for rows in ((one, two | later), (one | later, two)):
         decision = decide(frame(*rows))
         assert (decision.verdict, decision.candidates[0].run_ids) == ("NO_GO", (one["run_id"],))
-        assert any("of one sweep's that of the fewest cores" in n for n in decision.candidates[0].notes)
-    anew = one | launched(launch_p95_ms=[11.0] * 20) | {"started_at": STARTED + timedelta(days=1)}
+        assert any("cores=1, cpus=1); not read: 1 run " in n for n in decision.candidates[0].notes)
+    anew = one | launched(launch_p95_ms=[11.0] * 20) | {"finished_at": STARTED + timedelta(days=2)}
     assert decide(frame(one, two, anew | {"run_id": "anew"})).candidates[0].run_ids == ("anew",)
 
 
@@ -920,7 +945,7 @@ def test_a_load_that_does_not_hold_does_not_go_away_by_confirming_otherwise() ->
     rows = [row | {"confirmation_at": STARTED + timedelta(hours=2)} for row in confirmed_rows("minilm")]
     failed = rows[-1] | launched(
         run_id="slow", config_hash="a", command="python -m harness measure.requests=200",
-        confirmation_at=STARTED, started_at=STARTED - timedelta(hours=1), launch_p95_ms=[60.0] * 20,
+        confirmation_at=STARTED, finished_at=STARTED - timedelta(hours=1), launch_p95_ms=[60.0] * 20,
     )  # fmt: skip
     assert decide(frame(*rows)).evidence == "confirmed"
     decision = decide(frame(*rows, failed))
@@ -1329,7 +1354,7 @@ def test_evidence_on_other_cores_or_within_another_quota_is_not_read_together(
     ]
     (candidate,) = decide(frame(*rows)).candidates
     assert candidate.run_ids == ("two",)
-    assert f"1 run(s) with another {what} are not read: the newest run's is" in candidate.notes
+    assert any(f"); not read: 1 run with another {what}" in note for note in candidate.notes)
 
 
 # --- soak runs
@@ -1386,7 +1411,7 @@ def test_a_soak_gate_reads_soak_runs_at_its_own_place_only(elsewhere: dict[str, 
     for gained, own in ((0, 500), (500, 0)):
         here = soak_row("minilm", handles_gained=own)
         for later in (-1, 1):
-            started = {"started_at": STARTED + timedelta(hours=later), "run_id": "soak-elsewhere"}
+            started = {"finished_at": STARTED + timedelta(hours=later), "run_id": "soak-elsewhere"}
             there = soak_row("minilm", handles_gained=gained, **elsewhere) | started
             found = decide(frame(model_row("minilm"), here, there))
             assert answers(found, "handles_gained") == ["FAIL" if own else "PASS"]
@@ -2038,7 +2063,7 @@ def test_a_later_soak_run_held_to_other_cores_hides_no_failure_under_load() -> N
     load = [row | held for row in confirmed_rows("minilm", p95_ms=88.0, latency_p95_ms=88.0,
                                                  launch_p95_ms=[88.0] * 20)]  # fmt: skip
     before = decide(frame(*load))
-    soak = soak_row("minilm") | {"started_at": STARTED + timedelta(days=1)}
+    soak = soak_row("minilm") | {"finished_at": STARTED + timedelta(days=1)}
     after = decide(frame(*load, soak))
     assert before.verdict == after.verdict == "CONDITIONAL_GO"
     newer = model_row("minilm", "newer", started_at=STARTED + timedelta(days=2))

@@ -184,7 +184,7 @@ def test_a_column_that_nobody_declared_is_refused_by_name() -> None:
         ("launch_p95_ms", 12.0),
         ("launch_disturbed", ["yes"]),
         ("handles_gained", 0.5),
-        ("started_at", "yesterday"),
+        ("finished_at", "yesterday"),
         ("memory_bytes", 2**70),
     ],
 )
