@@ -229,7 +229,7 @@ def current_evidence(rows: list[Row]) -> tuple[list[Row], list[str]]:
         differing = [n for n in _SAME_EVIDENCE if not all(_agree(row, newest, [n]) for row in others)]
         notes.append(
             f"judged is the evidence of run {newest['run_id']} ({_told(newest, differing)}); not read: "
-            f"{counted(len(others), 'run')} with another {', '.join(differing)}"
+            f"{counted(len(others), 'run')} with other {', '.join(differing)}"
         )
     current: dict[tuple[Any, ...], Row] = {}
     for row in same:

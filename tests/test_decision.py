@@ -714,7 +714,7 @@ def test_evidence_of_another_artifact_or_version_is_not_read_with_the_newest(nam
     assert throughput(decision)[0] == "NOT_MEASURED"
     note = decision.candidates[0].notes[0]
     assert note.startswith(f"judged is the evidence of run r-new ({name}=")
-    assert note.endswith(f"); not read: 1 run with another {name}")
+    assert note.endswith(f"); not read: 1 run with other {name}")
 
 
 def test_runs_that_are_not_read_are_told_with_the_columns_that_differ_and_no_others() -> None:
@@ -726,11 +726,11 @@ def test_runs_that_are_not_read_are_told_with_the_columns_that_differ_and_no_oth
     ]
     note = decide(frame(*rows)).candidates[0].notes[0]
     assert note.startswith("judged is the evidence of run new (onnxruntime=1.31.1, ")
-    assert note.endswith("not read: 3 runs with another onnxruntime, harness_version, cores, cpus")
+    assert note.endswith("not read: 3 runs with other onnxruntime, harness_version, cores, cpus")
     older = [row | {"finished_at": STARTED + timedelta(hours=2)} for row in rows[1:2]]
     note = decide(frame(rows[0], *older)).candidates[0].notes[0]
     assert note == (
-        "judged is the evidence of run a (onnxruntime=1.0); not read: 1 run with another onnxruntime"
+        "judged is the evidence of run a (onnxruntime=1.0); not read: 1 run with other onnxruntime"
     ), "the newest, though it is of an older version"
 
 
@@ -742,7 +742,7 @@ def test_the_run_that_was_measured_last_is_judged_though_it_was_begun_first() ->
     continued = decide(frame(one | {"finished_at": STARTED + timedelta(hours=2)}, two))
     assert (continued.verdict, continued.candidates[0].run_ids) == ("NO_GO", ("one",))
     assert continued.candidates[0].notes[0] == (
-        "judged is the evidence of run one (cores=1, cpus=1); not read: 1 run with another cores, cpus"
+        "judged is the evidence of run one (cores=1, cpus=1); not read: 1 run with other cores, cpus"
     )
 
 
@@ -1354,7 +1354,7 @@ def test_evidence_on_other_cores_or_within_another_quota_is_not_read_together(
     ]
     (candidate,) = decide(frame(*rows)).candidates
     assert candidate.run_ids == ("two",)
-    assert any(f"); not read: 1 run with another {what}" in note for note in candidate.notes)
+    assert any(f"); not read: 1 run with other {what}" in note for note in candidate.notes)
 
 
 # --- soak runs
