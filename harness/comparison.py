@@ -13,8 +13,10 @@ import numpy as np
 from harness import stats
 from harness.errors import BadInputError
 from harness.gates import as_number, plain
+from harness.measure.disturbance import PROBES, disturbances, reference_gflops
 from harness.measure.retrieval import paired_difference
 from harness.pairing import pair_runs
+from harness.units import NS_PER_MS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
 Change = Literal["changed", "unchanged", "inconclusive"]
 
 _METRICS = ("p50_ms", "p95_ms")
+# The clock counts whole ns: what takes it no time takes less than one.
+_TICK_MS = 1 / NS_PER_MS
 
 
 @dataclass(frozen=True)
@@ -131,8 +135,10 @@ def compare_runs(
     found, same = [], []
     for pair in pairs:
         for metric in _METRICS:
-            runs = zip(launches, (pair.a, pair.b), strict=True)
-            ours, theirs = (launches_of(frame, run, metric) for frame, run in runs)
+            runs = list(zip(launches, (pair.a, pair.b), strict=True))
+            could = [reference_gflops(_probes(*side)) or 0.0 for side in runs]
+            alike = pair.a["machine_id"] == pair.b["machine_id"]
+            ours, theirs = (launches_of(*side, metric, max(could) if alike else None) for side in runs)
             if pair.a["run_id"] == pair.b["run_id"] and set(ours) & set(theirs):
                 same.append(str(pair.a["run_id"]))
                 found.append(_unknown(pair.label, metric, "both sides hold the same launches"))
@@ -430,18 +436,31 @@ def _rounds(a: Sequence[Launch], b: Sequence[Launch]) -> list[tuple[Launch, Laun
     return sorted(pairs) if interleaved else []
 
 
-def launches_of(launches: pd.DataFrame, run: Mapping[str, Any], metric: str) -> list[Launch]:
-    """The launches of a run with their `metric` in ms."""
+def launches_of(
+    launches: pd.DataFrame, run: Mapping[str, Any], metric: str, could_gflops: float | None = None
+) -> list[Launch]:
+    """The launches of a run with their `metric` in ms.
+
+    `could_gflops` is what the machine was seen to do at another time, when this run's launches may have been
+    held down from first to last.
+    """
     mine = launches[launches["run_id"] == run["run_id"]]
     names = (
         "sweep_id", "round", "started_at", "status", metric, "truncated", "truncated_over_ms", "disturbed",
     )  # fmt: skip
     found = []
-    for sweep, number, started_at, status, ms, truncated, over_ms, flag in zip(
-        *(mine[name] for name in names), strict=True
+    for probes, (sweep, number, started_at, status, ms, truncated, over_ms, flag) in zip(
+        _probes(launches, run), zip(*(mine[name] for name in names), strict=True), strict=True
     ):
-        low_ms = high_ms = float(ms) if status == "complete" else math.inf
+        low_ms = high_ms = max(float(ms), _TICK_MS) if status == "complete" else math.inf
         if status == "complete" and truncated:
             low_ms, high_ms = (as_number(over_ms) or 0.0) if metric == "p95_ms" else 0.0, math.inf
-        found.append(Launch((str(sweep), int(number)), started_at, low_ms, high_ms, plain(flag) is True))
+        disturbed = plain(flag) is True or bool(disturbances(probes, could_gflops))
+        found.append(Launch((str(sweep), int(number)), started_at, low_ms, high_ms, disturbed))
     return found
+
+
+def _probes(launches: pd.DataFrame, run: Mapping[str, Any]) -> list[dict[str, float | None]]:
+    """What the machine could do around each launch of a run."""
+    mine = launches[launches["run_id"] == run["run_id"]].reindex(columns=list(PROBES))
+    return [{name: as_number(row[name]) for name in PROBES} for row in mine.to_dict("records")]

@@ -607,6 +607,28 @@ def test_where_all_launches_of_a_side_were_disturbed_a_change_cannot_be_told_fro
     assert compared(quiet, disturbed(launches("b", [math.inf] * 20), slice(None)))[1].slower
 
 
+def test_a_machine_that_could_do_less_while_one_side_was_measured_is_no_change_of_the_candidate() -> None:
+    """Each side's launches are flagged by what its own sweep saw of the machine: so held all along, none is."""
+    could = dict.fromkeys(("capacity_before_gflops", "capacity_after_gflops"))
+    for fast, held, change in ((200.0, 150.0, "changed"), (200.0, 130.0, "inconclusive")):
+        quiet = launches("a", [12.0] * 6, **dict.fromkeys(could, fast))
+        slow = launches("b", [24.0] * 60, **dict.fromkeys(could, held), sweep_id="s2")
+        for a, b, named in ((quiet, slow, "B"), (slow, quiet, "A")):
+            p95 = compared(a, b)[1]
+            assert p95.change == change
+            assert (f"all launches of {named} were disturbed" in p95.reason) == (change == "inconclusive")
+    runs = [run_row("a")], [run_row("b", machine_id="another")]
+    frames = pd.DataFrame(quiet), pd.DataFrame(slow)
+    assert compare_runs(*runs, frames, across_machines=True)[1].slower, (
+        "what another machine can do is its own"
+    )
+
+
+def test_requests_that_took_no_time_by_the_clock_are_compared() -> None:
+    assert two([0.0] * 20, [0.0] * 20).change == "unchanged"
+    assert two([0.0] * 20, [1.0] * 20).slower
+
+
 def test_few_launches_of_one_sweep_were_not_measured_apart() -> None:
     few = [pd.DataFrame(launches(name, [12.0] * 3)) for name in "ab"]
     short = [run_row(name, evidence_span_s=6.0) for name in "ab"]

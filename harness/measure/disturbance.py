@@ -28,6 +28,8 @@ CAPACITY_SHARE_MIN = 0.70
 # The reference capacity is this quantile of all probes: what the machine can do, a lucky burst left out.
 _REFERENCE_QUANTILE = 0.9
 
+# Where the probes around a launch are kept.
+PROBES = ("capacity_before_gflops", "capacity_after_gflops")
 # The probe: GEMMs of this size, 2 n³ = 0.27 GFLOP each, on all cores; about 25 ms together.
 _PROBE_SIZE = 512
 _PROBE_REPEATS = 8
@@ -65,8 +67,7 @@ def disturbances(facts: Mapping[str, Any], reference_gflops: float | None) -> li
     """
     found = []
     other, steal = facts.get("other_cpu_share"), facts.get("steal_share")
-    probes = [facts.get(f"capacity_{when}_gflops") for when in ("before", "after")]
-    capacities = [probe for probe in probes if probe is not None]
+    capacities = [probe for name in PROBES if (probe := facts.get(name)) is not None]
     if other is None and steal is None and not capacities:
         return None
     if other is not None and other > OTHER_CPU_SHARE_MAX:
@@ -82,8 +83,7 @@ def disturbances(facts: Mapping[str, Any], reference_gflops: float | None) -> li
 
 def reference_gflops(launches: Iterable[Mapping[str, Any]]) -> float | None:
     """What the machine can do: the 0.9 quantile of all probes around `launches`; None without any."""
-    names = ("capacity_before_gflops", "capacity_after_gflops")
-    probes = [row[name] for row in launches for name in names if row.get(name) is not None]
+    probes = [row[name] for row in launches for name in PROBES if row.get(name) is not None]
     return nearest_rank(probes, _REFERENCE_QUANTILE) if probes else None
 
 
