@@ -608,7 +608,7 @@ def test_where_all_launches_of_a_side_were_disturbed_a_change_cannot_be_told_fro
 
 
 def test_a_machine_that_could_do_less_while_one_side_was_measured_is_no_change_of_the_candidate() -> None:
-    """Each side's launches are flagged by what its own sweep saw of the machine: so held all along, none is."""
+    """A sweep flags its launches by what it saw of the machine itself: if that was so all along, none."""
     could = dict.fromkeys(("capacity_before_gflops", "capacity_after_gflops"))
     for fast, held, change in ((200.0, 150.0, "changed"), (200.0, 130.0, "inconclusive")):
         quiet = launches("a", [12.0] * 6, **dict.fromkeys(could, fast))
