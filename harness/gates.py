@@ -50,10 +50,6 @@ OWN_DATA = {
     "ndcg_at_10": "quality.retrieval",
     "texts_overlap": "quality.texts",
 }
-# The same as a word to type, the place of the data left open.
-OWN_DATA_WORD = {
-    metric: {key: "DIR" if key == "quality.retrieval" else "FILE"} for metric, key in OWN_DATA.items()
-}
 # Why it is unknown, where that is not plain.
 _UNKNOWN = {
     **{metric: f"the run was measured without {key}=" for metric, key in OWN_DATA.items()},

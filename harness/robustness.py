@@ -1,9 +1,9 @@
 """How often the pick would stay the pick, had the launches fallen otherwise: a bootstrap of launches. Pure.
 
 The launch is the unit of evidence, so launches are what is drawn: those of each run anew, with replacement,
-its latencies and rates together. Figures that no launch changes, such as quality, stay as they are. Of
-a launch that was stopped early no more is known than that it is over a bound: where the pick hangs on more, it
-does not count as staying.
+its latencies and rates together. Figures that no launch changes, such as quality, stay as they are.
+Of a launch that was stopped early no more is known than that it is over a bound: where the pick hangs on
+more, it does not count as staying.
 """
 
 from __future__ import annotations
