@@ -403,7 +403,12 @@ def _csv_rows(path: Path, text: str) -> Iterator[Row]:
     reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
     try:
         for row in reader:
-            yield f"line {reader.line_num}", {str(name): value for name, value in row.items()}
+            if None in row:  # a comma within a text moved what follows it
+                raise BadInputError(
+                    f"{path}, line {reader.line_num}: {len(row) - 1 + len(row[None])} fields, and "
+                    f"{len(reader.fieldnames or ())} columns; put a field with commas in quotes"
+                )
+            yield f"line {reader.line_num}", row
     except csv.Error as error:
         raise BadInputError(
             f"{path}, line {reader.reader.line_num}: {error}; put a field with quotes in quotes, and double "

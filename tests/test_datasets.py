@@ -99,6 +99,8 @@ def test_a_score_that_is_no_number_is_told_with_its_line(tmp_path: Path, score: 
          "FILE: every score is 1: there is nothing to rank; give scores that differ"),
         ("a.tsv", "score\tsentence1\tsentence2\n1\ta\tb\tc\n",
          "FILE, line 2: 4 fields, and 3 columns; give a text with tabs as jsonl"),
+        ("a.csv", "sentence1,sentence2,score\na,I have 2, 3,4.5\nb,c,2\nd,e,1\n",
+         "FILE, line 2: 4 fields, and 3 columns; put a field with commas in quotes"),
         ("a.csv", 'sentence1,sentence2,score\n"Stop, he said,b,1\n"c" d,e,2\nf,g,3\n',
          "FILE, line 3: ',' expected after '\"'; put a field with quotes in quotes, and double those in it"),
         ("a.jsonl", "[1]", "FILE, line 1: no JSON object with keys and values"),
