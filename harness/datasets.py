@@ -9,6 +9,7 @@ import json
 import math
 from contextlib import suppress
 from functools import lru_cache
+from operator import contains
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from harness.errors import BadInputError
@@ -28,6 +29,12 @@ _STS_COLUMNS = ("sentence1", "sentence2", "score")
 NEIGHBOURS = 10
 # Of how relevant a document is; more is a slip of the file.
 _MOST_GRADE = 1_000_000
+# What a header of judgements calls its columns, in lower case and without what stands between the words.
+_QRELS_HEADER = (
+    ("queryid", "qid", "query"),
+    ("corpusid", "documentid", "docid", "pid", "document", "corpus", "doc"),
+    ("score", "grade", "relevance", "rel", "label"),
+)
 # A rank correlation of two pairs is 1 or -1 whatever they are.
 _FEWEST_PAIRS = 3
 
@@ -231,8 +238,8 @@ def read_retrieval(folder: str) -> Retrieval:
     """A folder in the layout of BEIR's data sets (Thakur et al. 2021, NeurIPS Datasets and Benchmarks).
 
     ``corpus.jsonl`` has ``_id``, ``text`` and perhaps ``title``, ``queries.jsonl`` ``_id`` and ``text``;
-    ``qrels/*.tsv`` has query id, document id and grade on each line, with a header or without one. A
-    document's text is its title and text. Of several qrels, ``test.tsv`` is read.
+    ``qrels/*.tsv`` has query id, document id and grade on each line; a header that names them may stand
+    first. A document's text is its title and text. Of several qrels, ``test.tsv`` is read.
 
     Raises:
         BadInputError: one line on what is wrong with it.
@@ -303,11 +310,11 @@ def _texts_by_id(path: Path, content: bytes) -> dict[str, str]:
 
 
 def _judgements(path: Path, content: bytes) -> Iterator[tuple[str, tuple[str, str, int]]]:
-    """Query id, document id and grade of each line; a first line without a grade is a header."""
+    """Query id, document id and grade of each line; a first line that names these is a header."""
     grade: int | None
     for number, line in enumerate(_text(path, content).splitlines(), start=1):
         values = line.split("\t")
-        if not line.strip() or (number == 1 and not _is_number(values[-1])):
+        if not line.strip() or (number == 1 and _is_header(values)):
             continue
         try:
             query, document, written = values
@@ -318,15 +325,14 @@ def _judgements(path: Path, content: bytes) -> Iterator[tuple[str, tuple[str, st
             raise BadInputError(
                 f"{path}, line {number}: {line[:80]!r} is not query id, document id and a whole number up to "
                 f"{_MOST_GRADE:,}, with tabs"
+                f"{'; as a header give query-id, corpus-id, score, or none' if number == 1 else ''}"
             )
         yield f"line {number}", (query, document, grade)
 
 
-def _is_number(text: str) -> bool:
-    with suppress(ValueError):
-        float(text)
-        return True
-    return False
+def _is_header(values: list[str]) -> bool:
+    names = ["".join(filter(str.isalnum, value)).lower() for value in values]
+    return len(names) == len(_QRELS_HEADER) and all(map(contains, _QRELS_HEADER, names))
 
 
 def _require_columns(path: Path, row: dict[str, Any]) -> None:
@@ -397,7 +403,12 @@ def _csv_rows(path: Path, text: str) -> Iterator[Row]:
     reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
     try:
         for row in reader:
-            yield f"line {reader.line_num}", {str(name): value for name, value in row.items()}
+            if None in row:  # a comma within a text moved what follows it
+                raise BadInputError(
+                    f"{path}, line {reader.line_num}: {len(row) - 1 + len(row[None])} fields, and "
+                    f"{len(reader.fieldnames or ())} columns; put a field with commas in quotes"
+                )
+            yield f"line {reader.line_num}", row
     except csv.Error as error:
         raise BadInputError(
             f"{path}, line {reader.reader.line_num}: {error}; put a field with quotes in quotes, and double "

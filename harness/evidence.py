@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import shlex
 from collections import Counter
-from math import inf, isclose
+from math import inf, isclose, isnan, nan
+from statistics import median
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -209,8 +210,8 @@ def _count_dead(p95s_ms: Any) -> int:
 
 def _middle(listed: Any) -> float | None:
     """The median of a value a launch; None without a launch, and where a value is no number."""
-    values = [float("nan") if value is None else value for value in listed] if np.iterable(listed) else []
-    return None if not values or np.isnan(values).any() else float(np.median(values))
+    values = [nan if value is None else float(value) for value in listed] if np.iterable(listed) else []
+    return median(values) if values and not any(map(isnan, values)) else None
 
 
 def current_evidence(rows: list[Row]) -> tuple[list[Row], list[str]]:

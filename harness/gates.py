@@ -37,10 +37,6 @@ OWN_DATA = {
     "ndcg_at_10": "quality.retrieval",
     "texts_overlap": "quality.texts",
 }
-# The same as a word to type, the place of the data left open.
-OWN_DATA_WORD = {
-    metric: {key: "DIR" if key == "quality.retrieval" else "FILE"} for metric, key in OWN_DATA.items()
-}
 # Why it is unknown, where that is not plain.
 _UNKNOWN = {
     **{metric: f"the run was measured without {key}=" for metric, key in OWN_DATA.items()},
@@ -116,8 +112,7 @@ def ask(gate: GateConfig, run: Mapping[str, Any] | None) -> GateResult:
     if low is None or high is None:
         return GateResult(gate, "UNDECIDED", value, low, high, reason="no interval")
     holds_at = (gate.holds(low), gate.holds(high))
-    open_still = any(holds_at) or (gate.op == "==" and low <= gate.bound <= high)
-    status: GateStatus = "PASS" if all(holds_at) else "UNDECIDED" if open_still else "FAIL"
+    status: GateStatus = "PASS" if all(holds_at) else "UNDECIDED" if any(holds_at) else "FAIL"
     reason = "" if status != "UNDECIDED" else "the interval holds the bound"
     return GateResult(gate, status, value, low, high, reason=reason)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from harness.gates import OWN_DATA, OWN_DATA_WORD, as_number, gate_place, place_words, run_for
+from harness.gates import OWN_DATA, as_number, gate_place, place_words, run_for
 from harness.overhead import REFERENCE
 from harness.rerun import again, command_for, decide_command, elsewhere, typed_words
 from harness.schema import LAUNCH_METRICS, SOAK_METRICS
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 # What a soak run takes where it is not said.
 _SOAK_S = 300.0
+# What stands for the place of the user's own data where it is not known.
+_PLACEHOLDER = {"quality.retrieval": "DIR"} | dict.fromkeys(("quality.sts", "quality.texts"), "FILE")
 # The gates that ask a user's own data what the shipped texts leave open.
 _ASKED_OF_OWN_DATA = {
     **dict.fromkeys(("separation", "similar_mean", "dissimilar_mean", "separation_auc"), "sts_spearman"),
@@ -55,7 +57,7 @@ def missing_commands(
             continue  # no launch narrows it: `ways_out`
         if row is None and "+" in gate.at.workload:
             continue  # changed under its name: only who typed it knows how
-        what = _what_is_added(result, row, base)
+        what = _what_is_added(result, row, [row or base, *current])
         launches: dict[str, Any] = {}
         if result.n is not None and result.over is not None and gate.launch_quantile is not None:
             more = launches_to_settle(result.over, result.n, launch_quantile=gate.launch_quantile)
@@ -68,21 +70,30 @@ def missing_commands(
     return tuple(dict.fromkeys((*commands.values(), *anew)))
 
 
-def _what_is_added(result: GateResult, row: Row | None, base: Row) -> dict[str, Any]:
+def _what_is_added(result: GateResult, row: Row | None, rows: Sequence[Row]) -> dict[str, Any]:
     """What a run needs beside its place and its launches, so that it answers a gate.
 
-    Data of the user's own that `base`, whose words it has, was measured on are asked again where no run is.
+    Data of the user's own that one of the candidate's `rows` was measured on are asked again.
     """
     metric = result.gate.metric
     if metric == "latency_overhead" and row is not None:
         return {"runtime": REFERENCE}
-    if (data := OWN_DATA.get(metric)) is not None:
-        return {} if row is None and data in typed_words(base) else OWN_DATA_WORD[metric]
-    words = {"measure": "soak"} if metric in SOAK_METRICS else {}
+    words: dict[str, Any] = {"measure": "soak"} if metric in SOAK_METRICS else {}
+    asked = row is not None  # and it is unknown all the same
+    if metric in OWN_DATA:
+        words = _own_data(metric, rows)
+        asked = row is not None and OWN_DATA[metric] in typed_words(row)
     stopped = row is not None and as_number(row["truncated_over_ms"]) is not None
-    if row is not None and result.n is None and not stopped:  # measured, and unknown all the same
+    if asked and result.n is None and not stopped:
         words |= {"measure.force": "true"}
     return words
+
+
+def _own_data(metric: str, rows: Sequence[Row]) -> dict[str, Any]:
+    """The word that measures a figure on the user's own data: on those of the first row that has some."""
+    key = OWN_DATA[metric]
+    known = (data for row in rows if (data := typed_words(row).get(key)))
+    return {key: next(known, _PLACEHOLDER[key])}
 
 
 def means_nothing(gate: GateConfig, row: Row) -> bool:
@@ -114,13 +125,13 @@ def ways_out(results: Sequence[GateResult], current: list[Row], base: Row) -> tu
         return (f"random weights have no quality; where the trained ones are in a folder: `{trained}`",)
     open_ones = [(r, row) for r in deciding if (row := run_for(r.gate, current)) is not None]
     return tuple(
-        f"{r.gate.metric} is undecided: {_what_narrows(r.gate.metric, row)}"
+        f"{r.gate.metric} is undecided: {_what_narrows(r.gate.metric, row, current)}"
         for r, row in open_ones
         if r.status == "UNDECIDED" and r.n is None
     )
 
 
-def _what_narrows(metric: str, row: Row) -> str:
+def _what_narrows(metric: str, row: Row, current: Sequence[Row]) -> str:
     """What makes the interval of a metric without one value a launch narrower, with its command."""
     if metric in SOAK_METRICS:
         longer_s = 2 * (as_number(row["soak_s"]) or _SOAK_S)
@@ -131,9 +142,9 @@ def _what_narrows(metric: str, row: Row) -> str:
         both = command_for(row, **more), elsewhere(row, runtime=REFERENCE, **more)
         return f"more launches of it and of the reference narrow it: `{both[0]}` and `{both[1]}`"
     if metric in OWN_DATA:
-        return f"more of your own data narrows it: `{elsewhere(row, **OWN_DATA_WORD[metric])}`"
+        return f"more of your own data narrows it: `{elsewhere(row, **_own_data(metric, ()))}`"
     asked = _ASKED_OF_OWN_DATA[metric]
     return (
         f"it is asked of the shipped texts alone, and no launch narrows it; a gate on {asked} asks your own: "
-        f"`{elsewhere(row, **OWN_DATA_WORD[asked])}`"
+        f"`{elsewhere(row, **_own_data(asked, [row, *current]))}`"
     )

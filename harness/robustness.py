@@ -2,16 +2,19 @@
 
 The launch is the unit of evidence, so launches are what is drawn: those of each run anew, with replacement,
 its latencies and rates together. Figures that no launch changes, such as quality, stay as they are.
+Of a launch that was stopped early no more is known than that it is over a bound: where the pick hangs on
+more, it does not count as staying.
 """
 
 from __future__ import annotations
 
+import math
 import zlib
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from harness.gates import LAUNCH_COLUMN, run_at, run_for
+from harness.gates import LAUNCH_COLUMN, as_number, run_at, run_for
 from harness.objective import Figure, preference, read_from
 from harness.schema import LAUNCH_METRICS
 from harness.stats import count_verdict
@@ -45,8 +48,10 @@ def share_that_stays(candidates: Sequence[CandidateVerdict], policy: PolicyConfi
         policy: by which they are judged.
     """
     pick, *others = candidates
-    at_worst = _standing(pick, policy, lambda _, values: np.full((1, values.size), values.max()))
-    stands = _standing(pick, policy, _resampled)
+    at_worst = _standing(
+        pick, policy, lambda _, values: np.full((1, values.size), values.max()), stopped_ms=math.inf
+    )
+    stands = _standing(pick, policy, _resampled, stopped_ms=math.inf)
     stays = np.broadcast_to(stands[0] < len(PICKABLE), RESAMPLES)
     for rival in others:
         at_best = _standing(rival, policy, lambda _, values: np.full((1, values.size), values.min()))
@@ -61,8 +66,13 @@ def _resampled(run_id: str, values: NDArray[np.float64]) -> NDArray[np.float64]:
     return values[rng.integers(0, values.size, (RESAMPLES, values.size))]
 
 
-def _standing(candidate: CandidateVerdict, policy: PolicyConfig, draw: Draw) -> tuple[Figure, ...]:
-    """What candidates are sorted by, the verdict first; an array holds a value for each data set."""
+def _standing(
+    candidate: CandidateVerdict, policy: PolicyConfig, draw: Draw, *, stopped_ms: float = 0.0
+) -> tuple[Figure, ...]:
+    """What candidates are sorted by, the verdict first; an array holds a value for each data set.
+
+    Launches that were stopped early are compared as ones of `stopped_ms`, or of the least they can have.
+    """
     verdict = np.asarray(VERDICTS.index(candidate.at_best))
     for result in candidate.gates:
         verdict = np.maximum(verdict, _demerits(result.gate, result.status, candidate, draw))
@@ -72,8 +82,9 @@ def _standing(candidate: CandidateVerdict, policy: PolicyConfig, draw: Draw) -> 
         values = None if row is None else _launches(metric, row)
         if row is None or values is None:
             return read_from(candidate.rows, metric, at)
+        drawn = _stopped_as(stopped_ms, metric, row, draw(str(row["run_id"]), values))
         with np.errstate(invalid="ignore"):
-            return _sign(metric) * np.median(draw(str(row["run_id"]), values), axis=1)
+            return _sign(metric) * np.median(drawn, axis=1)
 
     return (verdict, *preference(policy, candidate.model, read), candidate.label, candidate.run_ids)
 
@@ -84,11 +95,28 @@ def _demerits(gate: GateConfig, status: GateStatus, candidate: CandidateVerdict,
     if not worst or status == "NOT_MEASURED" or gate.launch_quantile is None or row is None or values is None:
         return demerit(gate, status)
     drawn = draw(str(row["run_id"]), values)
+    if_over, if_under = (_answered(gate, _stopped_as(ms, gate.metric, row, drawn)) for ms in (math.inf, 0.0))
+    return np.where(if_over == if_under, if_over, demerit(gate, "NOT_MEASURED"))
+
+
+def _answered(gate: GateConfig, drawn: NDArray[np.float64]) -> NDArray[np.int_]:
+    """A gate's demerit in each data set, from a value a launch [n_sets, n_launches]."""
+    assert gate.launch_quantile is not None
     over, which = np.unique(
         np.count_nonzero(drawn >= _sign(gate.metric) * gate.bound, axis=1), return_inverse=True
     )
-    answers = [count_verdict(int(k), values.size, launch_quantile=gate.launch_quantile) for k in over]
+    answers = [count_verdict(int(k), drawn.shape[1], launch_quantile=gate.launch_quantile) for k in over]
     return np.asarray([demerit(gate, answer) for answer in answers])[which]
+
+
+def _stopped_as(
+    ms: float, metric: str, row: Mapping[str, Any], drawn: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """The values, the latency of a launch that was stopped early being `ms`, or the bound it is over."""
+    over_ms = as_number(row["truncated_over_ms"])
+    if over_ms is None or metric != "latency_p95_ms":
+        return drawn
+    return np.where(np.isfinite(drawn) & (drawn >= over_ms), max(ms, over_ms), drawn)
 
 
 def _launches(metric: str, row: Mapping[str, Any]) -> NDArray[np.float64] | None:

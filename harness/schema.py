@@ -40,7 +40,7 @@ Metric = Literal[
     "latency_drift",
     "latency_overhead",
 ]
-# What an objective can compare candidates by; more of it is better, but for `LESS_IS_BETTER`.
+# What an objective can compare candidates by.
 Comparable = Literal[
     "latency_p50_ms",
     "latency_p95_ms",
@@ -54,13 +54,23 @@ Comparable = Literal[
     "sts_spearman",
     "ndcg_at_10",
 ]
-LESS_IS_BETTER: tuple[Comparable, ...] = (
+# Of every other figure that is gated or compared, more is better.
+LESS_IS_BETTER: tuple[Metric | Comparable, ...] = (
     "latency_p50_ms",
     "latency_p95_ms",
+    "latency_drift",
+    "latency_overhead",
     "cold_start_s",
     "peak_rss_bytes",
     "artifact_bytes",
+    "rss_slope_bytes_per_request",
+    "handles_gained",
+    "l2_norm_max_error",
+    "launches_failed",
+    "dissimilar_mean",
 )
+# Not a matter of more or less: as it should be, or not.
+YES_OR_NO: tuple[Metric, ...] = ("finite", "launches_failed")
 # A workload that no file has: of another length, or one that was changed under its name.
 _OWN_WORKLOAD = re.compile(r"tokens_([3-9]|[1-9]\d+)|[^+\s]+\+[0-9a-f]{4}")
 Arrival = Literal["back_to_back", "poisson"]
@@ -581,7 +591,8 @@ class GateConfig(Schema):
         tier: ``must`` decides GO against NO_GO; a ``should`` on latency decides GO against CONDITIONAL_GO,
             others are told; ``nice`` is told.
         metric: the figure that is asked.
-        op: how the figure must stand to the bound.
+        op: how the figure must stand to the bound, on the side where it is better; ``==`` is that of
+            ``finite`` and ``launches_failed`` alone.
         bound: in the figure's unit.
         label: as tables call it.
         at: which run it reads.
@@ -602,8 +613,20 @@ class GateConfig(Schema):
         per_launch = self.metric in LAUNCH_METRICS
         if per_launch != (self.launch_quantile is not None):
             raise ValueError(f"launch_quantile belongs to {' and '.join(LAUNCH_METRICS)}, and to them alone")
-        if per_launch and self.op not in ("<", ">"):
-            raise ValueError(f"op '{self.op}': {self.metric} takes < or >; a launch at the bound is over it")
+        return self
+
+    @model_validator(mode="after")
+    def _it_asks_for_what_is_better(self) -> GateConfig:
+        less, per_launch = self.metric in LESS_IS_BETTER, self.metric in LAUNCH_METRICS
+        strict, best = "<" if less else ">", METRIC_RANGES[self.metric][0 if less else 1]
+        takes = [strict] if per_launch else [strict, f"{strict}="]
+        takes += [f"== {best:g}"] if self.metric in YES_OR_NO else []
+        if (f"== {self.bound:g}" if self.op == "==" else self.op) not in takes:
+            raise ValueError(
+                f"{'less' if less else 'more'} {self.metric} is better: {self.op} {self.bound:g} does not "
+                f"ask for that; give {' or '.join(takes)}"
+                f"{', as a launch at the bound is over it' if per_launch else ''}"
+            )
         return self
 
     @model_validator(mode="after")
@@ -620,13 +643,12 @@ class GateConfig(Schema):
     def _it_asks_something(self) -> GateConfig:
         least, most = METRIC_RANGES[self.metric]
         at_ends = self.holds(least), self.holds(most)
-        within = least <= self.bound <= most
         told = f"bound {self.bound:g}: {self.metric} lies between {least:g} and {most:g}"
-        if not (within if self.op == "==" else any(at_ends)):
+        if not any(at_ends):
             raise ValueError(f"{told}, so that nothing is {self.op} it; correct the bound")
         if all(at_ends):
             raise ValueError(f"{told}, so that all is {self.op} it; correct the bound, or leave the gate out")
-        if self.metric in _NEVER_CERTAIN and self.op in (">=", "==") and self.bound == most:
+        if self.metric in _NEVER_CERTAIN and self.op == ">=" and self.bound == most:
             raise ValueError(f"{told}, and no texts make it certain to be {most:g}; lower the bound")
         return self
 
@@ -757,12 +779,13 @@ class PolicyConfig(Schema):
         return self
 
     @model_validator(mode="after")
-    def _something_can_pass(self) -> PolicyConfig:
-        for upper, lower in itertools.permutations(self.gates, 2):
-            if _exclude_each_other(upper, lower):
-                told = (f"'{gate.label}' ({gate.op} {gate.bound:g})" for gate in (upper, lower))
+    def _every_gate_can_tell_something(self) -> PolicyConfig:
+        for must, gate in itertools.permutations(self.gates, 2):
+            if must.tier == "must" and gate.tier != "must" and _implies(must, gate):
                 raise ValueError(
-                    f"gates contradict each other: no {upper.metric} passes {' and '.join(told)}"
+                    f"{gate.tier} gate '{gate.label}' ({gate.op} {gate.bound:g}) tells nothing: what passes "
+                    f"the must gate '{must.label}' ({must.op} {must.bound:g}) passes it; tighten it, or "
+                    "leave it out"
                 )
         return self
 
@@ -777,19 +800,11 @@ class PolicyConfig(Schema):
         return self
 
 
-def _exclude_each_other(upper: GateConfig, lower: GateConfig) -> bool:
-    """Whether what passes the one, a gate from above, cannot pass the other, one from below.
-
-    Two gates of launches hold together where they ask for different shares of them.
-    """
-    if (upper.metric, upper.at) != (lower.metric, lower.at):
-        return False
-    if upper.op not in ("<", "<=", "==") or lower.op not in (">", ">=", "=="):
-        return False
-    if upper.launch_quantile and lower.launch_quantile and upper.launch_quantile + lower.launch_quantile <= 1:
-        return False
-    meet = upper.op != "<" and lower.op != ">"
-    return lower.bound > upper.bound or (lower.bound == upper.bound and not meet)
+def _implies(must: GateConfig, gate: GateConfig) -> bool:
+    """Whether all that passes the one passes the other: no stricter a bound, in no more of the launches."""
+    same = (must.metric, must.at) == (gate.metric, gate.at)
+    no_stricter = gate.holds(must.bound) or (gate.op, gate.bound) == (must.op, must.bound)
+    return same and no_stricter and (gate.launch_quantile or 0.0) <= (must.launch_quantile or 0.0)
 
 
 class QualityConfig(Schema):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from harness.gates import as_number, run_at
 from harness.objective import latency_at, preference, read_from, scored
-from harness.schema import LESS_IS_BETTER, METRIC_RANGES, SOAK_METRICS, AtConfig
+from harness.schema import LESS_IS_BETTER, METRIC_RANGES, SOAK_METRICS, YES_OR_NO, AtConfig
 from harness.verdict import PICKABLE, VERDICTS, Change, demerit, is_target
 
 if TYPE_CHECKING:
@@ -31,8 +31,6 @@ NEAREST = 20
 _MOST_FACTOR = 10.0
 # Halvings of the factor's logarithm: it is then known to a millionth.
 _HALVINGS = 22
-# Not a matter of more or less.
-_YES_OR_NO = ("finite", "launches_failed")
 
 
 class _Figure(NamedTuple):
@@ -93,7 +91,7 @@ def _measurements(near: Sequence[CandidateVerdict], policy: PolicyConfig) -> Ite
             now = None if run is None else as_number(run[figure.metric])
             if now is None or now <= 0:
                 continue  # no share of it
-            grows = _less_is_better(figure.metric, policy) == (index == 0 and pick is not None)
+            grows = (figure.metric in LESS_IS_BETTER) == (index == 0 and pick is not None)
             _, highest = METRIC_RANGES.get(figure.metric, (0.0, math.inf))
             most = min(_MOST_FACTOR, max(1.0, highest / now)) if grows else 1 / _MOST_FACTOR
             if found := _least_factor(candidate, policy, figure, others, most):
@@ -174,7 +172,7 @@ def _answer(gate: GateConfig, result: GateResult, factor: float) -> GateStatus:
 
 def _decides(gate: GateConfig) -> bool:
     """Whether the verdict rests on how much it is."""
-    return (gate.tier == "must" or is_target(gate)) and gate.op != "==" and gate.metric not in _YES_OR_NO
+    return (gate.tier == "must" or is_target(gate)) and gate.metric not in YES_OR_NO
 
 
 def _figures(policy: PolicyConfig) -> list[_Figure]:
@@ -188,11 +186,6 @@ def _figures(policy: PolicyConfig) -> list[_Figure]:
     gated = [_Figure(gate.metric, gate.at) for gate in policy.gates if _decides(gate)]
     found = [*gated, *compared.get(policy.objective, []), _Figure("latency_p95_ms", at)]
     return list(dict.fromkeys(found))
-
-
-def _less_is_better(metric: str, policy: PolicyConfig) -> bool:
-    bounded = any(gate.metric == metric and gate.op in ("<", "<=") for gate in policy.gates)
-    return bounded or metric in LESS_IS_BETTER
 
 
 def _pick(standings: Sequence[Standing]) -> Pick:

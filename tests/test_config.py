@@ -627,8 +627,35 @@ def test_your_own_policy_is_read_from_a_file(tmp_path: Path) -> None:
         ([], "gates=[]: "),
         ([LATENCY | {"tier": "should"}], "no must gate"),
         (
-            [LATENCY, LATENCY | {"op": ">", "bound": 40, "label": "slow"}],
-            "gates contradict each other: no latency_p95_ms passes 'P95' (< 30) and 'slow' (> 40)",
+            [LATENCY, LATENCY | {"op": ">", "bound": 40, "label": "slow"}],  # they contradict each other
+            "gates.1: less latency_p95_ms is better: > 40 does not ask for that; give <, as a launch at",
+        ),
+        (
+            [LATENCY | {"op": "<="}],
+            "gates.0: less latency_p95_ms is better: <= 30 does not ask for that; give <, as a launch at",
+        ),
+        (
+            [SEPARATION | {"op": "<=", "bound": 0.95}],
+            "gates.0: more separation is better: <= 0.95 does not ask for that; give > or >=",
+        ),
+        (
+            [SEPARATION | {"op": "=="}],
+            "gates.0: more separation is better: == 0.4 does not ask for that; give > or >=",
+        ),
+        (
+            [SEPARATION | {"metric": "handles_gained", "op": "==", "bound": 0}],
+            "gates.0: less handles_gained is better: == 0 does not ask for that; give < or <=",
+        ),
+        *(
+            (
+                [SEPARATION | {"metric": "finite", "op": op, "bound": bound}],
+                f"gates.0: more finite is better: {op} {bound:g} does not ask for that; give > or >= or == 1",
+            )
+            for op, bound in (("==", 0), ("==", 0.5), ("<=", 0))
+        ),
+        (
+            [SEPARATION | {"metric": "launches_failed", "op": "==", "bound": 3}],
+            "gates.0: less launches_failed is better: == 3 does not ask for that; give < or <= or == 0",
         ),
     ],
 )
@@ -651,37 +678,49 @@ def test_a_key_that_stands_twice_in_a_file_is_told_and_not_the_last_one_taken(tm
 
 
 @pytest.mark.parametrize(
-    ("other", "contradicts"),
+    ("changes", "tells"),
     [
-        ({"op": "<", "bound": 0.3}, True),
-        ({"op": "<", "bound": 0.4}, True),
-        ({"op": "<=", "bound": 0.4}, True),
-        ({"op": "==", "bound": 0.3}, True),
-        ({"op": "<", "bound": 0.3, "tier": "nice"}, True),
-        ({"op": "<", "bound": 0.5}, False),
-        ({"op": "==", "bound": 0.5}, False),
-        ({"op": "<", "bound": 0.3, "at": {"batch_size": 8}}, False),
-        ({"op": "<", "bound": 0.3, "metric": "dissimilar_mean"}, False),
-        ({"op": ">", "bound": 0.9}, False),
+        ({"bound": 40}, False),
+        ({"bound": 40, "tier": "nice"}, False),
+        ({"bound": 40, "launch_quantile": 0.9}, True),
+        ({"bound": 30, "launch_quantile": 0.9}, True),
+        ({}, False),
+        ({"launch_quantile": 0.5}, False),
+        ({"bound": 29}, True),
+        ({"bound": 40, "at": {"batch_size": 8}}, True),
+        ({"bound": 40, "tier": "must"}, True),
     ],
     ids=str,
 )
-def test_gates_that_nothing_can_pass_together_are_refused(
-    other: dict[str, Any], contradicts: bool, tmp_path: Path
+def test_a_target_that_whatever_passes_the_must_gate_passes_is_refused(
+    changes: dict[str, Any], tells: bool, tmp_path: Path
 ) -> None:
-    file = write_policy(tmp_path / "policy.yaml", gates=[SEPARATION, SEPARATION | {"label": "under"} | other])
-    if contradicts:
-        (problem,) = policy_problems(file)
-        assert "no separation passes 'under' (" in problem
-        assert "'over' (> 0.4)" in problem
-    else:
+    target = LATENCY | {"tier": "should", "label": "target"} | changes
+    file = write_policy(tmp_path / "policy.yaml", gates=[target, LATENCY])
+    if tells:
         assert len(load_policy(file=file).gates) == 2
+    else:
+        (problem,) = policy_problems(file)
+        assert problem == (
+            f"{file}: {target['tier']} gate 'target' (< {target['bound']}) tells nothing: what passes the "
+            "must gate 'P95' (< 30) passes it; tighten it, or leave it out"
+        )
 
 
-def test_gates_that_ask_for_different_shares_of_launches_can_hold_together(tmp_path: Path) -> None:
-    slow = LATENCY | {"op": ">", "bound": 40, "launch_quantile": 0.1}
-    file = write_policy(tmp_path / "policy.yaml", gates=[LATENCY | {"launch_quantile": 0.8}, slow])
-    assert len(load_policy(file=file).gates) == 2
+@pytest.mark.parametrize(
+    ("must", "should", "tells"),
+    [(">", ">=", False), (">", ">", False), (">=", ">", True), (">=", ">=", False)],
+)
+def test_a_gate_at_the_must_gates_bound_tells_something_where_it_is_the_stricter_one(
+    must: str, should: str, tells: bool, tmp_path: Path
+) -> None:
+    gates = [SEPARATION | {"op": must}, SEPARATION | {"op": should, "tier": "should"}]
+    file = write_policy(tmp_path / "policy.yaml", gates=gates)
+    if tells:
+        assert len(load_policy(file=file).gates) == 2
+    else:
+        (problem,) = policy_problems(file)
+        assert "tells nothing" in problem
 
 
 WEIGHED: dict[str, Any] = {"metric": "latency_p95_ms", "weight": 1, "best": 0, "worst": 30}
@@ -764,11 +803,6 @@ def test_a_policys_file_is_the_whole_policy(other: str, tmp_path: Path) -> None:
     words = [other, f"policy.file={file}"]
     (problem,) = problems_of(policy={"file": str(file)}, words=words)
     assert problem == f"{other}: policy.file={file} is a whole policy; leave one of them out"
-
-
-def test_a_latency_cannot_be_asked_to_equal_a_bound(tmp_path: Path) -> None:
-    file = write_policy(tmp_path / "policy.yaml", gates=[LATENCY | {"op": "=="}])
-    assert len(policy_problems(file)) == 1
 
 
 def test_all_that_is_wrong_in_a_policy_is_told_together(tmp_path: Path) -> None:

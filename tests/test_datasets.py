@@ -99,6 +99,8 @@ def test_a_score_that_is_no_number_is_told_with_its_line(tmp_path: Path, score: 
          "FILE: every score is 1: there is nothing to rank; give scores that differ"),
         ("a.tsv", "score\tsentence1\tsentence2\n1\ta\tb\tc\n",
          "FILE, line 2: 4 fields, and 3 columns; give a text with tabs as jsonl"),
+        ("a.csv", "sentence1,sentence2,score\na,I have 2, 3,4.5\nb,c,2\nd,e,1\n",
+         "FILE, line 2: 4 fields, and 3 columns; put a field with commas in quotes"),
         ("a.csv", 'sentence1,sentence2,score\n"Stop, he said,b,1\n"c" d,e,2\nf,g,3\n',
          "FILE, line 3: ',' expected after '\"'; put a field with quotes in quotes, and double those in it"),
         ("a.jsonl", "[1]", "FILE, line 1: no JSON object with keys and values"),
@@ -137,12 +139,15 @@ def test_a_file_that_is_not_there_or_a_folder_is_told(tmp_path: Path) -> None:
 # --- retrieval
 
 
+HEADER = "query-id\tcorpus-id\tscore"
+
+
 def beir(folder: Path, **changed: str) -> Path:
     """A small folder in BEIR's layout; `changed` gives the content of corpus, queries or qrels."""
     content = {
         "corpus": '{"_id": "a", "title": "T", "text": "x"}\n{"_id": "b", "text": "y"}\n',
         "queries": '{"_id": "q2", "text": "two"}\n{"_id": "q1", "text": "one"}\n{"_id": "q3", "text": "-"}\n',
-        "qrels": "query-id\tcorpus-id\tscore\nq2\ta\t2\nq1\tb\t1\nq1\ta\t0\n",
+        "qrels": f"{HEADER}\nq2\ta\t2\nq1\tb\t1\nq1\ta\t0\n",
     } | changed
     (folder / "qrels").mkdir(exist_ok=True)
     for name, file in (("corpus", "corpus.jsonl"), ("queries", "queries.jsonl"), ("qrels", "qrels/test.tsv")):
@@ -160,17 +165,18 @@ def test_a_folder_in_beirs_layout_is_read(tmp_path: Path) -> None:
 def test_test_tsv_is_read_among_several_qrels_and_any_other_where_it_is_alone(tmp_path: Path) -> None:
     folder = beir(tmp_path)
     before = read_retrieval(str(folder)).sha256
-    (folder / "qrels" / "train.tsv").write_text("h\nq1\ta\t1\n", encoding="utf-8")
+    (folder / "qrels" / "train.tsv").write_text(f"{HEADER}\nq1\ta\t1\n", encoding="utf-8")
     assert read_retrieval(str(folder)).sha256 == before
     (folder / "qrels" / "test.tsv").unlink()
     assert read_retrieval(str(folder)).relevant == ({1: 1},)
-    (folder / "qrels" / "dev.tsv").write_text("h\n", encoding="utf-8")
+    (folder / "qrels" / "dev.tsv").write_text(f"{HEADER}\n", encoding="utf-8")
     with pytest.raises(BadInputError, match=r"has dev\.tsv, train\.tsv, and no test\.tsv"):
         read_retrieval(str(folder))
 
 
-def test_judgements_without_a_header_are_all_read(tmp_path: Path) -> None:
-    found = read_retrieval(str(beir(tmp_path, qrels="q2\ta\t2\nq1\tb\t1\n")))
+@pytest.mark.parametrize("header", ["", "Query_ID\tdoc-id\trelevance\n", "qid\tpid\tlabel\n"])
+def test_judgements_are_all_read_with_a_header_and_without_one(header: str, tmp_path: Path) -> None:
+    found = read_retrieval(str(beir(tmp_path, qrels=f"{header}q2\ta\t2\nq1\tb\t1\n")))
     assert (found.query_ids, found.relevant) == (("q1", "q2"), ({0: 1}, {1: 2}))
 
 
@@ -178,21 +184,35 @@ def test_judgements_without_a_header_are_all_read(tmp_path: Path) -> None:
     ("changed", "told"),
     [
         (
-            {"qrels": f"h\nq1\ta\t{10**400}\n"},
+            {"qrels": f"{HEADER}\nq1\ta\t{10**400}\n"},
             "is not query id, document id and a whole number up to 1,000,000",
         ),
-        ({"qrels": "h\nq1\t0\ta\t1\n"}, "line 2: 'q1\\t0\\ta\\t1' is not query id, document id and a whole"),
+        (
+            {"qrels": f"{HEADER}\nq1\t0\ta\t1\n"},
+            "line 2: 'q1\\t0\\ta\\t1' is not query id, document id and a whole",
+        ),
+        (
+            {"qrels": "q1\ta\tx\nq2\tb\t1\n"},
+            "line 1: 'q1\\ta\\tx' is not query id, document id and a whole number up to 1,000,000, with "
+            "tabs; as a header give query-id, corpus-id, score, or none",
+        ),
         ({"qrels": "q1\ta\t1.5\n"}, "line 1: 'q1\\ta\\t1.5' is not query id, document id and a whole"),
         ({"corpus": ""}, "corpus.jsonl is empty: "),
         ({"corpus": '{"id": "a", "text": "x"}'}, "corpus.jsonl, line 1: _id=None is no text"),
         ({"queries": '{"_id": "q", "text": 3}'}, "queries.jsonl, line 1: text=3 is no text"),
         ({"queries": '{"_id": "q", "text": ""}\n' * 2}, "queries.jsonl, line 2: _id 'q' stands twice"),
-        ({"qrels": "h\nq1 a 1\n"}, "line 2: 'q1 a 1' is not query id, document id and a whole number"),
-        ({"qrels": "h\nq1\ta\t1.5\n"}, "line 2: 'q1\\ta\\t1.5' is not query id, document id and a whole"),
-        ({"qrels": "h\nq9\ta\t1\n"}, "line 2: no _id 'q9' in "),
-        ({"qrels": "h\nq1\tz\t1\n"}, "line 2: no _id 'z' in "),
-        ({"qrels": "h\nq1\ta\t1\nq1\ta\t2\n"}, "line 3: 'q1' and 'a' are judged twice"),
-        ({"qrels": "h\nq1\ta\t0\n"}, "test.tsv: no grade is over 0"),
+        (
+            {"qrels": f"{HEADER}\nq1 a 1\n"},
+            "line 2: 'q1 a 1' is not query id, document id and a whole number",
+        ),
+        (
+            {"qrels": f"{HEADER}\nq1\ta\t1.5\n"},
+            "line 2: 'q1\\ta\\t1.5' is not query id, document id and a whole",
+        ),
+        ({"qrels": f"{HEADER}\nq9\ta\t1\n"}, "line 2: no _id 'q9' in "),
+        ({"qrels": f"{HEADER}\nq1\tz\t1\n"}, "line 2: no _id 'z' in "),
+        ({"qrels": f"{HEADER}\nq1\ta\t1\nq1\ta\t2\n"}, "line 3: 'q1' and 'a' are judged twice"),
+        ({"qrels": f"{HEADER}\nq1\ta\t0\n"}, "test.tsv: no grade is over 0"),
     ],
 )
 def test_a_folder_that_cannot_be_used_is_told_in_one_line(

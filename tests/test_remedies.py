@@ -80,6 +80,19 @@ def test_retrieval_asks_for_a_folder_and_elsewhere_for_the_runs_own() -> None:
     assert missing == "python -m harness model=minilm ep=cpu quality.retrieval=beir batch_size=8"
 
 
+def test_data_of_ones_own_that_another_run_was_measured_on_are_typed() -> None:
+    command = "python -m harness model=minilm ep=cpu batch_size=8 quality.sts=my.csv"
+    own = model_row("minilm", "own", batch_size=8, command=command)
+    rows = frame(model_row("minilm", **around("separation_auc", 0.94, 0.96, 0.98)), own)
+    (candidate,) = decide(rows, with_must("sts_spearman", ">=", 80)).candidates
+    assert "python -m harness model=minilm ep=cpu quality.sts=my.csv" in candidate.missing
+    (way_out,) = candidate.ways_out
+    assert way_out.endswith("asks your own: `python -m harness model=minilm ep=cpu quality.sts=my.csv`")
+    unknown = with_must("sts_spearman", ">=", 80, at={"batch_size": 8})
+    missing = decide(rows, unknown).candidates[0].missing
+    assert any(c.endswith(" batch_size=8 quality.sts=my.csv measure.force=true") for c in missing)
+
+
 def test_a_soak_gate_that_is_undecided_takes_a_longer_soak() -> None:
     soak = soak_row("minilm", **around("latency_drift", 0.9, 1.0, 1.4))
     step = only_step(decide(frame(model_row("minilm"), soak), with_must("latency_drift", "<", 1.2)))

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from harness.config import load_policy
 from harness.decision import decide
 from harness.stats import count_verdict
 from tests.conftest import launched, run_row
@@ -42,8 +43,11 @@ def test_without_a_pick_there_is_nothing_to_stay() -> None:
     assert not any("robustness" in line for line in decision.firmness)
 
 
-def test_the_share_is_that_of_the_binomial_where_one_gate_decides() -> None:
-    """Drawn anew, each launch is over the bound with the share that was."""
+@pytest.mark.parametrize(("slow_ms", "over_ms"), [(40.0, None), (25.0, 20.0)])
+def test_the_share_is_that_of_the_binomial_where_one_gate_decides(
+    slow_ms: float, over_ms: float | None
+) -> None:
+    """Drawn anew, each launch is over the bound, or was stopped before it, with the share that was."""
     n, over = 60, 3
     assert count_verdict(over, n, launch_quantile=0.8) == "PASS"
     share = over / n
@@ -52,7 +56,7 @@ def test_the_share_is_that_of_the_binomial_where_one_gate_decides() -> None:
         for k in range(n + 1)
         if count_verdict(k, n, launch_quantile=0.8) == "PASS"
     )
-    found = stays(row("minilm", [12.0] * (n - over) + [40.0] * over))
+    found = stays(row("minilm", [12.0] * (n - over) + [slow_ms] * over, truncated_over_ms=over_ms))
     assert 0.5 < expected < 0.99
     assert found == pytest.approx(expected, abs=0.05)
 
@@ -64,6 +68,16 @@ def test_two_that_are_as_fast_change_places_in_about_half_of_the_data_sets() -> 
     assert 0.4 < found < 0.65
     far = stays(row("minilm", values, "a"), row("minilm", [v + 6 for v in values], "b", threads=2))
     assert far == 1.0
+
+
+def test_a_pick_whose_stopped_launches_may_be_slower_than_a_rival_does_not_stay_where_they_count() -> None:
+    """Both are over 20 ms in every launch; by how much is known of the one that was not stopped alone."""
+    gates = [gate for gate in load_policy("default").gates if gate.metric != "latency_p95_ms"]
+    policy = load_policy("default").model_copy(update={"gates": gates})
+    pick, rival = row("minilm", [25.0] * 20, "a"), row("minilm", [26.0] * 20, "b", threads=2)
+    assert decide(pd.DataFrame([pick, rival]), policy).stays == 1.0
+    assert decide(pd.DataFrame([pick | {"truncated_over_ms": 20.0}, rival]), policy).stays == 0.0
+    assert decide(pd.DataFrame([pick, rival | {"truncated_over_ms": 20.0}]), policy).stays == 0.0
 
 
 def test_a_rival_that_only_its_launches_keep_from_a_better_verdict_counts() -> None:
