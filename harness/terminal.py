@@ -188,7 +188,7 @@ def _print_quality(
     lines = [list(dict.fromkeys(_quality_cells(row)[:shown] for row in mine)) for _, mine in known]
     _print_by_candidate(console, "quality", _QUALITY[:shown], [heading for heading, _ in known], lines)
     scored = f"; STS: Spearman, {' or '.join(pairs)} pairs" if pairs else ""
-    _bullet(console, f"overlap: top-10 neighbours shared with fp32{scored}")
+    _bullet(console, f"overlap: top-10 neighbours shared with fp32, on the shipped texts{scored}")
     tried = f"of {BESIDE} beside a long text, {OBSERVED} in batches"
     _bullet(console, f"in batch: worst cosine to itself alone, {tried}")
     console.print()
@@ -474,6 +474,8 @@ def _print_speedups(console: Console, baseline: BaselineRecord) -> None:
 def _quality_figures(row: dict[str, Any]) -> list[tuple[str, str, str]]:
     if row["weights"] != "trained":
         return [("quality", "none", f"{row['weights']} weights: latency, memory and placement alone")]
+    beside_own = " on the shipped texts" if as_number(row["texts_count"]) is not None else ""
+    overlap = f"{_number(row['neighbour_overlap'], 3)}{_bounds(row, 'neighbour_overlap')}"
     return [
         ("L2 norm error", _number(row["l2_norm_max_error"], 7), "largest over the quality texts"),
         ("similar / dissimilar", f"{_number(row['similar_mean'], 3)} / {_number(row['dissimilar_mean'], 3)}",
@@ -481,7 +483,7 @@ def _quality_figures(row: dict[str, Any]) -> list[tuple[str, str, str]]:
         ("separation", _number(row["separation"], 3),
          f"AUC {_number(row['separation_auc'], 4)}; {_number(row['separation_standardized'])} deviations"),
         ("cosine to fp32", _number(row["parity_cosine_min"], 6),
-         f"worst; top-10 overlap {_number(row['neighbour_overlap'], 3)}{_bounds(row, 'neighbour_overlap')}"),
+         f"worst; top-10 overlap{beside_own} {overlap}"),
         ("overlap, fp32 index", _number(row["index_overlap"], 3),
          f"top-10, as queries{_bounds(row, 'index_overlap')}"),
         ("cosine in a batch", _number(row["batch_cosine_min"], 6),

@@ -331,8 +331,9 @@ def gate_cells(result: GateResult) -> tuple[str, str, str, str, str, str, str]:
 def _figures_lines(candidates: Sequence[CandidateVerdict]) -> list[str]:
     """The figures of every run that was read, in a table; where a figure is unknown its cell is empty."""
     names = (
-        "P95 ms", "interval", "texts/s", "memory", "AUC", "separation", "interval", "overlap", "interval",
-        "in batch", "STS ×100", "nDCG@10", "own texts", "interval",
+        "P95 ms", "interval", "texts/s", "memory", "AUC", "separation", "interval",
+        "overlap, shipped texts", "interval", "in batch", "STS ×100", "nDCG@10", "overlap, own texts",
+        "interval",
     )  # fmt: skip
     lines = ["", f"| candidate | verdict | at | {' | '.join(names)} |", "|" + "---|" * (len(names) + 3)]
     for candidate in candidates:

@@ -137,11 +137,21 @@ def sweeps(data: Results) -> Html:
 
 
 def quality(data: Results) -> Html:
-    """Quality of each run with trained weights, on the artifact that was timed."""
-    rows = _once(row for row in rows_of(data.runs) if _known(row, "separation_auc"))
-    return _table(
-        rows, _QUALITY, name="quality", empty="No run has quality figures yet; random weights have none."
-    )
+    """Quality of each run with trained weights, on the artifact that was timed.
+
+    On the shipped texts, and on the user's own where a run has any; figures on two files stand apart.
+    """
+    rows = rows_of(data.runs)
+    shipped = _once(row for row in rows if _known(row, "separation_auc"))
+    empty = "No run has quality figures yet; random weights have none."
+    parts = [_table(shipped, _QUALITY, name="quality", empty=empty).text]
+    for setting, (heading, known, of, columns) in _OWN.items():
+        if mine := _once((row for row in rows if _known(row, known)), of):
+            title = f"<h3>{escape(heading)} (<code>quality.{setting}</code>)</h3>"
+            parts.append(title + _table(mine, columns, name=heading, empty="").text)
+    if len(parts) > 1:
+        parts.insert(0, "<h3>On the shipped texts</h3>")
+    return Html("".join(parts))
 
 
 def placement(data: Results) -> Html:
@@ -195,9 +205,10 @@ def _ordered(rows: Iterable[Row]) -> list[Row]:
     return sorted(rows, key=lambda row: (not row["launches"], str(row["candidate_label"]), row_place(row)))
 
 
-def _once(rows: Iterable[Row]) -> list[Row]:
-    """The newest row of each candidate and batch size: what does not depend on the workload."""
-    return _ordered({(row["candidate_label"], row["batch_size"]): row for row in rows}.values())
+def _once(rows: Iterable[Row], *also: str) -> list[Row]:
+    """The newest row of each candidate, batch size and further columns: what no workload changes."""
+    of = ("candidate_label", "batch_size", *also)
+    return _ordered({tuple(str(row[name]) for name in of): row for row in rows}.values())
 
 
 def _known(row: Row, name: str) -> bool:
@@ -238,6 +249,11 @@ def _percent(name: str) -> tuple[Callable[[Row], str], Callable[[Row], float | N
 
 def _text(name: str) -> Callable[[Row], str]:
     return lambda row: text_of(row[name], "–")
+
+
+def _digest(name: str) -> Callable[[Row], str]:
+    """The first digits of a file's hash: whether two runs read the same."""
+    return lambda row: text_of(row[name], "–")[:12]
 
 
 def _candidate(row: Row) -> str:
@@ -295,13 +311,9 @@ _QUALITY = (
     *_WHAT,
     Column("AUC", *_number("separation_auc")),
     Column("interval", _interval("separation_auc")),
-    Column("top-10 shared with fp32", *_number("neighbour_overlap", 3)),
+    Column("top-10 shared with fp32, shipped texts", *_number("neighbour_overlap", 3)),
     Column("interval", _interval("neighbour_overlap")),
     Column("worst cosine to fp32", *_number("parity_cosine_min", 6)),
-    Column("Spearman ×100", *_number("sts_spearman")),
-    Column("interval", _interval("sts_spearman")),
-    Column("nDCG@10", *_number("ndcg_at_10")),
-    Column("interval", _interval("ndcg_at_10")),
     Column("separation", *_number("separation", 3)),
     Column("interval", _interval("separation")),
     Column("similar", *_number("similar_mean", 3)),
@@ -309,6 +321,58 @@ _QUALITY = (
     Column("norm error", *_number("l2_norm_max_error", 2)),
     Column(f"worst cosine in a batch, of {BESIDE} texts", *_number("batch_cosine_min", 6)),
 )
+# Figures on the user's own data, by setting: heading, the column that is known where there are any, the
+# column that says of which file, and what is shown.
+_OWN: dict[str, tuple[str, str, str, tuple[Column, ...]]] = {
+    "texts": (
+        "On your own texts",
+        "texts_count",
+        "texts_file_sha256",
+        (
+            *_WHAT,
+            Column("top-10 shared with fp32, your texts", *_number("texts_overlap", 3)),
+            Column("interval", _interval("texts_overlap")),
+            Column("the same as queries to fp32's index", *_number("texts_index_overlap", 3)),
+            Column("interval", _interval("texts_index_overlap")),
+            Column("mean cosine to fp32", *_number("texts_cosine_mean", 6)),
+            Column("interval", _interval("texts_cosine_mean", digits=6)),
+            Column("worst", *_number("texts_cosine_min", 6)),
+            Column("texts", *_number("texts_count")),
+            Column("file", _digest("texts_file_sha256")),
+        ),
+    ),
+    "sts": (
+        "On your own scored pairs",
+        "sts_pairs",
+        "sts_file_sha256",
+        (
+            *_WHAT,
+            Column("Spearman ×100", *_number("sts_spearman")),
+            Column("interval", _interval("sts_spearman")),
+            Column("pairs", *_number("sts_pairs")),
+            Column("file", _digest("sts_file_sha256")),
+        ),
+    ),
+    "retrieval": (
+        "On your own queries and documents",
+        "retrieval_queries",
+        "retrieval_sha256",
+        (
+            *_WHAT,
+            Column("nDCG@10", *_number("ndcg_at_10")),
+            Column("interval", _interval("ndcg_at_10")),
+            Column("recall@10", *_number("recall_at_10")),
+            Column("interval", _interval("recall_at_10")),
+            Column("recall@100", *_number("recall_at_100")),
+            Column("interval", _interval("recall_at_100")),
+            Column("MRR@10", *_number("mrr_at_10")),
+            Column("interval", _interval("mrr_at_10")),
+            Column("queries", *_number("retrieval_queries")),
+            Column("documents", *_number("retrieval_documents")),
+            Column("folder", _digest("retrieval_sha256")),
+        ),
+    ),
+}
 _PLACEMENT = (
     *_WHAT,
     Column("asked for", _text("ep_provider")),
