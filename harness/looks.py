@@ -201,5 +201,10 @@ def limit_handles(rows: Sequence[Row], metrics: Sequence[str] = ()) -> list[Arti
     if metrics and any(map(is_brief, rows)):
         found.append(mark("", "grey: provisional, measured in too short a time", color=FAINT, ls="-", lw=2))
     if any(bounds(row, metric) is None for row in rows for metric in metrics):
-        found.append(mark("", "dotted: too few launches for an interval", color=FAINT, ls=":"))
+        found.append(dotted())
     return found
+
+
+def dotted() -> Artist:
+    """What a dotted line tells, in a legend."""
+    return mark("", "dotted: too few launches for an interval", color=FAINT, ls=":")

@@ -351,11 +351,12 @@ def timeline(launch_rows: pd.DataFrame, runs: pd.DataFrame) -> Figure:
 
 def ratios(found: Sequence[Comparison], threshold: float = 0.05) -> Figure:
     """B over A with its interval, a line for each pair and latency; grey between is too small to matter."""
-    known = [each for each in found if each.low is not None or each.high is not None]
+    known = [each for each in found if any(end is not None for end in (each.low, each.ratio, each.high))]
     shown = known[:MOST_RUNS]
     figure, axes = canvas.rows_figure(len(shown))
     if not shown:
-        return canvas.nothing(figure, axes, "no two runs were compared")
+        pairs = f"no ratio is known of {counted(len(found), 'pair')}: the table says why"
+        return canvas.nothing(figure, axes, pairs if found else "no two runs were compared")
     figure.set_gid("ratios")  # as report.figure names the others
     axes.axvspan(1 / (1 + threshold), 1 + threshold, color=looks.FAINT, alpha=0.2, lw=0)
     axes.axvline(1, color=looks.FAINT, lw=1)
@@ -364,8 +365,11 @@ def ratios(found: Sequence[Comparison], threshold: float = 0.05) -> Figure:
     for number, each in enumerate(shown):
         y = number + canvas.UNDER
         colour = {"slower": _SLOWER, "quicker": _QUICKER}.get(each.word, looks.INK)
-        axes.hlines(y, each.low or least, each.high or most, color=colour, lw=2)
-        if each.low is None or each.high is None:  # an open end
+        if each.low is None and each.high is None:
+            axes.axhline(y, color=looks.FAINT, lw=0.8, ls=":", zorder=1)
+        else:
+            axes.hlines(y, each.low or least, each.high or most, color=colour, lw=2)
+        if (each.low is None) != (each.high is None):  # an open end
             end, marker = (least, "<") if each.low is None else (most, ">")
             axes.plot(end, y, marker, color=colour, ms=6)
         if each.ratio is not None:
@@ -376,8 +380,9 @@ def ratios(found: Sequence[Comparison], threshold: float = 0.05) -> Figure:
     canvas.plain_ticks(axes)
     axes.set_xlabel("B / A (log scale): right of the band is slower, left is quicker")
     canvas.title(axes, "B against A", len(found) - len(shown))
-    open_end = looks.mark(">", "open end: launches were stopped early")
-    canvas.legend(figure, [open_end] if any(each.low is None or each.high is None for each in shown) else [])
+    ends_known = {(each.low is not None) + (each.high is not None) for each in shown}
+    handles = [looks.mark(">", "open end: launches failed or were stopped early")] if 1 in ends_known else []
+    canvas.legend(figure, handles + ([looks.dotted()] if 0 in ends_known else []))
     return figure
 
 

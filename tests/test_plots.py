@@ -344,3 +344,12 @@ def test_ratios_are_drawn_with_their_intervals_and_open_ends() -> None:
     assert [line.get_marker() for line in marked(figure)] == ["o", ">"]
     assert "open end" in text_in(figure)
     assert "no two runs" in text_in(plots.ratios([]))
+
+
+def test_pairs_without_an_interval_were_compared_all_the_same() -> None:
+    few = Comparison("a → b", "p95_ms", 3.0, 6.0, 2.0, None, None, "inconclusive", "too few")
+    figure = plots.ratios([few])
+    assert (2.0, canvas.UNDER) in points(figure.axes[0])
+    assert "dotted: too few launches" in text_in(figure)
+    assert "open end" not in text_in(figure)
+    assert "no ratio is known of 1 pair:" in text_in(plots.ratios([replace(few, ratio=None)]))
