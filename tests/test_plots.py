@@ -352,4 +352,4 @@ def test_pairs_without_an_interval_were_compared_all_the_same() -> None:
     assert (2.0, canvas.UNDER) in points(figure.axes[0])
     assert "dotted: too few launches" in text_in(figure)
     assert "open end" not in text_in(figure)
-    assert "no ratio is known of 1 pair:" in text_in(plots.ratios([replace(few, ratio=None)]))
+    assert "no ratio is known of 1 comparison:" in text_in(plots.ratios([replace(few, ratio=None)]))

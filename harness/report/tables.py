@@ -44,12 +44,16 @@ class Html:
 
 
 class Column(NamedTuple):
-    """A column of a table: heading, what to show, for numbers the value to sort by; sentences fold."""
+    """A column of a table: heading, what to show, for numbers the value to sort by; sentences fold.
+
+    `more` is what a page shows on request alone.
+    """
 
     heading: str
     shown: Callable[[Row], str]
     value: Callable[[Row], float | None] | None = None
     folds: bool = False
+    more: bool = False
 
 
 def verdict(data: Results) -> Html:
@@ -297,15 +301,15 @@ _RUNS = (
     Column("texts/s", *_number("throughput_texts_per_s")),
     Column("launches", *_number("launches")),
     Column("peak memory", *_bytes("peak_rss_bytes")),
-    Column("of fp32's limit", *_percent("share_of_peak")),
-    Column("cold start s", *_number("cold_start_s", 3)),
+    Column("of fp32's limit", *_percent("share_of_peak"), more=True),
+    Column("cold start s", *_number("cold_start_s", 3), more=True),
     Column("AUC", *_number("separation_auc")),
-    Column("weights", _text("weights")),
-    Column("evidence", _evidence),
-    Column("purpose", _text("purpose")),
+    Column("weights", _text("weights"), more=True),
+    Column("evidence", _evidence, more=True),
+    Column("purpose", _text("purpose"), more=True),
     Column("status", _status),
-    Column("run", _text("run_id")),
-    Column("error", _text("error"), folds=True),
+    Column("run", _text("run_id"), more=True),
+    Column("error", _text("error"), folds=True, more=True),
 )
 _QUALITY = (
     *_WHAT,
@@ -316,9 +320,9 @@ _QUALITY = (
     Column("worst cosine to fp32", *_number("parity_cosine_min", 6)),
     Column("separation", *_number("separation", 3)),
     Column("interval", _interval("separation")),
-    Column("similar", *_number("similar_mean", 3)),
-    Column("dissimilar", *_number("dissimilar_mean", 3)),
-    Column("norm error", *_number("l2_norm_max_error", 2)),
+    Column("similar", *_number("similar_mean", 3), more=True),
+    Column("dissimilar", *_number("dissimilar_mean", 3), more=True),
+    Column("norm error", *_number("l2_norm_max_error", 2), more=True),
     Column(f"worst cosine in a batch, of {BESIDE} texts", *_number("batch_cosine_min", 6)),
 )
 # Figures on the user's own data, by setting: heading, the column that is known where there are any, the
@@ -335,7 +339,7 @@ _OWN: dict[str, tuple[str, str, str, tuple[Column, ...]]] = {
             Column("the same as queries to fp32's index", *_number("texts_index_overlap", 3)),
             Column("interval", _interval("texts_index_overlap")),
             Column("mean cosine to fp32", *_number("texts_cosine_mean", 6)),
-            Column("interval", _interval("texts_cosine_mean", digits=6)),
+            Column("interval", _interval("texts_cosine_mean", digits=6), more=True),
             Column("worst", *_number("texts_cosine_min", 6)),
             Column("texts", *_number("texts_count")),
             Column("file", _digest("texts_file_sha256")),
@@ -362,11 +366,11 @@ _OWN: dict[str, tuple[str, str, str, tuple[Column, ...]]] = {
             Column("nDCG@10", *_number("ndcg_at_10")),
             Column("interval", _interval("ndcg_at_10")),
             Column("recall@10", *_number("recall_at_10")),
-            Column("interval", _interval("recall_at_10")),
+            Column("interval", _interval("recall_at_10"), more=True),
             Column("recall@100", *_number("recall_at_100")),
-            Column("interval", _interval("recall_at_100")),
+            Column("interval", _interval("recall_at_100"), more=True),
             Column("MRR@10", *_number("mrr_at_10")),
-            Column("interval", _interval("mrr_at_10")),
+            Column("interval", _interval("mrr_at_10"), more=True),
             Column("queries", *_number("retrieval_queries")),
             Column("documents", *_number("retrieval_documents")),
             Column("folder", _digest("retrieval_sha256")),
@@ -398,8 +402,8 @@ _COMPARISON = (
     Column("interval", lambda row: row["interval"] or "–"),
     Column("B is", _text("word")),
     Column("paired", lambda row: "yes" if row["paired"] else "no"),
-    Column("run A", _text("a_run")),
-    Column("run B", _text("b_run")),
+    Column("run A", _text("a_run"), more=True),
+    Column("run B", _text("b_run"), more=True),
     Column("why", lambda row: "; ".join(filter(None, (row["reason"], *row["notes"]))) or "–", folds=True),
 )
 _OF_SWEEPS = ("sweep_id", "run_id", "started_at")
@@ -416,22 +420,22 @@ def _table(rows: Sequence[Row], columns: Sequence[Column], *, name: str, empty: 
     if not rows:
         return Html(_note(empty))
     columns = [column for column in columns if any(column.shown(row) != "–" for row in rows)]
-    head = "".join(
-        f'<th scope="col"{" class=number" if column.value else ""}>{escape(column.heading)}</th>'
-        for column in columns
-    )
+    head = "".join(f'<th scope="col"{_class(column)}>{escape(column.heading)}</th>' for column in columns)
     body = "".join(f"<tr>{''.join(_cell(column, row) for column in columns)}</tr>" for row in rows)
     return Html(_scrolled(name, f'class="data" data-name="{escape(name)}"', head, body))
 
 
 def _cell(column: Column, row: Row) -> str:
-    shown = escape(column.shown(row))
-    if column.folds:
-        return f'<td class="folds"><div>{shown}</div></td>'
-    if column.value is None:
-        return f"<td>{shown}</td>"
-    value = column.value(row)
-    return f'<td class="number" data-value="{"" if value is None else repr(value)}">{shown}</td>'
+    shown, value = escape(column.shown(row)), column.value and column.value(row)
+    sorts_by = f' data-value="{"" if value is None else repr(value)}"' if column.value else ""
+    return f"<td{_class(column)}{sorts_by}>{f'<div>{shown}</div>' if column.folds else shown}</td>"
+
+
+def _class(column: Column) -> str:
+    """The classes of a column's cells."""
+    kinds = {"number": column.value is not None, "folds": column.folds, "more": column.more}
+    names = " ".join(name for name, is_so in kinds.items() if is_so)
+    return f' class="{names}"' if names else ""
 
 
 def _heading(candidate: CandidateVerdict) -> str:
