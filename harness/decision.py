@@ -25,10 +25,12 @@ from harness.gates import (
     as_number,
     ask,
     gate_at,
+    p95_floor_ms,
     plain,
     row_place,
     run_at,
     run_for,
+    stopped_cells,
     text_of,
 )
 from harness.objective import (
@@ -389,7 +391,8 @@ def _time_elsewhere(rows: list[Row], policy: PolicyConfig) -> list[str]:
 
 def _sentence(result: GateResult) -> str:
     gate = result.gate
-    value = "" if result.value is None else f" is {number_text(result.value)}"
+    shown, _ = stopped_cells(result.floor_ms, number_text(result.value), "")
+    value = "" if result.value is None else f" is {shown}"
     why = f" ({result.reason})" if result.reason else ""
     state = {"FAIL": "fails", "UNDECIDED": "is undecided", "NOT_MEASURED": "was not measured"}
     return (
@@ -525,6 +528,6 @@ def _fallback(rows: list[Row], policy: PolicyConfig) -> str | None:
     if p50 is None or p95 is None:
         return f"{text}; no figures of this machine"
     weights = "" if row["weights"] == "trained" else f" with {row['weights']} weights"
-    over_ms = as_number(row["truncated_over_ms"])
-    stopped = "" if over_ms is None else f", launches stopped early over {over_ms:g} ms: a guess"
-    return f"{text}; measured here: {p50:.0f} ms median, {p95:.0f} ms P95{weights}{stopped}"
+    shown, mark = stopped_cells(p95_floor_ms(row), f"{p95:.0f}", "")
+    stopped = f", {mark}" if mark else ""
+    return f"{text}; measured here: {p50:.0f} ms median, {shown} ms P95{weights}{stopped}"

@@ -13,9 +13,19 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from harness import canvas, looks
-from harness.caveats import is_brief, is_guess
+from harness.caveats import is_brief
 from harness.evidence import rows_of
-from harness.gates import as_number, gate_place, place_of, row_place, run_at, run_for, text_of
+from harness.gates import (
+    as_number,
+    gate_place,
+    p95_floor_ms,
+    place_of,
+    row_place,
+    run_at,
+    run_for,
+    stopped_cells,
+    text_of,
+)
 from harness.objective import latency_at
 from harness.schema import AtConfig
 from harness.units import counted
@@ -355,7 +365,7 @@ def ratios(found: Sequence[Comparison], threshold: float = 0.05) -> Figure:
     shown = known[:MOST_RUNS]
     figure, axes = canvas.rows_figure(len(shown))
     if not shown:
-        pairs = f"no ratio is known of {counted(len(found), 'pair')}: the table says why"
+        pairs = f"no ratio is known of {counted(len(found), 'comparison')}: the table says why"
         return canvas.nothing(figure, axes, pairs if found else "no two runs were compared")
     figure.set_gid("ratios")  # as report.figure names the others
     axes.axvspan(1 / (1 + threshold), 1 + threshold, color=looks.FAINT, alpha=0.2, lw=0)
@@ -480,11 +490,11 @@ def _cell(row: Row) -> str:
     """A run's P95 with its interval, its precision, and what limits it."""
     bounds = looks.bounds(row, "latency_p95_ms")
     interval = "no interval" if bounds is None else f"({bounds[0]:.3g}–{bounds[1]:.3g})"
+    value, interval = stopped_cells(p95_floor_ms(row), f"{float(row['latency_p95_ms']):.3g}", interval)
     marks = ["random weights"] if looks.is_random(row) else []
     marks += ["provisional"] if is_brief(row) else []
-    marks += ["at least"] if is_guess(row) else []
     precision = looks.shown(str(row["precision"]))
-    return "\n".join([f"{float(row['latency_p95_ms']):.3g} ms", interval, precision, *marks])
+    return "\n".join([f"{value} ms", interval, precision, *marks])
 
 
 def _gate_line(axes: Axes, gate: GateConfig, ys: Sequence[int]) -> None:

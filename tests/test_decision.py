@@ -965,6 +965,10 @@ def test_a_run_that_was_stopped_early_over_its_own_bound_is_a_no_go_that_says_wh
     row = model_row("minilm", p95_ms=45, truncated_over_ms=30.0)
     decision = decide(frame(row))
     assert decision.verdict == "NO_GO"
+    assert "must gate fails: P95 latency ms is ≥ 30, needed < 30 (stopped early)" in decision.reasons[0]
+    page = decision.to_markdown()
+    assert "| ≥ 30 | stopped early |" in page
+    assert "45" not in page.partition("| candidate |")[2].partition("## ")[0]
     said = "launches were stopped early over 30 ms: by how much they are over is a guess"
     assert said in decision.candidates[0].warnings
     assert said not in decide(frame(model_row("minilm", p95_ms=45))).candidates[0].warnings
@@ -1019,9 +1023,9 @@ def test_a_fallback_that_was_seen_to_fail_is_not_told_by_its_latency(
     assert "measured here: " not in told
 
 
-def test_a_fallback_whose_launches_were_stopped_early_is_told_as_a_guess() -> None:
+def test_a_fallback_whose_launches_were_stopped_early_is_told_from_below() -> None:
     told = no_go(model_row("qwen3", p95_ms=106, truncated_over_ms=30.0))
-    assert told.endswith("106 ms P95, launches stopped early over 30 ms: a guess")
+    assert told.endswith("≥ 30 ms P95, stopped early")
 
 
 def test_an_unmeasured_fallback_has_no_figures_of_this_machine() -> None:

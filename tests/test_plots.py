@@ -263,7 +263,7 @@ def test_disturbed_launches_are_crosses_and_stopped_ones_say_at_least() -> None:
     for draw in (plots.launches, plots.timeline):
         figure = draw(launch_rows, runs(run_row()))
         assert [line.get_marker() for line in marked(figure)][:4] == ["o", "x", ">", "4"]
-        assert "launch stopped early: at least so much" in text_in(figure)
+        assert "launch stopped early: its P95 until then" in text_in(figure)
         assert "disturbed and stopped early" in text_in(figure)
 
 

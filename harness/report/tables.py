@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from harness.caveats import is_brief, is_guess
+from harness.caveats import is_brief
 from harness.evidence import rows_of
-from harness.gates import as_number, row_place, text_of
+from harness.gates import as_number, p95_floor_ms, row_place, stopped_cells, text_of
 from harness.measure.batching import BESIDE
-from harness.units import counted, format_bytes, format_duration
+from harness.units import at_least, counted, format_bytes, format_duration
 from harness.verdict import PICKABLE, baseline_title, baseline_told, gate_cells, speedup_cells
 
 if TYPE_CHECKING:
@@ -267,14 +267,17 @@ def _candidate(row: Row) -> str:
 
 def _timed(row: Row) -> str:
     """A candidate whose latency is told; what limits it stands with it."""
-    marks = ["provisional"] if is_brief(row) else []
-    marks += ["P95 at least"] if is_guess(row) else []
-    return ", ".join([_candidate(row), *marks])
+    return ", ".join([_candidate(row), *(["provisional"] if is_brief(row) else [])])
+
+
+def _p95(row: Row) -> tuple[str, str]:
+    shown, interval = _number("latency_p95_ms")[0](row), _interval("latency_p95", "_ms")(row)
+    return stopped_cells(p95_floor_ms(row), shown, interval)
 
 
 def _at_least(side: str) -> tuple[Callable[[Row], str], Callable[[Row], float | None]]:
     shown, value = _number(f"{side}_ms")
-    return lambda row: ("≥" if row[f"{side}_at_least"] else "") + shown(row), value
+    return lambda row: at_least(shown(row)) if row[f"{side}_at_least"] else shown(row), value
 
 
 def _place(row: Row) -> str:
@@ -296,8 +299,8 @@ _WHAT = (Column("candidate", _candidate), Column("batch", *_number("batch_size")
 _RUNS = (
     *_WHO,
     Column("P50 ms", *_number("latency_p50_ms")),
-    Column("P95 ms", *_number("latency_p95_ms")),
-    Column("interval", _interval("latency_p95", "_ms")),
+    Column("P95 ms", lambda row: _p95(row)[0], lambda row: as_number(row["latency_p95_ms"])),
+    Column("interval", lambda row: _p95(row)[1]),
     Column("texts/s", *_number("throughput_texts_per_s")),
     Column("launches", *_number("launches")),
     Column("peak memory", *_bytes("peak_rss_bytes")),

@@ -211,7 +211,7 @@ def test_a_comparison_tells_change_and_interval() -> None:
     assert "1.800–2.200" in text
     stopped = replace(pair, b_ms=30.0, ratio=None, low=5.0, high=None, b_at_least=True, notes=("mind",))
     text = report.comparison([stopped]).text
-    assert "≥30" in text
+    assert "≥ 30" in text
     assert "5.000–∞" in text
     assert "mind" in text
     assert "Nothing is compared" in report.comparison(report.compare(".", "", "")).text
