@@ -50,6 +50,8 @@ _OTHER_MARKERS = ("<", "*", "p", "h", "d")
 # An execution provider's line; others share one.
 _DASHES: dict[str, Any] = {"cpu": "-", "coreml": "--", "cuda": "-.", "openvino": ":"}
 _OTHER_DASHES = (0, (9, 3))
+# Whatever the launches, these are of texts: a short time of the machine does not limit them.
+_OF_TEXTS = ("separation_auc",)
 # Characters of a candidate's or model's name, and of a run's whole label, that fit.
 _NAME_LENGTH = 40
 _LABEL_LENGTH = 72
@@ -65,6 +67,11 @@ def bounds(row: Row, metric: str) -> tuple[float, float] | None:
     stem, unit = (metric[:-3], "_ms") if metric.endswith("_ms") else (metric, "")
     low, high = (as_number(row[f"{stem}_{side}{unit}"]) for side in ("low", "high"))
     return None if low is None or high is None else (low, high)
+
+
+def is_grey(row: Row, metric: str) -> bool:
+    """Whether a metric's interval is drawn as provisional."""
+    return metric not in _OF_TEXTS and is_brief(row) and bounds(row, metric) is not None
 
 
 def is_random(row: Row) -> bool:
@@ -204,7 +211,7 @@ def limit_handles(rows: Sequence[Row], metrics: Sequence[str] = ()) -> list[Arti
         metrics: those that are drawn with their intervals.
     """
     found = [mark("o", "hollow: random weights", markerfacecolor=PAPER)] if any(map(is_random, rows)) else []
-    if metrics and any(map(is_brief, rows)):
+    if any(is_grey(row, metric) for row in rows for metric in metrics):
         found.append(mark("", "grey: provisional, measured in too short a time", color=FAINT, ls="-", lw=2))
     if "latency_p95_ms" in metrics and any(p95_floor_ms(row) is not None for row in rows):
         found.append(mark("", "≥, stopped early: drawn is the P95 until then"))

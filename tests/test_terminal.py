@@ -471,7 +471,7 @@ def test_each_p95_is_a_bar_against_the_gates_below_its_candidate_and_verdict(
     twin = lines.index("INCONCLUSIVE  e5 (random weights) fp32 cpu")
     assert "▒▒▒▒▒▒┊▒▒ │" in lines[twin + 1]
     assert (
-        "· bar: P95 up to 40 ms, ░ its interval, ┊ should <20 @50%, │ must <30 @80%, "
+        "· bar: median P95 to 40 ms, ░ interval, ┊ should <20 @50%, │ must <30 @80%, "
         "no mark: no gate is asked there, ▒ random weights"
     ) in lines
 
