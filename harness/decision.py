@@ -324,7 +324,7 @@ def _guards(rows: list[Row], policy: PolicyConfig) -> tuple[list[str], list[str]
         where = row_place(row)
         if row["status"] in ("failed", "timeout"):
             blocks.append(f"the run failed at {where}: {text_of(row['error'], 'no reason known')}; anew: "
-                          f"{again(row, **{'measure.force': 'true'})}")  # fmt: skip
+                          f"`{again(row, **{'measure.force': 'true'})}`")  # fmt: skip
             continue
         if row["weights"] != "trained":
             unknowns.append(f"weights are {row['weights']}: quality means nothing")
@@ -341,7 +341,7 @@ def _guards(rows: list[Row], policy: PolicyConfig) -> tuple[list[str], list[str]
         elif failed:
             error = text_of(row["error"], "no reason known")
             blocks.append(f"{failed:.0f} of {row['launches']} launches failed at {where} ({error}); anew: "
-                          f"{again(row, **{'measure.force': 'true'})}")  # fmt: skip
+                          f"`{again(row, **{'measure.force': 'true'})}`")  # fmt: skip
         share = as_number(row["ep_node_share"])
         if share is None:
             unknowns.append(f"where the nodes ran is unknown at {where}")
@@ -454,7 +454,7 @@ def _provisional(rows: list[Row]) -> tuple[str, ...]:
     spread = command_for(row, **{"measure.spread": "true"})
     return (
         f"provisional: the launches at {row_place(row)} stand for {span:.3g} s of this machine, under "
-        f"{wanted:.3g} s; spread more of them with: {spread}",
+        f"{wanted:.3g} s; spread more of them with: `{spread}`",
     )
 
 

@@ -233,9 +233,10 @@ def model_by_ep(runs: pd.DataFrame, decision: Decision | None = None) -> Figure:
     axes.set_xlim(-0.5, len(eps) - 0.5)
     axes.set_ylim(len(models) - 0.5, -0.5)
     canvas.clean(axes, grid=False)
-    no_go = "; NO_GO only where all are" if "NO_GO" in verdicts.values() else ""
-    canvas.title(axes, f"Lowest P95, model by execution provider{no_go}")
-    axes.set_xlabel("P95 of the median launch, default, batch 1 (95 % interval)")
+    canvas.title(axes, "Lowest P95 of each model")
+    no_go = ";\na NO_GO only where all are" if "NO_GO" in verdicts.values() else ""
+    told = f"the median launch's, with its 95 % interval, at default, batch 1{no_go}"
+    figure.supxlabel(told, color=looks.INK, fontsize=9)
     return figure
 
 

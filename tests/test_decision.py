@@ -767,7 +767,7 @@ def test_evidence_of_a_short_time_is_provisional_and_says_how_to_spread_it() -> 
     assert decision.evidence == "provisional"
     said = next(reason for reason in decision.reasons if reason.startswith("provisional"))
     assert "stand for 20 s of this machine, under 90 s" in said
-    assert said.endswith("with: python -m harness model=minilm ep=cpu measure.spread=true")
+    assert said.endswith("with: `python -m harness model=minilm ep=cpu measure.spread=true`")
     assert said in decision.to_markdown()
 
 
@@ -803,7 +803,7 @@ def test_a_forced_run_is_spread_with_the_command_that_everybody_types() -> None:
     """It is the newest attempt, which the command without force goes on with."""
     row = model_row("minilm", "forced", config_hash="h" * 64, evidence_span_s=20.0)
     (said,) = decide(frame(row)).candidates[0].provisional
-    assert said.endswith("with: python -m harness model=minilm ep=cpu measure.spread=true")
+    assert said.endswith("with: `python -m harness model=minilm ep=cpu measure.spread=true`")
 
 
 # --- other runs of the same thing
@@ -935,7 +935,7 @@ def test_commands_leave_a_replicate_behind_unless_they_go_on_with_that_very_run(
     (candidate,) = decide(frame(model_row("minilm", command=words, evidence_span_s=20.0))).candidates
     assert candidate.confirm == "python -m harness model=minilm ep=cpu measure=confirm"
     assert not any("replicate" in command for command in candidate.missing)
-    assert candidate.provisional[0].endswith(f"{words} measure.spread=true")
+    assert candidate.provisional[0].endswith(f"{words} measure.spread=true`")
     few = launches_row("minilm", [12.0] * 5, command=words)
     assert decide(frame(few)).candidates[0].missing[0].startswith(f"{words} measure.launches=")
     cut_short = model_row("minilm", command=words, status="interrupted")

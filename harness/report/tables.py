@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 Row = dict[str, Any]
 
-NOTHING = "Nothing is measured yet. Measure first: python -m harness model=minilm ep=cpu"
+NOTHING = "Nothing is measured yet. Measure first: `python -m harness model=minilm ep=cpu`"
 # Reasons that stand in the first screen; the others unfold.
 _MOST_REASONS = 5
 _VERDICT_CLASS = {"GO": "good", "CONDITIONAL_GO": "fair", "INCONCLUSIVE": "fair", "NO_GO": "bad"}
@@ -517,4 +517,4 @@ def _with_code(line: str) -> str:
 
 
 def _note(sentence: str) -> str:
-    return f'<p class="note">{escape(sentence)}</p>'
+    return f'<p class="note">{_with_code(sentence)}</p>'

@@ -40,7 +40,7 @@ def test_on_an_empty_result_set_every_table_says_so(tmp_path: Path) -> None:
     assert data.decision is None
     for table in TABLES:
         assert '<p class="note">' in table(data).text
-    assert NOTHING in report.verdict(data).text
+    assert _with_code(NOTHING) in report.verdict(data).text
 
 
 def test_the_first_screen_has_verdict_pick_and_reason(tmp_path: Path) -> None:
