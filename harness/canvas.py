@@ -42,7 +42,7 @@ def nothing(figure: Figure, axes: Axes, sentence: str) -> Figure:
     axes.set_axis_off()
     axes.patch.set_visible(False)
     figure.patch.set_visible(False)
-    axes.text(0, 0.5, sentence, va="center", color=FAINT, fontsize=9, transform=axes.transAxes)
+    axes.text(0, 0.5, sentence, va="center", color=INK, fontsize=9, transform=axes.transAxes)
     figure.set_size_inches(WIDTH_IN, 0.4)
     return figure
 
