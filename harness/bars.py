@@ -90,7 +90,11 @@ class Scale:
         """What the characters in the bars of these runs mean."""
         random = any(row["weights"] == "random" for row in rows)
         unasked = any(not self._asked_of(row) for row in rows) and bool(self.gates)
-        told = [f"bar: P95 up to {self.most_ms:.3g} ms", f"{_INTERVAL} its interval", *self.gates_told]
+        told = [
+            f"bar: median P95 to {self.most_ms:.3g} ms",
+            f"{_INTERVAL} interval",
+            *self.gates_told,
+        ]
         told += ["no mark: no gate is asked there"] * unasked + [f"{_RANDOM} random weights"] * random
         return ", ".join(told)
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from harness.caveats import is_brief
-from harness.looks import FAINT, INK, PAPER, Row, bounds, colour, shown
+from harness.looks import FAINT, INK, PAPER, Row, bounds, colour, is_grey, shown
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,8 +22,6 @@ _ROW_IN = 0.44
 _LEGEND_ROW_IN = 0.19
 # Characters of a legend's line of which two stand side by side.
 _HALF_LINE = 28
-# Whatever the launches, these are of texts: a short time of the machine does not limit them.
-_OF_TEXTS = ("separation_auc",)
 
 
 def new_figure(width_in: float, height_in: float) -> Figure:
@@ -45,8 +42,8 @@ def nothing(figure: Figure, axes: Axes, sentence: str) -> Figure:
     axes.set_axis_off()
     axes.patch.set_visible(False)
     figure.patch.set_visible(False)
-    axes.text(0.5, 0.5, sentence, ha="center", va="center", color=INK, transform=axes.transAxes)
-    figure.set_size_inches(WIDTH_IN, 1.2)
+    axes.text(0, 0.5, sentence, va="center", color=INK, fontsize=9, transform=axes.transAxes)
+    figure.set_size_inches(WIDTH_IN, 0.4)
     return figure
 
 
@@ -108,7 +105,7 @@ def interval(
         endless(at, color=FAINT, lw=0.8, ls=":", zorder=1)
         return
     value = float(row[metric])
-    ink = FAINT if is_brief(row) and metric not in _OF_TEXTS else colour(row)
+    ink = FAINT if is_grey(row, metric) else colour(row)
     draw = axes.vlines if vertical else axes.hlines
     draw(at, min(ends[0], value), max(ends[1], value), color=ink, lw=2, zorder=2, alpha=alpha)
 

@@ -40,12 +40,6 @@ def is_brief(row: Mapping[str, Any]) -> bool:
     return bool(row["launches"]) and row["purpose"] != "soak" and span_s < wanted_s
 
 
-def is_guess(row: Mapping[str, Any]) -> bool:
-    """Whether the P95 lies over a bound that launches were stopped early at: by how much is not certain."""
-    over_ms, p95_ms = as_number(row["truncated_over_ms"]), as_number(row["latency_p95_ms"])
-    return over_ms is not None and p95_ms is not None and p95_ms > over_ms
-
-
 def of_noise(row: Mapping[str, Any]) -> tuple[str, ...]:
     """How far noise limits what a run's latency says, and what to do about it."""
     told = []

@@ -25,10 +25,12 @@ from harness.gates import (
     as_number,
     ask,
     gate_at,
+    p95_floor_ms,
     plain,
     row_place,
     run_at,
     run_for,
+    stopped_cells,
     text_of,
 )
 from harness.objective import (
@@ -326,7 +328,7 @@ def _guards(rows: list[Row], policy: PolicyConfig) -> tuple[list[str], list[str]
         where = row_place(row)
         if row["status"] in ("failed", "timeout"):
             blocks.append(f"the run failed at {where}: {text_of(row['error'], 'no reason known')}; anew: "
-                          f"{again(row, **{'measure.force': 'true'})}")  # fmt: skip
+                          f"`{again(row, **{'measure.force': 'true'})}`")  # fmt: skip
             continue
         if row["weights"] != "trained":
             unknowns.append(f"weights are {row['weights']}: quality means nothing")
@@ -343,7 +345,7 @@ def _guards(rows: list[Row], policy: PolicyConfig) -> tuple[list[str], list[str]
         elif failed:
             error = text_of(row["error"], "no reason known")
             blocks.append(f"{failed:.0f} of {row['launches']} launches failed at {where} ({error}); anew: "
-                          f"{again(row, **{'measure.force': 'true'})}")  # fmt: skip
+                          f"`{again(row, **{'measure.force': 'true'})}`")  # fmt: skip
         share = as_number(row["ep_node_share"])
         if share is None:
             unknowns.append(f"where the nodes ran is unknown at {where}")
@@ -393,7 +395,8 @@ def _time_elsewhere(rows: list[Row], policy: PolicyConfig) -> list[str]:
 
 def _sentence(result: GateResult) -> str:
     gate = result.gate
-    value = "" if result.value is None else f" is {number_text(result.value)}"
+    shown, _ = stopped_cells(result.floor_ms, number_text(result.value), "")
+    value = "" if result.value is None else f" is {shown}"
     why = f" ({result.reason})" if result.reason else ""
     state = {"FAIL": "fails", "UNDECIDED": "is undecided", "NOT_MEASURED": "was not measured"}
     return (
@@ -455,7 +458,7 @@ def _provisional(rows: list[Row]) -> tuple[str, ...]:
     spread = command_for(row, **{"measure.spread": "true"})
     return (
         f"provisional: the launches at {row_place(row)} stand for {span:.3g} s of this machine, under "
-        f"{wanted:.3g} s; spread more of them with: {spread}",
+        f"{wanted:.3g} s; spread more of them with: `{spread}`",
     )
 
 
@@ -529,6 +532,6 @@ def _fallback(rows: list[Row], policy: PolicyConfig) -> str | None:
     if p50 is None or p95 is None:
         return f"{text}; no figures of this machine"
     weights = "" if row["weights"] == "trained" else f" with {row['weights']} weights"
-    over_ms = as_number(row["truncated_over_ms"])
-    stopped = "" if over_ms is None else f", launches stopped early over {over_ms:g} ms: a guess"
-    return f"{text}; measured here: {p50:.0f} ms median, {p95:.0f} ms P95{weights}{stopped}"
+    shown, mark = stopped_cells(p95_floor_ms(row), f"{p95:.0f}", "")
+    stopped = f", {mark}" if mark else ""
+    return f"{text}; measured here: {p50:.0f} ms median, {shown} ms P95{weights}{stopped}"

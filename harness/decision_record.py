@@ -145,6 +145,7 @@ class RunRecord(_Record):
     latency_p95_ms: float | None
     latency_p95_low_ms: float | None
     latency_p95_high_ms: float | None
+    truncated_over_ms: float | None
     throughput_texts_per_s: float | None
     peak_rss_bytes: float | None
     noise: float | None

@@ -13,6 +13,7 @@ from harness import stats
 from harness.compose import options_of
 from harness.record import WITH_INTERVAL
 from harness.schema import LAUNCH_METRICS, SOAK_METRICS
+from harness.units import at_least
 from harness.workload import Place
 
 if TYPE_CHECKING:
@@ -42,6 +43,10 @@ _UNKNOWN = {
     **{metric: f"the run was measured without {key}=" for metric, key in OWN_DATA.items()},
     "latency_overhead": "no run of the Python reference to hold it against, or it is that reference itself",
 }
+
+
+# Stands beside a latency that is known from below alone.
+STOPPED_EARLY = "stopped early"
 
 
 @dataclass(frozen=True)
@@ -77,6 +82,12 @@ class GateResult:
         return self.undisturbed not in (None, self.status) and not (fewer and most_quiet)
 
     @property
+    def floor_ms(self) -> float | None:
+        """What the value is at least, in ms, where launches were stopped early over less; else None."""
+        over_ms = self.stopped_over_ms
+        return None if over_ms is None or self.value is None or self.value <= over_ms else over_ms
+
+    @property
     def distance(self) -> float | None:
         """How far the value is on the right side of the bound; negative is the wrong side."""
         if self.value is None:
@@ -92,6 +103,20 @@ class GateResult:
         if self.distance is None or self.gate.bound == 0:
             return None
         return 100 * self.distance / abs(self.gate.bound)
+
+
+def p95_floor_ms(row: Mapping[str, Any]) -> float | None:
+    """What a run's P95 is at least, in ms, where launches were stopped early over less; else None.
+
+    By how much it lies over that nobody knows.
+    """
+    over_ms, p95_ms = as_number(row["truncated_over_ms"]), as_number(row["latency_p95_ms"])
+    return None if over_ms is None or p95_ms is None or p95_ms <= over_ms else over_ms
+
+
+def stopped_cells(floor_ms: float | None, value: str, interval: str) -> tuple[str, str]:
+    """A latency in ms and its interval as they are written; where it is known from below alone, that."""
+    return (value, interval) if floor_ms is None else (at_least(f"{floor_ms:g}"), STOPPED_EARLY)
 
 
 def ask(gate: GateConfig, run: Mapping[str, Any] | None) -> GateResult:
@@ -128,7 +153,8 @@ def _ask_run_launches(gate: GateConfig, run: Mapping[str, Any]) -> GateResult:
     over_ms = as_number(run.get("truncated_over_ms"))
     by_latency = gate.metric == "latency_p95_ms"
     if over_ms is None or (by_latency and gate.bound <= over_ms):
-        return replace(ask_launches(gate, values, disturbed=disturbed), stopped_over_ms=over_ms)
+        result = replace(ask_launches(gate, values, disturbed=disturbed), stopped_over_ms=over_ms)
+        return result if result.floor_ms is None or result.reason else replace(result, reason=STOPPED_EARLY)
     if by_latency and np.iterable(values):
         served_ms = np.asarray(values, dtype=np.float64)
         open_ended = np.isfinite(served_ms) & (served_ms >= over_ms)

@@ -13,8 +13,8 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 from zlib import crc32
 
-from harness.caveats import is_brief, is_guess
-from harness.gates import as_number
+from harness.caveats import is_brief
+from harness.gates import as_number, p95_floor_ms, stopped_cells
 from harness.units import counted
 
 if TYPE_CHECKING:
@@ -30,8 +30,8 @@ PAPER = "#fefefe"
 FAINT = "#8b949e"
 HATCH = "//////"
 # The markers of launches of which there is more to tell than the run.
-_DISTURBED, _STOPPED = "disturbed launch", "launch stopped early: at least so much"
-_BOTH = "disturbed and stopped early: at least so much"
+_DISTURBED, _STOPPED = "disturbed launch", "launch stopped early: its P95 until then"
+_BOTH = "disturbed and stopped early: its P95 until then"
 LAUNCH_KINDS = {_DISTURBED: "x", _STOPPED: ">", _BOTH: "4"}
 # The shipped models' colours.
 _COLOURS = {"minilm": "#0072B2", "e5": "#D55E00", "bge": "#009E73", "qwen3": "#CC79A7"}
@@ -50,6 +50,8 @@ _OTHER_MARKERS = ("<", "*", "p", "h", "d")
 # An execution provider's line; others share one.
 _DASHES: dict[str, Any] = {"cpu": "-", "coreml": "--", "cuda": "-.", "openvino": ":"}
 _OTHER_DASHES = (0, (9, 3))
+# Whatever the launches, these are of texts: a short time of the machine does not limit them.
+_OF_TEXTS = ("separation_auc",)
 # Characters of a candidate's or model's name, and of a run's whole label, that fit.
 _NAME_LENGTH = 40
 _LABEL_LENGTH = 72
@@ -65,6 +67,11 @@ def bounds(row: Row, metric: str) -> tuple[float, float] | None:
     stem, unit = (metric[:-3], "_ms") if metric.endswith("_ms") else (metric, "")
     low, high = (as_number(row[f"{stem}_{side}{unit}"]) for side in ("low", "high"))
     return None if low is None or high is None else (low, high)
+
+
+def is_grey(row: Row, metric: str) -> bool:
+    """Whether a metric's interval is drawn as provisional."""
+    return metric not in _OF_TEXTS and is_brief(row) and bounds(row, metric) is not None
 
 
 def is_random(row: Row) -> bool:
@@ -133,9 +140,15 @@ def _label(row: Row) -> str:
     said += ["random weights"] if is_random(row) and "random" not in str(row["candidate_label"]) else []
     said += ["provisional"] if is_brief(row) else []
     said += [f"{row['launches_failed']} failed"] if as_number(row["launches_failed"]) else []
-    said += ["P95 at least"] if is_guess(row) else []
+    said += [stopped_text(row)] if p95_floor_ms(row) is not None else []
     where = ", ".join(said)
     return f"{short(str(row['candidate_label']), _LABEL_LENGTH - len(where))} · {shown(where)}"
+
+
+def stopped_text(row: Row) -> str:
+    """The P95 of a run whose launches were stopped early."""
+    value, mark = stopped_cells(p95_floor_ms(row), "", "")
+    return f"P95 {value} ms, {mark}"
 
 
 def short(name: str, most: int = _NAME_LENGTH) -> str:
@@ -198,8 +211,15 @@ def limit_handles(rows: Sequence[Row], metrics: Sequence[str] = ()) -> list[Arti
         metrics: those that are drawn with their intervals.
     """
     found = [mark("o", "hollow: random weights", markerfacecolor=PAPER)] if any(map(is_random, rows)) else []
-    if metrics and any(map(is_brief, rows)):
+    if any(is_grey(row, metric) for row in rows for metric in metrics):
         found.append(mark("", "grey: provisional, measured in too short a time", color=FAINT, ls="-", lw=2))
+    if "latency_p95_ms" in metrics and any(p95_floor_ms(row) is not None for row in rows):
+        found.append(mark("", "≥, stopped early: drawn is the P95 until then"))
     if any(bounds(row, metric) is None for row in rows for metric in metrics):
-        found.append(mark("", "dotted: too few launches for an interval", color=FAINT, ls=":"))
+        found.append(dotted())
     return found
+
+
+def dotted() -> Artist:
+    """What a dotted line tells, in a legend."""
+    return mark("", "dotted: too few launches for an interval", color=FAINT, ls=":")

@@ -13,16 +13,26 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from harness import canvas, looks
-from harness.caveats import is_brief, is_guess
-from harness.evidence import rows_of
-from harness.gates import as_number, gate_place, place_of, row_place, run_at, run_for, text_of
+from harness.caveats import is_brief
+from harness.evidence import candidate_key, rows_of
+from harness.gates import (
+    as_number,
+    gate_place,
+    p95_floor_ms,
+    place_of,
+    row_place,
+    run_at,
+    run_for,
+    stopped_cells,
+    text_of,
+)
 from harness.objective import latency_at
 from harness.schema import AtConfig
 from harness.units import counted
 from harness.verdict import PICKABLE, FrontPoint, front_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     import pandas as pd
     from matplotlib.axes import Axes
@@ -89,8 +99,8 @@ def p95_against_gates(
         axes.axhline(judged - 0.5, color=looks.INK, lw=0.8)
         below = "; below the line none asks"
     axes.set_xlabel(
-        "P95 of a request, ms (log scale):\nthe median launch and its 95 % interval;\n"
-        f"a gate asks it of so many % of launches{below}"
+        "P95 of a request, ms (log scale):\ndrawn is the median launch's, and its 95 % interval;\n"
+        f"a gate asks it of so many % of the launches{below}"
     )
     canvas.title(axes, "P95 against the gates", _launched(runs) - len(shown), pad=68 if judged else 6)
     handles = looks.limit_handles(shown, ("latency_p95_ms",))
@@ -181,8 +191,13 @@ def scaling(runs: pd.DataFrame) -> Figure:
     return figure
 
 
-def model_by_ep(runs: pd.DataFrame) -> Figure:
-    """The lowest P95 of each model on each execution provider at the default workload, batch 1."""
+def model_by_ep(runs: pd.DataFrame, decision: Decision | None = None) -> Figure:
+    """The lowest P95 of each model on each execution provider at the default workload, batch 1.
+
+    Of a candidate that `decision` calls NO_GO only where all are.
+    """
+    judged = () if decision is None else decision.candidates
+    verdicts = {candidate_key(row): candidate.verdict for candidate in judged for row in candidate.rows}
     rows = [r for r in rows_of(runs) if (r["workload"], r["batch_size"], r["clients"]) == ("default", 1, 1)]
     rows = [row for row in rows if row["purpose"] != "soak" and row["arrival"] == "back_to_back"]
     models = sorted({str(row["model"]) for row in rows})
@@ -192,7 +207,7 @@ def model_by_ep(runs: pd.DataFrame) -> Figure:
     axes = figure.subplots()
     if not rows:
         return canvas.nothing(figure, axes, "no run at the default workload, batch 1, yet")
-    cells = [[_best(rows, model, ep) for ep in eps] for model in models]
+    cells = [[_best(rows, model, ep, verdicts) for ep in eps] for model in models]
     values = [[math.nan if row is None else float(row["latency_p95_ms"]) for row in line] for line in cells]
     finite = [value for line in values for value in line if not math.isnan(value)]
     if finite:
@@ -207,18 +222,21 @@ def model_by_ep(runs: pd.DataFrame) -> Figure:
             row, ink = cells[y][x], looks.INK
             if row is None:
                 states = [text_of(r["status"], "") for r in rows if (r["model"], r["ep"]) == (model, ep)]
-                told = states[0] if states else "–"
+                told = states[0] if states else "not measured"
             else:
                 # Its own black and white: the cell is as light or dark on every page.
                 ink = "white" if values[y][x] > math.sqrt(min(finite) * max(finite)) else "black"
-                told = _cell(row)
+                told = _cell(row, verdicts.get(candidate_key(row), ""))
             axes.text(x, y, told, ha="center", va="center", fontsize=8, color=ink)
     axes.set_xticks(range(len(eps)), eps)
     axes.set_yticks(range(len(models)), [looks.short(model) for model in models])
     axes.set_xlim(-0.5, len(eps) - 0.5)
     axes.set_ylim(len(models) - 0.5, -0.5)
     canvas.clean(axes, grid=False)
-    canvas.title(axes, "Lowest P95, model by execution provider")
+    canvas.title(axes, "Lowest P95 of each model")
+    no_go = ";\na NO_GO only where all are" if "NO_GO" in verdicts.values() else ""
+    told = f"the median launch's, with its 95 % interval, at default, batch 1{no_go}"
+    figure.supxlabel(told, color=looks.INK, fontsize=9)
     return figure
 
 
@@ -267,11 +285,10 @@ def pareto(decision: Decision | None, policy: PolicyConfig) -> Figure:
     if decision is None or not known:
         return canvas.nothing(figure, axes, "no candidate with trained weights has a P95 and an AUC yet")
     points = [FrontPoint(c.label, c.latency_p95_ms, c.separation_auc, c.peak_rss_bytes) for c in known]
-    beaten = sorted(
-        set(points) - set(decision.front), key=lambda point: (point.latency_p95_ms or 0.0, point.label)
-    )
-    numbers = {point: number for number, point in enumerate((*decision.front, *beaten), start=1)}
-    named = {point: front_text(replace(point, label=looks.short(point.label))) for point in decision.front}
+    front = [point for point in decision.front if point in points]
+    beaten = sorted(set(points) - set(front), key=lambda point: (point.latency_p95_ms or 0.0, point.label))
+    numbers = {point: number for number, point in enumerate((*front, *beaten), start=1)}
+    named = {point: front_text(replace(point, label=looks.short(point.label))) for point in front}
     named |= {point: looks.short(point.label, _LEGEND_LENGTH) for point in beaten}
     told = {point: looks.mark("", f"{number}: {named[point]}") for point, number in numbers.items()}
     rows = []
@@ -282,7 +299,7 @@ def pareto(decision: Decision | None, policy: PolicyConfig) -> Figure:
         alpha = 1.0 if c.verdict in PICKABLE else 0.35
         canvas.interval(axes, row, "latency_p95_ms", y, vertical=False, alpha=alpha)
         canvas.interval(axes, row, "separation_auc", x, vertical=True, alpha=alpha)
-        ring = {"mec": looks.INK, "mew": 1.5, "ms": 9} if point in decision.front else {"ms": 6}
+        ring = {"mec": looks.INK, "mew": 1.5, "ms": 9} if point in front else {"ms": 6}
         axes.plot(x, y, ls="none", zorder=4, alpha=alpha, **looks.look(row), **ring)
         canvas.beside(axes, str(numbers[point]), x, y, above=6)
         told[point] = looks.handle(row, f"{numbers[point]}: {named[point]}", alpha=alpha)
@@ -290,14 +307,15 @@ def pareto(decision: Decision | None, policy: PolicyConfig) -> Figure:
     axes.set_xscale("log")
     canvas.plain_ticks(axes)
     axes.margins(x=0.1, y=0.12)
-    lacking = len(candidates) - len(known)
-    without = f"\n{counted(lacking, 'candidate')} without an AUC not drawn" if lacking else ""
+    lacking = sum(c.latency_p95_ms is not None and c.separation_auc is None for c in candidates)
+    without = f"\n{counted(lacking, 'measured candidate')} without an AUC not drawn" if lacking else ""
     axes.set_xlabel(f"P95 of a request, ms (log scale),\nat {place_of(latency_at(policy))}{without}")
     axes.set_ylabel("AUC of the labelled pairs")
     canvas.title(axes, "Latency against quality")
-    heading = [looks.mark("", "ringed: the decision's Pareto front of P95, AUC and memory")] * bool(
-        decision.front
+    ringed = looks.mark(
+        "o", "ringed: the decision's Pareto front of P95, AUC and memory", mfc="none", mew=1.5
     )
+    heading = [ringed] if front else []
     faded = any(c.verdict not in PICKABLE for c in known)
     marks = [looks.mark("o", "faint: cannot be picked", alpha=0.35)] if faded else []
     marks += looks.limit_handles(rows, ("latency_p95_ms", "separation_auc"))
@@ -345,17 +363,19 @@ def timeline(launch_rows: pd.DataFrame, runs: pd.DataFrame) -> Figure:
         lower.set_yticks([])
     lower.set_xlabel(f"seconds since {began:%Y-%m-%d %H:%M} UTC")
     canvas.title(panels[0], "The newest sweep, launch by launch", len(of) - len(shown), pad=20)
-    canvas.legend(figure, [*looks.model_handles(shown), *looks.launch_handles(rows)])
+    drawn = [row for run in shown for row in by_run[str(run["run_id"])] if row["sweep_id"] == newest]
+    canvas.legend(figure, [*looks.model_handles(shown), *looks.launch_handles(drawn)])
     return figure
 
 
 def ratios(found: Sequence[Comparison], threshold: float = 0.05) -> Figure:
     """B over A with its interval, a line for each pair and latency; grey between is too small to matter."""
-    known = [each for each in found if each.low is not None or each.high is not None]
+    known = [each for each in found if any(end is not None for end in (each.low, each.ratio, each.high))]
     shown = known[:MOST_RUNS]
     figure, axes = canvas.rows_figure(len(shown))
     if not shown:
-        return canvas.nothing(figure, axes, "no two runs were compared")
+        pairs = f"no ratio is known of {counted(len(found), 'comparison')}: the table says why"
+        return canvas.nothing(figure, axes, pairs if found else "no two runs were compared")
     figure.set_gid("ratios")  # as report.figure names the others
     axes.axvspan(1 / (1 + threshold), 1 + threshold, color=looks.FAINT, alpha=0.2, lw=0)
     axes.axvline(1, color=looks.FAINT, lw=1)
@@ -364,8 +384,11 @@ def ratios(found: Sequence[Comparison], threshold: float = 0.05) -> Figure:
     for number, each in enumerate(shown):
         y = number + canvas.UNDER
         colour = {"slower": _SLOWER, "quicker": _QUICKER}.get(each.word, looks.INK)
-        axes.hlines(y, each.low or least, each.high or most, color=colour, lw=2)
-        if each.low is None or each.high is None:  # an open end
+        if each.low is None and each.high is None:
+            axes.axhline(y, color=looks.FAINT, lw=0.8, ls=":", zorder=1)
+        else:
+            axes.hlines(y, each.low or least, each.high or most, color=colour, lw=2)
+        if (each.low is None) != (each.high is None):  # an open end
             end, marker = (least, "<") if each.low is None else (most, ">")
             axes.plot(end, y, marker, color=colour, ms=6)
         if each.ratio is not None:
@@ -376,8 +399,9 @@ def ratios(found: Sequence[Comparison], threshold: float = 0.05) -> Figure:
     canvas.plain_ticks(axes)
     axes.set_xlabel("B / A (log scale): right of the band is slower, left is quicker")
     canvas.title(axes, "B against A", len(found) - len(shown))
-    open_end = looks.mark(">", "open end: launches were stopped early")
-    canvas.legend(figure, [open_end] if any(each.low is None or each.high is None for each in shown) else [])
+    ends_known = {(each.low is not None) + (each.high is not None) for each in shown}
+    handles = [looks.mark(">", "open end: launches failed or were stopped early")] if 1 in ends_known else []
+    canvas.legend(figure, handles + ([looks.dotted()] if 0 in ends_known else []))
     return figure
 
 
@@ -450,8 +474,10 @@ def _launch_points(
     kinds = [looks.launch_kind(row) for row in rows]
     for kind in dict.fromkeys(filter(None, kinds)):
         ours = [i for i, each in enumerate(kinds) if each == kind]
-        shape: dict[str, Any] = {"color": looks.INK, "marker": looks.LAUNCH_KINDS[kind]}
-        axes.plot([xs[i] for i in ours], [ys[i] for i in ours], ls="none", ms=4, zorder=3, **shape)
+        axes.plot(
+            [xs[i] for i in ours], [ys[i] for i in ours], ls="none", ms=5, zorder=3, color=looks.INK,
+            marker=looks.LAUNCH_KINDS[kind], mfc=looks.colour(run),
+        )  # fmt: skip
 
 
 def _seconds(rows: Sequence[Row], began: Any) -> list[float]:
@@ -464,22 +490,27 @@ def _panel(run: Row) -> str:
     return looks.shown(f"{looks.place(run)}, {beside}")
 
 
-def _best(rows: Iterable[Row], model: str, ep: str) -> Row | None:
-    """A model's quickest run on an execution provider, of trained weights where there are any."""
+def _best(rows: Iterable[Row], model: str, ep: str, verdicts: Mapping[str, str]) -> Row | None:
+    """A model's quickest run on an execution provider; of trained weights and no NO_GO, if it has one."""
     mine = [row for row in rows if (row["model"], row["ep"]) == (model, ep)]
     mine = [row for row in mine if looks.has(row, "latency_p95_ms")]
-    return min(mine, key=lambda row: (looks.is_random(row), float(row["latency_p95_ms"])), default=None)
+
+    def key(row: Row) -> tuple[bool, bool, float]:
+        forbidden = verdicts.get(candidate_key(row)) == "NO_GO"
+        return looks.is_random(row), forbidden, float(row["latency_p95_ms"])
+
+    return min(mine, key=key, default=None)
 
 
-def _cell(row: Row) -> str:
-    """A run's P95 with its interval, its precision, and what limits it."""
+def _cell(row: Row, verdict: str) -> str:
+    """A run's P95 with its interval, its precision and verdict, and what limits it."""
     bounds = looks.bounds(row, "latency_p95_ms")
     interval = "no interval" if bounds is None else f"({bounds[0]:.3g}–{bounds[1]:.3g})"
+    value, interval = stopped_cells(p95_floor_ms(row), f"{float(row['latency_p95_ms']):.3g}", interval)
     marks = ["random weights"] if looks.is_random(row) else []
     marks += ["provisional"] if is_brief(row) else []
-    marks += ["at least"] if is_guess(row) else []
-    precision = looks.shown(str(row["precision"]))
-    return "\n".join([f"{float(row['latency_p95_ms']):.3g} ms", interval, precision, *marks])
+    precision = ", ".join(filter(None, (looks.shown(str(row["precision"])), verdict)))
+    return "\n".join([f"{value} ms", interval, precision, *marks])
 
 
 def _gate_line(axes: Axes, gate: GateConfig, ys: Sequence[int]) -> None:

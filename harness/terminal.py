@@ -15,13 +15,12 @@ from rich.text import Text
 from harness import caveats
 from harness.artifacts.cache import folder_of
 from harness.bars import Scale
-from harness.caveats import is_guess
 from harness.evidence import candidate_key
-from harness.gates import as_number, row_place, text_of, worst_in_batch
+from harness.gates import as_number, p95_floor_ms, row_place, stopped_cells, text_of, worst_in_batch
 from harness.measure.batching import BESIDE, OBSERVED
 from harness.rerun import particulars, run_name
 from harness.schema import Tier
-from harness.units import counted, format_bytes, format_duration
+from harness.units import at_least, counted, format_bytes, format_duration
 from harness.verdict import (
     baseline_title,
     baseline_told,
@@ -149,10 +148,6 @@ def _print_measured(
     _print_by_candidate(console, "runs", _RUN_FIGURES, headings, lines)
     if any(_unclear(row) is None for row in rows):
         _bullet(console, scale.legend(rows))
-    if any(is_guess(row) for row in rows):
-        _bullet(
-            console, "~: launches were stopped early over a bound: by how much they go over it is a guess"
-        )
     mark = "*: " if any(map(caveats.is_limited, rows)) else ""
     for line in caveats.of_runs(rows):
         _bullet(console, f"{mark}{line}")
@@ -188,7 +183,7 @@ def _print_quality(
     lines = [list(dict.fromkeys(_quality_cells(row)[:shown] for row in mine)) for _, mine in known]
     _print_by_candidate(console, "quality", _QUALITY[:shown], [heading for heading, _ in known], lines)
     scored = f"; STS: Spearman, {' or '.join(pairs)} pairs" if pairs else ""
-    _bullet(console, f"overlap: top-10 neighbours shared with fp32{scored}")
+    _bullet(console, f"overlap: top-10 neighbours shared with fp32, on the shipped texts{scored}")
     tried = f"of {BESIDE} beside a long text, {OBSERVED} in batches"
     _bullet(console, f"in batch: worst cosine to itself alone, {tried}")
     console.print()
@@ -247,8 +242,7 @@ def _latency_cells(row: dict[str, Any], scale: Scale) -> tuple[str, ...]:
     return (
         f"{row['launches']}{'*' if caveats.is_limited(row) else ''}",
         _short(row["latency_p50_ms"]),
-        ("~" if is_guess(row) else "") + _short(row["latency_p95_ms"]),
-        _interval(row["latency_p95_low_ms"], row["latency_p95_high_ms"]),
+        *stopped_cells(p95_floor_ms(row), _short(row["latency_p95_ms"]), _p95_interval(row)),
         _unclear(row) or scale.bar(row),
         _number(row["throughput_texts_per_s"], digits=0),
     )
@@ -352,8 +346,8 @@ def print_comparisons(console: Console, comparisons: Sequence[Comparison]) -> No
         table.add_row(
             Text(c.label),
             c.metric.removesuffix("_ms"),
-            ("≥" if c.a_at_least else "") + _number(c.a_ms),
-            ("≥" if c.b_at_least else "") + _number(c.b_ms),
+            at_least(_number(c.a_ms)) if c.a_at_least else _number(c.a_ms),
+            at_least(_number(c.b_ms)) if c.b_at_least else _number(c.b_ms),
             _number(c.ratio, 3),
             c.interval,
             Text(
@@ -474,6 +468,8 @@ def _print_speedups(console: Console, baseline: BaselineRecord) -> None:
 def _quality_figures(row: dict[str, Any]) -> list[tuple[str, str, str]]:
     if row["weights"] != "trained":
         return [("quality", "none", f"{row['weights']} weights: latency, memory and placement alone")]
+    beside_own = " on the shipped texts" if as_number(row["texts_count"]) is not None else ""
+    overlap = f"{_number(row['neighbour_overlap'], 3)}{_bounds(row, 'neighbour_overlap')}"
     return [
         ("L2 norm error", _number(row["l2_norm_max_error"], 7), "largest over the quality texts"),
         ("similar / dissimilar", f"{_number(row['similar_mean'], 3)} / {_number(row['dissimilar_mean'], 3)}",
@@ -481,7 +477,7 @@ def _quality_figures(row: dict[str, Any]) -> list[tuple[str, str, str]]:
         ("separation", _number(row["separation"], 3),
          f"AUC {_number(row['separation_auc'], 4)}; {_number(row['separation_standardized'])} deviations"),
         ("cosine to fp32", _number(row["parity_cosine_min"], 6),
-         f"worst; top-10 overlap {_number(row['neighbour_overlap'], 3)}{_bounds(row, 'neighbour_overlap')}"),
+         f"worst; top-10 overlap{beside_own} {overlap}"),
         ("overlap, fp32 index", _number(row["index_overlap"], 3),
          f"top-10, as queries{_bounds(row, 'index_overlap')}"),
         ("cosine in a batch", _number(row["batch_cosine_min"], 6),
@@ -538,10 +534,11 @@ def _own_figures(row: dict[str, Any]) -> list[tuple[str, str, str]]:
 
 def _figures(row: dict[str, Any], gates: Sequence[GateConfig]) -> list[tuple[str, str, str]]:
     launches = f"{row['launches']} launches, {row['requests']} requests"
-    interval = _interval(row["latency_p95_low_ms"], row["latency_p95_high_ms"])
+    interval = f"interval {shown}" if (shown := _p95_interval(row)) else ""
+    p95, told = stopped_cells(p95_floor_ms(row), _number(row["latency_p95_ms"]), interval)
     return [
         ("P50 latency", _unit(row["latency_p50_ms"], "ms"), launches),
-        ("P95 latency", _unit(row["latency_p95_ms"], "ms"), f"interval {interval}" if interval else ""),
+        ("P95 latency", f"{p95} ms", told),
         *_bar_figures(row, gates),
         ("P99 latency", _unit(row["latency_p99_ms"], "ms"), "over all requests"),
         ("throughput", _unit(row["throughput_texts_per_s"], "texts/s", digits=0), ""),
@@ -641,6 +638,10 @@ def _interval(low: Any, high: Any) -> str:
     if as_number(low) is None and as_number(high) is None:
         return ""
     return f"{_short(low)}–{_short(high)}"
+
+
+def _p95_interval(row: dict[str, Any]) -> str:
+    return _interval(row["latency_p95_low_ms"], row["latency_p95_high_ms"])
 
 
 def _bounds(row: dict[str, Any], name: str) -> str:

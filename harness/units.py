@@ -21,6 +21,11 @@ def counted(count: int, thing: str) -> str:
     return f"{count} {thing}{'' if count == 1 else 's'}"
 
 
+def at_least(shown: str) -> str:
+    """A figure that is known from below alone, as of launches that were stopped early: ``≥ 30``."""
+    return f"≥ {shown}"
+
+
 def format_bytes(count: int) -> str:
     """Bytes in binary units, three significant digits: ``94371840`` is ``90.0 MiB``."""
     size = float(count)

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import ExitCode
-from harness.gates import gate_at, worst_in_batch
+from harness.gates import gate_at, p95_floor_ms, stopped_cells, worst_in_batch
 from harness.record import RUN_UNITS
 from harness.units import format_bytes
 from harness.workload import Place
@@ -317,13 +317,16 @@ def gate_cells(result: GateResult) -> tuple[str, str, str, str, str, str, str]:
         return (gate.tier, gate.label, "yes", shown, "", "", status)
     percent = percent_text(result)
     distance = (distance_text(result), unit_of(gate.metric), f"({percent})" if percent else "")
+    known = result.distance is not None and result.floor_ms is None
+    between = (
+        f"{number_text(result.low, 3)}–{number_text(result.high, 3)}" if result.low != result.high else ""
+    )
     return (
         gate.tier,
         gate.label,
         f"{gate.op} {gate.bound:g}{quantile}",
-        number_text(result.value),
-        f"{number_text(result.low, 3)}–{number_text(result.high, 3)}" if result.low != result.high else "",
-        " ".join(filter(None, distance)) if result.distance is not None else "",
+        *stopped_cells(result.floor_ms, number_text(result.value), between),
+        " ".join(filter(None, distance)) if known else "",
         status,
     )
 
@@ -331,8 +334,9 @@ def gate_cells(result: GateResult) -> tuple[str, str, str, str, str, str, str]:
 def _figures_lines(candidates: Sequence[CandidateVerdict]) -> list[str]:
     """The figures of every run that was read, in a table; where a figure is unknown its cell is empty."""
     names = (
-        "P95 ms", "interval", "texts/s", "memory", "AUC", "separation", "interval", "overlap", "interval",
-        "in batch", "STS ×100", "nDCG@10", "own texts", "interval",
+        "P95 ms", "interval", "texts/s", "memory", "AUC", "separation", "interval",
+        "overlap, shipped texts", "interval", "in batch", "STS ×100", "nDCG@10", "overlap, own texts",
+        "interval",
     )  # fmt: skip
     lines = ["", f"| candidate | verdict | at | {' | '.join(names)} |", "|" + "---|" * (len(names) + 3)]
     for candidate in candidates:
@@ -341,8 +345,11 @@ def _figures_lines(candidates: Sequence[CandidateVerdict]) -> list[str]:
                 candidate.label,
                 candidate.verdict,
                 str(_place(run)),
-                _known(run.latency_p95_ms),
-                _between(run.latency_p95_low_ms, run.latency_p95_high_ms),
+                *stopped_cells(
+                    p95_floor_ms(run.model_dump()),
+                    _known(run.latency_p95_ms),
+                    _between(run.latency_p95_low_ms, run.latency_p95_high_ms),
+                ),
                 _known(run.throughput_texts_per_s),
                 "" if run.peak_rss_bytes is None else format_bytes(int(run.peak_rss_bytes)),
                 _known(run.separation_auc),

@@ -76,7 +76,7 @@ def test_of_two_gates_at_one_bound_the_must_is_drawn() -> None:
 
 def test_the_legend_tells_what_stands_there_and_no_more() -> None:
     assert SCALE.legend([run_row()]) == (
-        "bar: P95 up to 40 ms, ░ its interval, ┊ should <20 @50%, │ must <30 @80%"
+        "bar: median P95 to 40 ms, ░ interval, ┊ should <20 @50%, │ must <30 @80%"
     )
     assert SCALE.legend([run_row(weights="random")]).endswith(", ▒ random weights")
     assert (

@@ -248,7 +248,7 @@ def test_launches_that_were_stopped_early_are_a_regression_by_the_bound_they_wen
     store.write_launches("eeee5555", [row | cut for row in store.launches_of("eeee5555")])
     assert main(["aaaa1111", "eeee5555"]) == 13
     text = capsys.readouterr().out
-    assert "≥30.00" in text
+    assert "≥ 30.00" in text
     assert "–∞" in text
     assert max(len(line) for line in text.splitlines() if not line.startswith("·")) <= 80
     assert main(["eeee5555", "aaaa1111"]) == 0

@@ -792,7 +792,7 @@ def test_evidence_of_a_short_time_is_provisional_and_says_how_to_spread_it() -> 
     assert decision.evidence == "provisional"
     said = next(reason for reason in decision.reasons if reason.startswith("provisional"))
     assert "stand for 20 s of this machine, under 90 s" in said
-    assert said.endswith("with: python -m harness model=minilm ep=cpu measure.spread=true")
+    assert said.endswith("with: `python -m harness model=minilm ep=cpu measure.spread=true`")
     assert said in decision.to_markdown()
 
 
@@ -828,7 +828,7 @@ def test_a_forced_run_is_spread_with_the_command_that_everybody_types() -> None:
     """It is the newest attempt, which the command without force goes on with."""
     row = model_row("minilm", "forced", config_hash="h" * 64, evidence_span_s=20.0)
     (said,) = decide(frame(row)).candidates[0].provisional
-    assert said.endswith("with: python -m harness model=minilm ep=cpu measure.spread=true")
+    assert said.endswith("with: `python -m harness model=minilm ep=cpu measure.spread=true`")
 
 
 # --- other runs of the same thing
@@ -960,7 +960,7 @@ def test_commands_leave_a_replicate_behind_unless_they_go_on_with_that_very_run(
     (candidate,) = decide(frame(model_row("minilm", command=words, evidence_span_s=20.0))).candidates
     assert candidate.confirm == "python -m harness model=minilm ep=cpu measure=confirm"
     assert not any("replicate" in command for command in candidate.missing)
-    assert candidate.provisional[0].endswith(f"{words} measure.spread=true")
+    assert candidate.provisional[0].endswith(f"{words} measure.spread=true`")
     few = launches_row("minilm", [12.0] * 5, command=words)
     assert decide(frame(few)).candidates[0].missing[0].startswith(f"{words} measure.launches=")
     cut_short = model_row("minilm", command=words, status="interrupted")
@@ -990,6 +990,10 @@ def test_a_run_that_was_stopped_early_over_its_own_bound_is_a_no_go_that_says_wh
     row = model_row("minilm", p95_ms=45, truncated_over_ms=30.0)
     decision = decide(frame(row))
     assert decision.verdict == "NO_GO"
+    assert "must gate fails: P95 latency ms is ≥ 30, needed < 30 (stopped early)" in decision.reasons[0]
+    page = decision.to_markdown()
+    assert "| ≥ 30 | stopped early |" in page
+    assert "45" not in page.partition("| candidate |")[2].partition("## ")[0]
     said = "launches were stopped early over 30 ms: by how much they are over is a guess"
     assert said in decision.candidates[0].warnings
     assert said not in decide(frame(model_row("minilm", p95_ms=45))).candidates[0].warnings
@@ -1044,9 +1048,9 @@ def test_a_fallback_that_was_seen_to_fail_is_not_told_by_its_latency(
     assert "measured here: " not in told
 
 
-def test_a_fallback_whose_launches_were_stopped_early_is_told_as_a_guess() -> None:
+def test_a_fallback_whose_launches_were_stopped_early_is_told_from_below() -> None:
     told = no_go(model_row("qwen3", p95_ms=106, truncated_over_ms=30.0))
-    assert told.endswith("106 ms P95, launches stopped early over 30 ms: a guess")
+    assert told.endswith("≥ 30 ms P95, stopped early")
 
 
 def test_an_unmeasured_fallback_has_no_figures_of_this_machine() -> None:

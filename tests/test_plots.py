@@ -263,8 +263,10 @@ def test_disturbed_launches_are_crosses_and_stopped_ones_say_at_least() -> None:
     for draw in (plots.launches, plots.timeline):
         figure = draw(launch_rows, runs(run_row()))
         assert [line.get_marker() for line in marked(figure)][:4] == ["o", "x", ">", "4"]
-        assert "launch stopped early: at least so much" in text_in(figure)
+        assert "launch stopped early: its P95 until then" in text_in(figure)
         assert "disturbed and stopped early" in text_in(figure)
+        points_of, _, stopped, _ = list(marked(figure))[:4]
+        assert to_hex(stopped.get_markerfacecolor()) == to_hex(points_of.get_color())
 
 
 def test_failed_launches_are_told_where_only_the_others_can_be_drawn() -> None:
@@ -321,6 +323,42 @@ def test_twins_have_no_place_in_the_plane_of_quality() -> None:
     assert "no candidate with trained weights" in text_in(figure)
 
 
+def test_the_lowest_p95_is_of_no_candidate_that_is_no_go_where_another_is_there() -> None:
+    quick = run_row("q", p95_ms=3.0, precision="int8", candidate_label="q", finite=False)
+    rows = runs(quick, run_row("s", p95_ms=9.0))
+    told = text_in(plots.model_by_ep(rows, decide(rows)))
+    assert "9 ms" in told
+    assert "fp32, GO" in told
+    assert "int8" not in told
+    alone = text_in(plots.model_by_ep(runs(quick), decide(runs(quick))))
+    assert "int8, NO_GO" in alone
+
+
+def test_a_legend_names_what_is_drawn_alone() -> None:
+    few = {"latency_p95_low_ms": None, "latency_p95_high_ms": None, "evidence_span_s": 5.0}
+    told = text_in(plots.p95_against_gates(runs(run_row(**few)), POLICY))
+    assert "dotted: too few" in told
+    assert "grey" not in told
+    rows = runs(
+        run_row("a"),
+        run_row("b", candidate_label="b", model_id="b", weights="random", separation_auc=None),
+        run_row(
+            "c",
+            candidate_label="c",
+            model_id="c",
+            status="unavailable",
+            latency_p95_ms=None,
+            separation_auc=None,
+        ),
+    )
+    decision = decide(rows)
+    (point,) = decision.front
+    beyond = replace(point, label="not among them")
+    told = text_in(plots.pareto(replace(decision, front=(point, beyond)), POLICY))
+    assert "not among them" not in told
+    assert "\n1 measured candidate without an AUC not drawn" in told
+
+
 def test_an_execution_provider_that_is_absent_is_a_word_and_not_a_colour() -> None:
     there = run_row("a")
     absent = run_row("b", ep="coreml", status="unavailable", latency_p95_ms=None)
@@ -344,3 +382,12 @@ def test_ratios_are_drawn_with_their_intervals_and_open_ends() -> None:
     assert [line.get_marker() for line in marked(figure)] == ["o", ">"]
     assert "open end" in text_in(figure)
     assert "no two runs" in text_in(plots.ratios([]))
+
+
+def test_pairs_without_an_interval_were_compared_all_the_same() -> None:
+    few = Comparison("a → b", "p95_ms", 3.0, 6.0, 2.0, None, None, "inconclusive", "too few")
+    figure = plots.ratios([few])
+    assert (2.0, canvas.UNDER) in points(figure.axes[0])
+    assert "dotted: too few launches" in text_in(figure)
+    assert "open end" not in text_in(figure)
+    assert "no ratio is known of 1 comparison:" in text_in(plots.ratios([replace(few, ratio=None)]))

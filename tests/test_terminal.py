@@ -471,7 +471,7 @@ def test_each_p95_is_a_bar_against_the_gates_below_its_candidate_and_verdict(
     twin = lines.index("INCONCLUSIVE  e5 (random weights) fp32 cpu")
     assert "▒▒▒▒▒▒┊▒▒ │" in lines[twin + 1]
     assert (
-        "· bar: P95 up to 40 ms, ░ its interval, ┊ should <20 @50%, │ must <30 @80%, "
+        "· bar: median P95 to 40 ms, ░ interval, ┊ should <20 @50%, │ must <30 @80%, "
         "no mark: no gate is asked there, ▒ random weights"
     ) in lines
 
@@ -492,12 +492,12 @@ def test_what_is_no_figure_has_a_word_and_no_bar(changes: dict[str, Any], said: 
     assert "against the gates" not in shown(lambda console: print_run(console, run_row() | changes))
 
 
-def test_what_was_stopped_early_is_told_as_a_guess() -> None:
-    text = shown(lambda console: print_runs(console, [run_row(p95_ms=133.0, truncated_over_ms=30.0)]))
-    assert re.search(r" ~133 .*┊███│███▶", text)
-    assert "· ~: launches were stopped early" in text
+def test_what_was_stopped_early_is_told_from_below() -> None:
+    row = run_row(p95_ms=133.0, truncated_over_ms=30.0)
+    assert re.search(r" ≥ 30 +stopped early .*┊███│███▶", shown(lambda console: print_runs(console, [row])))
+    assert re.search(r"P95 latency +≥ 30 ms +stopped early", shown(lambda console: print_run(console, row)))
     below = run_row(p95_ms=25.0, truncated_over_ms=30.0)
-    assert "~" not in shown(lambda console: print_runs(console, [run_row(), below])), (
+    assert "≥" not in shown(lambda console: print_runs(console, [run_row(), below])), (
         "known whoever was stopped"
     )
 

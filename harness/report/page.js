@@ -1,5 +1,6 @@
 "use strict";
-// Tables sort by a click on a heading, and show only the rows that hold every word of the filter.
+// Tables sort by a click on a heading, show only the rows that hold every word of the filter, and some columns
+// only when asked.
 for (const table of document.querySelectorAll("table.data")) {
   const body = table.tBodies[0];
   const rows = [...body.rows];
@@ -28,27 +29,50 @@ for (const table of document.querySelectorAll("table.data")) {
     });
   });
 
-  if (rows.length < 2) continue;
-  const filter = document.createElement("div");
-  filter.className = "filter";
-  filter.setAttribute("role", "search");
-  const input = document.createElement("input");
-  input.type = "search";
-  input.placeholder = "filter: words that a row must have";
-  input.setAttribute("aria-label", `filter the rows of ${table.dataset.name}`);
-  const count = document.createElement("output");
-  filter.append(input, count);
-  table.parentElement.before(filter);
-  const show = () => {
-    const words = input.value.toLowerCase().split(/\s+/).filter(Boolean);
-    let shown = 0;
-    for (const row of rows) {
-      const text = row.textContent.toLowerCase();
-      row.hidden = !words.every((word) => text.includes(word));
-      shown += !row.hidden;
-    }
-    count.textContent = `${shown} of ${rows.length}`;
-  };
-  input.addEventListener("input", show);
-  show();
+  const box = table.parentElement;
+  const bar = document.createElement("div");
+  bar.className = "filter";
+  box.before(bar);
+
+  if (rows.length > 1) {
+    const input = document.createElement("input");
+    input.type = "search";
+    input.placeholder = "filter: words that a row must have";
+    input.setAttribute("aria-label", `filter the rows of ${table.dataset.name}`);
+    const count = document.createElement("output");
+    bar.append(input, count);
+    const show = () => {
+      const words = input.value.toLowerCase().split(/\s+/).filter(Boolean);
+      let shown = 0;
+      for (const row of rows) {
+        const text = row.textContent.toLowerCase();
+        row.hidden = !words.every((word) => text.includes(word));
+        shown += !row.hidden;
+      }
+      count.textContent = `${shown} of ${rows.length}`;
+    };
+    input.addEventListener("input", show);
+    show();
+  }
+
+  if (headings.some((heading) => heading.classList.contains("more"))) {
+    const toggle = document.createElement("button");
+    toggle.type = "button";
+    const turn = () => {
+      const brief = table.classList.toggle("brief");
+      toggle.textContent = brief ? `all ${headings.length} columns` : "fewer columns";
+    };
+    toggle.addEventListener("click", turn);
+    turn();
+    bar.append(toggle);
+  }
+
+  const hint = document.createElement("span");
+  hint.textContent = "more columns: scroll sideways →";
+  bar.append(hint);
+  const watch = new ResizeObserver(() => {
+    hint.hidden = box.scrollWidth <= box.clientWidth;
+  });
+  watch.observe(box);
+  watch.observe(table);
 }

@@ -7,6 +7,7 @@ from base64 import b64encode
 from hashlib import sha256
 from html import escape
 from importlib.resources import files
+from itertools import groupby
 from typing import TYPE_CHECKING
 
 from harness.looks import INK, PAPER
@@ -37,16 +38,18 @@ def compose(shown: Iterable[Shown], *, title: str, footer: str = "") -> str:
 
     markdown = MarkdownIt("commonmark", {"html": False})
     parts, headings = [], []
-    for each in shown:
-        if each.kind == "markdown":
-            headings += _HEADING.findall(each.content)
-            parts.append(_anchored(markdown.render(each.content)))
-        elif each.kind == "svg":
-            parts.append(_inline(each.content))
-        elif each.kind == "html":
-            parts.append(each.content)
+    for kind, group in groupby(shown, key=lambda each: each.kind):
+        contents = [each.content for each in group]
+        if kind == "markdown":
+            headings += _HEADING.findall("\n".join(contents))
+            parts += [_anchored(markdown.render(content)) for content in contents]
+        elif kind == "svg":
+            figures = "".join(map(_inline, contents))
+            parts.append(f'<div class="figures">{figures}</div>' if len(contents) > 1 else figures)
+        elif kind == "html":
+            parts += contents
         else:
-            parts.append(f"<pre>{escape(each.content)}</pre>")
+            parts += [f"<pre>{escape(content)}</pre>" for content in contents]
     links = "".join(f'<a href="#{_anchor(heading)}">{escape(heading)}</a>' for heading in headings)
     here = files("harness.report")
     style, script = (here.joinpath(name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from harness.caveats import is_brief, is_guess
+from harness.caveats import is_brief
 from harness.evidence import rows_of
-from harness.gates import as_number, row_place, text_of
+from harness.gates import as_number, p95_floor_ms, row_place, stopped_cells, text_of
 from harness.measure.batching import BESIDE
-from harness.units import counted, format_bytes, format_duration
+from harness.units import at_least, counted, format_bytes, format_duration
 from harness.verdict import PICKABLE, baseline_title, baseline_told, gate_cells, speedup_cells
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 Row = dict[str, Any]
 
-NOTHING = "Nothing is measured yet. Measure first: python -m harness model=minilm ep=cpu"
+NOTHING = "Nothing is measured yet. Measure first: `python -m harness model=minilm ep=cpu`"
 # Reasons that stand in the first screen; the others unfold.
 _MOST_REASONS = 5
 _VERDICT_CLASS = {"GO": "good", "CONDITIONAL_GO": "fair", "INCONCLUSIVE": "fair", "NO_GO": "bad"}
@@ -44,12 +44,16 @@ class Html:
 
 
 class Column(NamedTuple):
-    """A column of a table: heading, what to show, for numbers the value to sort by; sentences fold."""
+    """A column of a table: heading, what to show, for numbers the value to sort by; sentences fold.
+
+    `more` is what a page shows on request alone.
+    """
 
     heading: str
     shown: Callable[[Row], str]
     value: Callable[[Row], float | None] | None = None
     folds: bool = False
+    more: bool = False
 
 
 def verdict(data: Results) -> Html:
@@ -137,11 +141,21 @@ def sweeps(data: Results) -> Html:
 
 
 def quality(data: Results) -> Html:
-    """Quality of each run with trained weights, on the artifact that was timed."""
-    rows = _once(row for row in rows_of(data.runs) if _known(row, "separation_auc"))
-    return _table(
-        rows, _QUALITY, name="quality", empty="No run has quality figures yet; random weights have none."
-    )
+    """Quality of each run with trained weights, on the artifact that was timed.
+
+    On the shipped texts, and on the user's own where a run has any; figures on two files stand apart.
+    """
+    rows = rows_of(data.runs)
+    shipped = _once(row for row in rows if _known(row, "separation_auc"))
+    empty = "No run has quality figures yet; random weights have none."
+    parts = [_table(shipped, _QUALITY, name="quality", empty=empty).text]
+    for setting, (heading, known, of, columns) in _OWN.items():
+        if mine := _once((row for row in rows if _known(row, known)), of):
+            title = f"<h3>{escape(heading)} (<code>quality.{setting}</code>)</h3>"
+            parts.append(title + _table(mine, columns, name=heading, empty="").text)
+    if len(parts) > 1:
+        parts.insert(0, "<h3>On the shipped texts</h3>")
+    return Html("".join(parts))
 
 
 def placement(data: Results) -> Html:
@@ -195,9 +209,10 @@ def _ordered(rows: Iterable[Row]) -> list[Row]:
     return sorted(rows, key=lambda row: (not row["launches"], str(row["candidate_label"]), row_place(row)))
 
 
-def _once(rows: Iterable[Row]) -> list[Row]:
-    """The newest row of each candidate and batch size: what does not depend on the workload."""
-    return _ordered({(row["candidate_label"], row["batch_size"]): row for row in rows}.values())
+def _once(rows: Iterable[Row], *also: str) -> list[Row]:
+    """The newest row of each candidate, batch size and further columns: what no workload changes."""
+    of = ("candidate_label", "batch_size", *also)
+    return _ordered({tuple(str(row[name]) for name in of): row for row in rows}.values())
 
 
 def _known(row: Row, name: str) -> bool:
@@ -240,6 +255,11 @@ def _text(name: str) -> Callable[[Row], str]:
     return lambda row: text_of(row[name], "–")
 
 
+def _digest(name: str) -> Callable[[Row], str]:
+    """The first digits of a file's hash: whether two runs read the same."""
+    return lambda row: text_of(row[name], "–")[:12]
+
+
 def _candidate(row: Row) -> str:
     label = str(row["candidate_label"])
     return f"{label}, random weights" if row["weights"] == "random" and "random" not in label else label
@@ -247,14 +267,17 @@ def _candidate(row: Row) -> str:
 
 def _timed(row: Row) -> str:
     """A candidate whose latency is told; what limits it stands with it."""
-    marks = ["provisional"] if is_brief(row) else []
-    marks += ["P95 at least"] if is_guess(row) else []
-    return ", ".join([_candidate(row), *marks])
+    return ", ".join([_candidate(row), *(["provisional"] if is_brief(row) else [])])
+
+
+def _p95(row: Row) -> tuple[str, str]:
+    shown, interval = _number("latency_p95_ms")[0](row), _interval("latency_p95", "_ms")(row)
+    return stopped_cells(p95_floor_ms(row), shown, interval)
 
 
 def _at_least(side: str) -> tuple[Callable[[Row], str], Callable[[Row], float | None]]:
     shown, value = _number(f"{side}_ms")
-    return lambda row: ("≥" if row[f"{side}_at_least"] else "") + shown(row), value
+    return lambda row: at_least(shown(row)) if row[f"{side}_at_least"] else shown(row), value
 
 
 def _place(row: Row) -> str:
@@ -276,39 +299,87 @@ _WHAT = (Column("candidate", _candidate), Column("batch", *_number("batch_size")
 _RUNS = (
     *_WHO,
     Column("P50 ms", *_number("latency_p50_ms")),
-    Column("P95 ms", *_number("latency_p95_ms")),
-    Column("interval", _interval("latency_p95", "_ms")),
+    Column("P95 ms", lambda row: _p95(row)[0], lambda row: as_number(row["latency_p95_ms"])),
+    Column("interval", lambda row: _p95(row)[1]),
     Column("texts/s", *_number("throughput_texts_per_s")),
     Column("launches", *_number("launches")),
     Column("peak memory", *_bytes("peak_rss_bytes")),
-    Column("of fp32's limit", *_percent("share_of_peak")),
-    Column("cold start s", *_number("cold_start_s", 3)),
+    Column("of fp32's limit", *_percent("share_of_peak"), more=True),
+    Column("cold start s", *_number("cold_start_s", 3), more=True),
     Column("AUC", *_number("separation_auc")),
-    Column("weights", _text("weights")),
-    Column("evidence", _evidence),
-    Column("purpose", _text("purpose")),
+    Column("weights", _text("weights"), more=True),
+    Column("evidence", _evidence, more=True),
+    Column("purpose", _text("purpose"), more=True),
     Column("status", _status),
-    Column("run", _text("run_id")),
-    Column("error", _text("error"), folds=True),
+    Column("run", _text("run_id"), more=True),
+    Column("error", _text("error"), folds=True, more=True),
 )
 _QUALITY = (
     *_WHAT,
     Column("AUC", *_number("separation_auc")),
     Column("interval", _interval("separation_auc")),
-    Column("top-10 shared with fp32", *_number("neighbour_overlap", 3)),
+    Column("top-10 shared with fp32, shipped texts", *_number("neighbour_overlap", 3)),
     Column("interval", _interval("neighbour_overlap")),
     Column("worst cosine to fp32", *_number("parity_cosine_min", 6)),
-    Column("Spearman ×100", *_number("sts_spearman")),
-    Column("interval", _interval("sts_spearman")),
-    Column("nDCG@10", *_number("ndcg_at_10")),
-    Column("interval", _interval("ndcg_at_10")),
     Column("separation", *_number("separation", 3)),
     Column("interval", _interval("separation")),
-    Column("similar", *_number("similar_mean", 3)),
-    Column("dissimilar", *_number("dissimilar_mean", 3)),
-    Column("norm error", *_number("l2_norm_max_error", 2)),
+    Column("similar", *_number("similar_mean", 3), more=True),
+    Column("dissimilar", *_number("dissimilar_mean", 3), more=True),
+    Column("norm error", *_number("l2_norm_max_error", 2), more=True),
     Column(f"worst cosine in a batch, of {BESIDE} texts", *_number("batch_cosine_min", 6)),
 )
+# Figures on the user's own data, by setting: heading, the column that is known where there are any, the
+# column that says of which file, and what is shown.
+_OWN: dict[str, tuple[str, str, str, tuple[Column, ...]]] = {
+    "texts": (
+        "On your own texts",
+        "texts_count",
+        "texts_file_sha256",
+        (
+            *_WHAT,
+            Column("top-10 shared with fp32, your texts", *_number("texts_overlap", 3)),
+            Column("interval", _interval("texts_overlap")),
+            Column("the same as queries to fp32's index", *_number("texts_index_overlap", 3)),
+            Column("interval", _interval("texts_index_overlap")),
+            Column("mean cosine to fp32", *_number("texts_cosine_mean", 6)),
+            Column("interval", _interval("texts_cosine_mean", digits=6), more=True),
+            Column("worst", *_number("texts_cosine_min", 6)),
+            Column("texts", *_number("texts_count")),
+            Column("file", _digest("texts_file_sha256")),
+        ),
+    ),
+    "sts": (
+        "On your own scored pairs",
+        "sts_pairs",
+        "sts_file_sha256",
+        (
+            *_WHAT,
+            Column("Spearman ×100", *_number("sts_spearman")),
+            Column("interval", _interval("sts_spearman")),
+            Column("pairs", *_number("sts_pairs")),
+            Column("file", _digest("sts_file_sha256")),
+        ),
+    ),
+    "retrieval": (
+        "On your own queries and documents",
+        "retrieval_queries",
+        "retrieval_sha256",
+        (
+            *_WHAT,
+            Column("nDCG@10", *_number("ndcg_at_10")),
+            Column("interval", _interval("ndcg_at_10")),
+            Column("recall@10", *_number("recall_at_10")),
+            Column("interval", _interval("recall_at_10"), more=True),
+            Column("recall@100", *_number("recall_at_100")),
+            Column("interval", _interval("recall_at_100"), more=True),
+            Column("MRR@10", *_number("mrr_at_10")),
+            Column("interval", _interval("mrr_at_10"), more=True),
+            Column("queries", *_number("retrieval_queries")),
+            Column("documents", *_number("retrieval_documents")),
+            Column("folder", _digest("retrieval_sha256")),
+        ),
+    ),
+}
 _PLACEMENT = (
     *_WHAT,
     Column("asked for", _text("ep_provider")),
@@ -334,8 +405,8 @@ _COMPARISON = (
     Column("interval", lambda row: row["interval"] or "–"),
     Column("B is", _text("word")),
     Column("paired", lambda row: "yes" if row["paired"] else "no"),
-    Column("run A", _text("a_run")),
-    Column("run B", _text("b_run")),
+    Column("run A", _text("a_run"), more=True),
+    Column("run B", _text("b_run"), more=True),
     Column("why", lambda row: "; ".join(filter(None, (row["reason"], *row["notes"]))) or "–", folds=True),
 )
 _OF_SWEEPS = ("sweep_id", "run_id", "started_at")
@@ -352,22 +423,22 @@ def _table(rows: Sequence[Row], columns: Sequence[Column], *, name: str, empty: 
     if not rows:
         return Html(_note(empty))
     columns = [column for column in columns if any(column.shown(row) != "–" for row in rows)]
-    head = "".join(
-        f'<th scope="col"{" class=number" if column.value else ""}>{escape(column.heading)}</th>'
-        for column in columns
-    )
+    head = "".join(f'<th scope="col"{_class(column)}>{escape(column.heading)}</th>' for column in columns)
     body = "".join(f"<tr>{''.join(_cell(column, row) for column in columns)}</tr>" for row in rows)
     return Html(_scrolled(name, f'class="data" data-name="{escape(name)}"', head, body))
 
 
 def _cell(column: Column, row: Row) -> str:
-    shown = escape(column.shown(row))
-    if column.folds:
-        return f'<td class="folds"><div>{shown}</div></td>'
-    if column.value is None:
-        return f"<td>{shown}</td>"
-    value = column.value(row)
-    return f'<td class="number" data-value="{"" if value is None else repr(value)}">{shown}</td>'
+    shown, value = escape(column.shown(row)), column.value and column.value(row)
+    sorts_by = f' data-value="{"" if value is None else repr(value)}"' if column.value else ""
+    return f"<td{_class(column)}{sorts_by}>{f'<div>{shown}</div>' if column.folds else shown}</td>"
+
+
+def _class(column: Column) -> str:
+    """The classes of a column's cells."""
+    kinds = {"number": column.value is not None, "folds": column.folds, "more": column.more}
+    names = " ".join(name for name, is_so in kinds.items() if is_so)
+    return f' class="{names}"' if names else ""
 
 
 def _heading(candidate: CandidateVerdict) -> str:
@@ -446,4 +517,4 @@ def _with_code(line: str) -> str:
 
 
 def _note(sentence: str) -> str:
-    return f'<p class="note">{escape(sentence)}</p>'
+    return f'<p class="note">{_with_code(sentence)}</p>'

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 RUNS = 100
 _PARTS = (
-    "decision", "gates", "latency", "quality", "latency-against-quality", "where-it-really-ran",
+    "decision", "gates", "latency-against-quality", "latency", "quality", "where-it-really-ran",
     "environment-and-noise", "every-run", "comparison",
 )  # fmt: skip
 
@@ -206,9 +206,37 @@ def resize(browser: Chrome, width: int, height: int = 844) -> None:
 
 
 @pytest.mark.parametrize("width", [1280, 390])
-def test_the_page_is_never_wider_than_its_window(browser: Chrome, width: int) -> None:
+def test_nothing_is_wider_than_its_window_without_a_word(browser: Chrome, width: int) -> None:
     resize(browser, width)
     assert browser.execute_script("return document.documentElement.scrollWidth") <= width
+    assert browser.execute_script(
+        "const n = document.querySelector('nav'); return n.scrollWidth <= n.clientWidth"
+    )
+    # The observer of sizes tells before the next frame but one.
+    cut_and_told = browser.execute_async_script(
+        """const done = arguments[0];
+        requestAnimationFrame(() => requestAnimationFrame(() => done(
+          [...document.querySelectorAll('table.data')].map((table) => {
+            const box = table.parentElement, hint = box.previousElementSibling.lastElementChild;
+            return [box.scrollWidth > box.clientWidth, !hint.hidden];
+          }))));"""
+    )
+    assert all(cut == told for cut, told in cut_and_told)
+    assert any(cut for cut, _ in cut_and_told) == (width == 390)
+
+
+def test_columns_that_matter_less_are_shown_on_request(browser: Chrome) -> None:
+    from selenium.webdriver.common.by import By
+
+    (toggle,) = browser.find_elements(
+        By.XPATH, "//table[@data-name='runs']/../preceding-sibling::div[1]/button"
+    )
+    error = browser.find_element(By.XPATH, "//table[@data-name='runs']//th[contains(., 'error')]")
+    shown = [error.is_displayed()]
+    for _ in range(2):
+        browser.execute_script("arguments[0].click()", toggle)
+        shown.append(error.is_displayed())
+    assert shown == [False, True, False]
 
 
 def test_a_script_that_is_not_the_pages_own_does_not_run(browser: Chrome) -> None:

@@ -40,7 +40,7 @@ def test_on_an_empty_result_set_every_table_says_so(tmp_path: Path) -> None:
     assert data.decision is None
     for table in TABLES:
         assert '<p class="note">' in table(data).text
-    assert NOTHING in report.verdict(data).text
+    assert _with_code(NOTHING) in report.verdict(data).text
 
 
 def test_the_first_screen_has_verdict_pick_and_reason(tmp_path: Path) -> None:
@@ -211,10 +211,33 @@ def test_a_comparison_tells_change_and_interval() -> None:
     assert "1.800–2.200" in text
     stopped = replace(pair, b_ms=30.0, ratio=None, low=5.0, high=None, b_at_least=True, notes=("mind",))
     text = report.comparison([stopped]).text
-    assert "≥30" in text
+    assert "≥ 30" in text
     assert "5.000–∞" in text
     assert "mind" in text
     assert "Nothing is compared" in report.comparison(report.compare(".", "", "")).text
+
+
+def test_figures_on_ones_own_texts_stand_apart_from_those_on_the_shipped_ones(tmp_path: Path) -> None:
+    shipped = report.quality(report.read(stored(tmp_path, run_row("a")))).text
+    assert "shipped texts" in shipped
+    assert "your own" not in shipped
+    rows = [
+        run_row(
+            "b", texts_count=500, texts_overlap=0.87, texts_cosine_mean=0.991, texts_file_sha256="ab" * 32
+        ),
+        run_row("c", sts_pairs=1500, sts_spearman=86.7, sts_file_sha256="cd" * 32),
+        run_row(
+            "d", retrieval_queries=40, retrieval_documents=300, ndcg_at_10=0.61, retrieval_sha256="ef" * 32
+        ),
+    ]
+    text = report.quality(report.read(stored(tmp_path, *rows))).text
+    for setting, values in (("texts", (500, 0.87, 0.991)), ("sts", (1500, 86.7)), ("retrieval", (40, 0.61))):
+        told = text.partition(f"<code>quality.{setting}</code>")[2].partition("<h3>")[0]
+        assert told.count("<tr>") == 2, "its heading and the run that has it"
+        assert all(f'data-value="{float(value)!r}"' in told for value in values)
+    other = run_row("e", texts_count=9, texts_overlap=0.5, texts_file_sha256="12" * 32)
+    assert "<td>1212" in report.quality(report.read(stored(tmp_path, other))).text
+    assert "<td>abab" in report.quality(report.read(tmp_path)).text, "another file's stay beside it"
 
 
 def test_commands_in_backticks_become_code_and_stay_text() -> None:
