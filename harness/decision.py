@@ -51,9 +51,9 @@ from harness.verdict import (
     VERDICTS,
     CandidateVerdict,
     Decision,
-    demerit,
     is_target,
     number_text,
+    verdict_by,
 )
 
 if TYPE_CHECKING:
@@ -195,7 +195,7 @@ def _judge(rows: list[Row], policy: PolicyConfig) -> CandidateVerdict:
     at_best: Verdict = "CONDITIONAL_GO" if failing else "GO"
     if blocks or unknowns:
         at_best = "NO_GO" if blocks else "INCONCLUSIVE"
-    verdict = VERDICTS[max(VERDICTS.index(at_best), *(demerit(r.gate, r.status) for r in results))]
+    verdict = verdict_by(at_best, ((r.gate, r.status) for r in results))
     met = all(r.status == "PASS" for r in targets)
     deciding = musts + targets
     if all(row["status"] == "unavailable" for row in current):
@@ -299,7 +299,7 @@ def _on_a_quiet_machine(candidates: Iterable[CandidateVerdict]) -> list[str]:
     for candidate in candidates:
         failed = [r for r in candidate.gates if (r.gate.tier, r.status) == ("must", "FAIL")]
         rows = [row for r in failed if (row := run_for(r.gate, candidate.rows)) is not None]
-        if rows and candidate.at_best != "NO_GO" and all(r.rests_on_noise for r in failed):
+        if rows and candidate.undisturbed != "NO_GO":
             return [f"{NOISE_STEP}: `{again(rows[0], **{'measure.force': 'true'})}`"]
     return []
 
@@ -508,6 +508,8 @@ def _overall_reasons(
         return (*reasons, *limits, *best.provisional, *(f"not confirmed: {line}" for line in lacking))
     told = [c for c in contenders if not c.impossible] or contenders
     reasons = [f"{c.label}: {line}" for c in told for line in (*c.reasons[:3], *c.provisional)]
+    if (quiet := min((c.undisturbed for c in told), key=VERDICTS.index)) != best.verdict:
+        reasons.insert(0, f"without the launches that were disturbed it is {quiet}: {NOISE_STEP}")
     return (*reasons, *(alternatives if best.verdict == "NO_GO" else ()))
 
 

@@ -28,6 +28,7 @@ from harness.verdict import (
     distance_text,
     gate_cells,
     needed_text,
+    noise_mark,
     percent_text,
     speedup_cells,
 )
@@ -290,7 +291,10 @@ def print_decision(console: Console, decision: Decision, *, details: bool) -> No
         _print_speedups(console, decision.baseline)
     pick = f"  {decision.chosen}" if decision.chosen else ""
     headline = Text(decision.verdict, style=_STYLES[decision.verdict])
-    headline.append(f"{pick}  ({decision.evidence}, policy {decision.policy})", style="not bold default")
+    headline.append(
+        f"{pick}  ({decision.evidence}{noise_mark(decision)}, policy {decision.policy})",
+        style="not bold default",
+    )
     console.print(headline)
     for reason in decision.reasons:
         _bullet(console, reason)

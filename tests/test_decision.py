@@ -1819,8 +1819,15 @@ def test_an_answer_that_disturbed_launches_changed_is_provisional() -> None:
 
 def test_a_no_go_that_rests_on_disturbed_launches_says_so_where_the_verdict_is_told() -> None:
     decision = decide(frame(noisy_row([45.0] * 20, [True] * 20)))
-    assert decision.verdict == "NO_GO"
-    assert any("would be undecided without the launches that were disturbed" in x for x in decision.reasons)
+    assert (decision.verdict, decision.undisturbed) == ("NO_GO", "INCONCLUSIVE")
+    first, *others = decision.reasons
+    assert first == f"without the launches that were disturbed it is INCONCLUSIVE: {NOISE_STEP}"
+    assert any("would be undecided without the launches that were disturbed" in x for x in others)
+    assert json.loads(decision.to_json())["undisturbed"] == "INCONCLUSIVE"
+    failed = model_row("e5", p95_ms=45)
+    assert decide(frame(failed)).undisturbed == "NO_GO"
+    assert decide(frame(noisy_row([45.0] * 20, [True] * 20), failed)).undisturbed == "INCONCLUSIVE"
+    assert decide(frame(noisy_row([45.0] * 20, [True] * 20, finite=False))).undisturbed == "NO_GO"
 
 
 def test_a_pass_that_rests_on_disturbed_launches_is_never_confirmed() -> None:
