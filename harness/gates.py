@@ -12,6 +12,7 @@ import numpy as np
 from harness import stats
 from harness.compose import options_of
 from harness.schema import LAUNCH_METRICS, SOAK_METRICS
+from harness.units import counted
 from harness.workload import Place
 
 if TYPE_CHECKING:
@@ -198,7 +199,7 @@ def ask_launches(
         high,
         n=int(values.size),
         over=over,
-        reason=_more(over, int(values.size), quantile) if explain and verdict == "UNDECIDED" else "",
+        reason=_more(gate, over, int(values.size)) if explain and verdict == "UNDECIDED" else "",
         undisturbed=None if quiet is None else stats.gate_verdict(quiet, bound, launch_quantile=quantile),
         quiet=None if quiet is None else int(quiet.size),
     )
@@ -231,12 +232,19 @@ def plain(value: Any) -> Any:
     return value.item() if hasattr(value, "item") else value
 
 
-def _more(over: int, n: int, quantile: float) -> str:
-    more = stats.launches_to_settle(over, n, launch_quantile=quantile)
+def _more(gate: GateConfig, over: int, n: int) -> str:
+    assert gate.launch_quantile is not None
+    beyond = f"{over} of {n} launches are {wrong_side(gate)}"
+    more = stats.launches_to_settle(over, n, launch_quantile=gate.launch_quantile)
     if more is None:
-        most = stats.launches_at_most(quantile)
-        return f"{over} of {n} launches are over: too near the bound to be told by {most:,} launches"
-    return f"{over} of {n} launches are over: about {more} more would probably settle it"
+        most = stats.launches_at_most(gate.launch_quantile)
+        return f"{beyond}: too near the bound to be told by {most:,} launches"
+    return f"{beyond}: about {counted(more, 'more launch')} would settle it if they go as these"
+
+
+def wrong_side(gate: GateConfig) -> str:
+    """Where a launch lies that misses a gate's bound."""
+    return "under" if gate.op == ">" else "over"
 
 
 def _negated(value: float | None) -> float | None:

@@ -437,7 +437,7 @@ def _print_gates(console: Console, candidate: CandidateVerdict) -> None:
     table.add_column("gate", overflow="fold", min_width=12)
     for name in ("needed", "value", "interval", "distance", "%"):
         table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("result, over", overflow="fold", min_width=9)
+    table.add_column("result, miss", overflow="fold", min_width=9)
     for tier in get_args(Tier):
         results = [result for result in candidate.gates if result.gate.tier == tier]
         if results:

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import ExitCode
-from harness.gates import gate_at, worst_in_batch
+from harness.gates import gate_at, worst_in_batch, wrong_side
 from harness.record import RUN_UNITS
 from harness.units import format_bytes
 from harness.workload import Place
@@ -338,7 +338,7 @@ def gate_cells(result: GateResult) -> tuple[str, str, str, str, str, str, str]:
     quantile = "" if gate.launch_quantile is None else f" in {gate.launch_quantile:.0%} of launches"
     status = result.status.replace("_", " ").lower()
     if result.n is not None and result.over is not None:
-        status += f" {result.over}/{result.n} over"
+        status += f" {result.over}/{result.n} {wrong_side(gate)}"
     if gate.metric == "finite":
         shown = "?" if result.value is None else "yes" if result.value else "no"
         return (gate.tier, gate.label, "yes", shown, "", "", status)
