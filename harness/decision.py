@@ -21,6 +21,7 @@ from harness.evidence import (
     under_other_limits,
 )
 from harness.gates import (
+    OWN_DATA,
     GateResult,
     as_number,
     ask,
@@ -231,6 +232,7 @@ def _judge(rows: list[Row], policy: PolicyConfig) -> CandidateVerdict:
     base = newest if main is None else main  # what is told to type has the words of the run that is judged
     if main is not None and (reference := main.get("overhead_over")):
         notes.append(f"what it takes over Python is held against {reference}")
+    notes += _unasked(base, policy)
     score = score_parts(policy, current)
     notes += [score_text(score)] if score else []
     measured = [row for row in read if row["status"] != "unavailable"]
@@ -402,6 +404,18 @@ def _unpinned(row: Row) -> list[str]:
     if row.get("revision_pinned") is not False:
         return []
     return [f"revision not pinned: {text_of(row['source'], '')}; another machine may find another one there"]
+
+
+def _unasked(row: Row, policy: PolicyConfig) -> list[str]:
+    """Figures on the user's own data that no gate reads: the verdict is on the shipped texts."""
+    asked = {gate.metric for gate in policy.gates}
+    known = {metric: as_number(row[metric]) for metric in OWN_DATA if metric not in asked}
+    return [
+        f"{metric} on your own data is {number_text(value)}, and no gate of policy {policy.name} asks it; "
+        "one of a policy.file= can"
+        for metric, value in known.items()
+        if value is not None
+    ]
 
 
 def _open_shoulds(results: tuple[GateResult, ...]) -> list[str]:

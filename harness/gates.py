@@ -55,6 +55,11 @@ OWN_DATA = {
 OWN_DATA_WORD = {
     metric: {key: "DIR" if key == "quality.retrieval" else "FILE"} for metric, key in OWN_DATA.items()
 }
+# What asks a user's own data what a figure on the shipped texts leaves open.
+ASKED_OF_OWN_DATA = {
+    **dict.fromkeys(("separation", "similar_mean", "dissimilar_mean", "separation_auc"), "sts_spearman"),
+    **dict.fromkeys(("neighbour_overlap", "index_overlap"), "texts_overlap"),
+}
 # Why it is unknown, where that is not plain.
 _UNKNOWN = {
     **{metric: f"the run was measured without {key}=" for metric, key in OWN_DATA.items()},
@@ -119,6 +124,7 @@ def ask(gate: GateConfig, run: Mapping[str, Any] | None) -> GateResult:
         return GateResult(gate, "NOT_MEASURED", reason=where)
     if run["status"] == "unavailable":
         return GateResult(gate, "NOT_MEASURED", reason=text_of(run["error"], "unavailable"))
+    gate = _of_whose_texts(gate, run)
     if gate.metric in LAUNCH_METRICS:
         return _ask_run_launches(gate, run)
     value = as_number(run.get(gate.metric))
@@ -134,6 +140,14 @@ def ask(gate: GateConfig, run: Mapping[str, Any] | None) -> GateResult:
     status: GateStatus = "PASS" if all(holds_at) else "UNDECIDED" if open_still else "FAIL"
     reason = "" if status != "UNDECIDED" else "the interval holds the bound"
     return GateResult(gate, status, value, low, high, reason=reason)
+
+
+def _of_whose_texts(gate: GateConfig, run: Mapping[str, Any]) -> GateConfig:
+    """A gate that reads the shipped texts says so where the user's own were measured beside them."""
+    own = ASKED_OF_OWN_DATA.get(gate.metric)
+    if own is None or as_number(run.get(own)) is None:
+        return gate
+    return gate.model_copy(update={"label": f"{gate.label} (shipped texts)"})
 
 
 def _ask_run_launches(gate: GateConfig, run: Mapping[str, Any]) -> GateResult:

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from harness.gates import OWN_DATA, OWN_DATA_WORD, as_number, gate_place, place_words, run_for
+from harness.gates import (
+    ASKED_OF_OWN_DATA,
+    OWN_DATA,
+    OWN_DATA_WORD,
+    as_number,
+    gate_place,
+    place_words,
+    run_for,
+)
 from harness.overhead import REFERENCE
 from harness.rerun import again, command_for, decide_command, elsewhere, typed_words
 from harness.schema import LAUNCH_METRICS, SOAK_METRICS
@@ -20,11 +28,6 @@ if TYPE_CHECKING:
 
 # What a soak run takes where it is not said.
 _SOAK_S = 300.0
-# The gates that ask a user's own data what the shipped texts leave open.
-_ASKED_OF_OWN_DATA = {
-    **dict.fromkeys(("separation", "similar_mean", "dissimilar_mean", "separation_auc"), "sts_spearman"),
-    **dict.fromkeys(("neighbour_overlap", "index_overlap"), "texts_overlap"),
-}
 
 
 def missing_commands(
@@ -132,7 +135,7 @@ def _what_narrows(metric: str, row: Row) -> str:
         return f"more launches of it and of the reference narrow it: `{both[0]}` and `{both[1]}`"
     if metric in OWN_DATA:
         return f"more of your own data narrows it: `{elsewhere(row, **OWN_DATA_WORD[metric])}`"
-    asked = _ASKED_OF_OWN_DATA[metric]
+    asked = ASKED_OF_OWN_DATA[metric]
     return (
         f"it is asked of the shipped texts alone, and no launch narrows it; a gate on {asked} asks your own: "
         f"`{elsewhere(row, **OWN_DATA_WORD[asked])}`"
