@@ -338,7 +338,7 @@ def model_line(model: ModelConfig) -> str:
     prompts = [f"{name} {text!r}" for name, text in model.prompts.model_dump().items() if text]
     normalised = "L2-normalised" if model.normalize else "not normalised"
     return (
-        f"{model.name} is {model.path or model.id}: {model.pooling} pooling, {normalised}, "
+        f"{model.shown} is {model.path or model.id}: {model.pooling} pooling, {normalised}, "
         f"{model.vector_dim} dimensions, texts of at most {model.max_length} tokens, "
         + (f"prompts {', '.join(prompts)}" if prompts else "no prompts")
     )
