@@ -72,10 +72,10 @@ NEXT_STEPS: dict[Verdict, str] = {
     "CONDITIONAL_GO": "debug the execution provider's activation where it is not the CPU's, try E5 or BGE, "
     "or accept and proceed if quality is good",
     "INCONCLUSIVE": "measure what is missing",
-    "NO_GO": "investigate, make a quick MLX check on Apple Silicon, or accept the fallback",
+    "NO_GO": "investigate, or accept the fallback; on Apple Silicon: a quick MLX check",
 }
 # The same where the policy has no fallback.
-NO_FALLBACK_STEP = "investigate, or make a quick MLX check on Apple Silicon"
+NO_FALLBACK_STEP = "investigate; on Apple Silicon: a quick MLX check"
 # Where a no rests on launches that were disturbed.
 NOISE_STEP = "measure again on a quiet machine, as an attempt of its own"
 # The same where every model of the policy was measured.

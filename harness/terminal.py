@@ -35,6 +35,7 @@ from harness.verdict import (
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from datetime import datetime
 
     from harness.comparison import Comparison, RetrievalComparison
     from harness.decision_record import BaselineRecord
@@ -331,6 +332,25 @@ def print_use(console: Console, candidate: CandidateVerdict) -> None:
     ]
     for line in lines:
         console.print(Text(line), soft_wrap=True)
+
+
+def nothing_new(rows: Sequence[dict[str, Any]], began: datetime) -> str:
+    """That a command measured nothing of runs that had all that it asks for; empty where it measured each.
+
+    Args:
+        rows: the runs, as they are kept now.
+        began: when the command did.
+    """
+    known = [row for row in rows if row["launches"] and row["finished_at"] < began]
+    if not known:
+        return ""
+    of = "" if len(rows) == 1 else f" of {len(known)} of {counted(len(rows), 'run')}"
+    how = "settled" if all(row["settled"] for row in known) else "done before"
+    launches, newest = sum(int(row["launches"]) for row in known), max(row["finished_at"] for row in known)
+    return (
+        f"nothing measured{of}: {how} by {counted(launches, 'launch')} until {newest:%Y-%m-%d %H:%M} UTC; "
+        "measure.force=true begins a new attempt"
+    )
 
 
 def model_line(model: ModelConfig) -> str:
