@@ -47,8 +47,11 @@ def _validated(raw: list[dict[str, Any]]) -> list[Config]:
 
 
 def _measure(configs: list[Config], *, sweep: bool) -> int:
+    from datetime import UTC, datetime
+
     from harness import terminal
     from harness.confirm import confirm
+    from harness.datasets import read_texts
     from harness.decision import decide
     from harness.evidence import candidate_rows
     from harness.paths import typed_path
@@ -68,10 +71,16 @@ def _measure(configs: list[Config], *, sweep: bool) -> int:
         there = (model for model in own if model.path is None or typed_path(model.path).is_dir())
         for line in dict.fromkeys(map(terminal.model_line, there)):
             progress.note(line)
+        for file in dict.fromkeys(config.quality.texts for config in configs if config.quality.texts):
+            if repeated := read_texts(file).repeated:
+                progress.note(f"quality.texts={file}: {repeated} of its texts repeat others and count once")
+        began = datetime.now(UTC)
         if configs[0].measure.purpose == "confirm":
             rows = confirm(configs, store, progress)
         else:
             rows = measure(configs, store, progress, strict=not sweep)
+        if line := terminal.nothing_new(rows, began):
+            progress.note(line)
     runs, asked = candidate_rows(load_runs(store.path), rows), [str(row["run_id"]) for row in rows]
     decision = decide(runs, configs[0].policy, asked=asked)
     console, gates = terminal.output_console(), configs[0].policy.gates

@@ -69,11 +69,15 @@ class Candidate:
 
     @property
     def label(self) -> str:
-        """A short name for tables: model, precision, runtime if unusual, EP; threads and options if set.
+        """A short name for tables; see `labelled`."""
+        return self.labelled(self.model)
+
+    def labelled(self, model: str) -> str:
+        """Model, as it is to be shown, precision, runtime if unusual, EP; threads and options if set.
 
         Of the provider's options those that differ from the configured ones, of the session's all.
         """
-        parts = [self.model, self.precision]
+        parts = [model, self.precision]
         if self.weights != "trained":
             parts.insert(1, f"({self.weights} weights)")
         if self.runtime != "onnxruntime":

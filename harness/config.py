@@ -413,8 +413,12 @@ def load_model(name: str) -> ModelConfig:
     """A configured model by name.
 
     Raises:
-        BadInputError: unknown name.
+        BadInputError: unknown name, or that of a model of the user's own, which is a folder.
     """
+    if name == "custom":
+        raise BadInputError(
+            "custom is no model by itself: give the path of your model's or artifact's folder"
+        )
     return _load(ModelConfig, _option("model", name))
 
 

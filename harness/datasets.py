@@ -102,10 +102,11 @@ def _read_sts(path: Path, _modified_ns: int, _bytes: int) -> StsPairs:
 
 
 class Texts(NamedTuple):
-    """Distinct texts in the order of their file, and the hash of its bytes."""
+    """Distinct texts in the order of their file, the hash of its bytes, and how many texts repeat others."""
 
     sha256: str
     texts: tuple[str, ...]
+    repeated: int
 
 
 def read_texts(file: str) -> Texts:
@@ -134,7 +135,7 @@ def _read_texts(path: Path, _modified_ns: int, _bytes: int) -> Texts:
             f"{path} has {len(texts)} distinct texts: {NEIGHBOURS} neighbours of each take at least "
             f"{NEIGHBOURS + 1}; give more"
         )
-    return Texts(hashlib.sha256(content).hexdigest(), texts)
+    return Texts(hashlib.sha256(content).hexdigest(), texts, len(found) - len(texts))
 
 
 class StageDump(NamedTuple):

@@ -21,6 +21,7 @@ from harness.evidence import (
     under_other_limits,
 )
 from harness.gates import (
+    OWN_DATA,
     GateResult,
     as_number,
     ask,
@@ -53,9 +54,9 @@ from harness.verdict import (
     VERDICTS,
     CandidateVerdict,
     Decision,
-    demerit,
     is_target,
     number_text,
+    verdict_by,
 )
 
 if TYPE_CHECKING:
@@ -73,10 +74,10 @@ NEXT_STEPS: dict[Verdict, str] = {
     "CONDITIONAL_GO": "debug the execution provider's activation where it is not the CPU's, try E5 or BGE, "
     "or accept and proceed if quality is good",
     "INCONCLUSIVE": "measure what is missing",
-    "NO_GO": "investigate, make a quick MLX check on Apple Silicon, or accept the fallback",
+    "NO_GO": "investigate, or accept the fallback; on Apple Silicon: a quick MLX check",
 }
 # The same where the policy has no fallback.
-NO_FALLBACK_STEP = "investigate, or make a quick MLX check on Apple Silicon"
+NO_FALLBACK_STEP = "investigate; on Apple Silicon: a quick MLX check"
 # Where a no rests on launches that were disturbed.
 NOISE_STEP = "measure again on a quiet machine, as an attempt of its own"
 # The same where every model of the policy was measured.
@@ -201,7 +202,7 @@ def _judge(rows: list[Row], policy: PolicyConfig) -> CandidateVerdict:
     at_best: Verdict = "CONDITIONAL_GO" if failing else "GO"
     if blocks or unknowns:
         at_best = "NO_GO" if blocks else "INCONCLUSIVE"
-    verdict = VERDICTS[max(VERDICTS.index(at_best), *(demerit(r.gate, r.status) for r in results))]
+    verdict = verdict_by(at_best, ((r.gate, r.status) for r in results))
     met = all(r.status == "PASS" for r in targets)
     deciding = musts + targets
     if all(row["status"] == "unavailable" for row in current):
@@ -237,6 +238,7 @@ def _judge(rows: list[Row], policy: PolicyConfig) -> CandidateVerdict:
     base = newest if main is None else main  # what is told to type has the words of the run that is judged
     if main is not None and (reference := main.get("overhead_over")):
         notes.append(f"what it takes over Python is held against {reference}")
+    notes += _unasked(base, policy)
     score = score_parts(policy, current)
     notes += [score_text(score)] if score else []
     measured = [row for row in read if row["status"] != "unavailable"]
@@ -305,7 +307,7 @@ def _on_a_quiet_machine(candidates: Iterable[CandidateVerdict]) -> list[str]:
     for candidate in candidates:
         failed = [r for r in candidate.gates if (r.gate.tier, r.status) == ("must", "FAIL")]
         rows = [row for r in failed if (row := run_for(r.gate, candidate.rows)) is not None]
-        if rows and candidate.at_best != "NO_GO" and all(r.rests_on_noise for r in failed):
+        if rows and candidate.undisturbed != "NO_GO":
             return [f"{NOISE_STEP}: `{again(rows[0], **{'measure.force': 'true'})}`"]
     return []
 
@@ -409,6 +411,18 @@ def _unpinned(row: Row) -> list[str]:
     if row.get("revision_pinned") is not False:
         return []
     return [f"revision not pinned: {text_of(row['source'], '')}; another machine may find another one there"]
+
+
+def _unasked(row: Row, policy: PolicyConfig) -> list[str]:
+    """Figures on the user's own data that no gate reads: the verdict is on the shipped texts."""
+    asked = {gate.metric for gate in policy.gates}
+    known = {metric: as_number(row[metric]) for metric in OWN_DATA if metric not in asked}
+    return [
+        f"{metric} on your own data is {number_text(value)}, and no gate of policy {policy.name} asks it; "
+        "one of a policy.file= can"
+        for metric, value in known.items()
+        if value is not None
+    ]
 
 
 def _open_shoulds(results: tuple[GateResult, ...]) -> list[str]:
@@ -515,6 +529,8 @@ def _overall_reasons(
         return (*reasons, *limits, *best.provisional, *(f"not confirmed: {line}" for line in lacking))
     told = [c for c in contenders if not c.impossible] or contenders
     reasons = [f"{c.label}: {line}" for c in told for line in (*c.reasons[:3], *c.provisional)]
+    if (quiet := min((c.undisturbed for c in told), key=VERDICTS.index)) != best.verdict:
+        reasons.insert(0, f"without the launches that were disturbed it is {quiet}: {NOISE_STEP}")
     return (*reasons, *(alternatives if best.verdict == "NO_GO" else ()))
 
 

@@ -213,6 +213,8 @@ class CandidateRecord(_Record):
 
     label: str
     verdict: Verdict
+    undisturbed: Verdict
+    """What it would be without the launches that were disturbed, where an answer rests on them."""
     reasons: tuple[str, ...]
     """Why it has its verdict, the gravest first."""
     notes: tuple[str, ...]
@@ -324,6 +326,8 @@ class DecisionRecord(_Record):
     """Of this record."""
     verdict: Verdict
     """The best candidate's."""
+    undisturbed: Verdict
+    """What it would be without the launches that were disturbed; another one is told beside the verdict."""
     chosen: str | None
     """The pick's label; null unless the verdict is GO or CONDITIONAL_GO."""
     evidence: Evidence

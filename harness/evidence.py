@@ -61,6 +61,8 @@ _RANGES: dict[str, tuple[float, float]] = {
     "ep_node_share": (0.0, 1.0),
     "ep_time_share": (0.0, 1.0),
 }
+# More names than this are not told in one line.
+_MOST_NAMED = 8
 # What rounding adds to a cosine of float32 vectors, at most.
 _COSINE_SLACK = 0.001
 # A median that differs by a larger share from the one of the launches is another figure.
@@ -130,11 +132,21 @@ def selected(runs: pd.DataFrame, select: str) -> tuple[pd.DataFrame, tuple[str, 
                 f"select={select}: {unknown_name('column', name, list(map(str, runs.columns)))}"
             )
         cells, wanted = kept[name].astype(str), values.split(",")
-        kept = kept[[cell in wanted or cell.partition("+")[0] in wanted for cell in cells]]
+        told = kept["candidate_label"].str.split().str[0] if name == "model" else cells
+        names = [
+            {*pair, *(each.partition("+")[0] for each in pair)} for pair in zip(cells, told, strict=True)
+        ]
+        here = [not named.isdisjoint(wanted) for named in names]
+        if here and not any(here):
+            there = sorted(set(told))
+            more = f" and {len(there) - _MOST_NAMED} more" if len(there) > _MOST_NAMED else ""
+            raise BadInputError(
+                f"select={select}: none of {counted(len(kept), 'run')} has {word}; its {name} is "
+                f"{', '.join(there[:_MOST_NAMED])}{more}"
+            )
+        kept = kept[here]
     if len(kept) == len(runs):
         return kept, ()
-    if kept.empty:
-        raise BadInputError(f"select={select}: none of the {len(runs)} runs is so; leave a word of it out")
     return kept, (f"{len(runs) - len(kept)} of {len(runs)} runs are left out by select: {select}",)
 
 

@@ -13,7 +13,7 @@ from harness import stats
 from harness.compose import options_of
 from harness.record import WITH_INTERVAL
 from harness.schema import LAUNCH_METRICS, SOAK_METRICS
-from harness.units import at_least
+from harness.units import at_least, counted
 from harness.workload import Place
 
 if TYPE_CHECKING:
@@ -37,6 +37,11 @@ OWN_DATA = {
     "sts_spearman": "quality.sts",
     "ndcg_at_10": "quality.retrieval",
     "texts_overlap": "quality.texts",
+}
+# What asks a user's own data what a figure on the shipped texts leaves open.
+ASKED_OF_OWN_DATA = {
+    **dict.fromkeys(("separation", "similar_mean", "dissimilar_mean", "separation_auc"), "sts_spearman"),
+    **dict.fromkeys(("neighbour_overlap", "index_overlap"), "texts_overlap"),
 }
 # Why it is unknown, where that is not plain.
 _UNKNOWN = {
@@ -126,6 +131,7 @@ def ask(gate: GateConfig, run: Mapping[str, Any] | None) -> GateResult:
         return GateResult(gate, "NOT_MEASURED", reason=where)
     if run["status"] == "unavailable":
         return GateResult(gate, "NOT_MEASURED", reason=text_of(run["error"], "unavailable"))
+    gate = _of_whose_texts(gate, run)
     if gate.metric in LAUNCH_METRICS:
         return _ask_run_launches(gate, run)
     value = as_number(run.get(gate.metric))
@@ -140,6 +146,14 @@ def ask(gate: GateConfig, run: Mapping[str, Any] | None) -> GateResult:
     status: GateStatus = "PASS" if all(holds_at) else "UNDECIDED" if any(holds_at) else "FAIL"
     reason = "" if status != "UNDECIDED" else "the interval holds the bound"
     return GateResult(gate, status, value, low, high, reason=reason)
+
+
+def _of_whose_texts(gate: GateConfig, run: Mapping[str, Any]) -> GateConfig:
+    """A gate that reads the shipped texts says so where the user's own were measured beside them."""
+    own = ASKED_OF_OWN_DATA.get(gate.metric)
+    if own is None or as_number(run.get(own)) is None:
+        return gate
+    return gate.model_copy(update={"label": f"{gate.label} (shipped texts)"})
 
 
 def _ask_run_launches(gate: GateConfig, run: Mapping[str, Any]) -> GateResult:
@@ -206,7 +220,7 @@ def ask_launches(
         high,
         n=int(values.size),
         over=over,
-        reason=_more(over, int(values.size), quantile) if explain and verdict == "UNDECIDED" else "",
+        reason=_more(gate, over, int(values.size)) if explain and verdict == "UNDECIDED" else "",
         undisturbed=None if quiet is None else stats.gate_verdict(quiet, bound, launch_quantile=quantile),
         quiet=None if quiet is None else int(quiet.size),
     )
@@ -239,12 +253,19 @@ def plain(value: Any) -> Any:
     return value.item() if hasattr(value, "item") else value
 
 
-def _more(over: int, n: int, quantile: float) -> str:
-    more = stats.launches_to_settle(over, n, launch_quantile=quantile)
+def _more(gate: GateConfig, over: int, n: int) -> str:
+    assert gate.launch_quantile is not None
+    beyond = f"{over} of {n} launches are {wrong_side(gate)}"
+    more = stats.launches_to_settle(over, n, launch_quantile=gate.launch_quantile)
     if more is None:
-        most = stats.launches_at_most(quantile)
-        return f"{over} of {n} launches are over: too near the bound to be told by {most:,} launches"
-    return f"{over} of {n} launches are over: about {more} more would probably settle it"
+        most = stats.launches_at_most(gate.launch_quantile)
+        return f"{beyond}: too near the bound to be told by {most:,} launches"
+    return f"{beyond}: about {counted(more, 'more launch')} would settle it if they go as these"
+
+
+def wrong_side(gate: GateConfig) -> str:
+    """Where a launch lies that misses a gate's bound."""
+    return "under" if gate.op == ">" else "over"
 
 
 def _negated(value: float | None) -> float | None:

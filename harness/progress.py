@@ -34,9 +34,11 @@ def files_read(progress: Callable[[], Progress], what: str) -> Callable[[int, in
     return tell
 
 
-def _told(left_s: float | None) -> str:
+def _told(left_s: float | None, *, at_least: bool) -> str:
     """How long it will still take; nothing where nobody knows, as where it took longer than was thought."""
-    return "" if left_s is None or left_s < _LEAST_S else f"about {format_duration(left_s)} left"
+    if left_s is None or left_s < _LEAST_S:
+        return ""
+    return f"{'at least' if at_least else 'about'} {format_duration(left_s)} left"
 
 
 class Progress:
@@ -52,6 +54,7 @@ class Progress:
         self._live = Live(console=console, auto_refresh=False, transient=True)
         self._what = self._detail = ""
         self._ends: float | None = None
+        self._at_least = False
         self._frame = 0
 
     def __enter__(self) -> Progress:
@@ -68,18 +71,21 @@ class Progress:
         if self._console.is_terminal:
             self._live.stop()
 
-    def tell(self, what: str, left_s: float | None = None, detail: str = "") -> None:
+    def tell(
+        self, what: str, left_s: float | None = None, detail: str = "", *, at_least: bool = False
+    ) -> None:
         """Say what is being done now.
 
         Args:
             what: the piece of work; off a terminal, a line is printed when it changes.
             left_s: seconds that are probably left for it; None where nobody knows.
             detail: what changes while it goes on; shown on a terminal only.
+            at_least: `left_s` is what a quiet machine would take, before anything was seen of this one.
         """
         if not self._console.is_terminal and what != self._what:
-            left = _told(left_s)
+            left = _told(left_s, at_least=at_least)
             self.note(f"{what} ({left})" if left else what)
-        self._what, self._detail = what, detail
+        self._what, self._detail, self._at_least = what, detail, at_least
         self._ends = None if left_s is None else time.monotonic() + left_s
         self.tick()
 
@@ -94,7 +100,8 @@ class Progress:
         from rich.text import Text
 
         self._frame += 1
-        left = _told(None if self._ends is None else self._ends - time.monotonic())
+        left_s = None if self._ends is None else self._ends - time.monotonic()
+        left = _told(left_s, at_least=self._at_least)
         spinner = _SPINNER[self._frame % len(_SPINNER)]
         line = Text(
             f"{spinner} {self._what}{self._detail}{left and f' · {left}'}", no_wrap=True, overflow="ellipsis"

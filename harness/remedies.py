@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from harness.gates import OWN_DATA, as_number, gate_place, place_words, run_for
+from harness.gates import ASKED_OF_OWN_DATA, OWN_DATA, as_number, gate_place, place_words, run_for
 from harness.overhead import REFERENCE
 from harness.rerun import again, command_for, decide_command, elsewhere, typed_words
 from harness.schema import LAUNCH_METRICS, SOAK_METRICS
@@ -22,11 +22,6 @@ if TYPE_CHECKING:
 _SOAK_S = 300.0
 # What stands for the place of the user's own data where it is not known.
 _PLACEHOLDER = {"quality.retrieval": "DIR"} | dict.fromkeys(("quality.sts", "quality.texts"), "FILE")
-# The gates that ask a user's own data what the shipped texts leave open.
-_ASKED_OF_OWN_DATA = {
-    **dict.fromkeys(("separation", "similar_mean", "dissimilar_mean", "separation_auc"), "sts_spearman"),
-    **dict.fromkeys(("neighbour_overlap", "index_overlap"), "texts_overlap"),
-}
 
 
 def missing_commands(
@@ -143,7 +138,7 @@ def _what_narrows(metric: str, row: Row, current: Sequence[Row]) -> str:
         return f"more launches of it and of the reference narrow it: `{both[0]}` and `{both[1]}`"
     if metric in OWN_DATA:
         return f"more of your own data narrows it: `{elsewhere(row, **_own_data(metric, ()))}`"
-    asked = _ASKED_OF_OWN_DATA[metric]
+    asked = ASKED_OF_OWN_DATA[metric]
     return (
         f"it is asked of the shipped texts alone, and no launch narrows it; a gate on {asked} asks your own: "
         f"`{elsewhere(row, **_own_data(asked, [row, *current]))}`"

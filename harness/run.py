@@ -88,7 +88,12 @@ class Run:
     def label(self) -> str:
         """The candidate and where it is measured."""
         soak = " soak" if self.soaks else ""
-        return f"{self.candidate.label}{soak}: {self.workload.place}"
+        return f"{self.candidate_label}{soak}: {self.workload.place}"
+
+    @property
+    def candidate_label(self) -> str:
+        """The candidate, by the name that its model is shown by."""
+        return self.candidate.labelled(self.config.model.shown)
 
     @property
     def soaks(self) -> bool:
@@ -319,7 +324,7 @@ class Run:
             "source": artifact.manifest.source if artifact else None,
             "artifact_sha256": artifact.sha256 if artifact else None,
             "artifact_bytes": artifact.bytes if artifact else None,
-            "candidate_label": candidate.label,
+            "candidate_label": self.candidate_label,
             "command": _command(self.config.words),
             "purpose": self.purpose,
             "confirmation_at": confirmed_at or (stored["confirmation_at"] if stored else None),

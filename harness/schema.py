@@ -12,9 +12,12 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validat
 
 from harness.compose import options_of
 from harness.errors import unknown_name
+from harness.paths import typed_path
 from harness.stats import count_verdict, launches_to_pass
 from harness.units import NS_PER_MS
 
+# A folder's name that can stand in a table and in a word; a longer one is a hash as a rule.
+_PLAIN_NAME = re.compile(r"\w[\w.-]{0,31}")
 Tier = Literal["must", "should", "nice"]
 Op = Literal["<", "<=", ">", ">=", "=="]
 Metric = Literal[
@@ -282,6 +285,18 @@ class ModelConfig(Schema):
     def vector_dim(self) -> int:
         """Dimensions of a vector as it is served."""
         return self.truncate_dim or self.dim
+
+    @property
+    def shown(self) -> str:
+        """What tables call it: of a user's own that was given no name, its folder's or repository's.
+
+        What stands behind the ``+`` stays, so that two folders of one name stay two. No part of an identity.
+        """
+        name, plus, digest = self.name.partition("+")
+        if name != "custom" or not (self.path or self.id):
+            return self.name
+        place = typed_path(self.path).resolve().name if self.path else str(self.id).rpartition("/")[2]
+        return f"{place}{plus}{digest}" if _PLAIN_NAME.fullmatch(place) else self.name
 
 
 class EpConfig(Schema):

@@ -18,7 +18,7 @@ from harness.artifacts.anatomy import load_graph
 from harness.artifacts.pooling import expose_stages, unit
 from harness.command import run_command
 from harness.compose import options_of
-from harness.config import load_model, load_precision, parse_words
+from harness.config import load_model, load_precision, own_model, parse_words
 from harness.datasets import read_stages
 from harness.errors import BadInputError, ExitCode, unknown_name
 from harness.terminal import error_console, output_console, print_stages
@@ -41,14 +41,16 @@ _PROMPTS = ("default", "query", "document")
 _FORMATS = ("table", "json")
 _DEFAULTS = {
     "model": "",
+    "model.path": "",
     "precision": "fp32",
     "reference": "",
     "prompt": "default",
     "tolerance": f"{TOLERANCE:g}",
     "format": "table",
 }
-_HELP = """python -m harness.stages model=NAME reference=FILE.jsonl [precision=fp32]
-                         [prompt=default|query|document] [tolerance=0.001] [format=table|json]
+_HELP = """python -m harness.stages model=NAME|model=custom model.path=DIR reference=FILE.jsonl
+                         [precision=fp32] [prompt=default|query|document] [tolerance=0.001]
+                         [format=table|json]
 
 Finds where a provider of your own, in any language, departs from the model. FILE has one JSON object a line:
 the text, and what your provider made of it, as far as you can tell: input_ids (without padding, or with an
@@ -256,7 +258,9 @@ def main(argv: list[str]) -> int:
     from harness.provider import prepare_artifact
 
     with Progress(error_console()) as progress:
-        recipe = Recipe(load_model(words["model"]), load_precision(words["precision"]), "onnxruntime")
+        folder = words["model.path"]
+        chosen = own_model(folder) if folder else load_model(words["model"])
+        recipe = Recipe(chosen, load_precision(words["precision"]), "onnxruntime")
         model = StagedModel(prepare_artifact(recipe, tell=progress.tell))
         progress.tell(f"comparing {len(dumps)} texts")
         findings = compare_stages(model, dumps, prompt=words["prompt"], tolerance=tolerance)
@@ -302,13 +306,15 @@ def _checked(words: Mapping[str, str]) -> tuple[tuple[StageDump, ...], float]:
     """
     problems = []
     valid = {
-        "model": [name for name in options_of("model") if name != "custom"],
+        "model": options_of("model"),
         "precision": options_of("precision"),
         "prompt": _PROMPTS,
         "format": _FORMATS,
     }
     if not words["model"]:
-        problems.append("model: missing; give model=NAME")
+        problems.append("model: missing; give model=NAME, or model=custom model.path=DIR")
+    elif (words["model"] == "custom") != bool(words["model.path"]):
+        problems.append(f"model={words['model']}: a model of your own is model=custom model.path=DIR")
     problems += [
         unknown_name(key, words[key], names)
         for key, names in valid.items()

@@ -343,10 +343,10 @@ def _rounds(runs: Sequence[Run], sweep_id: str, sweep: Sweep) -> None:
             block, orders = active, balanced_orders(len(active), (seed, number))
         for run in [block[index] for index in orders.pop() if not block[index].done()]:
             detail = f": {run.label}, launch {len(run.launches) + 1}"
-            sweep.progress.tell(what, _left_s(runs), detail)
-            on_wait = partial(
-                sweep.progress.tell, what, _left_s(runs), f"{detail}: waiting, the machine is in use"
-            )
+            unseen = any(not run.spent_s and not run.done() for run in runs)
+            tell = partial(sweep.progress.tell, what, _left_s(runs), at_least=unseen)
+            tell(detail)
+            on_wait = partial(tell, f"{detail}: waiting, the machine is in use")
             run.launches.append(_launch(run, sweep.reference(), number, sweep_id, sweep, on_wait))
             sweep.seen.append(run.launches[-1])
             flag(run.launches, sweep.reference())

@@ -27,12 +27,14 @@ from harness.verdict import (
     distance_text,
     gate_cells,
     needed_text,
+    noise_mark,
     percent_text,
     speedup_cells,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from datetime import datetime
 
     from harness.comparison import Comparison, RetrievalComparison
     from harness.decision_record import BaselineRecord
@@ -284,7 +286,10 @@ def print_decision(console: Console, decision: Decision, *, details: bool) -> No
         _print_speedups(console, decision.baseline)
     pick = f"  {decision.chosen}" if decision.chosen else ""
     headline = Text(decision.verdict, style=_STYLES[decision.verdict])
-    headline.append(f"{pick}  ({decision.evidence}, policy {decision.policy})", style="not bold default")
+    headline.append(
+        f"{pick}  ({decision.evidence}{noise_mark(decision)}, policy {decision.policy})",
+        style="not bold default",
+    )
     console.print(headline)
     for reason in decision.reasons:
         _bullet(console, reason)
@@ -323,12 +328,31 @@ def print_use(console: Console, candidate: CandidateVerdict) -> None:
         console.print(Text(line), soft_wrap=True)
 
 
+def nothing_new(rows: Sequence[dict[str, Any]], began: datetime) -> str:
+    """That a command measured nothing of runs that had all that it asks for; empty where it measured each.
+
+    Args:
+        rows: the runs, as they are kept now.
+        began: when the command did.
+    """
+    known = [row for row in rows if row["launches"] and row["finished_at"] < began]
+    if not known:
+        return ""
+    of = "" if len(rows) == 1 else f" of {len(known)} of {counted(len(rows), 'run')}"
+    how = "settled" if all(row["settled"] for row in known) else "done before"
+    launches, newest = sum(int(row["launches"]) for row in known), max(row["finished_at"] for row in known)
+    return (
+        f"nothing measured{of}: {how} by {counted(launches, 'launch')} until {newest:%Y-%m-%d %H:%M} UTC; "
+        "measure.force=true begins a new attempt"
+    )
+
+
 def model_line(model: ModelConfig) -> str:
     """What is known of a model of the user's own, from its files and from what was typed."""
     prompts = [f"{name} {text!r}" for name, text in model.prompts.model_dump().items() if text]
     normalised = "L2-normalised" if model.normalize else "not normalised"
     return (
-        f"{model.name} is {model.path or model.id}: {model.pooling} pooling, {normalised}, "
+        f"{model.shown} is {model.path or model.id}: {model.pooling} pooling, {normalised}, "
         f"{model.vector_dim} dimensions, texts of at most {model.max_length} tokens, "
         + (f"prompts {', '.join(prompts)}" if prompts else "no prompts")
     )
@@ -427,7 +451,7 @@ def _print_gates(console: Console, candidate: CandidateVerdict) -> None:
     table.add_column("gate", overflow="fold", min_width=12)
     for name in ("needed", "value", "interval", "distance", "%"):
         table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("result, over", overflow="fold", min_width=9)
+    table.add_column("result, miss", overflow="fold", min_width=9)
     for tier in get_args(Tier):
         results = [result for result in candidate.gates if result.gate.tier == tier]
         if results:

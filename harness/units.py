@@ -17,8 +17,9 @@ def ns_to_s(ns: float) -> float:
 
 
 def counted(count: int, thing: str) -> str:
-    """A count with what is counted: ``1 core``, ``2 cores``."""
-    return f"{count} {thing}{'' if count == 1 else 's'}"
+    """A count with what is counted: ``1 core``, ``2 cores``, ``2 launches``."""
+    plural = "es" if thing.endswith("ch") else "s"
+    return f"{count} {thing}{'' if count == 1 else plural}"
 
 
 def at_least(shown: str) -> str:

@@ -8,13 +8,13 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import ExitCode
-from harness.gates import gate_at, p95_floor_ms, stopped_cells, worst_in_batch
+from harness.gates import gate_at, p95_floor_ms, stopped_cells, worst_in_batch, wrong_side
 from harness.record import RUN_UNITS
 from harness.units import format_bytes
 from harness.workload import Place
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     import pandas as pd
 
@@ -60,6 +60,11 @@ def demerit(gate: GateConfig, status: GateStatus) -> int:
     if gate.tier == "must":
         return VERDICTS.index("NO_GO" if status == "FAIL" else "INCONCLUSIVE")
     return VERDICTS.index("CONDITIONAL_GO") if is_target(gate) else 0
+
+
+def verdict_by(at_best: Verdict, answers: Iterable[tuple[GateConfig, GateStatus]]) -> Verdict:
+    """The verdict that gates' answers leave, of one that nothing could better."""
+    return VERDICTS[max([VERDICTS.index(at_best), *(demerit(gate, status) for gate, status in answers)])]
 
 
 @dataclass(frozen=True)
@@ -144,6 +149,14 @@ class CandidateVerdict:
         """Whether it could not be measured here at all."""
         return bool(self.rows) and all(row["status"] == "unavailable" for row in self.rows)
 
+    @property
+    def undisturbed(self) -> Verdict:
+        """The verdict without the launches that were disturbed, where an answer rests on them."""
+        if not any(result.rests_on_noise for result in self.gates):
+            return self.verdict
+        answers = ((r.gate, (r.rests_on_noise and r.undisturbed) or r.status) for r in self.gates)
+        return verdict_by(self.at_best, answers)
+
 
 @dataclass(frozen=True)
 class Decision:
@@ -180,6 +193,13 @@ class Decision:
     def id(self) -> str:
         """The first digits of the record's own hash."""
         return record_id(self.to_json())
+
+    @property
+    def undisturbed(self) -> Verdict:
+        """What the verdict would be without the launches that were disturbed: the pick's, or the best."""
+        asked = [c for c in self.candidates if c.scripted == self.candidates[0].scripted and not c.impossible]
+        told = (c.undisturbed for c in (asked[:1] if self.chosen else asked))
+        return min(told, key=VERDICTS.index, default=self.verdict)
 
     @property
     def not_picked(self) -> tuple[str, ...]:
@@ -230,6 +250,7 @@ class Decision:
         record = {
             "schema_version": 1,
             "verdict": self.verdict,
+            "undisturbed": self.undisturbed,
             "chosen": self.chosen,
             "policy": self.policy,
             "evidence": self.evidence,
@@ -248,6 +269,7 @@ class Decision:
                 {
                     "label": c.label,
                     "verdict": c.verdict,
+                    "undisturbed": c.undisturbed,
                     "reasons": list(c.reasons),
                     "notes": list(c.notes),
                     "warnings": list(c.warnings),
@@ -267,7 +289,7 @@ class Decision:
     def to_markdown(self) -> str:
         """The record as a page a person reads."""
         pick = f": {_cell(self.chosen)}" if self.chosen else ""
-        lines = [f"# {self.verdict}{pick}", ""]
+        lines = [f"# {self.verdict}{pick}{noise_mark(self)}", ""]
         lines += [f"- {_cell(reason)}" for reason in self.reasons]
         lines += [f"- Not picked: {_cell(line)}" for line in self.not_picked]
         if self.fallback:
@@ -282,7 +304,7 @@ class Decision:
         for candidate in self.candidates:
             if candidate.impossible:
                 continue
-            lines += ["", f"## {_cell(candidate.label)}: {candidate.verdict}", ""]
+            lines += ["", f"## {_cell(candidate.label)}: {candidate.verdict}{noise_mark(candidate)}", ""]
             limits = candidate.confirmation.limits if candidate.confirmation else ()
             told = (*candidate.reasons, *candidate.provisional, *limits, *candidate.notes)
             lines += [f"- {_cell(line)}" for line in told]
@@ -300,6 +322,11 @@ class Decision:
         return "\n".join(lines) + "\n"
 
 
+def noise_mark(judged: CandidateVerdict | Decision) -> str:
+    """What stands behind a verdict that would be another one without the launches that were disturbed."""
+    return "" if judged.undisturbed == judged.verdict else ", resting on disturbed launches"
+
+
 def record_id(text: str) -> str:
     """The name that a decision's JSON is kept by."""
     return hashlib.sha256(text.encode()).hexdigest()[:12]
@@ -311,7 +338,7 @@ def gate_cells(result: GateResult) -> tuple[str, str, str, str, str, str, str]:
     quantile = "" if gate.launch_quantile is None else f" in {gate.launch_quantile:.0%} of launches"
     status = result.status.replace("_", " ").lower()
     if result.n is not None and result.over is not None:
-        status += f" {result.over}/{result.n} over"
+        status += f" {result.over}/{result.n} {wrong_side(gate)}"
     if gate.metric == "finite":
         shown = "?" if result.value is None else "yes" if result.value else "no"
         return (gate.tier, gate.label, "yes", shown, "", "", status)

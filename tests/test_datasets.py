@@ -241,6 +241,7 @@ def test_texts_are_lines_or_jsonl_and_each_counts_once(tmp_path: Path) -> None:
     plain.write_text("\r\n".join([*texts, "", "text 3"]), encoding="utf-8", newline="")
     rows.write_text("\n".join(json.dumps({"text": text}) for text in texts), encoding="utf-8")
     assert read_texts(str(plain)).texts == read_texts(str(rows)).texts == tuple(texts)
+    assert (read_texts(str(plain)).repeated, read_texts(str(rows)).repeated) == (1, 0)
 
 
 @pytest.mark.parametrize(

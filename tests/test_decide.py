@@ -149,13 +149,16 @@ def test_a_selection_decides_on_what_it_names_alone(
 ) -> None:
     store = Store(tmp_path)
     store.write_run(model_row("minilm", p95_ms=45))
-    store.write_run(model_row("custom+0b01", "own"))
-    assert main([f"results={tmp_path}", "select=model=custom", "format=json"]) == 0
-    told = json.loads(capsys.readouterr().out)
-    assert [candidate["run_ids"] for candidate in told["candidates"]] == [["own"]]
-    assert "1 of 2 runs are left out by select: model=custom" in told["warnings"]
+    store.write_run(model_row("custom+0b01", "own", candidate_label="search-v3+0b01 fp32 cpu"))
+    for name in ("custom", "search-v3", "search-v3+0b01"):
+        assert main([f"results={tmp_path}", f"select=model={name}", "format=json"]) == 0
+        told = json.loads(capsys.readouterr().out)
+        assert [candidate["run_ids"] for candidate in told["candidates"]] == [["own"]]
+        assert f"1 of 2 runs are left out by select: model={name}" in told["warnings"]
     assert main([f"results={tmp_path}", "select=model=minilm", "format=json"]) == 11
-    with pytest.raises(BadInputError, match="select=model=e5: none of the 2 runs is so"):
+    with pytest.raises(
+        BadInputError, match=r"none of 2 runs has model=e5; its model is minilm, search-v3\+0b01"
+    ):
         main([f"results={tmp_path}", "select=model=e5"])
 
 

@@ -1268,6 +1268,24 @@ def test_figures_on_the_users_own_data_stand_in_the_record() -> None:
     assert "| 0.612 | 0.941 | 0.901–0.972 |" in decision.to_markdown()
 
 
+def test_where_the_user_has_data_of_their_own_a_gate_says_that_it_reads_the_shipped_texts() -> None:
+    own = {"texts_overlap": 0.941, "texts_overlap_low": 0.901, "texts_overlap_high": 0.972}
+    policy = load_policy("default")
+    shipped, ours = decide(frame(model_row("minilm"))), decide(frame(model_row("minilm", **own)))
+    assert "top-10 overlap" in list(shipped.table["gate"])
+    assert "top-10 overlap (shipped texts)" in list(ours.table["gate"])
+    unasked = "texts_overlap on your own data is 0.941, and no gate of policy default asks it"
+    (note,) = [note for note in ours.candidates[0].notes if "your own data" in note]
+    assert note.startswith(unasked)
+    asked = next(g for g in policy.gates if g.metric == "neighbour_overlap").model_copy(
+        update={"metric": "texts_overlap", "bound": 0.9, "label": "overlap of ours"}
+    )
+    with_gate = policy.model_copy(update={"gates": [*policy.gates, asked]})
+    judged = decide(frame(model_row("minilm", **own)), with_gate)
+    assert (judged.verdict, judged.candidates[0].gates[-1].status) == ("GO", "PASS")
+    assert not any("your own data" in note for note in judged.candidates[0].notes)
+
+
 def test_the_page_shows_every_candidate_gate_and_reason() -> None:
     decision = decide(frame(*MIXED))
     page = decision.to_markdown()
@@ -1848,8 +1866,15 @@ def test_an_answer_that_disturbed_launches_changed_is_provisional() -> None:
 
 def test_a_no_go_that_rests_on_disturbed_launches_says_so_where_the_verdict_is_told() -> None:
     decision = decide(frame(noisy_row([45.0] * 20, [True] * 20)))
-    assert decision.verdict == "NO_GO"
-    assert any("would be undecided without the launches that were disturbed" in x for x in decision.reasons)
+    assert (decision.verdict, decision.undisturbed) == ("NO_GO", "INCONCLUSIVE")
+    first, *others = decision.reasons
+    assert first == f"without the launches that were disturbed it is INCONCLUSIVE: {NOISE_STEP}"
+    assert any("would be undecided without the launches that were disturbed" in x for x in others)
+    assert json.loads(decision.to_json())["undisturbed"] == "INCONCLUSIVE"
+    failed = model_row("e5", p95_ms=45)
+    assert decide(frame(failed)).undisturbed == "NO_GO"
+    assert decide(frame(noisy_row([45.0] * 20, [True] * 20), failed)).undisturbed == "INCONCLUSIVE"
+    assert decide(frame(noisy_row([45.0] * 20, [True] * 20, finite=False))).undisturbed == "NO_GO"
 
 
 def test_a_pass_that_rests_on_disturbed_launches_is_never_confirmed() -> None:

@@ -109,9 +109,10 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "path" / "to").mkdir(parents=True)
     (folder / "path" / "to" / "folder").symlink_to(Path(spec.origin).parent / "model")
     (folder / "path" / "to" / "model.onnx").touch()
-    page = (DOCS / "how-to" / "own-policy.md").read_text("utf-8")
-    (policy,) = (block for language, block in FENCED.findall(page) if language == "yaml")
-    (folder / "my-policy.yaml").write_text(policy, "utf-8")
+    for page, file in (("own-policy.md", "my-policy.yaml"), ("own-model.md", "own-texts.yaml")):
+        blocks = FENCED.findall((DOCS / "how-to" / page).read_text("utf-8"))
+        (policy,) = (block for language, block in blocks if language == "yaml")
+        (folder / file).write_text(policy, "utf-8")
     shutil.copy(conf_dir() / "policy" / "default.yaml", folder / "mine.yaml")
     shutil.copytree(ROOT / "tests" / "data" / "retrieval", folder / "beir-folder")
     (folder / "pairs.csv").write_text("sentence1,sentence2,score\na,b,1\nc,d,2\ne,f,3\n", "utf-8")

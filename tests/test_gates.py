@@ -355,15 +355,21 @@ def test_a_failed_launch_leaves_the_end_of_a_latency_interval_open() -> None:
 @pytest.mark.parametrize(
     ("values", "quantile", "said"),
     [
-        ([12.0] * 3, 0.5, "0 of 3 launches are over: about 3 more would"),
-        ([12.0] * 10, 0.8, "0 of 10 launches are over: about 7 more would"),
+        (
+            [12.0] * 3,
+            0.5,
+            "0 of 3 launches are over: about 3 more launches would settle it if they go as these",
+        ),
+        ([12.0] * 10, 0.8, "0 of 10 launches are over: about 7 more launches"),
         ([12.0, 40.0], 0.5, "1 of 2 launches are over: too near the bound"),
+        ([200.0] * 5, 0.5, "0 of 5 launches are under: about 1 more launch would"),
     ],
 )
 def test_an_undecided_gate_says_how_many_launches_would_settle_it(
     values: list[float], quantile: float, said: str
 ) -> None:
-    result = ask_launches(gate("latency_p95_ms", "<", 30, launch_quantile=quantile), values)
+    metric, op = ("throughput_texts_per_s", ">") if "under" in said else ("latency_p95_ms", "<")
+    result = ask_launches(gate(metric, op, 30, launch_quantile=quantile), values)
     assert result.status == "UNDECIDED"
     assert result.reason.startswith(said)
 

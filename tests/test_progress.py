@@ -59,7 +59,10 @@ def test_off_a_terminal_time_left_is_told_where_it_is_known() -> None:
     progress = Progress(screen.console)
     progress.tell("exporting", 125.0)
     progress.tell("waiting")
-    assert screen.raw.splitlines() == ["exporting (about 2 min 05 s left)", "waiting"]
+    progress.tell("measuring", 14.0, at_least=True)
+    assert screen.raw.splitlines() == [
+        "exporting (about 2 min 05 s left)", "waiting", "measuring (at least 14 s left)",
+    ]  # fmt: skip
 
 
 def test_off_a_terminal_no_time_left_is_told_where_next_to_none_is() -> None:

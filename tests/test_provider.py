@@ -223,7 +223,11 @@ def test_it_loads_by_a_model_s_name_from_the_cache(minilm: Artifact) -> None:
 
 @pytest.mark.parametrize(
     ("name", "reason"),
-    [("minilmm", "unknown model 'minilmm': did you mean minilm"), ("zzz", "unknown model 'zzz': valid: ")],
+    [
+        ("minilmm", "unknown model 'minilmm': did you mean minilm"),
+        ("zzz", "unknown model 'zzz': valid: "),
+        ("custom", "custom is no model by itself: give the path of your model's or artifact's folder"),
+    ],
 )
 def test_an_unknown_model_is_bad_input_with_the_nearest_or_all(name: str, reason: str) -> None:
     with pytest.raises(BadInputError, match=reason):

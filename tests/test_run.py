@@ -529,6 +529,27 @@ def test_the_label_tells_soak_runs_apart(config: Plan) -> None:
 
 
 @pytest.mark.parametrize(
+    ("given", "shown"),
+    [
+        ({"path": "models/support-search-v3/"}, "support-search-v3+49a9"),
+        ({"id": "org/own-model"}, "own-model+49a9"),
+        ({"path": "my models"}, "custom+49a9"),  # no word that could be typed
+        ({"path": "e4ce9877abf3edfe10b0d82785e83bdcb973e22e"}, "custom+49a9"),
+        ({"path": "models/own", "name": "mine+49a9"}, "mine+49a9"),
+        ({"name": "minilm"}, "minilm"),
+    ],
+)
+def test_a_model_of_ones_own_is_shown_by_its_folders_name_and_stays_the_same_run(
+    config: Plan, given: dict[str, str], shown: str
+) -> None:
+    plan = config()
+    model = plan.model.model_copy(update={"name": "custom+49a9", "id": None, "path": None} | given)
+    run = planned(plan.model_copy(update={"model": model}))
+    assert run.candidate_label == f"{shown} fp32 fake cpu"
+    assert run.candidate.model == model.name, "what the identity is made of"
+
+
+@pytest.mark.parametrize(
     ("words", "command"),
     [
         (["runtime=fake", "measure=confirm", "measure.rate=5"], "python -m harness runtime=fake"),

@@ -265,6 +265,6 @@ def test_every_wrong_word_is_told_before_anything_is_built() -> None:
     with pytest.raises(BadInputError) as caught:
         main([])
     assert caught.value.problems == (
-        "model: missing; give model=NAME",
+        "model: missing; give model=NAME, or model=custom model.path=DIR",
         "reference: missing; give reference=FILE.jsonl",
     )

@@ -8,6 +8,7 @@ import os
 import threading
 from collections import Counter
 from dataclasses import replace
+from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
@@ -51,6 +52,7 @@ from harness.sweep import (
     measure,
     measure_in,
 )
+from harness.terminal import nothing_new
 from harness.worker import Task
 from harness.worker import run as work
 from tests.conftest import launch_row
@@ -332,12 +334,21 @@ def test_a_launch_is_told_the_loosest_latency_bound_and_no_other(config: Plan, r
 def test_a_second_command_prints_what_is_settled_and_measures_nothing(
     config: Plan, run: Run, store: Store
 ) -> None:
+    began = datetime.now(UTC)
     first = run([config()], Scripted())
+    assert nothing_new(first, began) == ""
     launches = store.launches_of(first[0]["run_id"])
-    again = Scripted()
+    again, began = Scripted(), datetime.now(UTC)
     second = run([config()], again)
     assert again.tasks == []
     assert second == first
+    day = first[0]["finished_at"].strftime("%Y-%m-%d %H:%M")
+    assert nothing_new(second, began) == (
+        f"nothing measured: settled by 17 launches until {day} UTC; measure.force=true begins a new attempt"
+    )
+    look = second[0] | {"run_id": "other", "settled": False}
+    newer = look | {"finished_at": datetime.now(UTC)}
+    assert nothing_new([look, newer], began).startswith("nothing measured of 1 of 2 runs: done before by 17 ")
     assert store.launches_of(first[0]["run_id"]) == launches
 
 
@@ -619,9 +630,11 @@ def test_the_progress_tells_why_nothing_happens_between_spread_launches(
     said: list[str] = []
     tell = Progress.tell
 
-    def listen(self: Progress, what: str, left_s: float | None = None, detail: str = "") -> None:
+    def listen(
+        self: Progress, what: str, left_s: float | None = None, detail: str = "", **guess: bool
+    ) -> None:
         said.append(f"{what}{detail}")
-        tell(self, what, left_s, detail)
+        tell(self, what, left_s, detail, **guess)
 
     monkeypatch.setattr(Progress, "tell", listen)
     run([config(measure={"launches": 2, "spread": True, "min_span_s": 1600})], Scripted())
@@ -633,7 +646,7 @@ def test_the_progress_says_what_is_measured(config: Plan, run: Run, told: io.Str
     lines = told.getvalue().splitlines()
     assert sum("texts and quality" in line for line in lines) == 2
     (line,) = [line for line in lines if line.startswith("measuring")]
-    assert line.startswith("measuring 2 runs, interleaved (about ")
+    assert line.startswith("measuring 2 runs, interleaved (at least ")
 
 
 @pytest.mark.parametrize(
@@ -1698,9 +1711,11 @@ def test_a_wait_for_a_quiet_machine_is_told_with_the_launch_that_waits(
     said: list[str] = []
     tell = Progress.tell
 
-    def listen(self: Progress, what: str, left_s: float | None = None, detail: str = "") -> None:
+    def listen(
+        self: Progress, what: str, left_s: float | None = None, detail: str = "", **guess: bool
+    ) -> None:
         said.append(detail)
-        tell(self, what, left_s, detail)
+        tell(self, what, left_s, detail, **guess)
 
     monkeypatch.setattr(Progress, "tell", listen)
     watched([real(measure={"launches": 2})], Scripted(), ScriptedObserver([100.0], waits=True))

@@ -798,7 +798,7 @@ def test_what_is_known_of_a_model_of_ones_own_stands_in_a_line() -> None:
             "prompts": PromptsConfig(default="", query="", document=""),
         }
     )
-    assert model_line(bare).startswith("custom+1f3a is org/own: mean pooling, not normalised, ")
+    assert model_line(bare).startswith("own+1f3a is org/own: mean pooling, not normalised, ")
     assert model_line(bare).endswith(", no prompts")
 
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+from io import StringIO
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from harness.confirmation import Confirmation, Limit
 from harness.errors import ExitCode
 from harness.gates import GateResult
 from harness.schema import GateConfig
+from harness.terminal import print_decision
 from harness.verdict import (
     EXIT_CODES,
     VERDICTS,
@@ -21,6 +24,7 @@ from harness.verdict import (
     ScorePart,
     demerit,
     gate_cells,
+    noise_mark,
     number_text,
 )
 from harness.workload import Place
@@ -106,6 +110,19 @@ def test_the_record_holds_where_each_gate_was_read() -> None:
         "workload": "mixture", "batch_size": 1, "clients": 4, "arrival": "poisson", "rate": 5.0,
     }  # fmt: skip
     assert record["undisturbed"] == "UNDECIDED"
+
+
+def test_a_verdict_that_rests_on_disturbed_launches_says_so_in_its_own_line() -> None:
+    noisy = candidate(verdict="NO_GO", gates=(GateResult(gate(), "FAIL", n=17, over=17, quiet=0,
+                                                         undisturbed="UNDECIDED"),))  # fmt: skip
+    told = decision(noisy, verdict="NO_GO", chosen=None)
+    assert (told.undisturbed, told.exit_code) == ("INCONCLUSIVE", ExitCode.NO_GO)
+    assert told.to_markdown().startswith("# NO_GO, resting on disturbed launches\n")
+    assert "## minilm fp32 cpu: NO_GO, resting on disturbed launches" in told.to_markdown().splitlines()
+    file = StringIO()
+    print_decision(Console(file=file, width=80), told, details=False)
+    assert "NO_GO  (provisional, resting on disturbed launches, policy default)" in file.getvalue()
+    assert noise_mark(decision(candidate())) == ""
 
 
 def test_the_record_holds_a_confirmation_or_null() -> None:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 N_TEXTS = 40
-TEXTS = Texts("c" * 64, tuple(f"text {n}" for n in range(N_TEXTS)))
+TEXTS = Texts("c" * 64, tuple(f"text {n}" for n in range(N_TEXTS)), 0)
 
 
 def unit(seed: int, noise: float = 0.0) -> NDArray[np.float32]:

@@ -168,7 +168,9 @@ def test_a_selection_keeps_what_it_names(tmp_path: Path) -> None:
     assert sorted(report.read(tmp_path, select="batch_size=1,8").runs["run_id"]) == ["a", "b"]
     some = report.read(tmp_path, select="batch_size=32")
     assert "2 of 3 runs are left out" in report.verdict(some).text
-    with pytest.raises(BadInputError, match="select=model=nothing: none of the 3 runs is so"):
+    with pytest.raises(
+        BadInputError, match="select=model=nothing: none of 3 runs has model=nothing; its model is minilm"
+    ):
         report.read(tmp_path, select="model=nothing")
 
 
