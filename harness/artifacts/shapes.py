@@ -7,6 +7,7 @@ way, and the fused operators of ONNX Runtime have their rules in `_FUSED`. Needs
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,8 @@ Shape = tuple[int, ...]
 _TEXT_INPUTS = ("input_ids", "attention_mask", "token_type_ids", "position_ids")
 # Values are computed along the way only where they are this small: shapes, axes, scalars.
 _MOST_VALUES = 4_096
+# Types of which several values share a byte.
+_PACKED = re.compile(r"U?INT([24])|FLOAT(4)E2M1")
 # The fused operators' own namespace.
 MICROSOFT = "com.microsoft"
 
@@ -54,8 +57,8 @@ def bits_of(dtype: int) -> int:
     from onnx import TensorProto as T
     from onnx import helper
 
-    if dtype in (T.INT4, T.UINT4):
-        return 4
+    if packed := _PACKED.fullmatch(T.DataType.Name(dtype)):
+        return int(packed[1] or packed[2])
     return 0 if dtype == T.STRING else int(np.dtype(helper.tensor_dtype_to_np_dtype(dtype)).itemsize * 8)
 
 

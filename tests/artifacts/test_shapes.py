@@ -141,8 +141,8 @@ def test_a_circle_ends() -> None:
 
 
 def test_bits_of_a_value() -> None:
-    kinds = (T.FLOAT, T.FLOAT16, T.BFLOAT16, T.INT8, T.UINT4, T.INT64, T.BOOL, T.STRING)
-    assert [bits_of(kind) for kind in kinds] == [32, 16, 16, 8, 4, 64, 8, 0]
+    kinds = (T.FLOAT, T.FLOAT16, T.BFLOAT16, T.INT8, T.UINT4, T.FLOAT4E2M1, T.INT64, T.STRING)
+    assert [bits_of(kind) for kind in kinds] == [32, 16, 16, 8, 4, 4, 64, 0]
 
 
 def test_a_size_is_unknown_where_shape_or_type_is() -> None:
