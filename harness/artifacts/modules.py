@@ -75,6 +75,10 @@ _CONFIG_KEYS = {
 }
 # Architectures whose first two positions are never a token's.
 _OFFSET_POSITIONS = ("roberta", "xlm-roberta", "camembert", "mpnet", "longformer", "xlm-roberta-xl")
+# Architectures without a table of token types, which look those up among the tokens; no export feeds any.
+_TYPES_AMONG_TOKENS = ("codegen", "ctrl", "gpt2", "gpt_neo", "gptj", "openai-gpt")
+# The class of tokenizer that knows no architecture, and so gives token types unless its inputs are named.
+_GENERIC = "PreTrainedTokenizerFast"
 # transformers writes a number near 1e30 where a tokenizer knows no limit.
 _NO_LIMIT = 10**9
 
@@ -120,6 +124,14 @@ def read_facts(folder: Path, *, graph: str | None = None) -> Facts:
         for name in (CONFIG, TOKENIZER_CONFIG)
         if files.mapping(name).get("auto_map")
     ]
+    kind, tokenizer = files.mapping(CONFIG).get("model_type"), files.mapping(TOKENIZER_CONFIG)
+    named = tokenizer.get("model_input_names")
+    typed = graph is None and (not isinstance(named, list) or "token_type_ids" in named)
+    if typed and kind in _TYPES_AMONG_TOKENS and tokenizer.get("tokenizer_class") == _GENERIC:
+        problems.append(
+            f"{TOKENIZER_CONFIG} says tokenizer_class={_GENERIC}, which gives token types, and model_type="
+            f'{kind} has no table of them; write "model_input_names": ["input_ids", "attention_mask"] there'
+        )
     if (folder / "adapter_config.json").is_file():
         problems.append("adapter_config.json: an adapter on another model; merge it into that one first")
     for fact, keys in _CONFIG_KEYS.items():

@@ -73,6 +73,18 @@ def test_arguments_of_the_config_are_read_under_either_name(folder: Path, name: 
         arguments_of(folder, "config")
 
 
+def test_a_generic_tokenizer_that_gives_token_types_to_a_model_without_any_is_refused(folder: Path) -> None:
+    write(folder / "config.json", {"model_type": "gpt2", "hidden_size": HIDDEN})
+    write(folder / "tokenizer_config.json", {"tokenizer_class": "PreTrainedTokenizerFast"})
+    with pytest.raises(
+        BadInputError, match=r"gives token types, and model_type=gpt2 has no.*; write \"model_in"
+    ):
+        read_facts(folder)
+    for fit in ({"model_input_names": ["input_ids", "attention_mask"]}, {"tokenizer_class": "GPT2Tokenizer"}):
+        write(folder / "tokenizer_config.json", {"tokenizer_class": "PreTrainedTokenizerFast"} | fit)
+        assert read_facts(folder).stated["hidden"].value == HIDDEN
+
+
 def test_arguments_go_before_what_they_are_arguments_of(folder: Path) -> None:
     tokenizer = {"model_max_length": 32, "truncation_side": "left"}
     own = {"max_seq_length": 48, "tokenizer_args": tokenizer, "config_args": {"num_hidden_layers": 1}}
