@@ -324,12 +324,15 @@ class _Files:
     def whole(self, name: str, *keys: str, least: int = 1) -> int | None:
         """The whole number under the first of the keys that a file has; None where it states none."""
         config = self.mapping(name)
+        arguments: dict[str, Any] = {}
         if name == CONFIG:
-            config = config | self.arguments("config")
+            arguments = self.arguments("config")
         elif name == TOKENIZER_CONFIG:
-            config = config | self.arguments("tokenizer")
+            arguments = self.arguments("tokenizer")
+        config = config | arguments
         key = next((key for key in keys if config.get(key) is not None), "")
         value = config.get(key)
+        name = self.transformer()[0] if key in arguments else name
         if value is None or isinstance(value, list | dict):  # one for each layer says nothing of the whole
             return None
         if isinstance(value, float) and value.is_integer():
@@ -480,8 +483,8 @@ def _transformer(files: _Files, stated: dict[str, Fact], problems: list[str]) ->
     if "model_max_length" not in files.arguments("tokenizer"):
         length = files.whole(name, "max_seq_length", least=2)
     else:
-        length = files.whole(TOKENIZER_CONFIG, "model_max_length", least=2)
-    if length is not None and length < _NO_LIMIT:
+        length = files.whole(TOKENIZER_CONFIG, "model_max_length", least=-1)
+    if length is not None and 0 < length < _NO_LIMIT:
         stated["max_length"] = Fact(length, name)
     else:
         limits = []
@@ -510,7 +513,8 @@ def _inapplicable(config: Mapping[str, Any], weights: Mapping[str, Any]) -> Iter
     kinds, calls = config.get("modality_config") or {"text": _AS_TEXT}, config.get("processing_kwargs") or {}
     if not isinstance(kinds, dict) or kinds.get("text") != _AS_TEXT:
         yield f"has the modality_config {kinds}: texts through the whole model alone can be applied here"
-    if not isinstance(calls, dict) or any(set(calls.get(kind) or ()) - _IN_A_BATCH for kind in _CALLS):
+    asked = [calls.get(kind) or {} for kind in _CALLS] if isinstance(calls, dict) else [calls]
+    if any(not isinstance(part, dict) or set(part) - _IN_A_BATCH for part in asked):
         yield f"has the processing_kwargs {calls}, which cannot be applied here; {ANEW}"
 
 

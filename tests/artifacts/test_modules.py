@@ -201,6 +201,8 @@ def test_modules_in_another_order_or_of_foreign_code_are_refused(
         ("sentence_bert_config.json", {"tokenizer_name_or_path": "org/other"}, "tokenizer from org/other"),
         ("sentence_bert_config.json", {"modality_config": {"message": {}}}, "has the modality_config {'mess"),
         ("sentence_bert_config.json", {"processing_kwargs": {"text": {"max_length": 9}}}, "the processing"),
+        ("sentence_bert_config.json", {"processing_kwargs": {"text": [["a"]]}}, "the processing_kw"),
+        ("sentence_bert_config.json", {"tokenizer_args": {"model_max_length": "x"}}, ": model_max_length"),
         ("sentence_bert_config.json", {"tokenizer_args": [1]}, "its tokenizer_args is no mapping"),
         ("config_sentence_transformers.json", {"default_prompt_name": "x"}, "default_prompt_name is x"),
         ("modules.json", [{"type": "sentence_transformers.models.Pooling", "path": "../up"}], "names ../up,"),
