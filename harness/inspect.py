@@ -11,7 +11,7 @@ import sys
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from harness.artifacts.anatomy import flaw_of, load_graph, read_anatomy
+from harness.artifacts.anatomy import flaw_of, is_loaded, load_graph, read_anatomy
 from harness.artifacts.sizes import sizes_of
 from harness.command import run_command
 from harness.compose import compose, options_of
@@ -96,6 +96,10 @@ def main(argv: list[str]) -> int:
         model = config.model.model_copy(update={"weights": artifact.manifest.weights})
         graph, tokenizer = artifact.graph, artifact.tokenizer
     loaded = load_graph(graph)
+    flaw = flaw_of(graph) if config is None else None
+    damaged = BadInputError(f"{graph}: a damaged graph ({flaw}); copy or export it anew")
+    if flaw is not None and not is_loaded(graph):
+        raise damaged
     coreml = None
     try:
         sizes = _taken(sizes, argv, sizes_of(loaded))
@@ -108,10 +112,12 @@ def main(argv: list[str]) -> int:
     except HarnessError:
         raise
     except Exception:
-        if (flaw := flaw_of(load_graph(graph))) is None:
+        if flaw is None:
             raise  # the graph is valid: a defect of ours
-        raise BadInputError(f"{graph}: a damaged graph ({flaw}); copy or export it anew") from None
+        raise damaged from None
     found = report(anatomy, graph, model, coreml)
+    if flaw is not None:
+        found["warnings"].append(f"ONNX's checker refuses the graph, ONNX Runtime loads it: {flaw}")
     if config is not None and (unfit := config.precision.unfit.get(words["ep"])):
         found["warnings"].append(f"precision={words['precision']} ep={words['ep']}: {unfit}")
     if words["format"] == "json":

@@ -394,6 +394,15 @@ class SessionConfig(Schema):
         return {name: value for name, value in options.items() if value != {}}
 
 
+# Settings that one method alone has: that, the shipped precisions of it, and whether it must have them.
+_OF_A_METHOD = {
+    "bits": ("weight_only", "int8-weights or int4-weights", True),
+    "block_size": ("weight_only", "int8-weights or int4-weights", True),
+    "reduce_range": ("dynamic_int8", "int8", False),
+    "file": ("published", "int8-published or fp16-published", False),
+}
+
+
 class PrecisionConfig(Schema):
     """A precision: how it is built from the fp32 artifact, and how close it must stay to the reference.
 
@@ -420,14 +429,18 @@ class PrecisionConfig(Schema):
 
     @model_validator(mode="after")
     def _settings_belong_to_their_method(self) -> PrecisionConfig:
-        needed = {"bits": "weight_only", "block_size": "weight_only"}
-        for key, method in {**needed, "reduce_range": "dynamic_int8", "file": "published"}.items():
+        problems = []
+        for key, (method, names, is_needed) in _OF_A_METHOD.items():
             value = getattr(self, key)
-            missing = value is None and key in needed and self.method == method
-            if missing or (value is not None and self.method != method):
-                raise ValueError(
-                    f"precision.{key}={value}: belongs to precision.method={method}, and to it alone"
+            if value is not None and self.method != method:
+                problems.append(
+                    f"precision.{key}={value}: precision={self.name} has none; give precision={names}, or "
+                    "leave it out"
                 )
+            if value is None and self.method == method and is_needed:
+                problems.append(f"precision.{key}=null: precision={self.name} needs one; leave it out")
+        if problems:
+            raise ValueError("\n".join(problems))
         if self.file is not None and not _inside(self.file):
             raise ValueError(
                 f"precision.file={self.file}: lies outside the model; give a file's path in its folder, such "

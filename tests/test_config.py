@@ -10,8 +10,8 @@ import yaml
 from pydantic import ValidationError
 
 from harness.candidate import Candidate
-from harness.compose import conf_dir
-from harness.config import load_ep, load_model, load_policy, parse_words, validate
+from harness.compose import compose, conf_dir
+from harness.config import load_ep, load_model, load_policy, load_precision, parse_words, validate
 from harness.errors import BadInputError
 from tests.conftest import raw_config
 
@@ -500,15 +500,22 @@ def test_cut_vectors_are_a_candidate_of_their_own(dim: int | None, served: int, 
 @pytest.mark.parametrize(
     ("precision", "changes", "said"),
     [
-        ("int8", {"bits": 8}, "precision.bits=8: belongs to precision.method=weight_only"),
-        ("int4-weights", {"bits": None}, "precision.bits=None: belongs to precision.method=weight_only"),
+        (
+            "int8",
+            {"bits": 8},
+            "precision.bits=8: precision=int8 has none; give precision=int8-weights or int4",
+        ),
+        (
+            "int4-weights",
+            {"bits": None},
+            "precision.bits=null: precision=int4-weights needs one; leave it out",
+        ),
         ("int4-weights", {"block_size": 48}, "precision.block_size=48: valid:"),
         (
             "fp16",
             {"reduce_range": True},
-            "precision.reduce_range=True: belongs to precision.method=dynamic_int8",
+            "precision.reduce_range=True: precision=fp16 has none; give precision=int8, or leave it out",
         ),
-        ("int8", {"file": "a.onnx"}, "precision.file=a.onnx: belongs to precision.method=published"),
         ("int8-published", {"file": "../a.onnx"}, "precision.file=../a.onnx: lies outside the model"),
         ("int8-published", {"file": "/a.onnx"}, "precision.file=/a.onnx: lies outside the model"),
     ],
@@ -520,6 +527,20 @@ def test_a_setting_belongs_to_the_method_that_knows_it(
     with pytest.raises(BadInputError) as caught:
         validate(raw | {"precision": raw["precision"] | changes})
     assert caught.value.problems[0].startswith(said)
+
+
+def test_a_precision_of_another_kind_tells_which_one_has_a_setting() -> None:
+    (raw,) = compose(["precision=int8", "precision.file=a.onnx", "precision.bits=4"])
+    with pytest.raises(BadInputError) as caught:
+        validate(raw)
+    bits, file = caught.value.problems
+    assert bits.startswith("precision.bits=4: precision=int8 has none; give precision=int8-weights or int4-")
+    assert file == (
+        "precision.file=a.onnx: precision=int8 has none; give precision=int8-published or fp16-published, or "
+        "leave it out"
+    )
+    methods = {load_precision(name).method for name in ("int8-published", "fp16-published")}
+    assert methods == {"published"}
 
 
 def test_a_precision_with_other_settings_has_a_name_of_its_own() -> None:

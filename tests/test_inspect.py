@@ -76,7 +76,8 @@ def test_any_onnx_file_is_told_without_a_model(told: Callable[..., Any], graph: 
 def test_what_cannot_be_counted_is_null_in_json_and_unknown_in_words(
     told: Callable[..., Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    made = model([node("Thing", "x", "y", "org.example")], [port("x", ["who", 4])], [port("y", None)])
+    made = model([node("Thing", "x", "y", "org.example")], [port("x", ["who", 4])], [port("y", ["who"])])
+    made.opset_import.add(domain="org.example", version=1)
     path = saved(made, tmp_path)
     work = told(f"path={path}")["work"]
     assert (work["flops"], work["flops_per_token"], work["activation_bytes"]) == (None, None, None)
@@ -189,6 +190,13 @@ def test_sizes_that_nobody_typed_are_those_that_the_graph_takes(
     assert alone["work"]["flops_of_a_text"] is None, "it takes one length alone"
 
 
+def test_what_only_the_checker_refuses_is_a_warning(told: Callable[..., Any], tmp_path: Path) -> None:
+    made = embedder()
+    made.graph.ClearField("name")
+    (warning,) = told(f"path={saved(made, tmp_path)}")["warnings"]
+    assert warning.startswith("ONNX's checker refuses the graph, ONNX Runtime loads it: Field 'name'")
+
+
 # --- bad input: one line a problem, exit 2
 
 
@@ -221,6 +229,8 @@ def test_sizes_that_nobody_typed_are_those_that_the_graph_takes(
          ["batch_size=3: this graph has that axis fixed; give batch_size=2",
           "tokens=8: this graph has that axis fixed; give tokens=16"]),
         (["path={damaged}"], ["{damaged}: a damaged graph (TensorProto (tensor name: table) raw_data size"]),
+        (["path={refused}"], ["{refused}: a damaged graph (Graph output 'other' is not an output of any"]),
+        (["path={cut}"], ["{cut}: no ONNX graph, or cut short; give the .onnx file whole"]),
     ],
 )  # fmt: skip
 def test_bad_input_is_a_line_a_problem_and_exit_2(
@@ -237,6 +247,10 @@ def test_bad_input_is_a_line_a_problem_and_exit_2(
     other.graph.initializer[0].dims[0] += 1
     damaged = saved(other, graph.parent, "damaged.onnx")
     places = {"graph": graph, "text": text, "folder": text.parent, "damaged": damaged}
+    refused = embedder()
+    refused.graph.output[0].name = "other"
+    places |= {"refused": saved(refused, graph.parent, "refused.onnx"), "cut": graph.with_name("cut.onnx")}
+    places["cut"].write_bytes(graph.read_bytes()[:-20])
     places |= {"short": saved(placed("bert"), graph.parent, "short.onnx"), "fixed": fixed(graph.parent)}
     code = run_command(lambda: main([word.format(**places) for word in words]))
     out, err = capsys.readouterr()

@@ -124,20 +124,35 @@ def load_graph(path: Path) -> ModelProto:
                 f"{path}: its weight '{tensor.name}' is of data type {tensor.data_type}, which onnx "
                 f"{onnx.__version__} does not know; install a newer onnx, or export it anew"
             )
-    for place in external_data(model):
-        _check_place(path, place)
+    for tensor in _tensors(model.graph):
+        if tensor.data_location == onnx.TensorProto.EXTERNAL:
+            _check_external(path, tensor)
     return model
 
 
-def flaw_of(model: ModelProto) -> str | None:
+def flaw_of(path: Path) -> str | None:
     """What ONNX's own checker finds wrong with a graph, its first line; None where that is nothing."""
     import onnx
 
     try:
-        onnx.checker.check_model(model)
+        onnx.checker.check_model(str(path))
     except Exception as error:  # bytes that are no text in a name have a class of their own
-        return str(error).split("\n")[0].rstrip(". ")
+        return str(error).split("\n")[0].rstrip(".: ")
     return None
+
+
+def is_loaded(path: Path) -> bool:
+    """Whether ONNX Runtime loads a graph as it is, which is not as strict as ONNX's checker."""
+    import onnxruntime as ort
+
+    settings = ort.SessionOptions()
+    settings.log_severity_level = 4
+    settings.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    try:
+        ort.InferenceSession(str(path), settings, providers=["CPUExecutionProvider"])
+    except Exception:  # it has a class for each kind of reason
+        return False
+    return True
 
 
 def external_data(model: ModelProto) -> dict[str, int]:
@@ -164,12 +179,14 @@ def _tensors(graph: GraphProto) -> Iterator[TensorProto]:
             yield from part.tensors
 
 
-def _check_place(path: Path, place: str) -> None:
-    """External data must be a file in the graph's own folder or below, links followed.
+def _check_external(path: Path, tensor: TensorProto) -> None:
+    """External data must be whole, in a file in the graph's own folder or below, links followed.
 
     Raises:
         BadInputError: it is not.
     """
+    where = {entry.key: entry.value for entry in tensor.external_data}
+    place = where.get("location", "")
     folder = path.resolve().parent
     target = (folder / place).resolve()
     if not place or Path(place).is_absolute() or ".." in Path(place).parts or folder not in target.parents:
@@ -179,6 +196,18 @@ def _check_place(path: Path, place: str) -> None:
         )
     if not target.is_file():
         raise BadInputError(f"{path}: its external data '{place}' is missing; put the file beside it")
+    size = _tensor_bytes(tensor)
+    begins, lasts = where.get("offset", "0"), where.get("length", str(size))
+    if not begins.isdecimal() or lasts != str(size):
+        raise BadInputError(
+            f"{path}: a damaged graph (its weight '{tensor.name}' of {size} bytes would lie in '{place}' at "
+            f"offset {begins}, length {lasts}); copy or export it anew"
+        )
+    if (least := int(begins) + size) > (found := target.stat().st_size):
+        raise BadInputError(
+            f"{path}: its external data '{place}' is cut short: it has {found} bytes, '{tensor.name}' ends "
+            f"at {least}; copy the file anew"
+        )
 
 
 def read_anatomy(

@@ -253,11 +253,13 @@ def _reference(
     from sentence_transformers.models import Normalize, Pooling, Transformer
     from tokenizers import Tokenizer
 
-    # Told also where nothing is cut: else the model's own files would say.
+    # Told also where nothing is cut: else the model's own files would say. So would they of the weights: as
+    # pickles, or in another dtype than the export's.
     cut = {"device": "cpu", "truncate_dim": request["truncate_dim"] or request["dim"]}
+    weights = {"dtype": "float32", "use_safetensors": True}
     with at_fault("the files that sentence-transformers reads"):
         if (source / "modules.json").is_file():
-            model = SentenceTransformer(str(source), trust_remote_code=False, **cut)
+            model = SentenceTransformer(str(source), trust_remote_code=False, model_kwargs=weights, **cut)
             by = "sentence-transformers, by the model's own modules"
         else:
             word = Transformer(str(source), max_seq_length=request["max_length"])

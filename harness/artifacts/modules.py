@@ -17,7 +17,7 @@ from harness.artifacts.hub import fetch, find_repository
 from harness.errors import BadInputError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from harness.artifacts.hub import Repository, Tell
 
@@ -29,7 +29,27 @@ PROMPTS = "config_sentence_transformers.json"
 GRAPHS = ("model.onnx", "onnx/model.onnx")
 _TRANSFORMER_CONFIG = "sentence_*_config.json"
 # The arguments in it by their older and their newer name; the older one counts where both stand.
-_ARGUMENTS = {"config": ("config_args", "config_kwargs"), "tokenizer": ("tokenizer_args", "processor_kwargs")}
+_ARGUMENTS = {
+    "config": ("config_args", "config_kwargs"),
+    "model": ("model_args", "model_kwargs"),
+    "tokenizer": ("tokenizer_args", "processor_kwargs"),
+}
+# Of those, where a model lies: sentence-transformers puts its own in their place.
+_PLACES = ("cache_dir", "local_files_only", "revision", "subfolder", "token", "trust_remote_code")
+# Arguments of the weights that change no vector, with the values that they may have (None: any). Whatever
+# dtype is asked for, fp32 is the reference, and only safetensors are loaded.
+_OF_WEIGHTS = {
+    "add_pooling_layer": None,
+    "attn_implementation": ("eager", "sdpa"),
+    "dtype": None,
+    "low_cpu_mem_usage": None,
+    "torch_dtype": None,
+    "use_safetensors": None,
+}
+# How its tokenizer is called with texts, and what of that is a batch's alone.
+_CALLS, _IN_A_BATCH = ("common", "text"), {"padding", "pad_to_multiple_of"}
+# What those files say of texts that are fed as they are, to the whole model.
+_AS_TEXT = {"method": "forward", "method_output_name": "last_hidden_state"}
 # Facts without which a model cannot be run.
 NEEDED_FACTS = ("pooling", "dim", "max_length")
 
@@ -55,6 +75,10 @@ _CONFIG_KEYS = {
 }
 # Architectures whose first two positions are never a token's.
 _OFFSET_POSITIONS = ("roberta", "xlm-roberta", "camembert", "mpnet", "longformer", "xlm-roberta-xl")
+# Architectures without a table of token types, which look those up among the tokens; no export feeds any.
+_TYPES_AMONG_TOKENS = ("codegen", "ctrl", "gpt2", "gpt_neo", "gptj", "openai-gpt")
+# The class of tokenizer that knows no architecture, and so gives token types unless its inputs are named.
+_GENERIC = "PreTrainedTokenizerFast"
 # transformers writes a number near 1e30 where a tokenizer knows no limit.
 _NO_LIMIT = 10**9
 
@@ -100,6 +124,14 @@ def read_facts(folder: Path, *, graph: str | None = None) -> Facts:
         for name in (CONFIG, TOKENIZER_CONFIG)
         if files.mapping(name).get("auto_map")
     ]
+    kind, tokenizer = files.mapping(CONFIG).get("model_type"), files.mapping(TOKENIZER_CONFIG)
+    named = tokenizer.get("model_input_names")
+    typed = graph is None and (not isinstance(named, list) or "token_type_ids" in named)
+    if typed and kind in _TYPES_AMONG_TOKENS and tokenizer.get("tokenizer_class") == _GENERIC:
+        problems.append(
+            f"{TOKENIZER_CONFIG} says tokenizer_class={_GENERIC}, which gives token types, and model_type="
+            f'{kind} has no table of them; write "model_input_names": ["input_ids", "attention_mask"] there'
+        )
     if (folder / "adapter_config.json").is_file():
         problems.append("adapter_config.json: an adapter on another model; merge it into that one first")
     for fact, keys in _CONFIG_KEYS.items():
@@ -111,14 +143,14 @@ def read_facts(folder: Path, *, graph: str | None = None) -> Facts:
         stated["dim"] = stated["hidden"]
     dense = _modules(files, stated, problems)
     lower_case = _transformer(files, stated, problems)
-    side = files.mapping(TOKENIZER_CONFIG).get("truncation_side")
+    side = (files.mapping(TOKENIZER_CONFIG) | files.arguments("tokenizer")).get("truncation_side")
     if side not in (None, "left", "right"):
         problems.append(f"{TOKENIZER_CONFIG}: truncation_side={side!r} is neither left nor right; {ANEW}")
     _prompts(files, stated, problems)
     if (cut := files.whole(PROMPTS, "truncate_dim")) is not None:
         stated["truncate_dim"] = Fact(cut, PROMPTS)
     if problems:
-        raise BadInputError(*problems)
+        raise BadInputError(*dict.fromkeys(problems))
     return Facts(stated, dense, lower_case, side)
 
 
@@ -129,13 +161,7 @@ def arguments_of(folder: Path, what: Literal["config", "tokenizer"]) -> dict[str
         BadInputError: the file cannot be read, or says it in no mapping.
     """
     problems: list[str] = []
-    files = _Files(folder, problems)
-    name = files.first(_TRANSFORMER_CONFIG)
-    config = files.mapping(name) if name else {}
-    old, new = _ARGUMENTS[what]
-    found = config.get(old, config.get(new)) or {}
-    if not isinstance(found, dict):
-        problems.append(f"{name}: its {old if old in config else new} is no mapping; {ANEW}")
+    found = _Files(folder, problems).arguments(what)
     if problems:
         raise BadInputError(*problems)
     return {**found, "trust_remote_code": False}
@@ -280,11 +306,33 @@ class _Files:
             self._read[name] = content = None
         return content or {}
 
+    def transformer(self) -> tuple[str, dict[str, Any]]:
+        """The file of sentence-transformers' Transformer and its content, both empty where there is none."""
+        name = self.first(_TRANSFORMER_CONFIG)
+        return name, self.mapping(name) if name else {}
+
+    def arguments(self, what: Literal["config", "model", "tokenizer"]) -> dict[str, Any]:
+        """What that file says to load a part of the model with."""
+        name, config = self.transformer()
+        old, new = _ARGUMENTS[what]
+        found = config.get(old, config.get(new)) or {}
+        if not isinstance(found, dict):
+            self._problems.append(f"{name}: its {old if old in config else new} is no mapping; {ANEW}")
+            return {}
+        return {key: value for key, value in found.items() if key not in _PLACES}
+
     def whole(self, name: str, *keys: str, least: int = 1) -> int | None:
         """The whole number under the first of the keys that a file has; None where it states none."""
         config = self.mapping(name)
+        arguments: dict[str, Any] = {}
+        if name == CONFIG:
+            arguments = self.arguments("config")
+        elif name == TOKENIZER_CONFIG:
+            arguments = self.arguments("tokenizer")
+        config = config | arguments
         key = next((key for key in keys if config.get(key) is not None), "")
         value = config.get(key)
+        name = self.transformer()[0] if key in arguments else name
         if value is None or isinstance(value, list | dict):  # one for each layer says nothing of the whole
             return None
         if isinstance(value, float) and value.is_integer():
@@ -429,11 +477,14 @@ def token_positions(rows: int, model_type: object) -> int:
 
 def _transformer(files: _Files, stated: dict[str, Fact], problems: list[str]) -> bool:
     """How long a text may be; returns whether texts are lower-cased."""
-    name = files.first(_TRANSFORMER_CONFIG)
-    config = files.mapping(name) if name else {}
-    if (task := config.get("transformer_task", "feature-extraction")) != "feature-extraction":
-        problems.append(f"{name} has the task {task}: only feature-extraction gives embeddings")
-    if (length := files.whole(name, "max_seq_length", least=2)) is not None:
+    name, config = files.transformer()
+    problems += [f"{name} {line}" for line in _inapplicable(config, files.arguments("model"))]
+    # An argument of the tokenizer goes before the length beside it.
+    if "model_max_length" not in files.arguments("tokenizer"):
+        length = files.whole(name, "max_seq_length", least=2)
+    else:
+        length = files.whole(TOKENIZER_CONFIG, "model_max_length", least=-1)
+    if length is not None and 0 < length < _NO_LIMIT:
         stated["max_length"] = Fact(length, name)
     else:
         limits = []
@@ -448,6 +499,23 @@ def _transformer(files: _Files, stated: dict[str, Fact], problems: list[str]) ->
         if limits:
             stated["max_length"] = min(limits)
     return bool(config.get("do_lower_case"))
+
+
+def _inapplicable(config: Mapping[str, Any], weights: Mapping[str, Any]) -> Iterator[str]:
+    """What the Transformer's file says that would change vectors and cannot be applied here, a line each."""
+    if (task := config.get("transformer_task", "feature-extraction")) != "feature-extraction":
+        yield f"has the task {task}: only feature-extraction gives embeddings"
+    for key, value in weights.items():
+        if key not in _OF_WEIGHTS or value not in (_OF_WEIGHTS[key] or [value]):
+            yield f"loads the weights with {key}={value!r}, which cannot be applied here; {ANEW}"
+    if (other := config.get("tokenizer_name_or_path")) is not None:
+        yield f"takes its tokenizer from {other}; save the model with its tokenizer beside it"
+    kinds, calls = config.get("modality_config") or {"text": _AS_TEXT}, config.get("processing_kwargs") or {}
+    if not isinstance(kinds, dict) or kinds.get("text") != _AS_TEXT:
+        yield f"has the modality_config {kinds}: texts through the whole model alone can be applied here"
+    asked = [calls.get(kind) or {} for kind in _CALLS] if isinstance(calls, dict) else [calls]
+    if any(not isinstance(part, dict) or set(part) - _IN_A_BATCH for part in asked):
+        yield f"has the processing_kwargs {calls}, which cannot be applied here; {ANEW}"
 
 
 def _prompts(files: _Files, stated: dict[str, Fact], problems: list[str]) -> None:

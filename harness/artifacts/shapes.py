@@ -7,6 +7,7 @@ way, and the fused operators of ONNX Runtime have their rules in `_FUSED`. Needs
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -20,10 +21,12 @@ if TYPE_CHECKING:
 
 Shape = tuple[int, ...]
 
-# Inputs of a text model, [batch, tokens]; with any other, a dynamic dim is known by its own name alone.
+# Inputs of a text model as they are usually called.
 _TEXT_INPUTS = ("input_ids", "attention_mask", "token_type_ids", "position_ids")
 # Values are computed along the way only where they are this small: shapes, axes, scalars.
 _MOST_VALUES = 4_096
+# Types of which several values share a byte.
+_PACKED = re.compile(r"U?INT([24])|FLOAT(4)E2M1")
 # The fused operators' own namespace.
 MICROSOFT = "com.microsoft"
 
@@ -54,8 +57,8 @@ def bits_of(dtype: int) -> int:
     from onnx import TensorProto as T
     from onnx import helper
 
-    if dtype in (T.INT4, T.UINT4):
-        return 4
+    if packed := _PACKED.fullmatch(T.DataType.Name(dtype)):
+        return int(packed[1] or packed[2])
     return 0 if dtype == T.STRING else int(np.dtype(helper.tensor_dtype_to_np_dtype(dtype)).itemsize * 8)
 
 
@@ -91,18 +94,35 @@ def dims_of(value_type: TypeProto) -> tuple[int | str | None, ...] | None:
     )
 
 
+def text_inputs(graph: GraphProto) -> dict[str, TypeProto]:
+    """The inputs that are [batch, tokens], whatever their axes are called.
+
+    They have their usual names; where none has, they are those of whole numbers or booleans with two axes.
+    """
+    from onnx import TensorProto as T
+
+    weights = {w.name for w in graph.initializer}
+    inputs = {i.name: i.type for i in graph.input if i.name not in weights}
+    whole = (T.INT64, T.INT32, T.BOOL)
+    return {name: inputs[name] for name in _TEXT_INPUTS if name in inputs} or {
+        name: kind
+        for name, kind in inputs.items()
+        if kind.tensor_type.elem_type in whole and len(dims_of(kind) or ()) == 2
+    }
+
+
 def bound_inputs(graph: GraphProto, *, batch_size: int, tokens: int) -> dict[str, Tensor]:
     """The graph's inputs with their symbols bound; a shape whose symbol nobody knows is None.
 
-    Text inputs are [batch, tokens] by position, and what their symbols are called binds the others'; a past
-    (KV cache) is empty; elsewhere a symbol is read by its name.
+    Text inputs (`text_inputs`) are [batch, tokens] by position, and what their symbols are called binds the
+    others'; a past (KV cache) is empty; elsewhere a symbol is read by its name.
     """
     weights = {w.name for w in graph.initializer}
     inputs = {i.name: i.type for i in graph.input if i.name not in weights}
     symbols: dict[str, int] = {}
-    for name in _TEXT_INPUTS:
-        dims = dims_of(inputs[name]) if name in inputs else None
-        for dim, size in zip(dims or (), (batch_size, tokens), strict=False):
+    texts = text_inputs(graph)
+    for value_type in texts.values():
+        for dim, size in zip(dims_of(value_type) or (), (batch_size, tokens), strict=False):
             if isinstance(dim, str):
                 symbols.setdefault(dim, size)
     bound = {}
@@ -111,7 +131,7 @@ def bound_inputs(graph: GraphProto, *, batch_size: int, tokens: int) -> dict[str
         for position, dim in enumerate(dims_of(value_type) or ()):
             if isinstance(dim, int):
                 sizes.append(dim)
-            elif name in _TEXT_INPUTS and position < 2:
+            elif name in texts and position < 2:
                 sizes.append((batch_size, tokens)[position])
             else:
                 known = symbols.get(dim) if dim else None

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from harness.artifacts.inputs import INPUTS, POSITIONS
-from harness.artifacts.shapes import attribute, dims_of, name_of
+from harness.artifacts.inputs import POSITIONS
+from harness.artifacts.shapes import attribute, dims_of, name_of, text_inputs
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -39,9 +39,7 @@ class Sizes:
 
 def sizes_of(model: ModelProto) -> Sizes:
     """The sizes that a graph takes; its external weights need not be loaded."""
-    weights = {w.name for w in model.graph.initializer}
-    inputs = {i.name: i.type for i in model.graph.input if i.name not in weights}
-    dims = next((dims_of(inputs[name]) for name in INPUTS if name in inputs), None)
+    dims = next((dims_of(kind) for kind in text_inputs(model.graph).values()), None)
     fixed = [dim if isinstance(dim, int) else None for dim in dims or ()]
     batch_size, tokens = fixed if len(fixed) == 2 else (None, None)
     return Sizes(batch_size, tokens, _positions(model.graph))

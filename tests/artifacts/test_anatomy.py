@@ -193,12 +193,30 @@ def test_external_data_of_an_attribute_is_held_to_the_same_rule(tmp_path: Path) 
         load_graph(saved(made, tmp_path))
 
 
-def test_external_data_beside_the_graph_is_counted_and_missing_data_is_told(tmp_path: Path) -> None:
-    path = saved(decoder_layers(1, 8, 2, 1, 4, 16, 50), tmp_path)
+def test_external_data_must_lie_beside_the_graph_and_be_whole(tmp_path: Path) -> None:
+    path, data = saved(decoder_layers(1, 8, 2, 1, 4, 16, 50), tmp_path), tmp_path / "weights.bin"
     with pytest.raises(BadInputError, match=r"'weights\.bin' is missing"):
         load_graph(path)
-    (tmp_path / "weights.bin").write_bytes(b"")
+    table = 4 * 50 * 8  # bytes of the largest weight
+    data.write_bytes(bytes(table - 1))
+    with pytest.raises(BadInputError, match=r"cut short: it has 1599 bytes, 'table' ends at 1600; copy"):
+        load_graph(path)
+    data.write_bytes(bytes(table))
     assert load_graph(path).graph.node
+
+
+@pytest.mark.parametrize("entry", [("offset", "-4"), ("length", "15"), ("length", "all")])
+def test_external_data_that_is_no_whole_weight_is_a_damaged_graph(
+    entry: tuple[str, str], tmp_path: Path
+) -> None:
+    made = embedder()
+    made.graph.initializer[1].CopyFrom(hollow("dense", 8, 8))
+    made.graph.initializer[1].external_data.add(key=entry[0], value=entry[1])
+    (tmp_path / "weights.bin").write_bytes(bytes(1_000))
+    with pytest.raises(
+        BadInputError, match=f"a damaged graph .*'dense' of 256 bytes .*{entry[0]} {entry[1]}"
+    ):
+        load_graph(saved(made, tmp_path))
 
 
 def test_a_weight_of_a_type_that_nobody_knows_yet_is_told(tmp_path: Path) -> None:

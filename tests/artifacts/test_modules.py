@@ -73,6 +73,28 @@ def test_arguments_of_the_config_are_read_under_either_name(folder: Path, name: 
         arguments_of(folder, "config")
 
 
+def test_a_generic_tokenizer_that_gives_token_types_to_a_model_without_any_is_refused(folder: Path) -> None:
+    write(folder / "config.json", {"model_type": "gpt2", "hidden_size": HIDDEN})
+    write(folder / "tokenizer_config.json", {"tokenizer_class": "PreTrainedTokenizerFast"})
+    with pytest.raises(
+        BadInputError, match=r"gives token types, and model_type=gpt2 has no.*; write \"model_in"
+    ):
+        read_facts(folder)
+    for fit in ({"model_input_names": ["input_ids", "attention_mask"]}, {"tokenizer_class": "GPT2Tokenizer"}):
+        write(folder / "tokenizer_config.json", {"tokenizer_class": "PreTrainedTokenizerFast"} | fit)
+        assert read_facts(folder).stated["hidden"].value == HIDDEN
+
+
+def test_arguments_go_before_what_they_are_arguments_of(folder: Path) -> None:
+    tokenizer = {"model_max_length": 32, "truncation_side": "left"}
+    own = {"max_seq_length": 48, "tokenizer_args": tokenizer, "config_args": {"num_hidden_layers": 1}}
+    own |= {"model_args": {"dtype": "auto", "attn_implementation": "sdpa"}, "processing_kwargs": {}}
+    write(folder / "sentence_bert_config.json", own)
+    facts = read_facts(folder)
+    assert facts.stated["max_length"] == Fact(32, "sentence_bert_config.json")
+    assert (facts.truncation_side, facts.stated["layers"].value) == ("left", 1)
+
+
 def test_pooling_norm_size_length_and_prompts_are_read_each_with_its_file(folder: Path) -> None:
     facts = read_facts(folder)
     assert values(facts) == {
@@ -173,6 +195,15 @@ def test_modules_in_another_order_or_of_foreign_code_are_refused(
         ("tokenizer_config.json", {"auto_map": {"A": "b"}}, "tokenizer_config.json has an auto_map"),
         ("adapter_config.json", {}, "an adapter on another model; merge it"),
         ("sentence_bert_config.json", {"transformer_task": "text-generation"}, "the task text-generation"),
+        ("sentence_bert_config.json", {"model_args": {"variant": "fp16"}}, "loads the weights with variant"),
+        ("sentence_bert_config.json", {"model_kwargs": {"attn_implementation": "flash_attention_2"}},
+         "loads the weights with attn_implementation='flash_attention_2', which cannot be applied"),
+        ("sentence_bert_config.json", {"tokenizer_name_or_path": "org/other"}, "tokenizer from org/other"),
+        ("sentence_bert_config.json", {"modality_config": {"message": {}}}, "has the modality_config {'mess"),
+        ("sentence_bert_config.json", {"processing_kwargs": {"text": {"max_length": 9}}}, "the processing"),
+        ("sentence_bert_config.json", {"processing_kwargs": {"text": [["a"]]}}, "the processing_kw"),
+        ("sentence_bert_config.json", {"tokenizer_args": {"model_max_length": "x"}}, ": model_max_length"),
+        ("sentence_bert_config.json", {"tokenizer_args": [1]}, "its tokenizer_args is no mapping"),
         ("config_sentence_transformers.json", {"default_prompt_name": "x"}, "default_prompt_name is x"),
         ("modules.json", [{"type": "sentence_transformers.models.Pooling", "path": "../up"}], "names ../up,"),
         ("modules.json", [{"type": "sentence_transformers.models.Pooling", "path": "/etc"}], "names /etc, a"),

@@ -28,8 +28,16 @@ def bound(*inputs: ValueInfoProto) -> dict[str, Any]:
 # --- inputs
 
 
-def test_text_inputs_are_batch_and_tokens_by_place_whatever_their_axes_are_called() -> None:
-    assert bound(port("input_ids", ["a", None], INT64)) == {"input_ids": (2, 5)}
+@pytest.mark.parametrize("axes", [["B", "N"], ["unk__0", "unk__1"], ["a", None]])
+@pytest.mark.parametrize("name", ["input_ids", "ids", "input.1"])
+def test_text_inputs_are_batch_and_tokens_by_place_whatever_they_and_their_axes_are_called(
+    name: str, axes: list[str | None]
+) -> None:
+    assert bound(port(name, axes, INT64)) == {name: (2, 5)}
+
+
+def test_what_else_has_whole_numbers_is_no_text_beside_one() -> None:
+    assert bound(port("input_ids", IDS, INT64), port("grid", ["images", 3], INT64))["grid"] is None
 
 
 def test_what_a_text_input_calls_its_axes_binds_the_others() -> None:
@@ -133,8 +141,8 @@ def test_a_circle_ends() -> None:
 
 
 def test_bits_of_a_value() -> None:
-    kinds = (T.FLOAT, T.FLOAT16, T.BFLOAT16, T.INT8, T.UINT4, T.INT64, T.BOOL, T.STRING)
-    assert [bits_of(kind) for kind in kinds] == [32, 16, 16, 8, 4, 64, 8, 0]
+    kinds = (T.FLOAT, T.FLOAT16, T.BFLOAT16, T.INT8, T.UINT4, T.FLOAT4E2M1, T.INT64, T.STRING)
+    assert [bits_of(kind) for kind in kinds] == [32, 16, 16, 8, 4, 4, 64, 0]
 
 
 def test_a_size_is_unknown_where_shape_or_type_is() -> None:

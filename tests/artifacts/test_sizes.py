@@ -9,7 +9,7 @@ import pytest
 from harness.artifacts.graphs import read_graph
 from harness.artifacts.inputs import count_positions
 from harness.artifacts.sizes import Sizes, sizes_of
-from tests.artifacts.graphs import IDS, INT64, embedder, model, node, placed, port, weight
+from tests.artifacts.graphs import IDS, INT64, model, node, placed, port, weight
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -42,8 +42,7 @@ def test_real_exports_show_theirs(exported: Path, minilm: Artifact) -> None:
     assert sizes_of(read_graph(minilm.graph)) == Sizes(None, None, 512)
 
 
-def test_axes_of_a_fixed_size_are_told() -> None:
-    made = embedder()
-    for value in made.graph.input:
-        value.CopyFrom(port(value.name, [1, 128], INT64))
+@pytest.mark.parametrize("name", ["input_ids", "ids"])
+def test_axes_of_a_fixed_size_are_told(name: str) -> None:
+    made = model([node("Identity", name, "y")], [port(name, [1, 128], INT64)], [port("y", None, INT64)])
     assert sizes_of(made) == Sizes(1, 128, None)

@@ -86,6 +86,18 @@ def test_a_model_is_built_beside_a_generic_tokenizer_that_gives_it_too_much_and_
     verify(Artifact(tinies / "distilbert", manifest), "onnxruntime")  # held against sentence-transformers
 
 
+def test_arguments_of_a_model_s_own_files_are_applied_and_its_dtype_is_the_precision_s(
+    tinies: Path, told: dict[str, Any], twins: Twins
+) -> None:
+    """Its files say to load it with another activation, in bfloat16, from pickles."""
+    base = twins("bert", "fp32").manifest
+    facts = {name: getattr(base, name) for name in base.__dataclass_fields__}
+    built = Artifact(tinies / "arguments", Manifest(**facts | told["built"]["arguments"]))
+    verify(built, "onnxruntime")
+    without = Artifact(tinies / "wrong", built.manifest)
+    assert cosines(built.verification(), without.verification()).min() < 0.999
+
+
 # --- tokenizers
 
 

@@ -1,14 +1,15 @@
 """What only torch can tell of small models: run once a session, in a process of its own.
 
 ``python -m tests.artifacts.tiny FOLDER`` builds twins of a tiny BERT and a tiny Qwen3, and the BERT in
-``declares mean`` as if it pooled on CLS, and a DistilBERT. It keeps sentence-transformers' vectors of both
-twins, and what their weights are.
+``declares mean`` as if it pooled on CLS and with arguments of its own, and a DistilBERT. It keeps
+sentence-transformers' vectors of both twins, and what their weights are.
 """
 
 from __future__ import annotations
 
 import io
 import json
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -78,7 +79,20 @@ def main(root: Path) -> None:
     told["built"]["wrong"] = build(wrong, io.StringIO())
     asked = request(facts("bert"), root / "distilbert", source=str(distilbert(root)))
     told["built"]["distilbert"] = build(asked, io.StringIO())
+    asked = request({"pooling": "mean"}, root / "arguments", source=str(with_arguments(root)))
+    told["built"]["arguments"] = build(asked, io.StringIO())
     (root / "told.json").write_text(json.dumps(told), encoding="utf-8")
+
+
+def with_arguments(root: Path) -> Path:
+    """The BERT in ``declares mean``, with arguments of sentence-transformers' own, one of which counts."""
+    folder = shutil.copytree(root / "declares mean", root / "arguments saved")
+    arguments = {
+        "model_args": {"torch_dtype": "bfloat16", "use_safetensors": False},
+        "config_args": {"hidden_act": "relu"},
+    }
+    (folder / "sentence_bert_config.json").write_text(json.dumps(arguments), encoding="utf-8")
+    return folder
 
 
 def distilbert(root: Path) -> Path:
