@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 from harness.compose import conf_dir
 from harness.config import yaml_of
-from harness.confirmation import LENGTHS, MOST_LOAD, RATES, WORKLOAD, confirmation_of
+from harness.confirmation import LENGTHS, RATES, WORKLOAD, confirmation_of
 from harness.errors import BadInputError
-from harness.gates import gate_place, place_words, row_place
+from harness.gates import MOST_LOAD, gate_place, place_words, row_place
 from harness.launch import run_worker
 from harness.measure.disturbance import Observer
 from harness.schema import Config, WorkloadConfig

@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from harness.gates import GateResult, as_number, ask, row_place, run_for
+from harness.open_loop import with_load
 from harness.workload import Place
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from harness.schema import GateConfig, PolicyConfig
 
@@ -25,9 +26,6 @@ CLIENTS = (1, 2, 4)
 # What is confirmed was to span at least this, in s: the default of measure.min_span_s, which may be less. A
 # machine has states that outlast a burst of launches.
 SPAN_S = 90.0
-# A paced rate over this share of what one caller can be served proves nothing: a queue so near to growing
-# without end takes longer to settle than a launch lasts (about service time / (1 - load)², Kleinrock 1975).
-MOST_LOAD = 0.9
 # Lengths in tokens and rates in requests/s that the limits are searched among.
 LENGTHS = (8, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 1024, 2048)
 RATES = (1, 2, 3, 5, 7, 10, 15, 20, 30, 50, 70, 100, 150, 200, 300, 500, 700, 1000, 2000, 5000)
@@ -97,6 +95,7 @@ def confirmation_of(rows: Sequence[Mapping[str, Any]], policy: PolicyConfig) -> 
         policy: whose must latency gates are asked, each at the batch size that it reads.
     """
     gates = [gate for gate in policy.gates if gate.tier == "must" and gate.metric == "latency_p95_ms"]
+    rows = with_load(rows)
     load = newest_confirmation(rows)
     results = tuple(
         (row_place(row), ask(gate, row))
@@ -129,11 +128,6 @@ def confirmation_of(rows: Sequence[Mapping[str, Any]], policy: PolicyConfig) -> 
             lacking.append(f"the run at {row_place(row)} was interrupted")
         elif span_s < wanted_s and row["status"] == "complete":
             lacking.append(f"the launches at {row_place(row)} span {span_s:.0f} s, under {wanted_s:.0f} s")
-        if not _steady(row, rows):
-            lacking.append(
-                f"{row_place(row)} is over {MOST_LOAD:.0%} of what one caller was served, if that is known: "
-                "whether such a queue would grow without end cannot be told"
-            )
     lacking += [
         f"{result.gate.label} at {place} is undecided: {result.reason}"
         for place, result in results
@@ -154,7 +148,6 @@ def confirmation_of(rows: Sequence[Mapping[str, Any]], policy: PolicyConfig) -> 
         highest_qps=_limit(
             gates,
             [(level, row) for row in held if (level := _qps(row)) is not None],
-            steady=lambda row: _steady(row, rows),
         ),
         cores=max((int(row["cores"]) for row in load), default=0),
     )
@@ -173,34 +166,18 @@ def _when(row: Mapping[str, Any]) -> str:
     return value.isoformat() if hasattr(value, "isoformat") and str(value) != "NaT" else ""
 
 
-def _steady(row: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> bool:
-    """Whether a launch is long enough to show what becomes of its queue; a closed loop has none."""
-    place = row_place(row)
-    if place.offered_qps is None:
-        return True
-    one = Place(place.workload, place.batch_size)
-    alone = next((r for r in rows if row_place(r) == one and r["purpose"] != "soak"), None)
-    served = None if alone is None else as_number(alone["throughput_texts_per_s"])
-    return served is not None and place.offered_qps <= MOST_LOAD * served / place.batch_size
-
-
 def _over(place: Place, result: GateResult) -> str:
     value = "" if result.value is None else f" is {result.value:.3g}"
     return f"{result.gate.label} at {place}{value}, needed {result.gate.op} {result.gate.bound:g}"
 
 
-def _limit(
-    gates: Sequence[GateConfig],
-    levels: Sequence[tuple[float, Mapping[str, Any]]],
-    *,
-    steady: Callable[[Mapping[str, Any]], bool] = lambda _row: True,
-) -> Limit:
+def _limit(gates: Sequence[GateConfig], levels: Sequence[tuple[float, Mapping[str, Any]]]) -> Limit:
     holding, failing, undecided = [], [], []
     for level, row in levels:
         answers = {ask(gate, row).status for gate in gates if gate.at.batch_size == row["batch_size"]}
         if "FAIL" in answers:
             failing.append(level)
-        elif answers == {"PASS"} and steady(row):
+        elif answers == {"PASS"}:
             holding.append(level)
         else:
             undecided.append(level)

@@ -43,6 +43,7 @@ from harness.objective import (
     score_parts,
     score_text,
 )
+from harness.open_loop import with_load
 from harness.overhead import REFERENCE, with_overhead
 from harness.remedies import means_nothing, missing_commands, ways_out
 from harness.rerun import again, command_for, elsewhere
@@ -181,6 +182,7 @@ def decide(
 
 def _judge(rows: list[Row], policy: PolicyConfig) -> CandidateVerdict:
     """A candidate's verdict from its rows, the newest first."""
+    rows = with_load(rows)
     current, notes = current_evidence(rows)
     results = tuple(ask(gate, run_for(gate, current)) for gate in policy.gates)
     read = [row for row in current if any(run_for(gate, [row]) is row for gate in policy.gates)]

@@ -32,6 +32,9 @@ LAUNCH_COLUMN = {
 }
 # The others are compared as they are: counts, and the worst of a fixed set of texts or of all launches.
 _INTERVAL_METRICS = (*WITH_INTERVAL, "latency_overhead")
+# Paced requests over this share of what one caller is served prove nothing: a queue so near to growing
+# without end takes longer to settle than a launch lasts (about service time / (1 - load)², Kleinrock 1975).
+MOST_LOAD = 0.9
 # What a figure on the user's own data is measured by.
 OWN_DATA = {
     "sts_spearman": "quality.sts",
@@ -59,6 +62,7 @@ class GateResult:
     """A gate's answer on one run; `value`, `low`, `high` are in the metric's unit.
 
     `over` of `n` launches lie on the wrong side of the bound, for metrics that are per launch.
+    `load_open`: it would pass, were it known that the queue of paced requests does not grow without end.
     `undisturbed` is the answer of the `quiet` launches alone, which were not flagged as disturbed; None where
     all were quiet. Of a launch that was stopped early, over `stopped_over_ms`, no more is known than that.
     """
@@ -74,6 +78,7 @@ class GateResult:
     undisturbed: GateStatus | None = None
     stopped_over_ms: float | None = None
     quiet: int | None = None
+    load_open: bool = False
 
     @property
     def rests_on_noise(self) -> bool:
@@ -133,7 +138,8 @@ def ask(gate: GateConfig, run: Mapping[str, Any] | None) -> GateResult:
         return GateResult(gate, "NOT_MEASURED", reason=text_of(run["error"], "unavailable"))
     gate = _of_whose_texts(gate, run)
     if gate.metric in LAUNCH_METRICS:
-        return _ask_run_launches(gate, run)
+        result = _ask_run_launches(gate, run)
+        return _within_load(result, run) if gate.metric == "latency_p95_ms" else result
     value = as_number(run.get(gate.metric))
     if value is None:
         return GateResult(gate, "NOT_MEASURED", reason=_UNKNOWN.get(gate.metric, f"{gate.metric} is unknown"))
@@ -154,6 +160,25 @@ def _of_whose_texts(gate: GateConfig, run: Mapping[str, Any]) -> GateConfig:
     if own is None or as_number(run.get(own)) is None:
         return gate
     return gate.model_copy(update={"label": f"{gate.label} (shipped texts)"})
+
+
+def _within_load(result: GateResult, run: Mapping[str, Any]) -> GateResult:
+    """A latency gate's answer where requests are paced: a pass only where the load is known to be borne."""
+    place, load = row_place(run), as_number(run.get("load"))
+    if result.status != "PASS" or place.offered_qps is None or (load is not None and load <= MOST_LOAD):
+        return result
+    offered = f"{place.offered_qps:g} requests/s may be more than can be served"
+    if load is None:
+        reason = f"{offered}: what one caller is served at {unpaced(place)} is not known"
+    else:
+        reason = f"{offered}: {load:.1%} of what one caller is served, over {MOST_LOAD:.0%}"
+    quiet: GateStatus | None = "UNDECIDED" if result.undisturbed == "PASS" else result.undisturbed
+    return replace(result, status="UNDECIDED", reason=reason, undisturbed=quiet, load_open=True)
+
+
+def unpaced(place: Place) -> Place:
+    """Where one caller at full tilt is served the same texts."""
+    return Place(place.workload, place.batch_size)
 
 
 def _ask_run_launches(gate: GateConfig, run: Mapping[str, Any]) -> GateResult:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from harness.gates import ASKED_OF_OWN_DATA, OWN_DATA, as_number, gate_place, place_words, run_for
+from harness.gates import ASKED_OF_OWN_DATA, OWN_DATA, as_number, gate_place, place_words, run_for, unpaced
 from harness.overhead import REFERENCE
 from harness.rerun import again, command_for, decide_command, elsewhere, typed_words
 from harness.schema import LAUNCH_METRICS, SOAK_METRICS
@@ -50,6 +50,11 @@ def missing_commands(
             continue
         if result.status == "UNDECIDED" and result.n is None:
             continue  # no launch narrows it: `ways_out`
+        if result.load_open and row is not None:
+            if row["load"] is None:  # more than can be served no command mends
+                alone = unpaced(gate_place(gate))
+                commands.setdefault((alone,), elsewhere(row, **place_words(alone)))
+            continue
         if row is None and "+" in gate.at.workload:
             continue  # changed under its name: only who typed it knows how
         what = _what_is_added(result, row, [row or base, *current])

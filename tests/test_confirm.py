@@ -381,7 +381,7 @@ def test_a_declared_rate_too_near_what_can_be_served_is_measured_and_holds_nothi
     assert set(paced["launch_p95_ms"]) == {FAST}
     assert limits(rows, config)[1] == Limit(holds=70.0, undecided=95.0)
     (line,) = found_by(rows, config).lacking
-    assert "mixture, batch 1, poisson 95/s is over 90% of what one caller was served" in line
+    assert "95/s is undecided: 95 requests/s may be more than can be served: 95.0% of what" in line
 
 
 def test_lengths_are_searched_up_to_what_the_model_reads(plan: Plan) -> None:

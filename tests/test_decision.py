@@ -1506,7 +1506,8 @@ def test_a_gate_under_a_load_reads_the_run_of_that_load_alone(
     policy = with_must_at(**at)
     plain, fast = model_row("minilm", "plain"), model_row("minilm", "loaded", **place)
     slow = fast | launched(launch_p95_ms=[90.0] * 20)
-    assert decide(frame(plain, fast), policy).verdict == "GO"
+    alone = model_row("minilm", "alone", workload="mixture")  # what one caller is served of these texts
+    assert decide(frame(plain, fast, alone), policy).verdict == "GO"
     assert decide(frame(plain, slow), policy).verdict == "NO_GO"
     assert decide(frame(plain, slow)).verdict == "GO", "and no plain gate reads it"
     missing = decide(frame(plain), policy)
@@ -1635,8 +1636,30 @@ def test_a_rate_near_what_can_be_served_keeps_the_evidence_provisional_though_it
     near = confirm_row("minilm", arrival="poisson", offered_qps=271.0)
     decision = decide(frame(base, near, *callers))
     assert (decision.verdict, decision.evidence) == ("GO", "provisional")
-    assert any("poisson 271/s is over 90% of what one caller was served" in r for r in decision.reasons)
+    assert any("poisson 271/s is undecided: 271 requests/s may be more" in r for r in decision.reasons)
     assert not any(reason.startswith("within the budget") for reason in decision.reasons)
+
+
+def test_a_gate_on_paced_requests_passes_only_where_they_are_known_to_be_fewer_than_can_be_served() -> None:
+    """Launches end before a queue that grows without end shows: offered 200/s of which 195 can be served."""
+    policy = with_must_at(workload="mixture", arrival="poisson", rate=200.0)
+    plain = model_row("minilm", "plain")
+    paced = model_row("minilm", "paced", workload="mixture", arrival="poisson", offered_qps=200.0)
+    alone = model_row("minilm", "alone", workload="mixture", command="python -m harness model=minilm ep=cpu")
+    for served, verdict in ((195.0, "INCONCLUSIVE"), (222.0, "INCONCLUSIVE"), (223.0, "GO")):
+        row = alone | launched(launch_throughput_texts_per_s=[served] * 20)
+        found = decide(frame(plain, paced, row), policy)
+        assert found.verdict == verdict
+        told = f"{200 / served:.1%} of what one caller is served, over 90%"
+        assert any(told in reason for reason in found.reasons) == (verdict != "GO")
+        assert not any("workload=mixture" in command for command in found.candidates[0].missing)
+    unknown = decide(frame(plain, paced), policy)
+    assert unknown.verdict == "INCONCLUSIVE"
+    assert "python -m harness model=minilm ep=cpu workload=mixture" in unknown.candidates[0].missing
+    slow = paced | launched(launch_p95_ms=[90.0] * 20)
+    assert decide(frame(plain, slow), policy).verdict == "NO_GO", (
+        "a queue that is too long is, however it grows"
+    )
 
 
 def test_a_policy_that_reads_batches_is_confirmed_by_batches() -> None:

@@ -94,6 +94,7 @@ ORDER = (
     "harness.run",
     "harness.describe",
     "harness.sweep",
+    "harness.open_loop",
     "harness.confirmation",
     "harness.confirm",
     "harness.overhead",
