@@ -595,6 +595,7 @@ def _t_interval(sample: NDArray[np.float64], alpha: float) -> Interval:
     return Interval(float(mean - reach), float(mean + reach))
 
 
+@lru_cache(maxsize=16)  # large ones are slow, and each metric of a pair of runs asks for the same
 def _signed_rank_counts(n: int) -> list[int]:
     """How many of the 2^n signs give each sum of positive ranks 0 … n(n+1)/2."""
     counts = [1] + [0] * (n * (n + 1) // 2)
@@ -604,6 +605,7 @@ def _signed_rank_counts(n: int) -> list[int]:
     return counts
 
 
+@lru_cache(maxsize=16)
 def _rank_sum_counts(m: int, n: int) -> list[int]:
     """How many of the C(m+n, m) arrangements give each U = 0 … mn: the Gaussian binomial's coefficients."""
     counts = [1] + [0] * (m * n)

@@ -200,6 +200,49 @@ def test_too_few_launches_are_inconclusive_and_say_so(paired: bool) -> None:
     assert found.reason == "3 and 3 launches are too few for an interval"
 
 
+# --- how many launches are slow
+
+
+@pytest.mark.parametrize(
+    ("counts", "n", "paired", "told"),
+    [
+        ((0, 13), 40, False, True),
+        ((13, 0), 40, False, True),
+        ((0, 20), 120, True, True),
+        ((0, 4), 17, False, True),
+        ((0, 3), 17, False, False),
+        ((6, 6), 40, False, False),
+    ],
+)
+def test_where_one_side_has_more_slow_launches_nothing_is_unchanged(
+    counts: tuple[int, int], n: int, paired: bool, told: bool
+) -> None:
+    """Although the centre of the launches is the same: a gate on launches reads how many are over it."""
+    a, b = ([3.0] * (n - slow) + [25.0] * slow for slow in counts)
+    found = two(a, b, paired=paired)
+    assert (found.ratio, found.low, found.high, found.slower) == (1.0, 1.0, 1.0, False)
+    assert (found.change, found.reason) == (
+        ("inconclusive", f"{counts[0]} of {n} and {counts[1]} of {n} launches are slow, over 1.05 times the "
+         "median of their side") if told else ("unchanged", "")
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("paired", [True, False])
+def test_a_third_of_slow_launches_is_seen_in_noise_that_leaves_a_against_a_unchanged(paired: bool) -> None:
+    """Launches vary by 2 %, a tenth of them are disturbed and take up to eight times as long."""
+    rng = np.random.default_rng(71)
+
+    def draw(slow: int) -> list[float]:
+        ms = rng.lognormal(1, 0.02, 40) * np.where(rng.random(40) < 0.1, rng.uniform(1.3, 8, 40), 1)
+        ms[:slow] *= 8
+        return list(rng.permutation(ms))
+
+    alike, third = ([two(draw(0), draw(slow), paired=paired) for _ in range(60)] for slow in (0, 13))
+    assert sum(c.change == "changed" for c in alike) <= 3
+    assert sum(c.change == "unchanged" for c in alike) >= (45 if paired else 54)
+    assert not any(c.change == "unchanged" for c in third)
+
+
 # --- pairing
 
 
@@ -550,6 +593,20 @@ def test_a_bound_that_does_not_tell_is_inconclusive_and_says_why(
     p95 = compared(a, b)[1]
     assert (p95.change, p95.slower, p95.ratio, p95.high) == ("inconclusive", False, None, None)
     assert "stopped early" in p95.reason
+
+
+def test_launches_that_were_stopped_early_are_slow_where_their_bound_says_so_and_else_may_be() -> None:
+    def some(run_id: str, stopped: int, **sweep: Any) -> list[dict[str, Any]]:
+        rows = launches(run_id, [12.0] * 40, **sweep)
+        return [row | (STOPPED if i < stopped else {}) for i, row in enumerate(rows)]
+
+    p50, p95 = compared(some("a", 0), some("b", 8, sweep_id="s2"))
+    for found, told in ((p50, "are or may be slow, over"), (p95, "are slow, over")):
+        assert found.change == "inconclusive"
+        assert found.reason.startswith(f"0 of 40 and 8 of 40 launches {told} 1.05 times the median")
+        assert "0 of 40 and 8 of 40 launches were stopped early" in found.reason
+    p50, p95 = compared(some("a", 6), some("b", 6, sweep_id="s2"))
+    assert (p95.change, p50.change) == ("unchanged", "inconclusive")
 
 
 @settings(deadline=None, max_examples=20, derandomize=True)
