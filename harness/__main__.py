@@ -6,6 +6,7 @@ returned, so that launches of all runs can be interleaved and every plan is vali
 
 from __future__ import annotations
 
+import shlex
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -31,19 +32,27 @@ def main(argv: list[str]) -> int:
 
 
 def _validated(raw: list[dict[str, Any]]) -> list[Config]:
-    """All plans, or all their problems together."""
+    """All plans, or all their problems together, with the words of the sweep that bring them about."""
     from harness.config import validate
 
     configs: list[Config] = []
-    problems: list[str] = []
+    problems: dict[str, list[list[str]]] = {}
     for plain in raw:
         try:
             configs.append(validate(plain))
         except BadInputError as error:
-            problems.extend(error.problems)
+            for problem in error.problems:
+                problems.setdefault(problem, []).append(plain["words"])
     if problems:
-        raise BadInputError(*dict.fromkeys(problems))
+        common = set.intersection(*(set(plain["words"]) for plain in raw))
+        raise BadInputError(*(f"{problem}{_culprit(at, common)}" for problem, at in problems.items()))
     return configs
+
+
+def _culprit(runs: list[list[str]], common: set[str]) -> str:
+    """What to leave out of a sweep: the words that all of these runs have and not all of its runs have."""
+    shared = [word for word in runs[0] if word not in common and all(word in words for words in runs)]
+    return f"; of this sweep leave out {' with '.join(map(shlex.quote, shared))}" if shared else ""
 
 
 def _measure(configs: list[Config], *, sweep: bool) -> int:

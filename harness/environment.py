@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 import platform
 import subprocess
@@ -91,8 +92,12 @@ def usable_cores() -> int:
 
 
 def _machine_id(cpu: str, memory_bytes: int) -> str:
-    """CPU model, logical cores, memory to the GiB, architecture and system, hashed."""
-    gib = round(memory_bytes / 2**30)
+    """CPU model, logical cores, memory in GiB, architecture and system, hashed.
+
+    What is told is the physical size less what firmware and kernel keep, which differs from boot to boot:
+    it is rounded up, so that only a change across a whole GiB makes another machine.
+    """
+    gib = math.ceil(memory_bytes / 2**30)
     parts = (cpu, os.cpu_count(), gib, platform.machine(), platform.system())
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:12]
 

@@ -41,7 +41,7 @@ _IDENTITY = (
     "pooling", "dim",
 )  # fmt: skip
 # Two runs of a candidate at one place are of the same thing where all of these agree.
-_SAME_THING = ("artifact_sha256", "onnxruntime", "harness_version", "schema_version", "cores")
+_SAME_THING = ("artifact_sha256", "onnxruntime", "python", "harness_version", "schema_version", "cores")
 # What a run may be held to.
 _LIMITS = ("cores", "cpus", "container_cpus")
 # Evidence of a candidate is read together only where all of these agree.

@@ -19,7 +19,7 @@ from harness.runtimes.base import SessionOptions
 from harness.schema import LAUNCH_METRICS
 from harness.stats import launches_to_settle
 from harness.summary import evidence_span_s, launch_values, summarise_run
-from harness.workload import Workload, paced_requests
+from harness.workload import Workload, drawn_from, paced_requests
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -237,7 +237,7 @@ class Run:
         """Set `config_hash`, the identity of everything that matters, once the artifact is known."""
         measure, environment = self.config.measure, fingerprint()
         hostile = texts.texts_sha256(tuple(texts.hostile_texts().values()))
-        extra: dict[str, Any] = {"schema_version": SCHEMA_VERSION, "hostile": hostile}
+        extra: dict[str, Any] = {"schema_version": SCHEMA_VERSION, "hostile": hostile, "corpus": drawn_from()}
         if self.soaks:
             extra["soak_s"] = measure.duration_s
         if measure.replicate:
@@ -252,7 +252,7 @@ class Run:
             {**asdict(self.workload), "quality": texts.quality_dataset(), **extra},
             artifact_sha256=None if self.artifact is None else self.artifact.sha256,
             requests={"timed": self.requests, "warmup": measure.warmup_requests},
-            libraries=environment.libraries,
+            libraries=environment.libraries | {"python": environment.python},
             machine_id=f"{environment.machine_id}/{self.cores} cores",
         )
 

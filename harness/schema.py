@@ -78,7 +78,7 @@ YES_OR_NO: tuple[Metric, ...] = ("finite", "launches_failed")
 _OWN_WORKLOAD = re.compile(r"tokens_([3-9]|[1-9]\d+)|[^+\s]+\+[0-9a-f]{4}")
 Arrival = Literal["back_to_back", "poisson"]
 # Requests a second of an open loop.
-Rate = Annotated[float, Field(gt=0, le=100_000, allow_inf_nan=False)]
+Rate = Annotated[float, Field(gt=0, le=100_000)]
 # Metrics with one value a launch; their gates are settled launch by launch.
 LAUNCH_METRICS: tuple[Metric, ...] = ("latency_p95_ms", "throughput_texts_per_s")
 # What a metric can be at all, in its unit.
@@ -137,13 +137,15 @@ def _within_reach(value: float) -> float:
 
 # Whatever is computed of two of these, or of one and a figure, no float overflows.
 _LEAST_AMOUNT = 1e-100
-Amount = Annotated[float, Field(allow_inf_nan=False), AfterValidator(_within_reach)]
+Amount = Annotated[float, AfterValidator(_within_reach)]
 
 
 class Schema(BaseModel):
     """What every part of it is: frozen, without unknown keys, no value turned into another type."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, protected_namespaces=())
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", strict=True, allow_inf_nan=False, protected_namespaces=()
+    )
 
 
 def _check_rate(arrival: Arrival, rate: float | None, group: str) -> None:
@@ -459,7 +461,7 @@ class FakeScript(Schema):
     """
 
     infer_ms: Annotated[list[Any], Field(min_length=1)]
-    tokenize_ms: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+    tokenize_ms: Annotated[float, Field(ge=0)]
     launches: Annotated[
         list[Literal["ok", "raise", "exit", "abort", "sigkill", "hang", "nan"]], Field(min_length=1)
     ]
@@ -569,8 +571,8 @@ class MeasureConfig(Schema):
     launches: Annotated[int, Field(ge=1, le=MOST_LAUNCHES)] | None
     min_launches: Annotated[int, Field(ge=3, le=MOST_LAUNCHES)]
     max_launches: Annotated[int, Field(ge=3, le=MOST_LAUNCHES)]
-    launch_timeout_s: Annotated[float, Field(gt=0, allow_inf_nan=False)]
-    min_span_s: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+    launch_timeout_s: Annotated[float, Field(gt=0)]
+    min_span_s: Annotated[float, Field(ge=0)]
     spread: bool
     quiet_wait_s: Annotated[float, Field(ge=0, le=3_600)]
     cpus: Annotated[int, Field(ge=1, le=1024)] | None

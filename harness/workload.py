@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
 
-from harness.texts import corpus
+from harness.texts import corpus, texts_sha256
 from harness.units import NS_PER_S
 
 if TYPE_CHECKING:
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 # The length mix of `mixture`, in texts of each kind out of 20: mostly short, with a heavy tail, as the
 # documents' team sees them. It gives a mean near 33 and a P95 near 135 tokens with BERT's tokenizer.
 MIXTURE: dict[TextKind, int] = {"short": 12, "sentence": 5, "passage": 3}
-
 
 # Arrivals of a launch go on for this long: a queue that starts empty needs time to show that it grows. At
 # 2 % over what can be served it is 0.1 s long then, several times the budget of a request.
@@ -89,6 +88,11 @@ class Workload:
     def place(self) -> Place:
         """Where its figures stand."""
         return Place(self.name, self.batch_size, self.clients, self.arrival, self.offered_qps)
+
+
+def drawn_from() -> list[tuple[TextKind, int, str]]:
+    """What requests are drawn from: each kind of text, its share of `MIXTURE`, and the hash of its texts."""
+    return [(kind, share, texts_sha256(corpus(kind))) for kind, share in MIXTURE.items()]
 
 
 def draw_requests(workload: Workload, count: int, tokenizer: TokenSpans) -> list[list[str]]:

@@ -128,9 +128,17 @@ def test_all_wrong_values_are_told_at_once(cli: Cli) -> None:
 
 
 def test_every_run_of_a_sweep_is_valid_before_any_is_measured(cli: Cli, tmp_path: Path) -> None:
-    lines = refused(cli("-m", "batch_size=1,0,abc", "runtime=fake"), 2)
-    assert len(lines) == 2
+    lines = refused(
+        cli("-m", "batch_size=1,0", "model=minilm,e5", "workload=glob(tokens_*)", "runtime=fake"), 2
+    )
+    assert set(lines) == {
+        "batch_size=0: must be at least 1; of this sweep leave out batch_size=0",
+        "workload.tokens=512: minilm reads 256 tokens at most; choose a shorter workload; "
+        "of this sweep leave out model=minilm with workload=tokens_512",
+    }
     assert list(tmp_path.iterdir()) == []
+    (line,) = refused(cli("-m", "threads=1,2", "batch_size=0", "runtime=fake"), 2)
+    assert line == "batch_size=0: must be at least 1", "whatever is left out"
 
 
 def test_a_file_where_the_results_should_be_is_bad_input(cli: Cli, tmp_path: Path) -> None:

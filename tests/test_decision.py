@@ -722,11 +722,11 @@ def test_runs_that_are_not_read_are_told_with_the_columns_that_differ_and_no_oth
         model_row("minilm", "new", started_at=STARTED + timedelta(hours=1)),
         model_row("minilm", "a", batch_size=32, onnxruntime="1.0"),
         model_row("minilm", "b", batch_size=8, cores=8, harness_version="0"),
-        model_row("minilm", "c", batch_size=16, cpus=2),
+        model_row("minilm", "c", batch_size=16, cpus=2, python="3.10"),
     ]
     note = decide(frame(*rows)).candidates[0].notes[0]
     assert note.startswith("judged is the evidence of run new (onnxruntime=1.31.1, ")
-    assert note.endswith("not read: 3 runs with other onnxruntime, harness_version, cores, cpus")
+    assert note.endswith("not read: 3 runs with other onnxruntime, python, harness_version, cores, cpus")
     older = [row | {"finished_at": STARTED + timedelta(hours=2)} for row in rows[1:2]]
     note = decide(frame(rows[0], *older)).candidates[0].notes[0]
     assert note == (

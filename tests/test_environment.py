@@ -97,7 +97,8 @@ def test_free_memory_and_what_the_kernel_keeps_of_it_do_not_make_another_machine
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     ids = set()
-    for total, free in ((16 * 2**30 - 300 * 2**20, 1), (16 * 2**30 - 310 * 2**20, 8 * 2**30)):
+    for kept_mib, free in ((300, 1), (310, 8 * 2**30), (520, 1)):
+        total = 16 * 2**30 - kept_mib * 2**20
         memory = SimpleNamespace(total=total, available=free, free=free)
         monkeypatch.setattr(psutil, "virtual_memory", lambda memory=memory: memory)
         ids.add(anew().machine_id)

@@ -14,6 +14,8 @@ from harness.config import load_policy
 from harness.environment import fingerprint, usable_cores
 from harness.record import RUN_COLUMNS, SCHEMA_VERSION, to_table
 from harness.run import Run
+from harness.texts import corpus
+from harness.workload import MIXTURE
 from tests.conftest import STARTED, launch_row
 
 if TYPE_CHECKING:
@@ -385,6 +387,28 @@ def test_the_schema_is_in_its_identity(config: Plan, monkeypatch: pytest.MonkeyP
     """Rows of another schema hold columns of another meaning: nothing is pooled with them."""
     before = hash_of(config())
     monkeypatch.setattr("harness.run.SCHEMA_VERSION", SCHEMA_VERSION + 1)
+    assert hash_of(config()) != before
+
+
+def test_the_texts_that_requests_are_drawn_from_are_in_its_identity(
+    config: Plan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hashes = {hash_of(config())}
+    with monkeypatch.context() as patch:
+        patch.setattr("harness.workload.corpus", lambda kind: (*corpus(kind), "one more"))
+        hashes.add(hash_of(config()))
+    with monkeypatch.context() as patch:
+        patch.setattr("harness.workload.MIXTURE", MIXTURE | {"short": 11})
+        hashes.add(hash_of(config()))
+    assert len(hashes) == 3
+
+
+def test_the_python_that_tokenizes_and_calls_is_in_its_identity(
+    config: Plan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = hash_of(config())
+    other = replace(fingerprint(), python="3.99.0")
+    monkeypatch.setattr("harness.run.fingerprint", lambda: other)
     assert hash_of(config()) != before
 
 

@@ -86,7 +86,7 @@ def test_the_timed_loop_against_a_bare_loop(minilm: Artifact, benchmark: Benchma
         f"\ntimed / bare, median of {PAIRS} pairs of {REQUESTS}: {middle:.3f} "
         f"(quartiles {low:.3f}–{high:.3f})"
     )
-    assert 0.9 < middle < 1.1, "the loop itself must not show in what it measures"
+    assert 0.98 <= middle <= 1.03, "the loop itself must not show in what it measures"
 
 
 BARE_PROCESS = """
