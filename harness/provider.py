@@ -133,9 +133,7 @@ class EmbeddingProvider:
                 )
         batch_size = min(batch_size, self._static_texts or batch_size)
         vectors = np.empty((len(texts), self.dim), dtype=np.float32)
-        order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
-        for start in range(0, len(order), batch_size):
-            rows = order[start : start + batch_size]
+        for rows in batches_by_length(texts, batch_size):
             vectors[rows] = self.infer(self.tokenize([texts[i] for i in rows], prompt=prompt))
         return vectors
 
@@ -165,6 +163,12 @@ class EmbeddingProvider:
             raise ValueError(f"{texts} texts: the graph is fixed to {self._static_texts}; send fewer at once")
         rows = np.minimum(np.arange(self._static_texts), texts - 1)
         return self.session.infer(Tokens(tokens.input_ids[rows], tokens.attention_mask[rows]))[:texts]
+
+
+def batches_by_length(texts: Sequence[str], batch_size: int) -> list[list[int]]:
+    """The places of texts in batches of about one length, the shortest first, so that little is padded."""
+    order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
+    return [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
 
 
 def prepare_artifact(recipe: Recipe, *, tell: Tell, root: Path | None = None) -> Artifact:

@@ -29,12 +29,14 @@ from harness.measure.latency import loop_overhead_ns, serve, warm_up
 from harness.measure.resources import Usage, hold_to_cores, peak_rss_bytes, usage
 from harness.measure.soak import soak
 from harness.measure.timer import timer_resolution_ns
-from harness.provider import EmbeddingProvider
+from harness.provider import EmbeddingProvider, batches_by_length
 from harness.runtimes.base import SessionOptions
 from harness.units import ns_to_ms, ns_to_s
 
 # Times that a probe's requests are served under the profiler, after one to warm up.
 PROFILED_ROUNDS = 2
+# Batches of a file that are held at a time, to be sorted by length as `EmbeddingProvider.encode` does.
+_HELD_BATCHES = 64
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -264,14 +266,17 @@ def _vectors(task: Task) -> dict[str, Any]:
 
 
 def _encode_file(provider: EmbeddingProvider, file: TextsFile, batch_size: int) -> None:
-    """Store the vectors of a file's texts, float32 [n_texts, dim]; no more than a batch is held at a time."""
+    """Store the vectors of a file's texts, float32 [n_texts, dim]; the file may be larger than memory."""
     vectors = np.lib.format.open_memmap(
         file.vectors_file, mode="w+", dtype=np.float32, shape=(file.texts, provider.dim)
     )
     with Path(file.texts_file).open(encoding="utf-8") as lines:
-        for start in range(0, file.texts, batch_size):
-            batch = [json.loads(line) for line in islice(lines, batch_size)]
-            vectors[start : start + len(batch)] = _infer(provider, batch, prompt=file.prompt)
+        held = batch_size * _HELD_BATCHES
+        for start in range(0, file.texts, held):
+            texts = [json.loads(line) for line in islice(lines, held)]
+            for rows in batches_by_length(texts, batch_size):
+                batch = [texts[row] for row in rows]
+                vectors[start + np.array(rows)] = _infer(provider, batch, prompt=file.prompt)
     vectors.flush()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -13,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+from filelock import FileLock
 
 from harness import locks
-from harness.artifacts.cache import Recipe
+from harness.artifacts.cache import Recipe, cache_dir
 from harness.compose import conf_dir
 from harness.config import load_model, load_precision, validate
 from harness.provider import EmbeddingProvider, prepare_artifact
@@ -50,10 +52,28 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         yield root
 
 
+def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
+    """A folder that `make` fills once, whichever of pytest-xdist's workers asks for it first."""
+    base = factory.getbasetemp()
+    root = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    folder, made = root / name, root / f"{name}.made"
+    with FileLock(root / f"{name}.lock"):
+        if not made.exists():
+            folder.mkdir()
+            make(folder)
+            made.touch()
+    return folder
+
+
 @pytest.fixture(scope="session")
-def minilm(world: Path) -> Artifact:
-    """The real bundled MiniLM, built once a session in the session's own cache."""
+def minilm(world: Path, tmp_path_factory: pytest.TempPathFactory) -> Artifact:
+    """The real bundled MiniLM in the worker's own cache, built once for all workers."""
     recipe = Recipe(load_model("minilm"), load_precision("fp32"), "onnxruntime")
+
+    def build(root: Path) -> None:
+        prepare_artifact(recipe, tell=lambda *_: None, root=root)
+
+    shutil.copytree(made_once(tmp_path_factory, "minilm", build), cache_dir(), dirs_exist_ok=True)
     return prepare_artifact(recipe, tell=lambda *_: None)
 
 

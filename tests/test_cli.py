@@ -557,7 +557,8 @@ def test_the_verdict_is_the_exit_code_and_is_recorded_beside_the_runs(
 ) -> None:
     folder = measured(verdict).folder
     done = decided(cli, folder)
-    assert (done.returncode, done.stderr) == (code, "")
+    assert done.returncode == code, done.stderr  # which may say how far it is, on a slow machine
+    assert not any(word in done.stderr for word in ("error", "warning", "Traceback"))
     pick = "minilm fp32 fake cpu" if verdict in ("GO", "CONDITIONAL_GO") else "("
     assert any(line.startswith(f"{verdict}  {pick}") for line in done.stdout.splitlines())
     (record,) = (folder / "decisions").glob("*.json")

@@ -1214,7 +1214,7 @@ def test_what_is_not_possible_here_is_not_told_of_weights_that_nobody_looked_for
 
 
 def test_far_more_threads_than_cores_are_not_possible_here(
-    config: Plan, run: Run, no_weights: list[str]
+    config: Plan, run: Run, no_weights: list[str], minilm: Artifact
 ) -> None:
     cores = fingerprint().cores
     plans = [config(runtime="onnxruntime", threads=n * cores) for n in (5, 4)]

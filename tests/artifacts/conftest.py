@@ -22,6 +22,7 @@ from harness.provider import prepare_artifact
 from harness.schema import ModelConfig
 from tests.artifacts import tiny
 from tests.artifacts.test_build import tiny_bert
+from tests.conftest import made_once
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,16 +42,18 @@ onnx_export_from_model(model, sys.argv[2], task="feature-extraction", opset=18, 
 @pytest.fixture(scope="session")
 def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A real export of a tiny BERT: a folder with ``model.onnx``, its tokenizer and its config."""
-    root = tmp_path_factory.mktemp("exported")
-    folder = tiny_bert(root / "weights")
-    subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", EXPORT, str(folder), str(root / "graph")],
-        check=True,
-        capture_output=True,
-    )
-    for name in ("config.json", "tokenizer.json", "tokenizer_config.json"):
-        (root / "graph" / name).write_bytes((folder / name).read_bytes())
-    return root / "graph"
+
+    def export(root: Path) -> None:
+        folder = tiny_bert(root / "weights")
+        subprocess.run(
+            [sys.executable, "-W", "ignore", "-c", EXPORT, str(folder), str(root / "graph")],
+            check=True,
+            capture_output=True,
+        )
+        for name in ("config.json", "tokenizer.json", "tokenizer_config.json"):
+            (root / "graph" / name).write_bytes((folder / name).read_bytes())
+
+    return made_once(tmp_path_factory, "exported", export) / "graph"
 
 
 @pytest.fixture
@@ -108,15 +111,17 @@ def write(path: Path, content: Any) -> None:
 @pytest.fixture(scope="session")
 def tinies(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What `tests.artifacts.tiny` writes."""
-    root = tmp_path_factory.mktemp("tinies")
     means = {"word_embedding_dimension": tiny.HIDDEN, "pooling_mode_mean_tokens": True}
-    folder = tiny_bert(root / "declares mean")
-    as_sentence_transformer(folder, "Pooling", "Normalize", **{"1_Pooling__config": means})
-    (folder / "2_Normalize").mkdir()
-    words = [sys.executable, "-W", "ignore", "-m", "tests.artifacts.tiny", str(root)]
-    project = Path(__file__).parent.parent.parent
-    subprocess.run(words, check=True, capture_output=True, cwd=project)
-    return root
+
+    def write_tinies(root: Path) -> None:
+        folder = tiny_bert(root / "declares mean")
+        as_sentence_transformer(folder, "Pooling", "Normalize", **{"1_Pooling__config": means})
+        (folder / "2_Normalize").mkdir()
+        words = [sys.executable, "-W", "ignore", "-m", "tests.artifacts.tiny", str(root)]
+        project = Path(__file__).parent.parent.parent
+        subprocess.run(words, check=True, capture_output=True, cwd=project)
+
+    return made_once(tmp_path_factory, "tinies", write_tinies)
 
 
 @pytest.fixture(scope="session")

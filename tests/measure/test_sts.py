@@ -107,7 +107,7 @@ def test_minilm_has_its_own_spearman_on_the_sts_benchmark_through_a_run(
 ) -> None:
     plan = config(
         runtime={"name": "onnxruntime", "script": None},
-        batch_size=32,
+        batch_size=8,
         quality={"sts": str(STSB_DEV)},
         measure={"launches": 1, "requests": 100, "warmup_requests": 1, "quiet_wait_s": 0.0},
     )
