@@ -15,7 +15,14 @@ from harness.evidence import rows_of
 from harness.gates import as_number, p95_floor_ms, row_place, stopped_cells, text_of
 from harness.measure.batching import BESIDE
 from harness.units import at_least, counted, format_bytes, format_duration
-from harness.verdict import PICKABLE, baseline_title, baseline_told, gate_cells, speedup_cells
+from harness.verdict import (
+    PICKABLE,
+    baseline_title,
+    baseline_told,
+    gate_cells,
+    noise_mark,
+    speedup_cells,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -67,7 +74,7 @@ def verdict(data: Results) -> Html:
     machine = f"{decision.machine['cpu']}, {counted(decision.machine['cores'], 'core')}"
     box = (
         f'<div class="verdict {kind}"><strong>{_words(decision.verdict)}</strong>{pick}'
-        f'<span class="evidence"><b>{escape(decision.evidence)} evidence</b>, policy '
+        f'<span class="evidence"><b>{escape(decision.evidence)} evidence{noise_mark(decision)}</b>, policy '
         f"{escape(decision.policy)}; {escape(machine)}</span></div>"
     )
     first, rest = decision.reasons[:_MOST_REASONS], decision.reasons[_MOST_REASONS:]

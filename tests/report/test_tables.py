@@ -101,6 +101,13 @@ def test_a_pick_that_was_not_confirmed_is_provisional_wherever_it_is_named(tmp_p
     assert "minilm fp32 cpu: GO, provisional" in report.gates(data).text
 
 
+def test_a_verdict_that_rests_on_disturbed_launches_says_so_in_the_first_line(tmp_path: Path) -> None:
+    row = run_row(p95_ms=45, launch_disturbed=[True] * 20)
+    text = report.verdict(report.read(stored(tmp_path, row))).text
+    assert "<strong>NO GO</strong>" in text
+    assert "<b>provisional evidence, resting on disturbed launches</b>" in text
+
+
 def test_runs_of_two_machines_are_refused_as_decide_refuses_them(tmp_path: Path) -> None:
     stored(tmp_path, run_row("old", machine_id="elder"), run_row("new", machine_id="newer"))
     with pytest.raises(BadInputError) as told:
