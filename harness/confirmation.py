@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from harness.gates import GateResult, as_number, ask, row_place, run_for
+from harness.gates import GateResult, as_number, ask, row_place, run_for, stopped_cells
 from harness.open_loop import with_load
 from harness.workload import Place
 
@@ -167,7 +167,9 @@ def _when(row: Mapping[str, Any]) -> str:
 
 
 def _over(place: Place, result: GateResult) -> str:
-    value = "" if result.value is None else f" is {result.value:.3g}"
+    value = ""
+    if result.value is not None:
+        value = f" is {stopped_cells(result.floor_ms, f'{result.value:.3g}', '')[0]}"
     return f"{result.gate.label} at {place}{value}, needed {result.gate.op} {result.gate.bound:g}"
 
 
