@@ -33,7 +33,7 @@ from harness.verdict import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
     from datetime import datetime
 
     from harness.comparison import Comparison, RetrievalComparison
@@ -144,10 +144,12 @@ def _print_measured(
         label, verdict = str(mine[0]["candidate_label"]), verdicts.get(key)
         headings.append(Text.assemble((verdict, _STYLES[verdict]), f"  {label}") if verdict else Text(label))
         plain.append(Text(label))
+    shared = [told for told in particulars(rows[0]) if all(told in particulars(row) for row in rows[1:])]
     lines = [
-        [(*_run_cells(row), *_latency_cells(row, scale)) for row in mine] for mine in candidates.values()
+        [(*_run_cells(row, shared), *_latency_cells(row, scale)) for row in mine]
+        for mine in candidates.values()
     ]
-    _print_by_candidate(console, "runs", _RUN_FIGURES, headings, lines)
+    _print_by_candidate(console, ", ".join(("runs", *shared)), _RUN_FIGURES, headings, lines)
     if any(_unclear(row) is None for row in rows):
         _bullet(console, scale.legend(rows))
     mark = "*: " if any(map(caveats.is_limited, rows)) else ""
@@ -155,7 +157,9 @@ def _print_measured(
         _bullet(console, f"{mark}{line}")
     console.print()
     if any(as_number(row["peak_rss_bytes"]) is not None for row in rows):
-        lines = [[(*_run_cells(row), *_cost_cells(row)) for row in mine] for mine in candidates.values()]
+        lines = [
+            [(*_run_cells(row, shared), *_cost_cells(row)) for row in mine] for mine in candidates.values()
+        ]
         _print_by_candidate(console, "memory and arithmetic", _COSTS, plain, lines)
         console.print()
     _print_quality(console, candidates, plain)
@@ -234,9 +238,11 @@ def _print_by_candidate(
         print_lines(mine)
 
 
-def _run_cells(row: dict[str, Any]) -> tuple[str, str]:
+def _run_cells(row: dict[str, Any], shared: Collection[str]) -> tuple[str, str]:
+    """Where a run was measured and what tells it apart, but for what all runs share; its batch size."""
     soak = " soak" if row["purpose"] == "soak" else ""
-    return ", ".join((f"{row['workload']}{_load(row)}{soak}", *particulars(row))), str(row["batch_size"])
+    apart = [told for told in particulars(row) if told not in shared]
+    return ", ".join((f"{row['workload']}{_load(row)}{soak}", *apart)), str(row["batch_size"])
 
 
 def _latency_cells(row: dict[str, Any], scale: Scale) -> tuple[str, ...]:

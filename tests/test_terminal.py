@@ -684,7 +684,18 @@ def test_a_quiet_sweep_says_how_small_a_change_can_be_seen_and_what_would_show_l
     ],
 )
 def test_runs_of_one_candidate_at_one_place_can_be_told_apart(changes: dict[str, Any], said: str) -> None:
-    assert said in shown(lambda console: print_runs(console, [run_row(**changes)]), width=150)
+    rows = [run_row("plain"), run_row("told", **changes)]
+    assert said in shown(lambda console: print_runs(console, rows), width=150)
+
+
+def test_what_all_runs_of_a_table_share_stands_in_its_heading() -> None:
+    rows = [run_row(f"r{number}", cpus=2, replicate=number) for number in (1, 2)]
+    lines = shown(lambda console: print_runs(console, rows)).splitlines()
+    assert lines[0] == "runs, 2 cores"
+    assert [line.split("  ")[0] for line in lines if "default" in line][:2] == [
+        " default, #1",
+        " default, #2",
+    ]
 
 
 def test_what_noise_hides_is_told_with_the_gates(decision: Callable[..., Decision]) -> None:
