@@ -49,6 +49,8 @@ _STEPS_SHOWN = 6
 _RUN_FIGURES = ("workload", "batch", "n", "P50 ms", "P95 ms", "interval", "", "texts/s")
 _COSTS = ("workload", "batch", "memory", "artifact", "GFLOP/s", "of fp32's limit")
 _QUALITY = ("batch", "AUC", "separation", "interval", "overlap", "interval", "in batch", "STS ×100")
+# In a narrow table, of launches that were stopped early.
+_STOPPED = "stopped"
 _SPEARMAN = "STS Spearman ×100"
 _STYLES = {
     "GO": "bold green",
@@ -247,10 +249,12 @@ def _run_cells(row: dict[str, Any], shared: Collection[str]) -> tuple[str, str]:
 
 def _latency_cells(row: dict[str, Any], scale: Scale) -> tuple[str, ...]:
     """What a run took, with its P95 as a bar; in the place of a bar, why there is none."""
+    floor_ms = p95_floor_ms(row)
     return (
         f"{row['launches']}{'*' if caveats.is_limited(row) else ''}",
         _short(row["latency_p50_ms"]),
-        *stopped_cells(p95_floor_ms(row), _short(row["latency_p95_ms"]), _p95_interval(row)),
+        stopped_cells(floor_ms, _short(row["latency_p95_ms"]), "")[0],
+        _p95_interval(row) if floor_ms is None else _STOPPED,
         _unclear(row) or scale.bar(row),
         _number(row["throughput_texts_per_s"], digits=0),
     )

@@ -494,7 +494,7 @@ def test_what_is_no_figure_has_a_word_and_no_bar(changes: dict[str, Any], said: 
 
 def test_what_was_stopped_early_is_told_from_below() -> None:
     row = run_row(p95_ms=133.0, truncated_over_ms=30.0)
-    assert re.search(r" ≥ 30 +stopped early .*┊███│███▶", shown(lambda console: print_runs(console, [row])))
+    assert re.search(r" ≥ 30 +stopped .*┊███│███▶", shown(lambda console: print_runs(console, [row])))
     assert re.search(r"P95 latency +≥ 30 ms +stopped early", shown(lambda console: print_run(console, row)))
     below = run_row(p95_ms=25.0, truncated_over_ms=30.0)
     assert "≥" not in shown(lambda console: print_runs(console, [run_row(), below])), (
