@@ -514,8 +514,10 @@ def _overall_reasons(
     if best.verdict in PICKABLE:
         equals = [c for c in others if c.verdict == best.verdict]
         reasons = [f"{best.label}: {reason}" for reason in best.reasons]
-        if best.latency_p95_ms is not None:
-            reasons.append(f"{best.label}: P95 {best.latency_p95_ms:.2f} ms, the median launch's")
+        main = run_at(latency_at(policy), best.rows)
+        if main is not None and best.latency_p95_ms is not None:
+            shown, _ = stopped_cells(p95_floor_ms(main), f"{best.latency_p95_ms:.2f}", "")
+            reasons.append(f"{best.label}: P95 {shown} ms, the median launch's")
         if equals:
             more = len(equals) - _MOST_NAMED
             named = [c.label for c in equals[:_MOST_NAMED]] + ([f"{more} more"] if more > 0 else [])

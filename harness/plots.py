@@ -194,12 +194,15 @@ def scaling(runs: pd.DataFrame) -> Figure:
 def model_by_ep(runs: pd.DataFrame, decision: Decision | None = None) -> Figure:
     """The lowest P95 of each model on each execution provider at the default workload, batch 1.
 
-    Of a candidate that `decision` calls NO_GO only where all are.
+    Of a candidate that `decision` calls NO_GO only where all are; of each candidate the run that it reads, or
+    the newest.
     """
     judged = () if decision is None else decision.candidates
     verdicts = {candidate_key(row): candidate.verdict for candidate in judged for row in candidate.rows}
     rows = [r for r in rows_of(runs) if (r["workload"], r["batch_size"], r["clients"]) == ("default", 1, 1)]
     rows = [row for row in rows if row["purpose"] != "soak" and row["arrival"] == "back_to_back"]
+    read = {row["run_id"] for candidate in judged for row in candidate.rows}
+    rows = list({candidate_key(row): row for row in rows if not judged or row["run_id"] in read}.values())
     models = sorted({str(row["model"]) for row in rows})
     eps = sorted({str(row["ep"]) for row in rows})
     width_in = max(canvas.WIDTH_IN, 0.8 + 1.1 * len(eps))

@@ -1048,6 +1048,15 @@ def test_a_fallback_that_was_seen_to_fail_is_not_told_by_its_latency(
     assert "measured here: " not in told
 
 
+def test_a_pick_whose_launches_were_stopped_early_is_told_from_below() -> None:
+    """No gate of its policy asks for latency, but one that asked was measured under before."""
+    gates = [gate for gate in load_policy("default").gates if gate.metric != "latency_p95_ms"]
+    policy = load_policy("default").model_copy(update={"gates": gates})
+    decision = decide(frame(model_row("minilm", p95_ms=133.2, truncated_over_ms=30.0)), policy)
+    assert decision.chosen
+    assert "minilm fp32 cpu: P95 ≥ 30 ms, the median launch's" in decision.reasons
+
+
 def test_a_fallback_whose_launches_were_stopped_early_is_told_from_below() -> None:
     told = no_go(model_row("qwen3", p95_ms=106, truncated_over_ms=30.0))
     assert told.endswith("≥ 30 ms P95, stopped early")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -17,7 +18,7 @@ from harness.config import load_policy
 from harness.decision import decide
 from harness.looks import PAPER
 from harness.record import LAUNCH_COLUMNS, RUN_COLUMNS
-from tests.conftest import launch_row, run_row
+from tests.conftest import STARTED, launch_row, run_row
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -332,6 +333,15 @@ def test_the_lowest_p95_is_of_no_candidate_that_is_no_go_where_another_is_there(
     assert "int8" not in told
     alone = text_in(plots.model_by_ep(runs(quick), decide(runs(quick))))
     assert "int8, NO_GO" in alone
+
+
+def test_the_lowest_p95_is_no_older_attempt_s() -> None:
+    older = run_row("older", p95_ms=3.0)
+    newer = run_row("newer", p95_ms=9.0, started_at=STARTED + timedelta(days=1))
+    rows = runs(older, newer)
+    for told in (text_in(plots.model_by_ep(rows, decide(rows))), text_in(plots.model_by_ep(rows))):
+        assert "9 ms" in told
+        assert "3 ms" not in told
 
 
 def test_a_legend_names_what_is_drawn_alone() -> None:
