@@ -182,8 +182,10 @@ def decide(
 
 def _judge(rows: list[Row], policy: PolicyConfig) -> CandidateVerdict:
     """A candidate's verdict from its rows, the newest first."""
-    rows = with_load(rows)
-    current, notes = current_evidence(rows)
+    read_of, notes = current_evidence(rows)
+    current = with_load(read_of)  # what is not read says nothing of what can be served either
+    known_load = {row["run_id"]: row for row in current}
+    rows = [known_load.get(row["run_id"], row) for row in rows]
     results = tuple(ask(gate, run_for(gate, current)) for gate in policy.gates)
     read = [row for row in current if any(run_for(gate, [row]) is row for gate in policy.gates)]
     load = confirmation_of(current, policy)

@@ -75,7 +75,10 @@ def _standing(
     """
     verdict = np.asarray(VERDICTS.index(candidate.at_best))
     for result in candidate.gates:
-        verdict = np.maximum(verdict, _demerits(result.gate, result.status, candidate, draw))
+        if result.load_open:  # no launch answers it
+            verdict = np.maximum(verdict, demerit(result.gate, result.status))
+        else:
+            verdict = np.maximum(verdict, _demerits(result.gate, result.status, candidate, draw))
 
     def read(metric: Comparable, at: AtConfig) -> Figure:
         row = run_at(at, candidate.rows)

@@ -166,7 +166,7 @@ def _answer(gate: GateConfig, result: GateResult, factor: float) -> GateStatus:
         return "PASS" if result.status == "PASS" else "UNDECIDED"  # by how much it is over is a guess
     worst, best = (result.high, result.low) if gate.op in ("<", "<=") else (result.low, result.high)
     if worst is not None and gate.holds(worst * factor):
-        return "PASS"
+        return "UNDECIDED" if result.load_open else "PASS"
     return "FAIL" if best is not None and not gate.holds(best * factor) else "UNDECIDED"
 
 

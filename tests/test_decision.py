@@ -1665,6 +1665,11 @@ def test_a_gate_on_paced_requests_passes_only_where_they_are_known_to_be_fewer_t
     unknown = decide(frame(plain, paced), policy)
     assert unknown.verdict == "INCONCLUSIVE"
     assert "python -m harness model=minilm ep=cpu workload=mixture" in unknown.candidates[0].missing
+    assert all(change.kind != "bound" for change in unknown.changes), "no other bound makes it pass"
+    before = {name: STARTED - timedelta(days=9) for name in ("started_at", "finished_at")}
+    other = alone | launched(launch_throughput_texts_per_s=[900.0] * 20) | before
+    found = decide(frame(plain, paced, other | {"artifact_sha256": "f" * 64}), policy)
+    assert found.verdict == "INCONCLUSIVE", "what another artifact could serve is not read"
     slow = paced | launched(launch_p95_ms=[90.0] * 20)
     assert decide(frame(plain, slow), policy).verdict == "NO_GO", (
         "a queue that is too long is, however it grows"
