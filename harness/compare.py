@@ -40,7 +40,7 @@ and told. A launch that was stopped early counts with at least the bound it went
 say and those that were not disturbed do not, where these are enough to tell, is inconclusive, and so is
 everything where all launches of a side were disturbed. A launch that failed is slower than any that did not:
 more of them in B than chance explains is slower too, and where any failed nothing is unchanged.
-Nor is it where one side has more slow launches, over the threshold above the median of their side, than
+Nor is it where one side has more slow or quick launches, by the threshold from the median of their side, than
 chance explains, or more by a fifth of its launches: that is inconclusive, with the counts.
 Runs that searched the same folder (quality.retrieval) are compared by nDCG@10 too, paired by query, with an
 interval on the difference; the exit code is about latency alone.

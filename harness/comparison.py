@@ -261,7 +261,7 @@ def compare_launches(
     Where a launch is known within bounds alone, each end of the interval is that of the worst case for it.
     One that failed is slower than any that did not, by more than the threshold; by how much is open. Where
     some failed, half of `alpha` is kept for how often each side does (Fisher's exact test), and nothing is
-    *unchanged*. Nor is it where one side has more slow launches, which the centre of launches does not see.
+    *unchanged*. Nor is it where one side has more slow or quick launches, which their centre does not see.
     """
     if not a or not b:
         return _unknown(label, metric, "launches are missing")
@@ -279,9 +279,9 @@ def compare_launches(
     if beyond or a_fails_more or b_fails_more:
         change = "changed"
     elif within and not some_failed:
-        slow = _slow(a, b, threshold, paired=paired)
-        change = "inconclusive" if slow else "unchanged"
-        reason = "; ".join(filter(None, (slow, reason)))
+        tails = _tails(a, b, threshold, paired=paired)
+        change = "inconclusive" if tails else "unchanged"
+        reason = "; ".join(filter(None, (tails, reason)))
     elif low is None and high is None and not reason:
         reason = f"{len(a)} and {len(b)} launches are too few for an interval"
     (a_ms, a_at_least), (b_ms, b_at_least) = _median(a), _median(b)
@@ -314,36 +314,41 @@ def _failed(a: Sequence[Launch], b: Sequence[Launch]) -> str:
     return f"{counts} launches failed: each counts as slower than any that did not, by how much is open"
 
 
-def _slow(a: Sequence[Launch], b: Sequence[Launch], threshold: float, *, paired: bool) -> str:
-    """How many launches of each side are slow, where one has more than the other; empty where they are alike.
+def _tails(a: Sequence[Launch], b: Sequence[Launch], threshold: float, *, paired: bool) -> str:
+    """How many launches of each side are slow, or quick, where one has more of them; empty where alike.
 
-    A launch is slow that took more than the threshold over the median of its own side: a shift of all is the
-    interval's to tell. One side has more of them where Fisher's exact test says so, or by a fifth of its
-    launches, which few launches cannot tell from chance and a gate on launches sees. The error rate is not
-    divided among comparisons: more of them would make *unchanged* easier. Of launches known within bounds
-    the worst case counts; within rounds those of common rounds do.
+    A launch is slow that took more than the threshold over the median of its own side, and quick that took as
+    much less: a shift of all is the interval's to tell. One side has more of them where Fisher's exact test
+    says so, or by a fifth of its launches, which few launches cannot tell from chance and a gate on launches
+    sees. The error rate is not divided among comparisons: more of them would make *unchanged* easier. Of
+    launches known within bounds the worst case counts; within rounds those of common rounds do.
     """
-    sides = zip(*_rounds(a, b), strict=True) if paired else (a, b)
-    (least_a, most_a, n_a), (least_b, most_b, n_b) = (_slow_counts(side, threshold) for side in sides)
-    for counts in ((least_a, most_b), (most_a, least_b)):
-        (fewer, n_fewer), (more, n_more) = sorted(
-            zip(counts, (n_a, n_b), strict=True), key=lambda side: side[0] / side[1]
-        )
-        by_chance = stats.fisher_tail(more, n_more, fewer, n_fewer)
-        if by_chance <= stats.ALPHA / 2 or round(more / n_more - fewer / n_fewer, 9) >= _SHARE:
-            told = " and ".join(f"{k} of {n}" for k, n in zip(counts, (n_a, n_b), strict=True))
-            known = "are" if counts == (least_a, least_b) else "are or may be"
-            return f"{told} launches {known} slow, over {1 + threshold:g} times the median of their side"
+    sides = list(zip(*_rounds(a, b), strict=True)) if paired else [a, b]
+    n_a, n_b = map(len, sides)
+    for kind, edge in (("slow, over", 1 + threshold), ("quick, under", 1 / (1 + threshold))):
+        (least_a, most_a), (least_b, most_b) = (_beyond(side, edge) for side in sides)
+        for counts in ((least_a, most_b), (most_a, least_b)):
+            (fewer, n_fewer), (more, n_more) = sorted(
+                zip(counts, (n_a, n_b), strict=True), key=lambda side: side[0] / side[1]
+            )
+            by_chance = stats.fisher_tail(more, n_more, fewer, n_fewer)
+            if by_chance <= stats.ALPHA / 2 or round(more / n_more - fewer / n_fewer, 9) >= _SHARE:
+                told = " and ".join(f"{k} of {n}" for k, n in zip(counts, (n_a, n_b), strict=True))
+                known = "are" if counts == (least_a, least_b) else "are or may be"
+                return f"{told} launches {known} {kind} {edge:.3g} times the median of their side"
     return ""
 
 
-def _slow_counts(launches: Sequence[Launch], threshold: float) -> tuple[int, int, int]:
-    """How many launches are slow for certain, how many may be, and of how many."""
+def _beyond(launches: Sequence[Launch], edge: float) -> tuple[int, int]:
+    """How many launches are beyond `edge` times their median for certain, and how many may be."""
     low_ms, high_ms = (
         np.array(ends) for ends in zip(*((x.low_ms, x.high_ms) for x in launches), strict=True)
     )
-    least = int(np.count_nonzero(low_ms > (1 + threshold) * np.median(high_ms)))
-    return least, int(np.count_nonzero(high_ms > (1 + threshold) * np.median(low_ms))), len(launches)
+    if edge > 1:
+        certain, maybe = low_ms > edge * np.median(high_ms), high_ms > edge * np.median(low_ms)
+    else:
+        certain, maybe = high_ms < edge * np.median(low_ms), low_ms < edge * np.median(high_ms)
+    return int(np.count_nonzero(certain)), int(np.count_nonzero(maybe))
 
 
 def _ratio(

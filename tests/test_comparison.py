@@ -200,7 +200,7 @@ def test_too_few_launches_are_inconclusive_and_say_so(paired: bool) -> None:
     assert found.reason == "3 and 3 launches are too few for an interval"
 
 
-# --- how many launches are slow
+# --- how many launches are slow or quick
 
 
 @pytest.mark.parametrize(
@@ -225,6 +225,16 @@ def test_where_one_side_has_more_slow_launches_nothing_is_unchanged(
         ("inconclusive", f"{counts[0]} of {n} and {counts[1]} of {n} launches are slow, over 1.05 times the "
          "median of their side") if told else ("unchanged", "")
     )  # fmt: skip
+
+
+def test_a_quick_state_that_one_side_lost_is_told() -> None:
+    """A had it in 30 of 100 launches; the median of either side is the slow state's."""
+    found = two([3.0] * 30 + [30.0] * 70, [30.0] * 100)
+    assert (found.change, found.low, found.high) == ("inconclusive", 1.0, 1.0)
+    assert (
+        found.reason
+        == "30 of 100 and 0 of 100 launches are quick, under 0.952 times the median of their side"
+    )
 
 
 @pytest.mark.parametrize("paired", [True, False])
