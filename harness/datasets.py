@@ -7,6 +7,7 @@ import hashlib
 import io
 import json
 import math
+from collections import Counter
 from contextlib import suppress
 from functools import lru_cache
 from operator import contains
@@ -16,7 +17,7 @@ from harness.errors import BadInputError
 from harness.paths import file_stat, typed_path, unreadable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
 
 _Read = TypeVar("_Read")
@@ -403,6 +404,7 @@ def _json_rows(path: Path, lines: Iterable[str]) -> Iterator[Row]:
 def _csv_rows(path: Path, text: str) -> Iterator[Row]:
     reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
     try:
+        _require_distinct(path, reader.fieldnames or ())
         for row in reader:
             if None in row:  # a comma within a text moved what follows it
                 raise BadInputError(
@@ -421,6 +423,7 @@ def _tsv_rows(path: Path, text: str) -> Iterator[Row]:
     """A row a line: quotes are text, and a tab or a line's end stands in no field."""
     header, *lines = (line.rstrip("\r") for line in text.split("\n"))
     names = header.split("\t")
+    _require_distinct(path, names)
     for number, line in enumerate(lines, start=2):
         if not line.strip():
             continue
@@ -431,6 +434,18 @@ def _tsv_rows(path: Path, text: str) -> Iterator[Row]:
                 "tabs as jsonl"
             )
         yield f"line {number}", dict.fromkeys(names) | dict(zip(names, values, strict=False))
+
+
+def _require_distinct(path: Path, names: Sequence[str]) -> None:
+    """Refuse a column that stands twice: which of the two is meant nobody knows.
+
+    Raises:
+        BadInputError: with the names.
+    """
+    if twice := [name for name, count in Counter(names).items() if count > 1]:
+        raise BadInputError(
+            f"{path}, line 1: columns that stand more than once: {', '.join(twice)}; rename one"
+        )
 
 
 def _unquoted(field: str) -> str:
