@@ -342,6 +342,7 @@ def _tampered(config: Config) -> list[str]:
     problems = []
     for group, schema, key in (
         ("ep", EpConfig, "provider"),
+        ("precision", PrecisionConfig, "method"),
         ("precision", PrecisionConfig, "parity_cosine_min"),
     ):
         part = getattr(config, group)

@@ -908,6 +908,10 @@ def test_what_is_changed_under_a_name_gets_a_name_of_its_own() -> None:
         ),
         ({"ep": {"name": "cqu"}}, "unknown ep 'cqu': did you mean cpu"),
         (
+            {"precision": {"method": "dynamic_int8"}},
+            "precision.method=dynamic_int8: precision=fp32 stands",
+        ),
+        (
             {"precision": {"parity_cosine_min": -1.0}},
             "precision.parity_cosine_min=-1.0: precision=fp32 stands",
         ),

@@ -27,7 +27,10 @@ TOKENIZER_CONFIG = "tokenizer_config.json"
 PROMPTS = "config_sentence_transformers.json"
 # Where a folder's ONNX graph is looked for.
 GRAPHS = ("model.onnx", "onnx/model.onnx")
-_TRANSFORMER_CONFIG = "sentence_*_config.json"
+_TRANSFORMER_CONFIGS = tuple(  # in the order in which sentence-transformers looks for them
+    f"sentence_{kind}_config.json"
+    for kind in ("bert", "roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet")
+)
 # The arguments in it by their older and their newer name; the older one counts where both stand.
 _ARGUMENTS = {
     "config": ("config_args", "config_kwargs"),
@@ -308,7 +311,7 @@ class _Files:
 
     def transformer(self) -> tuple[str, dict[str, Any]]:
         """The file of sentence-transformers' Transformer and its content, both empty where there is none."""
-        name = self.first(_TRANSFORMER_CONFIG)
+        name = next(filter(None, map(self.first, _TRANSFORMER_CONFIGS)), "")
         return name, self.mapping(name) if name else {}
 
     def arguments(self, what: Literal["config", "model", "tokenizer"]) -> dict[str, Any]:

@@ -62,6 +62,12 @@ def refused(folder: Path) -> str:
 # --- what is read
 
 
+def test_of_two_files_of_a_transformer_the_one_that_sentence_transformers_takes_is_read(folder: Path) -> None:
+    stated = values(read_facts(folder))["max_length"]
+    write(folder / "sentence_albert_config.json", {"max_seq_length": stated - 1})
+    assert values(read_facts(folder))["max_length"] == stated
+
+
 @pytest.mark.parametrize("name", ["config_args", "config_kwargs"])
 def test_arguments_of_the_config_are_read_under_either_name(folder: Path, name: str) -> None:
     assert arguments_of(folder, "config") == {"trust_remote_code": False}
