@@ -94,8 +94,7 @@ class GateResult:
     @property
     def floor_ms(self) -> float | None:
         """What the value is at least, in ms, where launches were stopped early over less; else None."""
-        over_ms = self.stopped_over_ms
-        return None if over_ms is None or self.value is None or self.value <= over_ms else over_ms
+        return _floor_ms(self.stopped_over_ms, self.value)
 
     @property
     def distance(self) -> float | None:
@@ -120,8 +119,11 @@ def p95_floor_ms(row: Mapping[str, Any]) -> float | None:
 
     By how much it lies over that nobody knows.
     """
-    over_ms, p95_ms = as_number(row["truncated_over_ms"]), as_number(row["latency_p95_ms"])
-    return None if over_ms is None or p95_ms is None or p95_ms <= over_ms else over_ms
+    return _floor_ms(as_number(row["truncated_over_ms"]), as_number(row["latency_p95_ms"]))
+
+
+def _floor_ms(over_ms: float | None, value_ms: float | None) -> float | None:
+    return None if over_ms is None or value_ms is None or value_ms <= over_ms else over_ms
 
 
 def stopped_cells(floor_ms: float | None, value: str, interval: str) -> tuple[str, str]:
