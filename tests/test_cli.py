@@ -531,13 +531,21 @@ def test_a_sweep_killed_again_and_again_has_every_launch_once(cli: Cli, world: P
 
 
 def test_a_second_command_waits_and_says_for_whom(
-    cli: Cli, started: Callable[..., subprocess.Popen[str]], tmp_path: Path
+    world: Path, started: Callable[..., subprocess.Popen[str]], tmp_path: Path
 ) -> None:
-    process = started("runtime=fake", "measure.launches=8", "measure.spread=true", "measure.min_span_s=16")
-    done = cli("runtime=fake", "measure.launches=1", "batch_size=8", timeout=60)
-    assert done.returncode == 0
-    assert f"waiting: process {process.pid} since " in done.stderr
-    assert process.wait(40) == 0
+    first = started("runtime=fake", "measure.launches=3", "measure.spread=true", "measure.min_span_s=16")
+    first.send_signal(signal.SIGSTOP)  # it holds its lock until the other is seen to wait, however slow
+    words = ("runtime=fake", "measure.launches=1", "batch_size=8")
+    with subprocess.Popen(
+        [*python_m(world), "harness", *words], cwd=tmp_path, stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE, text=True,
+    ) as second:  # fmt: skip
+        assert second.stderr is not None
+        told = next((line for line in second.stderr if "waiting" in line), "")
+        first.send_signal(signal.SIGCONT)
+        assert f"waiting: process {first.pid} since " in told
+        second.stderr.read()
+    assert (first.wait(40), second.returncode) == (0, 0)
     runs = load_runs(tmp_path / "results").set_index("batch_size")
     assert runs.loc[8, "started_at"] >= load_launches(tmp_path / "results")["started_at"].max()
 
