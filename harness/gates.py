@@ -357,8 +357,17 @@ def row_place(row: Mapping[str, Any]) -> Place:
 
 def container_cpus(row: Mapping[str, Any]) -> float | None:
     """CPUs' worth of time that a quota left a run; None where there was none, or none is known of."""
+    return _of_environment(row, "container_cpus")
+
+
+def usable_cores(row: Mapping[str, Any]) -> float | None:
+    """Cores that the command that measured a run could use, whatever it held launches to; None is unknown."""
+    return _of_environment(row, "cores")
+
+
+def _of_environment(row: Mapping[str, Any], name: str) -> float | None:
     try:
-        return as_number(json.loads(row["environment"])["container_cpus"])
+        return as_number(json.loads(row["environment"])[name])
     except (KeyError, TypeError, ValueError):
         return None
 

@@ -253,7 +253,7 @@ class Run:
             artifact_sha256=None if self.artifact is None else self.artifact.sha256,
             requests={"timed": self.requests, "warmup": measure.warmup_requests},
             libraries=environment.libraries | {"python": environment.python},
-            machine_id=f"{environment.machine_id}/{self.cores} cores",
+            machine_id=f"{environment.machine_id}/{environment.cores} cores",
         )
 
     def attempt_id(self, attempt: int) -> str:
