@@ -55,7 +55,8 @@ def missing_commands(
             place = unpaced(gate_place(gate))
             if (total := launches_alone(row)) is not None:  # more than can be served no command mends
                 words = {**place_words(place), "measure.launches": total}
-                commands.setdefault((place,), elsewhere(row["alone"] or row, **words))
+                command_of = elsewhere if row["alone"] is None else command_for
+                commands.setdefault((place,), command_of(row["alone"] or row, **words))
             continue
         if row is None and "+" in gate.at.workload:
             continue  # changed under its name: only who typed it knows how

@@ -1694,8 +1694,9 @@ def test_how_many_launches_of_one_caller_would_tell_what_can_be_served_is_told(
     paced = model_row("minilm", "paced", workload="mixture", arrival="poisson", offered_qps=200.0)
     rows = [model_row("minilm", "plain"), paced]
     if rates:
+        command += " measure.replicate=1"
         figures = {"launch_p95_ms": [12.0] * len(rates), "launch_throughput_texts_per_s": rates}
-        alone = model_row("minilm", "alone", workload="mixture", launches=len(rates))
+        alone = model_row("minilm", "alone", workload="mixture", launches=len(rates), command=command)
         rows.append(alone | launched(**figures) | {"throughput_texts_per_s_low": low})
     found = decide(frame(*rows), policy)
     assert found.verdict == "INCONCLUSIVE"
