@@ -501,6 +501,8 @@ def test_machines_are_not_compared_silently() -> None:
 def test_nothing_in_common_is_told() -> None:
     with pytest.raises(BadInputError, match="no run of the same candidate"):
         sides([run_row("a1"), run_row("a8", batch_size=8)], [run_row("b", batch_size=2)])
+    with pytest.raises(BadInputError, match=r"in common; A's are of 2 cores, B's of 1$"):
+        sides([run_row("a1"), run_row("a8", batch_size=8)], [run_row("b", cores=1)])
 
 
 def test_runs_that_serve_other_requests_are_not_the_same_measurement() -> None:
