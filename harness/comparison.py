@@ -404,8 +404,9 @@ def _compare_both_ways(
     """`compare_launches`, inconclusive where the launches that were not disturbed answer otherwise.
 
     They are asked where there is a disturbed one, and heard where they are enough for an interval, within
-    rounds where that of all launches is. Where they are not, and most launches of a side were disturbed, the
-    disturbance may be what changed. It makes no launch fail: a B that fails more is slower all the same.
+    rounds where that of all launches is. Where they are not, and a side was disturbed wholly, or more often
+    than chance explains beside the other, the disturbance may be what changed. It makes no launch fail: a B
+    that fails more is slower all the same.
     """
     found = compare_launches(label, metric, a, b, threshold=threshold, alpha=alpha)
     calm = not any(launch.disturbed for launch in (*a, *b))
@@ -413,18 +414,27 @@ def _compare_both_ways(
         return found
     alone = compare_launches(label, metric, _quiet(a), _quiet(b), threshold=threshold, alpha=alpha)
     if alone.low is alone.high is None or alone.paired != found.paired:
-        quiet = [(side, len(_quiet(of)), len(of)) for side, of in zip("AB", (a, b), strict=True)]
         told, change = "too few are left to tell without the disturbed ones", found.change
-        if mostly := [side for side, left, n in quiet if 2 * left < n]:
-            share = "most" if any(left for side, left, _ in quiet if side in mostly) else "all"
-            told = f"{share} launches of {' and '.join(mostly)} were disturbed: a change cannot be told from "
-            told, change = f"{told}that; measure both on a quiet machine", "inconclusive"
+        if unequal := _unequally_disturbed(a, b):
+            told = f"{unequal}: a change cannot be told from that; measure both on a quiet machine"
+            change = "inconclusive"
         return replace(found, change=change, reason="; ".join(filter(None, (found.reason, told))))
     found = replace(found, without_disturbed=alone.change)
     if (alone.change, alone.slower) == (found.change, found.slower):
         return found
     told = f"{found.word} by all launches, {alone.word} without the disturbed ones: not certain"
     return replace(found, change="inconclusive", reason="; ".join(filter(None, (found.reason, told))))
+
+
+def _unequally_disturbed(a: Sequence[Launch], b: Sequence[Launch]) -> str:
+    """Which sides were disturbed wholly, or which more than the other, by Fisher's test; empty for none."""
+    counts = {side: (len(of) - len(_quiet(of)), len(of)) for side, of in zip("AB", (a, b), strict=True)}
+    if wholly := [side for side, (disturbed, n) in counts.items() if disturbed == n]:
+        return f"all launches of {' and '.join(wholly)} were disturbed"
+    for side, other in ("AB", "BA"):
+        if stats.fisher_tail(*counts[side], *counts[other]) <= stats.ALPHA / 2:
+            return f"more launches of {side} than of {other} were disturbed"
+    return ""
 
 
 def _disturbed(a: Sequence[Launch], b: Sequence[Launch]) -> tuple[str, ...]:
