@@ -38,8 +38,9 @@ interleaved in one sweep are compared round by round, which the machine's drift 
 other requests, warm-up or cores are not paired; of several runs of the same thing the newest is taken,
 and told. A launch that was stopped early counts with at least the bound it went over. What all launches
 say and those that were not disturbed do not, where these are enough to tell, is inconclusive, and so is
-everything where all launches of a side were disturbed. A launch that failed is slower than any that did not:
-more of them in B than chance explains is slower too, and where any failed nothing is unchanged.
+everything where they are not and a side was disturbed wholly, or more often than chance explains beside the
+other. A launch that failed is slower than any that did not: more of them in B than chance explains is slower
+too, and where any failed nothing is unchanged.
 Nor is it where one side has more slow or quick launches, by the threshold from the median of their side, than
 chance explains, or more by a fifth of its launches: that is inconclusive, with the counts.
 Runs that searched the same folder (quality.retrieval) are compared by nDCG@10 too, paired by query, with an

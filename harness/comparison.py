@@ -12,7 +12,7 @@ import numpy as np
 
 from harness import stats
 from harness.errors import BadInputError
-from harness.gates import as_number, plain
+from harness.gates import as_number, container_cpus, plain, usable_cores
 from harness.measure.disturbance import PROBES, disturbances, reference_gflops
 from harness.measure.retrieval import paired_difference
 from harness.pairing import pair_runs
@@ -139,8 +139,9 @@ def compare_runs(
         for metric in _METRICS:
             runs = list(zip(launches, (pair.a, pair.b), strict=True))
             could = [reference_gflops(_probes(*side)) or 0.0 for side in runs]
-            alike = pair.a["machine_id"] == pair.b["machine_id"]
-            ours, theirs = (launches_of(*side, metric, max(could) if alike else None) for side in runs)
+            used = {(run["machine_id"], usable_cores(run), container_cpus(run)) for _, run in runs}
+            most = max(could) if len(used) == 1 else None  # fewer cores can do less, undisturbed
+            ours, theirs = (launches_of(*side, metric, most) for side in runs)
             if pair.a["run_id"] == pair.b["run_id"] and set(ours) & set(theirs):
                 same.append(str(pair.a["run_id"]))
                 found.append(_unknown(pair.label, metric, "both sides hold the same launches"))
@@ -403,26 +404,37 @@ def _compare_both_ways(
     """`compare_launches`, inconclusive where the launches that were not disturbed answer otherwise.
 
     They are asked where there is a disturbed one, and heard where they are enough for an interval, within
-    rounds where that of all launches is. Where a side has none, the disturbance may be what changed. It makes
-    no launch fail: a B that fails more is slower all the same.
+    rounds where that of all launches is. Where they are not, and a side was disturbed wholly, or more often
+    than chance explains beside the other, the disturbance may be what changed. It makes no launch fail: a B
+    that fails more is slower all the same.
     """
     found = compare_launches(label, metric, a, b, threshold=threshold, alpha=alpha)
     calm = not any(launch.disturbed for launch in (*a, *b))
     if calm or found.b_fails_more or found.low is found.high is None:
         return found
-    if wholly := [side for side, launches in zip("AB", (a, b), strict=True) if not _quiet(launches)]:
-        told = f"all launches of {' and '.join(wholly)} were disturbed: a change cannot be told from that; "
-        told += "measure both on a quiet machine"
-        return replace(found, change="inconclusive", reason="; ".join(filter(None, (found.reason, told))))
     alone = compare_launches(label, metric, _quiet(a), _quiet(b), threshold=threshold, alpha=alpha)
     if alone.low is alone.high is None or alone.paired != found.paired:
-        told = "too few are left to tell without the disturbed ones"
-        return replace(found, reason="; ".join(filter(None, (found.reason, told))))
+        told, change = "too few are left to tell without the disturbed ones", found.change
+        if unequal := _unequally_disturbed(a, b):
+            told = f"{unequal}: a change cannot be told from that; measure both on a quiet machine"
+            change = "inconclusive"
+        return replace(found, change=change, reason="; ".join(filter(None, (found.reason, told))))
     found = replace(found, without_disturbed=alone.change)
     if (alone.change, alone.slower) == (found.change, found.slower):
         return found
     told = f"{found.word} by all launches, {alone.word} without the disturbed ones: not certain"
     return replace(found, change="inconclusive", reason="; ".join(filter(None, (found.reason, told))))
+
+
+def _unequally_disturbed(a: Sequence[Launch], b: Sequence[Launch]) -> str:
+    """Which sides were disturbed wholly, or which more than the other, by Fisher's test; empty for none."""
+    counts = {side: (len(of) - len(_quiet(of)), len(of)) for side, of in zip("AB", (a, b), strict=True)}
+    if wholly := [side for side, (disturbed, n) in counts.items() if disturbed == n]:
+        return f"all launches of {' and '.join(wholly)} were disturbed"
+    for side, other in ("AB", "BA"):
+        if stats.fisher_tail(*counts[side], *counts[other]) <= stats.ALPHA / 2:
+            return f"more launches of {side} than of {other} were disturbed"
+    return ""
 
 
 def _disturbed(a: Sequence[Launch], b: Sequence[Launch]) -> tuple[str, ...]:

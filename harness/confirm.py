@@ -11,6 +11,7 @@ from harness.errors import BadInputError
 from harness.gates import MOST_LOAD, gate_place, place_words, row_place
 from harness.launch import run_worker
 from harness.measure.disturbance import Observer
+from harness.open_loop import with_alone
 from harness.schema import Config, WorkloadConfig
 from harness.sweep import Sweep, measure_in
 from harness.workload import Place
@@ -78,7 +79,7 @@ def confirm(
         if row is None:
             (row,) = measure_in(sweep, [_at(config, place, "search")], strict=True)
             rows.append(row)
-        found = confirmation_of([row, alone], config.policy)  # how a rate stands to what one caller is served
+        found = confirmation_of(with_alone([row, alone]), config.policy)
         return found.longest_tokens.holds is not None or found.highest_qps.holds is not None
 
     lengths = [tokens for tokens in LENGTHS if tokens <= config.longest_tokens]

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from harness.gates import GateResult, as_number, ask, row_place, run_for, stopped_cells
-from harness.open_loop import with_load
 from harness.workload import Place
 
 if TYPE_CHECKING:
@@ -91,11 +90,10 @@ def confirmation_of(rows: Sequence[Mapping[str, Any]], policy: PolicyConfig) -> 
     """What the runs of one candidate confirm, by the newest confirmation there is.
 
     Args:
-        rows: its current runs, one a place and purpose.
+        rows: its current runs, one a place and purpose, as `harness.open_loop.with_alone` gives them.
         policy: whose must latency gates are asked, each at the batch size that it reads.
     """
     gates = [gate for gate in policy.gates if gate.tier == "must" and gate.metric == "latency_p95_ms"]
-    rows = with_load(rows)
     load = newest_confirmation(rows)
     results = tuple(
         (row_place(row), ask(gate, row))

@@ -43,7 +43,7 @@ from harness.objective import (
     score_parts,
     score_text,
 )
-from harness.open_loop import with_load
+from harness.open_loop import with_alone
 from harness.overhead import REFERENCE, with_overhead
 from harness.remedies import means_nothing, missing_commands, ways_out
 from harness.rerun import again, command_for, elsewhere
@@ -183,9 +183,9 @@ def decide(
 def _judge(rows: list[Row], policy: PolicyConfig) -> CandidateVerdict:
     """A candidate's verdict from its rows, the newest first."""
     read_of, notes = current_evidence(rows)
-    current = with_load(read_of)  # what is not read says nothing of what can be served either
-    known_load = {row["run_id"]: row for row in current}
-    rows = [known_load.get(row["run_id"], row) for row in rows]
+    current = with_alone(read_of)  # what is not read says nothing of what can be served either
+    as_read = {row["run_id"]: row for row in current}
+    rows = [as_read.get(row["run_id"], row) for row in rows]
     results = tuple(ask(gate, run_for(gate, current)) for gate in policy.gates)
     read = [row for row in current if any(run_for(gate, [row]) is row for gate in policy.gates)]
     load = confirmation_of(current, policy)

@@ -165,17 +165,33 @@ def _of_whose_texts(gate: GateConfig, run: Mapping[str, Any]) -> GateConfig:
 
 
 def _within_load(result: GateResult, run: Mapping[str, Any]) -> GateResult:
-    """A latency gate's answer where requests are paced: a pass only where the load is known to be borne."""
-    place, load = row_place(run), as_number(run.get("load"))
-    if result.status != "PASS" or place.offered_qps is None or (load is not None and load <= MOST_LOAD):
+    """A latency gate's answer where requests are paced: a pass only where the load is known to be borne.
+
+    What one caller is served counts at the low end of its interval.
+    """
+    place, alone = row_place(run), run.get("alone") or {}
+    if result.status != "PASS" or place.offered_qps is None:
         return result
-    offered = f"{place.offered_qps:g} requests/s may be more than can be served"
-    if load is None:
-        reason = f"{offered}: what one caller is served at {unpaced(place)} is not known"
+    known, low = (as_number(alone.get(f"throughput_texts_per_s{end}")) for end in ("", "_low"))
+    if low is not None and low >= texts_needed_per_s(place):
+        return result
+    served = f"what one caller is served at {unpaced(place)}"
+    if known is None:
+        told = f"{served} is not known"
+    elif low is None:
+        told = f"{served} is not known from {counted(int(alone['launches']), 'launch')}, too few"
     else:
-        reason = f"{offered}: {load:.1%} of what one caller is served, over {MOST_LOAD:.0%}"
+        load = place.offered_qps * place.batch_size / low if low else math.inf
+        told = f"up to {load:.1%} of what one caller is served, over {MOST_LOAD:.0%}"
+    reason = f"{place.offered_qps:g} requests/s may be more than can be served: {told}"
     quiet: GateStatus | None = "UNDECIDED" if result.undisturbed == "PASS" else result.undisturbed
     return replace(result, status="UNDECIDED", reason=reason, undisturbed=quiet, load_open=True)
+
+
+def texts_needed_per_s(place: Place) -> float:
+    """What one caller must be served, in texts/s, so that what is paced at a place is known to be borne."""
+    assert place.offered_qps is not None
+    return place.offered_qps * place.batch_size / MOST_LOAD
 
 
 def unpaced(place: Place) -> Place:
@@ -341,8 +357,17 @@ def row_place(row: Mapping[str, Any]) -> Place:
 
 def container_cpus(row: Mapping[str, Any]) -> float | None:
     """CPUs' worth of time that a quota left a run; None where there was none, or none is known of."""
+    return _of_environment(row, "container_cpus")
+
+
+def usable_cores(row: Mapping[str, Any]) -> float | None:
+    """Cores that the command that measured a run could use, whatever it held launches to; None is unknown."""
+    return _of_environment(row, "cores")
+
+
+def _of_environment(row: Mapping[str, Any], name: str) -> float | None:
     try:
-        return as_number(json.loads(row["environment"])["container_cpus"])
+        return as_number(json.loads(row["environment"])[name])
     except (KeyError, TypeError, ValueError):
         return None
 

@@ -1,36 +1,46 @@
-"""How far paced requests load what serves them: a queue may grow for longer than a launch lasts. Pure."""
+"""What serves paced requests: a queue may grow for longer than a launch lasts. Pure."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from harness.gates import as_number, container_cpus, row_place, unpaced
+import numpy as np
+
+from harness import stats
+from harness.gates import row_place, texts_needed_per_s, unpaced
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 
-def with_load(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """The rows of one candidate with `load`: requests offered over those that one caller is served.
+def with_alone(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The rows of one candidate with `alone`: the run of one caller at full tilt on the same texts.
 
-    Null where requests are not paced, and where no run says what one caller is served of the same texts on as
-    many cores; of several, the first one says.
+    None where requests are not paced, and where there is no such run.
     """
-    return [{**row, "load": _load(row, rows)} for row in rows]
+    return [{**row, "alone": _alone(row, rows)} for row in rows]
 
 
-def _load(row: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> float | None:
+def _alone(row: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
     place = row_place(row)
     if place.offered_qps is None:
         return None
-    texts_per_s = next(
-        (
-            as_number(other["throughput_texts_per_s"])
-            for other in rows
-            if row_place(other) == unpaced(place)
-            and other["purpose"] != "soak"
-            and (other["cores"], container_cpus(other)) == (row["cores"], container_cpus(row))
-        ),
-        None,
-    )
-    return place.offered_qps * place.batch_size / texts_per_s if texts_per_s else None
+    here = (other for other in rows if row_place(other) == unpaced(place) and other["purpose"] != "soak")
+    return next(here, None)
+
+
+def launches_alone(row: Mapping[str, Any]) -> int | None:
+    """How many launches in all would probably tell whether one caller is served enough for a paced run.
+
+    Args:
+        row: the paced run, as `with_alone` gives it.
+
+    Returns:
+        None where more of them would not: it is told, or too near to be.
+    """
+    alone = row["alone"]
+    rates = [] if alone is None else alone["launch_throughput_texts_per_s"]
+    values = np.asarray(rates if np.iterable(rates) else [], dtype=np.float64)
+    under = int(np.count_nonzero(values < texts_needed_per_s(row_place(row))))
+    more = stats.launches_to_settle(under, values.size, launch_quantile=0.5)
+    return values.size + more if more else None

@@ -68,8 +68,11 @@ def pair_runs(
     ours, theirs = _by_work(a), _by_work(b)
     common = sorted(set(ours) & set(theirs))
     if not common:
+        used = [", ".join(map(str, sorted({int(run["cores"]) for run in side}))) for side in (a, b)]
+        told = f"; A's are of {used[0]} cores, B's of {used[1]}" if used[0] != used[1] else ""
         raise BadInputError(
-            "A and B have no run of the same candidate, workload, batch size, requests and cores in common"
+            "A and B have no run of the same candidate, workload, batch size, requests and cores in "
+            f"common{told}"
         )
     pairs = []
     for key in common:

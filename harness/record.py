@@ -65,7 +65,7 @@ RUN_COLUMNS = _columns("""
 run_id string - identity of the run: candidate, workload, artifact, versions, machine (and a nonce if forced)
 sweep_id string - the command's set of runs
 started_at timestamp UTC when the first launch started
-finished_at timestamp UTC when the row was written after its newest launch
+finished_at timestamp UTC when the row was written after its newest launch, later than the attempt it replaces
 schema_version int64 - of this table
 harness_version string - of this package
 git_commit string? - of the source tree, -dirty if changed; null in an install

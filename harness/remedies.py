@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from harness.gates import ASKED_OF_OWN_DATA, OWN_DATA, as_number, gate_place, place_words, run_for, unpaced
+from harness.open_loop import launches_alone
 from harness.overhead import REFERENCE
 from harness.rerun import again, command_for, decide_command, elsewhere, typed_words
 from harness.schema import LAUNCH_METRICS, SOAK_METRICS
@@ -51,9 +52,11 @@ def missing_commands(
         if result.status == "UNDECIDED" and result.n is None:
             continue  # no launch narrows it: `ways_out`
         if result.load_open and row is not None:
-            if row["load"] is None:  # more than can be served no command mends
-                alone = unpaced(gate_place(gate))
-                commands.setdefault((alone,), elsewhere(row, **place_words(alone)))
+            place = unpaced(gate_place(gate))
+            if (total := launches_alone(row)) is not None:  # more than can be served no command mends
+                words = {**place_words(place), "measure.launches": total}
+                command_of = elsewhere if row["alone"] is None else command_for
+                commands.setdefault((place,), command_of(row["alone"] or row, **words))
             continue
         if row is None and "+" in gate.at.workload:
             continue  # changed under its name: only who typed it knows how

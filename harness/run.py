@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from harness import texts
@@ -58,6 +58,7 @@ class Run:
     launches: list[dict[str, Any]] = field(default_factory=list)
     stored_launches: int = 0
     stored: dict[str, Any] | None = None
+    replaced: dict[str, Any] | None = None  # the row of the attempt before it
     goes_on: bool = False  # with a command that was interrupted, maybe while another run was measured
     confirmation_at: datetime | None = None
     requests_file: str = ""
@@ -253,7 +254,7 @@ class Run:
             artifact_sha256=None if self.artifact is None else self.artifact.sha256,
             requests={"timed": self.requests, "warmup": measure.warmup_requests},
             libraries=environment.libraries | {"python": environment.python},
-            machine_id=f"{environment.machine_id}/{self.cores} cores",
+            machine_id=f"{environment.machine_id}/{environment.cores} cores",
         )
 
     def attempt_id(self, attempt: int) -> str:
@@ -311,7 +312,7 @@ class Run:
             "run_id": self.run_id,
             "sweep_id": sweep_id,
             "started_at": min((row["started_at"] for row in self.launches), default=now),
-            "finished_at": now,
+            "finished_at": self._finished_at(now),
             "schema_version": SCHEMA_VERSION,
             "harness_version": environment.harness_version,
             "git_commit": environment.git_commit,
@@ -348,6 +349,13 @@ class Run:
         if stored and len(self.launches) == self.stored_launches == stored["launches"]:
             row |= {name: stored[name] for name in _OF_THE_MEASURING}
         return row
+
+    def _finished_at(self, now: datetime) -> datetime:
+        """Now, but after the attempt that it replaces: the clock may have been set back since."""
+        if self.replaced is None:
+            return now
+        earliest: datetime = self.replaced["finished_at"] + timedelta(microseconds=1)
+        return max(now, earliest)
 
     @property
     def min_span_s(self) -> float:

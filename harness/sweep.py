@@ -294,14 +294,14 @@ def _resume(run: Run, store: Store) -> None:
     altogether or was stopped early over a tighter bound than is asked now; whoever types the command without
     force goes on with the newest, also where an older one's row was lost.
     """
-    run.run_id, attempt = run.attempt_id(0), 0
+    run.run_id, run.replaced, attempt = run.attempt_id(0), None, 0
     if run.artifact is None:
         return
     stored = store.run_of(run.run_id)
     while (following := store.run_of(run.attempt_id(attempt + 1))) is not None or (
         stored is not None and (run.config.measure.force or not run.can_go_on_from(stored))
     ):
-        attempt, stored = attempt + 1, following
+        attempt, run.replaced, stored = attempt + 1, stored, following
         run.run_id = run.attempt_id(attempt)
     run.stored = stored
     run.launches = store.launches_of(run.run_id)

@@ -501,6 +501,8 @@ def test_machines_are_not_compared_silently() -> None:
 def test_nothing_in_common_is_told() -> None:
     with pytest.raises(BadInputError, match="no run of the same candidate"):
         sides([run_row("a1"), run_row("a8", batch_size=8)], [run_row("b", batch_size=2)])
+    with pytest.raises(BadInputError, match=r"in common; A's are of 2 cores, B's of 1$"):
+        sides([run_row("a1"), run_row("a8", batch_size=8)], [run_row("b", cores=1)])
 
 
 def test_runs_that_serve_other_requests_are_not_the_same_measurement() -> None:
@@ -658,7 +660,7 @@ def test_a_change_that_quiet_launches_show_too_stays_and_one_that_few_could_is_t
     a, slow = launches("a", [12.0] * 20), [24.0] * 20
     p95 = compared(a, disturbed(launches("b", slow), slice(8, None)))[1]
     assert (p95.change, p95.slower, p95.without_disturbed, p95.reason) == ("changed", True, "changed", "")
-    p95 = compared(a, disturbed(launches("b", slow), slice(2, None)))[1]
+    p95 = compared(a, disturbed(launches("b", slow[:2]), slice(1, None)))[1]
     assert (p95.change, p95.slower, p95.without_disturbed) == ("changed", True, None)
     assert p95.reason == "too few are left to tell without the disturbed ones"
     assert compared(a, launches("b", slow))[1].notes == ()
@@ -672,6 +674,28 @@ def test_where_all_launches_of_a_side_were_disturbed_a_change_cannot_be_told_fro
         assert (p95.change, p95.slower) == ("inconclusive", False)
         assert p95.reason.startswith(f"all launches of {named} were disturbed: a change cannot be told")
     assert compared(quiet, disturbed(launches("b", [math.inf] * 20), slice(None)))[1].slower
+
+
+def test_where_one_side_was_disturbed_more_the_few_quiet_launches_do_not_vouch_for_the_others() -> None:
+    for still_quiet, change in (
+        (0, "inconclusive"),
+        (1, "inconclusive"),
+        (2, "inconclusive"),
+        (10, "changed"),
+    ):
+        b = disturbed(launches("b", [24.0] * 20), slice(still_quiet, None))
+        quiet = launches("a", [12.0] * 20)
+        for one, other, named in ((quiet, b, "B than of A"), (b, quiet, "A than of B")):
+            p95 = compared(one, other)[1]
+            assert p95.change == change
+            assert (f"more launches of {named} were disturbed" in p95.reason) == (still_quiet in (1, 2))
+
+
+def test_what_disturbed_both_sides_alike_within_rounds_is_no_change_of_one() -> None:
+    a, b = (disturbed(launches(name, [12.0] * 20), slice(2, None)) for name in "ab")
+    p95 = compared(a, b)[1]
+    assert (p95.change, p95.paired) == ("unchanged", True)
+    assert p95.reason == "too few are left to tell without the disturbed ones"
 
 
 def test_a_machine_that_could_do_less_while_one_side_was_measured_is_no_change_of_the_candidate() -> None:
@@ -689,6 +713,21 @@ def test_a_machine_that_could_do_less_while_one_side_was_measured_is_no_change_o
     assert compare_runs(*runs, frames, across_machines=True)[1].slower, (
         "what another machine can do is its own"
     )
+
+
+def test_a_run_that_was_pinned_to_fewer_cores_was_not_disturbed_by_that() -> None:
+    """As by taskset, or by a container's cpuset: half of the cores compute half as much."""
+    could = dict.fromkeys(("capacity_before_gflops", "capacity_after_gflops"))
+    frames = [
+        pd.DataFrame(launches(name, [ms] * 20, **dict.fromkeys(could, gflops), sweep_id=name))
+        for name, ms, gflops in (("a", 12.0, 200.0), ("b", 24.0, 100.0))
+    ]
+    for limit in ({"cores": 1}, {"cores": 2, "container_cpus": 1.0}):
+        pinned = run_row("b", cores=limit["cores"], environment=json.dumps(limit))
+        p95 = compare_runs([run_row("a", environment='{"cores": 2}')], [pinned], (frames[0], frames[1]))[1]
+        assert (p95.word, p95.without_disturbed) == ("slower", None)
+        told = "cores 2 → 1" if limit["cores"] == 1 else "CPU quota None → 1.0"
+        assert p95.notes[0] == f"what differs: {told}"
 
 
 def test_requests_that_took_no_time_by_the_clock_are_compared() -> None:

@@ -23,6 +23,7 @@ from harness.confirmation import LENGTHS, RATES, Confirmation, Limit, confirmati
 from harness.decision import decide
 from harness.errors import BadInputError, UnavailableError
 from harness.gates import row_place
+from harness.open_loop import with_alone
 from harness.progress import Progress
 from harness.run import Run
 from harness.schema import PolicyConfig
@@ -196,7 +197,7 @@ MEASURED: dict[str, Any] = {"runtime": "onnxruntime", "min_span_s": 90.0, "evide
 
 
 def found_by(rows: Rows, config: Config) -> Confirmation:
-    return confirmation_of([row | MEASURED for row in rows], config.policy)
+    return confirmation_of(with_alone([row | MEASURED for row in rows]), config.policy)
 
 
 def decided(store: Store, policy: PolicyConfig | str = "default") -> Decision:
@@ -381,7 +382,7 @@ def test_a_declared_rate_too_near_what_can_be_served_is_measured_and_holds_nothi
     assert set(paced["launch_p95_ms"]) == {FAST}
     assert limits(rows, config)[1] == Limit(holds=70.0, undecided=95.0)
     (line,) = found_by(rows, config).lacking
-    assert "95/s is undecided: 95 requests/s may be more than can be served: 95.0% of what" in line
+    assert "95/s is undecided: 95 requests/s may be more than can be served: up to 95.0% of what" in line
 
 
 def test_lengths_are_searched_up_to_what_the_model_reads(plan: Plan) -> None:
@@ -456,7 +457,7 @@ def test_a_candidate_that_fails_altogether_has_no_limit(plan: Plan) -> None:
     rows = confirmed([config], Dead())
     assert {row["status"] for row in rows} == {"failed"}
     assert limits(rows, config)[0].holds is None
-    assert not confirmation_of(rows, config.policy).complete
+    assert not confirmation_of(with_alone(rows), config.policy).complete
 
 
 # --- taken up again

@@ -12,6 +12,7 @@ import pytest
 from harness.compose import conf_dir
 from harness.config import load_policy, yaml_of
 from harness.confirmation import LENGTHS, RATES, SPAN_S, Confirmation, Limit, confirmation_of
+from harness.open_loop import with_alone
 from harness.schema import PolicyConfig
 from harness.workload import Place
 from tests.conftest import STARTED, run_row
@@ -50,12 +51,21 @@ def rate_row(rate: float, **changes: Any) -> dict[str, Any]:
 
 def alone_row(served_per_s: float | None = 300.0, **changes: Any) -> dict[str, Any]:
     """One caller at full tilt, without which no rate is known to be one that can be served."""
-    named = {"workload": "mixture", "throughput_texts_per_s": served_per_s}
-    return run_row("alone", **(named | changes))
+    return run_row("alone", **({"workload": "mixture"} | served(served_per_s) | changes))
+
+
+def served(texts_per_s: float | None, low: float | None = None) -> dict[str, Any]:
+    """What a run was served, and the low end of its interval where that is another one."""
+    name = "throughput_texts_per_s"
+    return {name: texts_per_s, f"{name}_low": texts_per_s if low is None else low}
 
 
 def confirmed(rows: list[dict[str, Any]]) -> Confirmation:
-    return confirmation_of(rows, load_policy())
+    return confirmation_by(rows, load_policy())
+
+
+def confirmation_by(rows: list[dict[str, Any]], policy: PolicyConfig) -> Confirmation:
+    return confirmation_of(with_alone(rows), policy)
 
 
 # --- what it takes
@@ -132,7 +142,7 @@ def policy_at(*batch_sizes: int) -> PolicyConfig:
 
 def test_what_confirms_is_the_batch_size_that_the_must_gate_reads() -> None:
     batched = [row | {"batch_size": 8} for row in full(p95_ms=FAILS)]
-    found = confirmation_of(batched, policy_at(8))
+    found = confirmation_by(batched, policy_at(8))
     assert found.failing == ("P95 latency ms at mixture, batch 8, 4 clients is 60, needed < 30",)
     assert found.complete
     other = confirmed(batched)
@@ -142,9 +152,9 @@ def test_what_confirms_is_the_batch_size_that_the_must_gate_reads() -> None:
 
 def test_each_batch_size_that_a_must_gate_reads_is_to_be_confirmed() -> None:
     batched = [row | {"batch_size": 8, "run_id": f"{row['run_id']}-8"} for row in full()]
-    assert confirmation_of([*full(), *batched], policy_at(1, 8)).complete
-    assert len(confirmation_of([*full(), *batched], policy_at(1, 8)).results) == 8
-    assert len(confirmation_of(full(), policy_at(1, 8)).lacking) == 4
+    assert confirmation_by([*full(), *batched], policy_at(1, 8)).complete
+    assert len(confirmation_by([*full(), *batched], policy_at(1, 8)).results) == 8
+    assert len(confirmation_by(full(), policy_at(1, 8)).lacking) == 4
 
 
 def test_limits_are_those_of_the_batch_size_that_the_must_gate_reads() -> None:
@@ -152,7 +162,7 @@ def test_limits_are_those_of_the_batch_size_that_the_must_gate_reads() -> None:
         alone_row(batch_size=8), tokens_row(32, batch_size=8), tokens_row(64),
         rate_row(10.0, batch_size=8), rate_row(20.0),
     ]  # fmt: skip
-    found = confirmation_of(rows, policy_at(8))
+    found = confirmation_by(rows, policy_at(8))
     assert (found.longest_tokens, found.highest_qps) == (Limit(holds=32), Limit(holds=10))
 
 
@@ -196,26 +206,42 @@ def test_a_rate_over_nine_tenths_of_what_one_caller_was_served_confirms_nothing(
     rate: float, steady: bool
 ) -> None:
     alone, two, four, _ = full()
-    found = confirmed([alone | {"throughput_texts_per_s": 100.0}, two, four, paced_row(rate)])
+    found = confirmed([alone | served(100.0), two, four, paced_row(rate)])
     assert found.complete == steady
     assert found.highest_qps == (Limit(holds=rate) if steady else Limit(undecided=rate))
     if not steady:
         (line,) = found.lacking
-        told = f"{rate:g} requests/s may be more than can be served: {rate:.1f}% of what one caller is served"
-        assert line.endswith(f" at mixture, batch 1, poisson {rate:g}/s is undecided: {told}, over 90%")
+        told = f"{rate:g} requests/s may be more than can be served: up to {rate:.1f}% of what one caller"
+        assert line.endswith(
+            f" at mixture, batch 1, poisson {rate:g}/s is undecided: {told} is served, over 90%"
+        )
 
 
 def test_what_one_caller_was_served_counts_in_requests_not_in_texts() -> None:
-    served = {"throughput_texts_per_s": 100.0, "batch_size": 4}
-    rows = [row | served for row in full()[:3]]
-    assert confirmation_of([*rows, paced_row(22.5, batch_size=4)], policy_at(4)).complete
-    assert not confirmation_of([*rows, paced_row(22.6, batch_size=4)], policy_at(4)).complete
+    rows = [row | served(100.0) | {"batch_size": 4} for row in full()[:3]]
+    assert confirmation_by([*rows, paced_row(22.5, batch_size=4)], policy_at(4)).complete
+    assert not confirmation_by([*rows, paced_row(22.6, batch_size=4)], policy_at(4)).complete
+
+
+@pytest.mark.parametrize(("low", "steady"), [(100.0, True), (99.9, False), (0.0, False)])
+def test_what_one_caller_was_served_counts_at_the_low_end_of_its_interval(low: float, steady: bool) -> None:
+    alone, *rest = full()
+    found = confirmed([alone | served(500.0, low), *rest[:2], paced_row(90.0)])
+    assert found.highest_qps == (Limit(holds=90) if steady else Limit(undecided=90))
+
+
+def test_a_rate_confirms_nothing_where_too_few_launches_say_what_can_be_served() -> None:
+    few = served(500.0) | {"throughput_texts_per_s_low": None, "launches": 5}
+    found = confirmed([rate_row(10.0), alone_row(**few)])
+    assert found.highest_qps == Limit(undecided=10)
+    (line,) = confirmed([full()[0] | few, *full()[1:]]).lacking
+    assert line.endswith("served at mixture, batch 1 is not known from 5 launches, too few")
 
 
 @pytest.mark.parametrize("unknown", [None, float("nan")])
 def test_a_rate_confirms_nothing_where_it_is_unknown_what_can_be_served(unknown: float | None) -> None:
     alone, *rest = full()
-    found = confirmed([alone | {"throughput_texts_per_s": unknown}, *rest])
+    found = confirmed([alone | served(unknown), *rest])
     assert found.highest_qps == Limit(undecided=20)
     (line,) = found.lacking
     assert line.endswith("what one caller is served at mixture, batch 1 is not known")
@@ -309,7 +335,7 @@ def test_only_must_latency_gates_are_asked() -> None:
 def test_a_gate_on_another_place_is_asked_of_this_load_too() -> None:
     raw = load_policy().model_dump()
     raw["gates"][0]["at"] = {"workload": "tokens_128", "clients": 3}
-    found = confirmation_of(full(p95_ms=FAILS), PolicyConfig.model_validate(raw))
+    found = confirmation_by(full(p95_ms=FAILS), PolicyConfig.model_validate(raw))
     assert [result.status for _, result in found.results] == ["PASS", "PASS", "PASS", "FAIL"]
 
 
@@ -407,7 +433,7 @@ def test_of_two_must_gates_the_stricter_limits() -> None:
     raw = load_policy().model_dump()
     raw["gates"] = [raw["gates"][0], raw["gates"][0] | {"bound": 15.0}]
     rows = [tokens_row(8), tokens_row(64, p95_ms=20.0)]
-    found = confirmation_of(rows, PolicyConfig.model_validate(raw))
+    found = confirmation_by(rows, PolicyConfig.model_validate(raw))
     assert found.longest_tokens == Limit(holds=8, fails=64)
 
 

@@ -355,6 +355,17 @@ def test_a_cpu_quota_is_in_its_identity_and_where_there_is_none_nothing_is(
     assert len(hashes) == 3
 
 
+def test_the_cores_that_it_could_use_are_in_its_identity_though_it_is_held_to_fewer(
+    config: Plan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the machine is seen to compute around its launches hangs on them."""
+    here, hashes = fingerprint(), set()
+    for cores in (2, 4):
+        monkeypatch.setattr("harness.run.fingerprint", lambda n=cores: replace(here, cores=n))
+        hashes |= {hash_of(config(measure={"cpus": 2})), hash_of(config())}
+    assert len(hashes) == 4
+
+
 @pytest.mark.parametrize(
     "measure",
     [

@@ -8,7 +8,7 @@ import os
 import threading
 from collections import Counter
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
@@ -448,6 +448,18 @@ def test_a_forced_run_is_the_next_attempt_each_time(config: Plan, run: Run, stor
     attempts = [identity({"config": first["config_hash"], "attempt": n})[:16] for n in (1, 2, 3)]
     assert ids == [first["config_hash"][:16], *attempts]
     assert set(load_runs(store.path)["run_id"]) == set(ids)
+
+
+def test_a_forced_run_is_newer_than_what_it_replaces_though_the_clock_was_set_back(
+    config: Plan, run: Run, store: Store
+) -> None:
+    measure = {"launches": 1}
+    (first,) = run([config(measure=measure)], Scripted())
+    store.write_run(first | {"finished_at": first["finished_at"] + timedelta(days=1)})
+    forced = [run([config(measure=measure | {"force": True})], Scripted())[0]["run_id"] for _ in range(2)]
+    assert list(load_runs(store.path)["run_id"]) == [first["run_id"], *forced]
+    (again,) = run([config(measure={"launches": 2})], Scripted())
+    assert again["run_id"] == load_runs(store.path)["run_id"].iloc[-1] == forced[-1]
 
 
 def test_a_forced_run_of_something_new_is_its_first_attempt(config: Plan, run: Run) -> None:
