@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 # The parent wakes this often, for its progress line; it never spins.
 TICK_S = 1.0
+# What tokenisation takes its threads from.
+_OF_TOKENISATION = ("RAYON_NUM_THREADS", "RAYON_RS_NUM_CPUS", "TOKENIZERS_PARALLELISM")
 
 
 def run_worker(task: Task, *, timeout_s: float, on_tick: Callable[[], None] = lambda: None) -> dict[str, Any]:
@@ -101,8 +103,11 @@ def _wait(
 
 
 def _environment(task: Task) -> dict[str, str]:
-    """The parent's environment, with tokenisation held to the candidate's threads, and no network."""
-    environment = dict(os.environ)
+    """The parent's environment, with no network and tokenisation held to the candidate's threads alone.
+
+    What a shell says of them is in no run's identity, and is left out.
+    """
+    environment = {name: value for name, value in os.environ.items() if name not in _OF_TOKENISATION}
     if not task.mteb_tasks:  # their data sets may have to be downloaded
         environment["HF_HUB_OFFLINE"] = "1"
     threads = task.options.get("threads")

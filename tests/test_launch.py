@@ -166,9 +166,11 @@ def instead(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, script: str) -> Non
 def test_tokenisation_is_held_to_the_candidate_s_threads_and_nothing_goes_online(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, task: Callable[..., Task], threads: int | None
 ) -> None:
-    monkeypatch.delenv("RAYON_NUM_THREADS", raising=False)
+    monkeypatch.setenv("RAYON_NUM_THREADS", "16")  # of the shell's own: no run's identity has it
+    monkeypatch.setenv("TOKENIZERS_PARALLELISM", "false")
     monkeypatch.delenv("HF_HUB_OFFLINE")
-    instead(monkeypatch, tmp_path, 'read task; echo "$RAYON_NUM_THREADS/$HF_HUB_OFFLINE"; exit 7')
+    told = "$TOKENIZERS_PARALLELISM$RAYON_NUM_THREADS/$HF_HUB_OFFLINE"
+    instead(monkeypatch, tmp_path, f'read task; echo "{told}"; exit 7')
     answer = run_worker(task(options=asdict(SessionOptions(threads=threads))), timeout_s=30)
     assert answer == {"status": "failed", "error": f"exited with code 7: {threads or ''}/1"}
     answer = run_worker(task(kind="mteb", mteb_tasks=["STS12"], options={"threads": threads}), timeout_s=30)
