@@ -30,9 +30,10 @@ PAPER = "#fefefe"
 FAINT = "#8b949e"
 HATCH = "//////"
 # The markers of launches of which there is more to tell than the run.
-_DISTURBED, _STOPPED = "disturbed launch", "launch stopped early: its P95 until then"
-_BOTH = "disturbed and stopped early: its P95 until then"
-LAUNCH_KINDS = {_DISTURBED: "x", _STOPPED: ">", _BOTH: "4"}
+_DISTURBED, _STOPPED = "disturbed launch", "launch stopped early: what it served until then"
+_BOTH = "disturbed and stopped early: what it served until then"
+STOPPED_MARKER = ">"
+LAUNCH_KINDS = {_DISTURBED: "x", _STOPPED: STOPPED_MARKER, _BOTH: "4"}
 # The shipped models' colours.
 _COLOURS = {"minilm": "#0072B2", "e5": "#D55E00", "bge": "#009E73", "qwen3": "#CC79A7"}
 # Another model's depends on its name alone, so that it is the same whatever else is drawn.
@@ -72,6 +73,13 @@ def bounds(row: Row, metric: str) -> tuple[float, float] | None:
 def is_grey(row: Row, metric: str) -> bool:
     """Whether a metric's interval is drawn as provisional."""
     return metric not in _OF_TEXTS and is_brief(row) and bounds(row, metric) is not None
+
+
+def is_stopped(row: Row, metric: str) -> bool:
+    """Whether a latency or throughput is of what launches served until they were stopped early."""
+    if metric == "latency_p95_ms":
+        return p95_floor_ms(row) is not None
+    return metric not in _OF_TEXTS and has(row, "truncated_over_ms")
 
 
 def is_random(row: Row) -> bool:
@@ -213,8 +221,8 @@ def limit_handles(rows: Sequence[Row], metrics: Sequence[str] = ()) -> list[Arti
     found = [mark("o", "hollow: random weights", markerfacecolor=PAPER)] if any(map(is_random, rows)) else []
     if any(is_grey(row, metric) for row in rows for metric in metrics):
         found.append(mark("", "grey: provisional, measured in too short a time", color=FAINT, ls="-", lw=2))
-    if "latency_p95_ms" in metrics and any(p95_floor_ms(row) is not None for row in rows):
-        found.append(mark("", "≥, stopped early: drawn is the P95 until then"))
+    if any(is_stopped(row, metric) for row in rows for metric in metrics):
+        found.append(mark(STOPPED_MARKER, "launches stopped early: what they served until then"))
     if any(bounds(row, metric) is None for row in rows for metric in metrics):
         found.append(dotted())
     return found

@@ -23,6 +23,7 @@ from harness.gates import (
     row_place,
     run_at,
     run_for,
+    served_cell,
     stopped_cells,
     text_of,
 )
@@ -82,7 +83,7 @@ def p95_against_gates(
     for y, row in enumerate(shown):
         at = y + canvas.UNDER
         canvas.interval(axes, row, "latency_p95_ms", at, vertical=False)
-        axes.plot(row["latency_p95_ms"], at, ls="none", ms=6, zorder=3, **looks.look(row))
+        _point(axes, row, float(row["latency_p95_ms"]), at, "latency_p95_ms", ms=6)
     for y, (label, value) in enumerate(reported, start=len(shown)):
         (box,) = axes.barh(y + canvas.UNDER, 0.2 * value, left=0.9 * value, height=0.4)
         box.set(fill=False, edgecolor=looks.INK, hatch=looks.HATCH)
@@ -262,15 +263,19 @@ def stages(runs: pd.DataFrame) -> Figure:
         total = float(row["latency_p50_ms"])
         ends.append(max(total, left))
         axes.plot(total, y + canvas.UNDER, "|", color=looks.INK, ms=11, mew=1.5)
-        canvas.beside(axes, f"{total:.3g}", ends[-1], y + canvas.UNDER)
+        told = served_cell(row, "latency_p50_ms", f"{total:.3g}")
+        canvas.beside(axes, told, ends[-1], y + canvas.UNDER)
     canvas.rows_axis(axes, looks.labels(shown))
     axes.set_xlim(0, 1.1 * max(ends))
     axes.set_xlabel("median of the median launch, ms; each stage has its own")
     canvas.title(axes, "Stages of a request", _launched(runs) - len(shown))
     handles = [looks.box(name, facecolor=colour) for name, _, colour in seen]
     handles += [looks.mark("|", "whole request, ms")]
-    hatched = any(looks.is_random(row) for row in shown)
-    canvas.legend(figure, [*handles, *([looks.box("random weights", hatch="////")] if hatched else [])])
+    if any(looks.is_random(row) for row in shown):
+        handles.append(looks.box("random weights", hatch="////"))
+    if any(looks.is_stopped(row, "latency_p50_ms") for row in shown):
+        handles.append(looks.mark("", "≈, stopped early: what was served until then"))
+    canvas.legend(figure, handles)
     return figure
 
 
@@ -303,7 +308,7 @@ def pareto(decision: Decision | None, policy: PolicyConfig) -> Figure:
         canvas.interval(axes, row, "latency_p95_ms", y, vertical=False, alpha=alpha)
         canvas.interval(axes, row, "separation_auc", x, vertical=True, alpha=alpha)
         ring = {"mec": looks.INK, "mew": 1.5, "ms": 9} if point in front else {"ms": 6}
-        axes.plot(x, y, ls="none", zorder=4, alpha=alpha, **looks.look(row), **ring)
+        _point(axes, row, x, y, "latency_p95_ms", zorder=4, alpha=alpha, **ring)
         canvas.beside(axes, str(numbers[point]), x, y, above=6)
         told[point] = looks.handle(row, f"{numbers[point]}: {named[point]}", alpha=alpha)
     canvas.clean(axes)
@@ -466,7 +471,16 @@ def _line(axes: Axes, rows: Sequence[Row], xs: Sequence[float], metric: str) -> 
         axes.plot(xs, ys, color=looks.colour(row), lw=1.3, ls=looks.dashes(row), zorder=2)
     for x, y, row in zip(xs, ys, rows, strict=True):
         canvas.interval(axes, row, metric, x, vertical=True)
-        axes.plot(x, y, ls="none", ms=5, zorder=3, **looks.look(row))
+        _point(axes, row, x, y, metric, ms=5)
+
+
+def _point(axes: Axes, row: Row, x: float, y: float, metric: str, **more: Any) -> None:
+    """A run's figure with the run's marker, and over it that of launches that were stopped early."""
+    more = {"ls": "none", "zorder": 3, **more}
+    axes.plot(x, y, **looks.look(row), **more)
+    if looks.is_stopped(row, metric):
+        more |= {"color": looks.INK, "marker": looks.STOPPED_MARKER, "markerfacecolor": looks.colour(row)}
+        axes.plot(x, y, **more)
 
 
 def _launch_points(

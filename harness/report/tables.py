@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from harness.caveats import is_brief
 from harness.evidence import rows_of
-from harness.gates import as_number, p95_floor_ms, row_place, stopped_cells, text_of
+from harness.gates import SERVED_TOLD, as_number, p95_floor_ms, row_place, served_cell, stopped_cells, text_of
 from harness.measure.batching import BESIDE
 from harness.units import at_least, counted, format_bytes, format_duration
 from harness.verdict import (
@@ -127,7 +127,9 @@ def speedups(data: Results) -> Html:
 
 def runs(data: Results) -> Html:
     """Every run, sortable and filterable."""
-    return _table(_ordered(rows_of(data.runs)), _RUNS, name="runs", empty=NOTHING)
+    rows = rows_of(data.runs)
+    told = _note(SERVED_TOLD) if any(_known(row, "truncated_over_ms") for row in rows) else ""
+    return Html(_table(_ordered(rows), _RUNS, name="runs", empty=NOTHING).text + told)
 
 
 def sweeps(data: Results) -> Html:
@@ -277,6 +279,11 @@ def _timed(row: Row) -> str:
     return ", ".join([_candidate(row), *(["provisional"] if is_brief(row) else [])])
 
 
+def _served(name: str) -> tuple[Callable[[Row], str], Callable[[Row], float | None]]:
+    shown, value = _number(name)
+    return lambda row: served_cell(row, name, shown(row)), value
+
+
 def _p95(row: Row) -> tuple[str, str]:
     shown, interval = _number("latency_p95_ms")[0](row), _interval("latency_p95", "_ms")(row)
     return stopped_cells(p95_floor_ms(row), shown, interval)
@@ -305,10 +312,10 @@ _WHO = (Column("candidate", _timed), Column("measured at", _place))
 _WHAT = (Column("candidate", _candidate), Column("batch", *_number("batch_size")))
 _RUNS = (
     *_WHO,
-    Column("P50 ms", *_number("latency_p50_ms")),
+    Column("P50 ms", *_served("latency_p50_ms")),
     Column("P95 ms", lambda row: _p95(row)[0], lambda row: as_number(row["latency_p95_ms"])),
     Column("interval", lambda row: _p95(row)[1]),
-    Column("texts/s", *_number("throughput_texts_per_s")),
+    Column("texts/s", *_served("throughput_texts_per_s")),
     Column("launches", *_number("launches")),
     Column("peak memory", *_bytes("peak_rss_bytes")),
     Column("of fp32's limit", *_percent("share_of_peak"), more=True),
