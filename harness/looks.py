@@ -126,7 +126,7 @@ def labels(rows: Sequence[Row]) -> list[str]:
     found = [_label(row) for row in rows]
     counts = Counter(found)
     return [
-        f"{label}, run {str(row['run_id'])[:6]}" if counts[label] > 1 else label
+        _label(row, f"run {str(row['run_id'])[:6]}") if counts[label] > 1 else label
         for label, row in zip(found, rows, strict=True)
     ]
 
@@ -141,7 +141,7 @@ def place(row: Row) -> str:
     return ", ".join(said)
 
 
-def _label(row: Row) -> str:
+def _label(row: Row, *more: str) -> str:
     said = [place(row)]
     said += [f"replicate {row['replicate']}"] if as_number(row["replicate"]) else []
     said += [f"held to {counted(int(row['cpus']), 'core')}"] if has(row, "cpus") else []
@@ -149,7 +149,7 @@ def _label(row: Row) -> str:
     said += ["provisional"] if is_brief(row) else []
     said += [f"{row['launches_failed']} failed"] if as_number(row["launches_failed"]) else []
     said += [stopped_text(row)] if p95_floor_ms(row) is not None else []
-    where = ", ".join(said)
+    where = ", ".join((*said, *more))
     return f"{short(str(row['candidate_label']), _LABEL_LENGTH - len(where))} · {shown(where)}"
 
 
@@ -160,8 +160,9 @@ def stopped_text(row: Row) -> str:
 
 
 def short(name: str, most: int = _NAME_LENGTH) -> str:
-    """A name in so many characters."""
-    return shown(name if len(name) <= most else f"{name[: most - 1]}…")
+    """A name in so many characters: its end tells precisions, providers and folders of one model apart."""
+    end = max(most - 1, 1) * 2 // 3
+    return shown(name if len(name) <= most else f"{name[: max(most - 1 - end, 1)]}…{name[-end:]}")
 
 
 def shown(text: str) -> str:

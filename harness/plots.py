@@ -54,6 +54,8 @@ _SPREAD = 0.6
 _MOST_PLACES = 6
 # Characters of a candidate's name that fit in a legend.
 _LEGEND_LENGTH = 60
+# Characters of a model's name beside the heat map, and of a precision's in a cell of it.
+_MODEL_LENGTH, _CELL_LENGTH = 28, 16
 _SLOWER, _QUICKER = "#D55E00", "#009E73"
 # Stages are no models, and none of their colours.
 _STAGES = (
@@ -206,8 +208,9 @@ def model_by_ep(runs: pd.DataFrame, decision: Decision | None = None) -> Figure:
     rows = list({candidate_key(row): row for row in rows if not judged or row["run_id"] in read}.values())
     models = sorted({str(row["model"]) for row in rows})
     eps = sorted({str(row["ep"]) for row in rows})
-    width_in = max(canvas.WIDTH_IN, 0.8 + 1.1 * len(eps))
-    figure = canvas.new_figure(width_in, 0.8 + 0.85 * max(1, len(models)))
+    named = [looks.short(model, _MODEL_LENGTH) for model in models]
+    width_in = max(canvas.WIDTH_IN, 0.3 + 0.07 * max(map(len, named), default=0) + 1.15 * len(eps))
+    figure = canvas.new_figure(width_in, 0.8 + 0.95 * max(1, len(models)))
     axes = figure.subplots()
     if not rows:
         return canvas.nothing(figure, axes, "no run at the default workload, batch 1, yet")
@@ -233,7 +236,7 @@ def model_by_ep(runs: pd.DataFrame, decision: Decision | None = None) -> Figure:
                 told = _cell(row, verdicts.get(candidate_key(row), ""))
             axes.text(x, y, told, ha="center", va="center", fontsize=8, color=ink)
     axes.set_xticks(range(len(eps)), eps)
-    axes.set_yticks(range(len(models)), [looks.short(model) for model in models])
+    axes.set_yticks(range(len(models)), named)
     axes.set_xlim(-0.5, len(eps) - 0.5)
     axes.set_ylim(len(models) - 0.5, -0.5)
     canvas.clean(axes, grid=False)
@@ -366,7 +369,7 @@ def timeline(launch_rows: pd.DataFrame, runs: pd.DataFrame) -> Figure:
         canvas.above(axes, place)
     canvas.clean(lower)
     lower.set_ylabel("capacity,\nGFLOP/s" if probed else "not probed")
-    lower.set_ylim(bottom=0)
+    lower.set_ylim(0, 1.15 * max(capacities, default=1.0))
     if not probed:
         lower.set_yticks([])
     lower.set_xlabel(f"seconds since {began:%Y-%m-%d %H:%M} UTC")
@@ -526,8 +529,8 @@ def _cell(row: Row, verdict: str) -> str:
     value, interval = stopped_cells(p95_floor_ms(row), f"{float(row['latency_p95_ms']):.3g}", interval)
     marks = ["random weights"] if looks.is_random(row) else []
     marks += ["provisional"] if is_brief(row) else []
-    precision = ", ".join(filter(None, (looks.shown(str(row["precision"])), verdict)))
-    return "\n".join([f"{value} ms", interval, precision, *marks])
+    told = [looks.short(str(row["precision"]), _CELL_LENGTH), *filter(None, [verdict])]
+    return "\n".join([f"{value} ms", interval, *told, *marks])
 
 
 def _gate_line(axes: Axes, gate: GateConfig, ys: Sequence[int]) -> None:

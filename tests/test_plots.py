@@ -344,10 +344,10 @@ def test_the_lowest_p95_is_of_no_candidate_that_is_no_go_where_another_is_there(
     rows = runs(quick, run_row("s", p95_ms=9.0))
     told = text_in(plots.model_by_ep(rows, decide(rows)))
     assert "9 ms" in told
-    assert "fp32, GO" in told
+    assert "fp32\nGO" in told
     assert "int8" not in told
     alone = text_in(plots.model_by_ep(runs(quick), decide(runs(quick))))
-    assert "int8, NO_GO" in alone
+    assert "int8\nNO_GO" in alone
 
 
 def test_the_lowest_p95_is_no_older_attempt_s() -> None:

@@ -152,7 +152,8 @@ def sweeps(data: Results) -> Html:
 def quality(data: Results) -> Html:
     """Quality of each run with trained weights, on the artifact that was timed.
 
-    On the shipped texts, and on the user's own where a run has any; figures on two files stand apart.
+    On the shipped texts, and on the user's own and tasks of mteb where a run has any; figures on two files
+    stand apart.
     """
     rows = rows_of(data.runs)
     shipped = _once(row for row in rows if _known(row, "separation_auc"))
@@ -162,6 +163,8 @@ def quality(data: Results) -> Html:
         if mine := _once((row for row in rows if _known(row, known)), of):
             title = f"<h3>{escape(heading)} (<code>quality.{setting}</code>)</h3>"
             parts.append(title + _table(mine, columns, name=heading, empty="").text)
+    if mteb := _once((row for row in rows if text_of(row["mteb_scores"], "")), "mteb_scores"):
+        parts.append("<h3>On tasks of mteb (<code>quality.mteb</code>)</h3>" + _mteb_table(mteb).text)
     if len(parts) > 1:
         parts.insert(0, "<h3>On the shipped texts</h3>")
     return Html("".join(parts))
@@ -175,7 +178,7 @@ def placement(data: Results) -> Html:
 
 
 def environment(data: Results) -> Html:
-    """The machine, the versions, and how disturbed the launches were."""
+    """The machine and the versions."""
     rows = rows_of(data.runs)
     if not rows:
         return Html(_note(NOTHING))
@@ -197,9 +200,13 @@ def environment(data: Results) -> Html:
         f'<tr><th scope="row">{escape(name)}</th><td>{escape(value)}</td></tr>'
         for name, value in machine.items()
     )
-    measured = [row for row in rows if row["launches"]]
-    noise = _table(_ordered(measured), _NOISE, name="noise", empty="No launch was measured yet.")
-    return Html(f'<div class="scroll"><table class="facts">{lines}</table></div>{noise.text}')
+    return Html(f'<div class="scroll"><table class="facts">{lines}</table></div>')
+
+
+def noise(data: Results) -> Html:
+    """How many of each run's launches were disturbed, and by what."""
+    measured = [row for row in rows_of(data.runs) if row["launches"]]
+    return _table(_ordered(measured), _NOISE, name="noise", empty="No launch was measured yet.")
 
 
 def comparison(found: Sequence[Comparison]) -> Html:
@@ -440,6 +447,20 @@ def _table(rows: Sequence[Row], columns: Sequence[Column], *, name: str, empty: 
     head = "".join(f'<th scope="col"{_class(column)}>{escape(column.heading)}</th>' for column in columns)
     body = "".join(f"<tr>{''.join(_cell(column, row) for column in columns)}</tr>" for row in rows)
     return Html(_scrolled(name, f'class="data" data-name="{escape(name)}"', head, body))
+
+
+def _mteb_table(rows: Sequence[Row]) -> Html:
+    """The main score of each task that was asked for, as the package gives it; without one is `–`."""
+    scores = {str(row["run_id"]): json.loads(str(row["mteb_scores"])) for row in rows}
+    told = [row | scores[str(row["run_id"])] for row in rows]
+    tasks = dict.fromkeys(task for mine in scores.values() for task in mine)
+    told = [dict.fromkeys(tasks) | row for row in told]
+    columns = (
+        *_WHAT,
+        *(Column(task, *_number(task)) for task in tasks),
+        Column("mteb", _text("mteb_version")),
+    )
+    return _table(told, columns, name="mteb", empty="")
 
 
 def _cell(column: Column, row: Row) -> str:
