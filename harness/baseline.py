@@ -39,7 +39,16 @@ if TYPE_CHECKING:
 SHIPPED = Path(__file__).resolve().parent / "data" / "baselines.yaml"
 # A speed-up of which nothing is known.
 _UNKNOWN: dict[str, Any] = dict.fromkeys(
-    ("baseline_ms", "baseline_at_least_ms", "candidate_ms", "candidate_at_least_ms", "ratio", "low", "high")
+    (
+        "baseline_ms",
+        "baseline_at_least_ms",
+        "candidate_ms",
+        "candidate_at_least_ms",
+        "ratio",
+        "ratio_at_most",
+        "low",
+        "high",
+    )
 )
 _LATENCIES: tuple[LatencyMetric, ...] = get_args(LatencyMetric)
 
@@ -187,7 +196,7 @@ def _over_launches(
     if reason := unusable(mine) or unusable(base):
         return _UNKNOWN | {"paired": False, "reason": reason}
     found = compare_launches("", metric, mine, base, alpha=alpha)
-    return {
+    return _UNKNOWN | {
         **_side("baseline", found.b_ms, found.b_at_least),
         **_side("candidate", found.a_ms, found.a_at_least),
         "ratio": found.ratio,
@@ -209,7 +218,7 @@ def _over_figure(value_ms: float, mine: Sequence[Launch], metric: str, alpha: fl
     few = "" if low and high else f"{len(mine)} launches are too few for an interval"
     return found | {
         **_side("candidate", middle, at_least),
-        "ratio": None if middle is None or at_least else value_ms / middle,
+        "ratio_at_most" if at_least else "ratio": value_ms / middle if middle else None,
         "low": value_ms / high if high else None,
         "high": value_ms / low if low else None,
         "reason": reason or few,

@@ -276,6 +276,8 @@ class SpeedupRecord(_Record):
     """As `baseline_at_least_ms`."""
     ratio: float | None
     """Null is unknown; an end of the interval may be known all the same."""
+    ratio_at_most: float | None
+    """What it is at most over a reported figure, where launches that were stopped early leave it open."""
     low: float | None
     """Lower end of the interval at 95 % over all ratios together; of a reported figure, which is taken as
     exact, it holds the candidate's side alone; null where there is none."""

@@ -476,7 +476,9 @@ def speedup_cells(speedup: SpeedupRecord) -> tuple[str, str, str, str, str, str]
     low, high = (None if end is None else number_text(end, 3) for end in (speedup.low, speedup.high))
     between = "" if low is None and high is None else f"{low or '?'}–{high or '?'}"
     ratio = "?" if speedup.ratio is None else f"{number_text(speedup.ratio, 3)}×"
-    if speedup.ratio is None and (low is None) != (high is None):  # as of launches that were stopped early
+    if speedup.ratio_at_most is not None:  # launches were stopped early
+        ratio, between = f"≤ {number_text(speedup.ratio_at_most, 3)}×", ""
+    elif speedup.ratio is None and (low is None) != (high is None):
         ratio, between = f"≤ {high}×" if low is None else f"≥ {low}×", ""
     return (
         speedup.candidate,

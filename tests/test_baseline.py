@@ -113,6 +113,10 @@ def test_a_candidate_that_was_stopped_early_is_told_by_the_most_that_it_is_faste
     assert p95.high == pytest.approx(171 / 30)
     assert speedup_cells(p95)[2:] == ("171 ms", "≥ 30 ms", "≤ 5.7×", "")
     assert speedup_cells(p50)[2:] == ("118 ms", "?", "?", ""), "a median of what was served is none"
+    few = reported([45.0] * 3, **cut)["latency_p95_ms"]
+    assert (few.high, few.ratio_at_most) == (None, pytest.approx(171 / 30)), "of the launches there are"
+    assert speedup_cells(few)[3:] == ("≥ 30 ms", "≤ 5.7×", "")
+    assert {s.ratio_at_most for s in reported([12.0] * 20).values()} == {None}
 
 
 def test_a_baseline_that_was_stopped_early_gives_the_least_that_a_candidate_is_faster_by() -> None:
