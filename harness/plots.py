@@ -478,12 +478,9 @@ def _line(axes: Axes, rows: Sequence[Row], xs: Sequence[float], metric: str) -> 
 
 
 def _point(axes: Axes, row: Row, x: float, y: float, metric: str, **more: Any) -> None:
-    """A run's figure with the run's marker, and over it that of launches that were stopped early."""
-    more = {"ls": "none", "zorder": 3, **more}
-    axes.plot(x, y, **looks.look(row), **more)
-    if looks.is_stopped(row, metric):
-        more |= {"color": looks.INK, "marker": looks.STOPPED_MARKER, "markerfacecolor": looks.colour(row)}
-        axes.plot(x, y, **more)
+    """A run's figure with the run's marker, or that of launches that were stopped early."""
+    stopped = {"marker": looks.STOPPED_MARKER} if looks.is_stopped(row, metric) else {}
+    axes.plot(x, y, **{"ls": "none", "zorder": 3, **looks.look(row), **stopped, **more})
 
 
 def _launch_points(
