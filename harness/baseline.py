@@ -7,13 +7,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from statistics import median
 from typing import TYPE_CHECKING, Any, get_args
 
 from pydantic import ValidationError
 
 from harness import stats
-from harness.comparison import compare_launches, launches_of, stopped_early, unusable
+from harness.comparison import compare_launches, launches_of, median_ms, stopped_early, unusable
 from harness.config import yaml_of
 from harness.decision_record import (
     BaselineRecord,
@@ -38,6 +37,19 @@ if TYPE_CHECKING:
 
 # What the project's own documents report.
 SHIPPED = Path(__file__).resolve().parent / "data" / "baselines.yaml"
+# A speed-up of which nothing is known.
+_UNKNOWN: dict[str, Any] = dict.fromkeys(
+    (
+        "baseline_ms",
+        "baseline_at_least_ms",
+        "candidate_ms",
+        "candidate_at_least_ms",
+        "ratio",
+        "ratio_at_most",
+        "low",
+        "high",
+    )
+)
 _LATENCIES: tuple[LatencyMetric, ...] = get_args(LatencyMetric)
 
 
@@ -182,12 +194,11 @@ def _over_launches(
     base: Sequence[Launch], mine: Sequence[Launch], metric: str, alpha: float
 ) -> dict[str, Any]:
     if reason := unusable(mine) or unusable(base):
-        unknown: dict[str, Any] = dict.fromkeys(("baseline_ms", "candidate_ms", "ratio", "low", "high"))
-        return unknown | {"paired": False, "reason": reason}
+        return _UNKNOWN | {"paired": False, "reason": reason}
     found = compare_launches("", metric, mine, base, alpha=alpha)
-    return {
-        "baseline_ms": None if found.b_at_least else found.b_ms,
-        "candidate_ms": None if found.a_at_least else found.a_ms,
+    return _UNKNOWN | {
+        **_side("baseline", found.b_ms, found.b_at_least),
+        **_side("candidate", found.a_ms, found.a_at_least),
         "ratio": found.ratio,
         "low": found.low,
         "high": found.high,
@@ -198,18 +209,22 @@ def _over_launches(
 
 def _over_figure(value_ms: float, mine: Sequence[Launch], metric: str, alpha: float) -> dict[str, Any]:
     """Over a reported figure, taken as exact: the interval is that of the median launch alone."""
-    found: dict[str, Any] = dict.fromkeys(("candidate_ms", "ratio", "low", "high"))
-    found |= {"baseline_ms": value_ms, "paired": False}
-    if reason := unusable(mine) or stopped_early(metric, mine):
+    found = _UNKNOWN | {"baseline_ms": value_ms, "paired": False}
+    if reason := unusable(mine):
         return found | {"reason": reason}
-    values = [launch.low_ms for launch in mine]
-    low, high = stats.launch_interval(values, alpha=alpha)
-    middle = median(values)
-    few = "" if low and high else f"{len(values)} launches are too few for an interval"
+    (middle, at_least), reason = median_ms(mine), stopped_early(metric, mine)
+    low = stats.launch_interval([launch.low_ms for launch in mine], alpha=alpha).low
+    high = stats.launch_interval([launch.high_ms for launch in mine], alpha=alpha).high
+    few = "" if low and high else f"{len(mine)} launches are too few for an interval"
     return found | {
-        "candidate_ms": middle,
-        "ratio": value_ms / middle,
+        **_side("candidate", middle, at_least),
+        "ratio_at_most" if at_least else "ratio": value_ms / middle if middle else None,
         "low": value_ms / high if high else None,
         "high": value_ms / low if low else None,
-        "reason": few,
+        "reason": reason or few,
     }
+
+
+def _side(name: str, ms: float | None, at_least: bool) -> dict[str, float | None]:
+    """One side's latency, or what it is at least."""
+    return {f"{name}_ms": None if at_least else ms, f"{name}_at_least_ms": ms if at_least else None}

@@ -46,15 +46,16 @@ def of_noise(row: Mapping[str, Any]) -> tuple[str, ...]:
     flags = _flags(row)
     low, high = as_number(row["latency_p95_low_ms"]), as_number(row["latency_p95_high_ms"])
     if flags:
-        seen = ""
+        seen, helps = "", _NARROWS
         if (span := _span(row)) is not None:
-            seen = f"; P95 is known to {low:.3g}-{high:.3g} ms, so a change under {span:.0%} cannot be seen"
+            seen = f"P95 is known to {low:.3g}-{high:.3g} ms, so a change under {span:.0%} cannot be seen"
+        elif as_number(row["truncated_over_ms"]) is not None:
+            helps = ""  # no number of launches finds what none served
         elif row["purpose"] != "soak":
-            seen = "; launches are too few for an interval of P95, so no change can be seen"
+            seen = "launches are too few for an interval of P95, so no change can be seen"
         what = text_of(row["disturbance"], "")
         flagged = f"{sum(flags) or 'none'} of {len(flags)} launches disturbed{f' ({what})' if what else ''}"
-        helps = _remedies(what) or _NARROWS
-        told.append(f"noise: {flagged}{seen}; {helps}")
+        told.append("; ".join(filter(None, (f"noise: {flagged}", seen, _remedies(what) or helps))))
     if (over_ms := as_number(row["truncated_over_ms"])) is not None:
         told.append(f"launches were stopped early over {over_ms:g} ms: by how much they are over is a guess")
     if (overhead := _too_much_overhead(row)) is not None:
@@ -94,9 +95,14 @@ def of_runs(rows: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
 
 
 def _span(row: Mapping[str, Any]) -> float | None:
-    """How far the ends of P95's interval lie apart, as a share of the lower one; None without them."""
+    """How far the ends of P95's interval lie apart, as a share of the lower one; None without them.
+
+    An end over what launches were stopped over is none: by how much they are over nobody knows.
+    """
     low, high = as_number(row["latency_p95_low_ms"]), as_number(row["latency_p95_high_ms"])
-    return high / low - 1 if low and high else None
+    over_ms = as_number(row["truncated_over_ms"])
+    guessed = high is not None and over_ms is not None and high > over_ms
+    return high / low - 1 if low and high and not guessed else None
 
 
 def _flags(row: Mapping[str, Any]) -> list[bool]:

@@ -285,7 +285,7 @@ def compare_launches(
         reason = "; ".join(filter(None, (tails, reason)))
     elif low is None and high is None and not reason:
         reason = f"{len(a)} and {len(b)} launches are too few for an interval"
-    (a_ms, a_at_least), (b_ms, b_at_least) = _median(a), _median(b)
+    (a_ms, a_at_least), (b_ms, b_at_least) = median_ms(a), median_ms(b)
     return Comparison(
         label,
         metric,
@@ -387,7 +387,7 @@ def _log(ms: float) -> float:
     return math.log(ms) if ms > 0 else -math.inf
 
 
-def _median(launches: Sequence[Launch]) -> tuple[float | None, bool]:
+def median_ms(launches: Sequence[Launch]) -> tuple[float | None, bool]:
     """The median launch's value in ms, None for unknown, and whether it is only known to be at least that."""
     low = float(np.median([launch.low_ms for launch in launches]))
     high = float(np.median([launch.high_ms for launch in launches]))

@@ -81,8 +81,9 @@ def main(argv: list[str]) -> int:
     runs, left_out = selected(runs, words["select"])
     baseline = find_baseline(words["baseline"], words["baseline.file"], runs)
     asked = {key: words[key] for key in ("results", "policy", "policy.file")}
-    decision = decide(with_commands(runs, **asked), policy)
-    told = (*limits, *left_out, *skipped, *under_way(results, runs))
+    runs, elsewhere = with_commands(runs, **asked)
+    decision = decide(runs, policy)
+    told = (*limits, *elsewhere, *left_out, *skipped, *under_way(results, runs))
     decision = replace(decision, warnings=(*decision.warnings, *told))
     if baseline is not None:
         needed = {baseline.name, *(run.run_id for c in decision.candidates for run in c.runs)}

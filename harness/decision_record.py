@@ -269,8 +269,15 @@ class SpeedupRecord(_Record):
     metric: LatencyMetric
     at: PlaceRecord
     baseline_ms: float | None
+    baseline_at_least_ms: float | None
+    """What it is at least, where launches that were stopped early leave it open; null otherwise."""
     candidate_ms: float | None
+    candidate_at_least_ms: float | None
+    """As `baseline_at_least_ms`."""
     ratio: float | None
+    """Null is unknown; an end of the interval may be known all the same."""
+    ratio_at_most: float | None
+    """What it is at most over a reported figure, where launches that were stopped early leave it open."""
     low: float | None
     """Lower end of the interval at 95 % over all ratios together; of a reported figure, which is taken as
     exact, it holds the candidate's side alone; null where there is none."""

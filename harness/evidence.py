@@ -23,8 +23,9 @@ from harness.gates import (
     plain,
     row_place,
 )
+from harness.paths import typed_path
 from harness.record import RUN_COLUMNS, RUN_UNITS, SCHEMA_VERSION, STATUSES, WITH_INTERVAL
-from harness.rerun import command_for, words_for
+from harness.rerun import command_for, typed_words, words_for
 from harness.schema import METRIC_RANGES
 from harness.units import counted
 
@@ -89,9 +90,29 @@ def rows_of(runs: pd.DataFrame) -> list[Row]:
     return [{str(name): value for name, value in row.items()} for row in runs.to_dict("records")]
 
 
-def with_commands(runs: pd.DataFrame, **asked: str) -> pd.DataFrame:
-    """The runs with commands that measure as `asked`: into that folder, for that policy."""
-    return runs.assign(command=[command_for(row, **asked) for row in rows_of(runs)])
+def with_commands(runs: pd.DataFrame, results: str, **asked: str) -> tuple[pd.DataFrame, tuple[str, ...]]:
+    """The runs with commands that measure as `asked`, for that policy; and where they measure, if not here.
+
+    That is into `results`, the folder that the runs were read from. Runs that were measured into a folder of
+    another name, as their commands say, are a copy: theirs measure where they did, and leave the copy alone.
+    """
+    rows = rows_of(runs)
+    folders = [_measured_into(row, results) for row in rows]
+    commands = [
+        command_for(row, results=folder or results, **asked)
+        for row, folder in zip(rows, folders, strict=True)
+    ]
+    others = dict.fromkeys(f"results={folder}" for folder in folders if folder)
+    told = f"these runs were measured into {', '.join(others)}: what is told to type measures there, not here"
+    return runs.assign(command=commands), ((told,) if others else ())
+
+
+def _measured_into(row: Mapping[str, Any], results: str) -> str:
+    """The folder that a run's command measured into, where its name is another than that of `results`."""
+    words = typed_words(row)
+    folder = words.get("results", "results") if words else ""
+    name = typed_path(folder).name
+    return folder if name and name != typed_path(results).resolve().name else ""
 
 
 def of_machine(runs: pd.DataFrame, machine: str) -> tuple[pd.DataFrame, tuple[str, ...]]:

@@ -13,7 +13,7 @@ from harness import stats
 from harness.compose import options_of
 from harness.record import WITH_INTERVAL
 from harness.schema import LAUNCH_METRICS, SOAK_METRICS
-from harness.units import at_least, counted
+from harness.units import about, at_least, counted
 from harness.workload import Place
 
 if TYPE_CHECKING:
@@ -55,6 +55,8 @@ _UNKNOWN = {
 
 # Stands beside a latency that is known from below alone.
 STOPPED_EARLY = "stopped early"
+# What the mark of `served_cell` says.
+SERVED_TOLD = "≈: of the requests served until launches were stopped early; over all requests it is unknown"
 
 
 @dataclass(frozen=True)
@@ -129,6 +131,15 @@ def _floor_ms(over_ms: float | None, value_ms: float | None) -> float | None:
 def stopped_cells(floor_ms: float | None, value: str, interval: str) -> tuple[str, str]:
     """A latency in ms and its interval as they are written; where it is known from below alone, that."""
     return (value, interval) if floor_ms is None else (at_least(f"{floor_ms:g}"), STOPPED_EARLY)
+
+
+def served_cell(row: Mapping[str, Any], name: str, shown: str) -> str:
+    """A figure over all requests of a run as it is written: a guess where launches were stopped early.
+
+    They served the first texts alone, and no more of those than it took to be over a bound.
+    """
+    stopped, known = (as_number(row[each]) is not None for each in ("truncated_over_ms", name))
+    return about(shown) if stopped and known else shown
 
 
 def ask(gate: GateConfig, run: Mapping[str, Any] | None) -> GateResult:

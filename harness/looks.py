@@ -30,9 +30,10 @@ PAPER = "#fefefe"
 FAINT = "#8b949e"
 HATCH = "//////"
 # The markers of launches of which there is more to tell than the run.
-_DISTURBED, _STOPPED = "disturbed launch", "launch stopped early: its P95 until then"
-_BOTH = "disturbed and stopped early: its P95 until then"
-LAUNCH_KINDS = {_DISTURBED: "x", _STOPPED: ">", _BOTH: "4"}
+_DISTURBED, _STOPPED = "disturbed launch", "launch stopped early: what it served until then"
+_BOTH = "disturbed and stopped early: what it served until then"
+STOPPED_MARKER = ">"
+LAUNCH_KINDS = {_DISTURBED: "x", _STOPPED: STOPPED_MARKER, _BOTH: "4"}
 # The shipped models' colours.
 _COLOURS = {"minilm": "#0072B2", "e5": "#D55E00", "bge": "#009E73", "qwen3": "#CC79A7"}
 # Another model's depends on its name alone, so that it is the same whatever else is drawn.
@@ -72,6 +73,13 @@ def bounds(row: Row, metric: str) -> tuple[float, float] | None:
 def is_grey(row: Row, metric: str) -> bool:
     """Whether a metric's interval is drawn as provisional."""
     return metric not in _OF_TEXTS and is_brief(row) and bounds(row, metric) is not None
+
+
+def is_stopped(row: Row, metric: str) -> bool:
+    """Whether a latency or throughput is of what launches served until they were stopped early."""
+    if metric == "latency_p95_ms":
+        return p95_floor_ms(row) is not None
+    return metric not in _OF_TEXTS and has(row, "truncated_over_ms")
 
 
 def is_random(row: Row) -> bool:
@@ -118,7 +126,7 @@ def labels(rows: Sequence[Row]) -> list[str]:
     found = [_label(row) for row in rows]
     counts = Counter(found)
     return [
-        f"{label}, run {str(row['run_id'])[:6]}" if counts[label] > 1 else label
+        _label(row, f"run {str(row['run_id'])[:6]}") if counts[label] > 1 else label
         for label, row in zip(found, rows, strict=True)
     ]
 
@@ -133,7 +141,7 @@ def place(row: Row) -> str:
     return ", ".join(said)
 
 
-def _label(row: Row) -> str:
+def _label(row: Row, *more: str) -> str:
     said = [place(row)]
     said += [f"replicate {row['replicate']}"] if as_number(row["replicate"]) else []
     said += [f"held to {counted(int(row['cpus']), 'core')}"] if has(row, "cpus") else []
@@ -141,7 +149,7 @@ def _label(row: Row) -> str:
     said += ["provisional"] if is_brief(row) else []
     said += [f"{row['launches_failed']} failed"] if as_number(row["launches_failed"]) else []
     said += [stopped_text(row)] if p95_floor_ms(row) is not None else []
-    where = ", ".join(said)
+    where = ", ".join((*said, *more))
     return f"{short(str(row['candidate_label']), _LABEL_LENGTH - len(where))} · {shown(where)}"
 
 
@@ -152,8 +160,9 @@ def stopped_text(row: Row) -> str:
 
 
 def short(name: str, most: int = _NAME_LENGTH) -> str:
-    """A name in so many characters."""
-    return shown(name if len(name) <= most else f"{name[: most - 1]}…")
+    """A name in so many characters: its end tells precisions, providers and folders of one model apart."""
+    end = max(most - 1, 1) * 2 // 3
+    return shown(name if len(name) <= most else f"{name[: max(most - 1 - end, 1)]}…{name[-end:]}")
 
 
 def shown(text: str) -> str:
@@ -213,8 +222,8 @@ def limit_handles(rows: Sequence[Row], metrics: Sequence[str] = ()) -> list[Arti
     found = [mark("o", "hollow: random weights", markerfacecolor=PAPER)] if any(map(is_random, rows)) else []
     if any(is_grey(row, metric) for row in rows for metric in metrics):
         found.append(mark("", "grey: provisional, measured in too short a time", color=FAINT, ls="-", lw=2))
-    if "latency_p95_ms" in metrics and any(p95_floor_ms(row) is not None for row in rows):
-        found.append(mark("", "≥, stopped early: drawn is the P95 until then"))
+    if any(is_stopped(row, metric) for row in rows for metric in metrics):
+        found.append(mark(STOPPED_MARKER, "launches stopped early: what they served until then"))
     if any(bounds(row, metric) is None for row in rows for metric in metrics):
         found.append(dotted())
     return found

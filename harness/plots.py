@@ -23,6 +23,7 @@ from harness.gates import (
     row_place,
     run_at,
     run_for,
+    served_cell,
     stopped_cells,
     text_of,
 )
@@ -53,6 +54,8 @@ _SPREAD = 0.6
 _MOST_PLACES = 6
 # Characters of a candidate's name that fit in a legend.
 _LEGEND_LENGTH = 60
+# Characters of a model's name beside the heat map, and of a precision's in a cell of it.
+_MODEL_LENGTH, _CELL_LENGTH = 28, 16
 _SLOWER, _QUICKER = "#D55E00", "#009E73"
 # Stages are no models, and none of their colours.
 _STAGES = (
@@ -82,7 +85,7 @@ def p95_against_gates(
     for y, row in enumerate(shown):
         at = y + canvas.UNDER
         canvas.interval(axes, row, "latency_p95_ms", at, vertical=False)
-        axes.plot(row["latency_p95_ms"], at, ls="none", ms=6, zorder=3, **looks.look(row))
+        _point(axes, row, float(row["latency_p95_ms"]), at, "latency_p95_ms", ms=6)
     for y, (label, value) in enumerate(reported, start=len(shown)):
         (box,) = axes.barh(y + canvas.UNDER, 0.2 * value, left=0.9 * value, height=0.4)
         box.set(fill=False, edgecolor=looks.INK, hatch=looks.HATCH)
@@ -205,8 +208,9 @@ def model_by_ep(runs: pd.DataFrame, decision: Decision | None = None) -> Figure:
     rows = list({candidate_key(row): row for row in rows if not judged or row["run_id"] in read}.values())
     models = sorted({str(row["model"]) for row in rows})
     eps = sorted({str(row["ep"]) for row in rows})
-    width_in = max(canvas.WIDTH_IN, 0.8 + 1.1 * len(eps))
-    figure = canvas.new_figure(width_in, 0.8 + 0.85 * max(1, len(models)))
+    named = [looks.short(model, _MODEL_LENGTH) for model in models]
+    width_in = max(canvas.WIDTH_IN, 0.3 + 0.07 * max(map(len, named), default=0) + 1.15 * len(eps))
+    figure = canvas.new_figure(width_in, 0.8 + 0.95 * max(1, len(models)))
     axes = figure.subplots()
     if not rows:
         return canvas.nothing(figure, axes, "no run at the default workload, batch 1, yet")
@@ -232,7 +236,7 @@ def model_by_ep(runs: pd.DataFrame, decision: Decision | None = None) -> Figure:
                 told = _cell(row, verdicts.get(candidate_key(row), ""))
             axes.text(x, y, told, ha="center", va="center", fontsize=8, color=ink)
     axes.set_xticks(range(len(eps)), eps)
-    axes.set_yticks(range(len(models)), [looks.short(model) for model in models])
+    axes.set_yticks(range(len(models)), named)
     axes.set_xlim(-0.5, len(eps) - 0.5)
     axes.set_ylim(len(models) - 0.5, -0.5)
     canvas.clean(axes, grid=False)
@@ -262,15 +266,19 @@ def stages(runs: pd.DataFrame) -> Figure:
         total = float(row["latency_p50_ms"])
         ends.append(max(total, left))
         axes.plot(total, y + canvas.UNDER, "|", color=looks.INK, ms=11, mew=1.5)
-        canvas.beside(axes, f"{total:.3g}", ends[-1], y + canvas.UNDER)
+        told = served_cell(row, "latency_p50_ms", f"{total:.3g}")
+        canvas.beside(axes, told, ends[-1], y + canvas.UNDER)
     canvas.rows_axis(axes, looks.labels(shown))
     axes.set_xlim(0, 1.1 * max(ends))
     axes.set_xlabel("median of the median launch, ms; each stage has its own")
     canvas.title(axes, "Stages of a request", _launched(runs) - len(shown))
     handles = [looks.box(name, facecolor=colour) for name, _, colour in seen]
     handles += [looks.mark("|", "whole request, ms")]
-    hatched = any(looks.is_random(row) for row in shown)
-    canvas.legend(figure, [*handles, *([looks.box("random weights", hatch="////")] if hatched else [])])
+    if any(looks.is_random(row) for row in shown):
+        handles.append(looks.box("random weights", hatch="////"))
+    if any(looks.is_stopped(row, "latency_p50_ms") for row in shown):
+        handles.append(looks.mark("", "≈, stopped early: what was served until then"))
+    canvas.legend(figure, handles)
     return figure
 
 
@@ -303,7 +311,7 @@ def pareto(decision: Decision | None, policy: PolicyConfig) -> Figure:
         canvas.interval(axes, row, "latency_p95_ms", y, vertical=False, alpha=alpha)
         canvas.interval(axes, row, "separation_auc", x, vertical=True, alpha=alpha)
         ring = {"mec": looks.INK, "mew": 1.5, "ms": 9} if point in front else {"ms": 6}
-        axes.plot(x, y, ls="none", zorder=4, alpha=alpha, **looks.look(row), **ring)
+        _point(axes, row, x, y, "latency_p95_ms", zorder=4, alpha=alpha, **ring)
         canvas.beside(axes, str(numbers[point]), x, y, above=6)
         told[point] = looks.handle(row, f"{numbers[point]}: {named[point]}", alpha=alpha)
     canvas.clean(axes)
@@ -361,7 +369,7 @@ def timeline(launch_rows: pd.DataFrame, runs: pd.DataFrame) -> Figure:
         canvas.above(axes, place)
     canvas.clean(lower)
     lower.set_ylabel("capacity,\nGFLOP/s" if probed else "not probed")
-    lower.set_ylim(bottom=0)
+    lower.set_ylim(0, 1.15 * max(capacities, default=1.0))
     if not probed:
         lower.set_yticks([])
     lower.set_xlabel(f"seconds since {began:%Y-%m-%d %H:%M} UTC")
@@ -466,7 +474,13 @@ def _line(axes: Axes, rows: Sequence[Row], xs: Sequence[float], metric: str) -> 
         axes.plot(xs, ys, color=looks.colour(row), lw=1.3, ls=looks.dashes(row), zorder=2)
     for x, y, row in zip(xs, ys, rows, strict=True):
         canvas.interval(axes, row, metric, x, vertical=True)
-        axes.plot(x, y, ls="none", ms=5, zorder=3, **looks.look(row))
+        _point(axes, row, x, y, metric, ms=5)
+
+
+def _point(axes: Axes, row: Row, x: float, y: float, metric: str, **more: Any) -> None:
+    """A run's figure with the run's marker, or that of launches that were stopped early."""
+    stopped = {"marker": looks.STOPPED_MARKER} if looks.is_stopped(row, metric) else {}
+    axes.plot(x, y, **{"ls": "none", "zorder": 3, **looks.look(row), **stopped, **more})
 
 
 def _launch_points(
@@ -512,8 +526,8 @@ def _cell(row: Row, verdict: str) -> str:
     value, interval = stopped_cells(p95_floor_ms(row), f"{float(row['latency_p95_ms']):.3g}", interval)
     marks = ["random weights"] if looks.is_random(row) else []
     marks += ["provisional"] if is_brief(row) else []
-    precision = ", ".join(filter(None, (looks.shown(str(row["precision"])), verdict)))
-    return "\n".join([f"{value} ms", interval, precision, *marks])
+    told = [looks.short(str(row["precision"]), _CELL_LENGTH), *filter(None, [verdict])]
+    return "\n".join([f"{value} ms", interval, *told, *marks])
 
 
 def _gate_line(axes: Axes, gate: GateConfig, ys: Sequence[int]) -> None:

@@ -16,7 +16,16 @@ from harness import caveats
 from harness.artifacts.cache import folder_of
 from harness.bars import Scale
 from harness.evidence import candidate_key
-from harness.gates import as_number, p95_floor_ms, row_place, stopped_cells, text_of, worst_in_batch
+from harness.gates import (
+    SERVED_TOLD,
+    as_number,
+    p95_floor_ms,
+    row_place,
+    served_cell,
+    stopped_cells,
+    text_of,
+    worst_in_batch,
+)
 from harness.measure.batching import BESIDE, OBSERVED
 from harness.rerun import particulars, run_name
 from harness.schema import Tier
@@ -154,6 +163,8 @@ def _print_measured(
     _print_by_candidate(console, ", ".join(("runs", *shared)), _RUN_FIGURES, headings, lines)
     if any(_unclear(row) is None for row in rows):
         _bullet(console, scale.legend(rows))
+    if any(as_number(row["truncated_over_ms"]) is not None for row in rows):
+        _bullet(console, SERVED_TOLD)
     mark = "*: " if any(map(caveats.is_limited, rows)) else ""
     for line in caveats.of_runs(rows):
         _bullet(console, f"{mark}{line}")
@@ -252,11 +263,11 @@ def _latency_cells(row: dict[str, Any], scale: Scale) -> tuple[str, ...]:
     floor_ms = p95_floor_ms(row)
     return (
         f"{row['launches']}{'*' if caveats.is_limited(row) else ''}",
-        _short(row["latency_p50_ms"]),
+        served_cell(row, "latency_p50_ms", _short(row["latency_p50_ms"])),
         stopped_cells(floor_ms, _short(row["latency_p95_ms"]), "")[0],
         _p95_interval(row) if floor_ms is None else _STOPPED,
         _unclear(row) or scale.bar(row),
-        _number(row["throughput_texts_per_s"], digits=0),
+        served_cell(row, "throughput_texts_per_s", _number(row["throughput_texts_per_s"], digits=0)),
     )
 
 
@@ -570,14 +581,18 @@ def _figures(row: dict[str, Any], gates: Sequence[GateConfig]) -> list[tuple[str
     launches = f"{row['launches']} launches, {row['requests']} requests"
     interval = f"interval {shown}" if (shown := _p95_interval(row)) else ""
     p95, told = stopped_cells(p95_floor_ms(row), _number(row["latency_p95_ms"]), interval)
+    stages = ("tokenize_p50_ms", "infer_p50_ms")
+    tokenise, infer = (served_cell(row, name, _unit(row[name], "ms", digits=3)) for name in stages)
+    rate = _unit(row["throughput_texts_per_s"], "texts/s", digits=0)
+    served = "" if as_number(row["truncated_over_ms"]) is None else "≈: of the requests served till then"
     return [
-        ("P50 latency", _unit(row["latency_p50_ms"], "ms"), launches),
+        ("P50 latency", served_cell(row, "latency_p50_ms", _unit(row["latency_p50_ms"], "ms")), launches),
         ("P95 latency", f"{p95} ms", told),
         *_bar_figures(row, gates),
         ("P99 latency", _unit(row["latency_p99_ms"], "ms"), "over all requests"),
-        ("throughput", _unit(row["throughput_texts_per_s"], "texts/s", digits=0), ""),
-        ("tokenise P50", _unit(row["tokenize_p50_ms"], "ms", digits=3), ""),
-        ("infer P50", _unit(row["infer_p50_ms"], "ms", digits=3), _limit(row)),
+        ("throughput", served_cell(row, "throughput_texts_per_s", rate), served),
+        ("tokenise P50", tokenise, ""),
+        ("infer P50", infer, _limit(row)),
         ("cold start", _unit(row["cold_start_s"], "s"), "process to first vector"),
         ("peak memory", _bytes(row["peak_rss_bytes"]), f"artifact {_bytes(row['artifact_bytes'])}"),
         ("model files", "unpinned" if row["revision_pinned"] is False else "", text_of(row["source"], "")),

@@ -27,6 +27,11 @@ def at_least(shown: str) -> str:
     return f"≥ {shown}"
 
 
+def about(shown: str) -> str:
+    """A figure that is a guess, as of the part of the requests that was served: ``≈ 30``."""
+    return f"≈ {shown}"
+
+
 def format_bytes(count: int) -> str:
     """Bytes in binary units, three significant digits: ``94371840`` is ``90.0 MiB``."""
     size = float(count)

@@ -8,9 +8,17 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import ExitCode
-from harness.gates import gate_at, p95_floor_ms, stopped_cells, worst_in_batch, wrong_side
+from harness.gates import (
+    SERVED_TOLD,
+    gate_at,
+    p95_floor_ms,
+    served_cell,
+    stopped_cells,
+    worst_in_batch,
+    wrong_side,
+)
 from harness.record import RUN_UNITS
-from harness.units import format_bytes
+from harness.units import at_least, format_bytes
 from harness.workload import Place
 
 if TYPE_CHECKING:
@@ -377,7 +385,7 @@ def _figures_lines(candidates: Sequence[CandidateVerdict]) -> list[str]:
                     _known(run.latency_p95_ms),
                     _between(run.latency_p95_low_ms, run.latency_p95_high_ms),
                 ),
-                _known(run.throughput_texts_per_s),
+                served_cell(run.model_dump(), "throughput_texts_per_s", _known(run.throughput_texts_per_s)),
                 "" if run.peak_rss_bytes is None else format_bytes(int(run.peak_rss_bytes)),
                 _known(run.separation_auc),
                 _known(run.separation),
@@ -391,6 +399,8 @@ def _figures_lines(candidates: Sequence[CandidateVerdict]) -> list[str]:
                 _between(run.texts_overlap_low, run.texts_overlap_high),
             )
             lines.append(f"| {' | '.join(map(_cell, cells))} |")
+    if any(run.truncated_over_ms is not None for candidate in candidates for run in candidate.runs):
+        lines += ["", f"- {SERVED_TOLD}"]
     return lines if len(lines) > 3 else []
 
 
@@ -463,16 +473,29 @@ def _baseline_lines(baseline: BaselineRecord) -> list[str]:
 
 def speedup_cells(speedup: SpeedupRecord) -> tuple[str, str, str, str, str, str]:
     """A speed-up for a table: candidate, latency, the baseline's, the candidate's, speed-up, interval."""
+    low, high = (None if end is None else number_text(end, 3) for end in (speedup.low, speedup.high))
+    between = "" if low is None and high is None else f"{low or '?'}–{high or '?'}"
     ratio = "?" if speedup.ratio is None else f"{number_text(speedup.ratio, 3)}×"
-    known = speedup.low is not None or speedup.high is not None
+    if speedup.ratio_at_most is not None:  # launches were stopped early
+        ratio, between = f"≤ {number_text(speedup.ratio_at_most, 3)}×", ""
+    elif speedup.ratio is None and (low is None) != (high is None):
+        ratio, between = f"≤ {high}×" if low is None else f"≥ {low}×", ""
     return (
         speedup.candidate,
         speedup.metric.removeprefix("latency_").removesuffix("_ms").upper(),
-        f"{number_text(speedup.baseline_ms)} ms",
-        f"{number_text(speedup.candidate_ms)} ms",
+        _side(speedup.baseline_ms, speedup.baseline_at_least_ms),
+        _side(speedup.candidate_ms, speedup.candidate_at_least_ms),
         ratio,
-        f"{number_text(speedup.low, 3)}–{number_text(speedup.high, 3)}" if known else "",
+        between,
     )
+
+
+def _side(ms: float | None, at_least_ms: float | None) -> str:
+    """A latency of which it may only be known what it is at least."""
+    known_ms = ms if at_least_ms is None else at_least_ms
+    if known_ms is None:
+        return "?"
+    return f"{number_text(ms)} ms" if at_least_ms is None else at_least(f"{number_text(at_least_ms)} ms")
 
 
 def _gate_record(result: GateResult) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from harness.baseline import against, load_reported, measured_baseline
 from harness.decision import decide
 from harness.errors import BadInputError
 from harness.terminal import print_decision
+from harness.verdict import speedup_cells
 from tests.conftest import launch_row
 from tests.test_decision import confirm_row, frame, launches_row, model_row, soak_row
 
@@ -104,6 +105,20 @@ def test_a_launch_that_failed_or_was_stopped_early_gives_no_ratio_to_a_figure() 
     assert all("stopped early" in s.reason for s in stopped.values())
 
 
+def test_a_candidate_that_was_stopped_early_is_told_by_the_most_that_it_is_faster_by() -> None:
+    cut = {"truncated": True, "truncated_over_ms": 30.0}
+    found = reported([45.0] * 20, **cut)
+    p50, p95 = (found[f"latency_{name}_ms"] for name in ("p50", "p95"))
+    assert (p95.candidate_ms, p95.candidate_at_least_ms, p95.ratio, p95.low) == (None, 30.0, None, None)
+    assert p95.high == pytest.approx(171 / 30)
+    assert speedup_cells(p95)[2:] == ("171 ms", "≥ 30 ms", "≤ 5.7×", "")
+    assert speedup_cells(p50)[2:] == ("118 ms", "?", "?", ""), "a median of what was served is none"
+    few = reported([45.0] * 3, **cut)["latency_p95_ms"]
+    assert (few.high, few.ratio_at_most) == (None, pytest.approx(171 / 30)), "of the launches there are"
+    assert speedup_cells(few)[3:] == ("≥ 30 ms", "≤ 5.7×", "")
+    assert {s.ratio_at_most for s in reported([12.0] * 20).values()} == {None}
+
+
 def test_a_baseline_that_was_stopped_early_gives_the_least_that_a_candidate_is_faster_by() -> None:
     cut = {"truncated": True, "truncated_over_ms": 30.0}
     runs = frame(launches_row("minilm", [90.0] * 20), launches_row("e5", [3.0] * 20))
@@ -113,7 +128,8 @@ def test_a_baseline_that_was_stopped_early_gives_the_least_that_a_candidate_is_f
     (p95,) = (s for s in found.baseline.speedups if s.metric == "latency_p95_ms")
     assert (p95.baseline_ms, p95.ratio, p95.low, p95.high) == (None, None, pytest.approx(10), None)
     assert "stopped early" in p95.reason
-    assert "| ? | 10–? |" in found.to_markdown()
+    assert p95.baseline_at_least_ms == 30.0
+    assert "| ≥ 30 ms | 3 ms | ≥ 10× |  |" in found.to_markdown()
 
 
 def test_a_baseline_changes_no_verdict_no_pick_no_gate_and_is_no_candidate() -> None:

@@ -144,6 +144,32 @@ def test_the_record_is_the_same_however_the_folder_is_typed_and_tells_what_could
     assert any("skipped" in line and "damaged.parquet" in line for line in warned)
 
 
+def test_what_is_told_to_type_measures_where_the_runs_were_measured_and_leaves_a_copy_alone(
+    results: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def told(folder: Path, command: str) -> tuple[list[str], list[str]]:
+        Store(folder).write_run(model_row("minilm", command=command))
+        main([f"results={folder}", HERE, "select=model=minilm", "format=json"])
+        record = json.loads(capsys.readouterr().out)
+        kept = report.read(folder, machine="m1", select="model=minilm").decision
+        assert kept is not None
+        assert kept.next_steps == tuple(record["next_steps"])
+        steps = [step for step in record["next_steps"] if "python -m harness" in step]
+        assert steps
+        return steps, [line for line in record["warnings"] if "measures there" in line]
+
+    copy = results.rename(results.with_name("copy"))
+    steps, warned = told(copy, "python -m harness model=minilm")
+    assert not any("results=" in step for step in steps)
+    assert warned == [
+        "these runs were measured into results=results: what is told to type measures there, not here"
+    ]
+    for command in ("python -m harness model=minilm results=elsewhere/copy", ""):
+        steps, warned = told(copy, command)
+        assert all(f"results={copy}" in step for step in steps), command
+        assert warned == []
+
+
 def test_a_selection_decides_on_what_it_names_alone(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -26,7 +26,7 @@ from harness.decision import (
     decide,
 )
 from harness.errors import BadInputError, ExitCode
-from harness.gates import ask
+from harness.gates import SERVED_TOLD, ask
 from harness.measure.quality import QUALITY_COLUMNS
 from harness.record import CHANGED_SINCE, RUN_COLUMNS, SCHEMA_VERSION
 from harness.rerun import command_for
@@ -997,6 +997,19 @@ def test_a_run_that_was_stopped_early_over_its_own_bound_is_a_no_go_that_says_wh
     said = "launches were stopped early over 30 ms: by how much they are over is a guess"
     assert said in decision.candidates[0].warnings
     assert said not in decide(frame(model_row("minilm", p95_ms=45))).candidates[0].warnings
+
+
+def test_of_launches_that_were_stopped_early_neither_the_change_that_can_be_seen_nor_a_rate_is_known() -> (
+    None
+):
+    row = model_row("minilm", p95_ms=45, truncated_over_ms=30.0, launch_disturbed=[False] * 20)
+    decision = decide(frame(row))
+    (noise,) = (line for line in decision.candidates[0].warnings if line.startswith("noise"))
+    assert noise == "noise: none of 20 launches disturbed"
+    page = decision.to_markdown()
+    assert "| ≈ 300 |" in page
+    assert SERVED_TOLD in page
+    assert "≈" not in decide(frame(model_row("minilm", p95_ms=45))).to_markdown()
 
 
 # What a run of the first schema does not know in the meaning of today.

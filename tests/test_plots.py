@@ -264,10 +264,25 @@ def test_disturbed_launches_are_crosses_and_stopped_ones_say_at_least() -> None:
     for draw in (plots.launches, plots.timeline):
         figure = draw(launch_rows, runs(run_row()))
         assert [line.get_marker() for line in marked(figure)][:4] == ["o", "x", ">", "4"]
-        assert "launch stopped early: its P95 until then" in text_in(figure)
+        assert "launch stopped early: what it served until then" in text_in(figure)
         assert "disturbed and stopped early" in text_in(figure)
         points_of, _, stopped, _ = list(marked(figure))[:4]
         assert to_hex(stopped.get_markerfacecolor()) == to_hex(points_of.get_color())
+
+
+def test_a_run_whose_launches_were_stopped_early_bears_their_mark_and_no_other_does() -> None:
+    stopped = {"p95_ms": 90.0, "truncated_over_ms": 30.0, "tokenize_p50_ms": 1.0, "infer_p50_ms": 70.0}
+    some = {"p95_ms": 20.0, "truncated_over_ms": 30.0, "launch_p95_ms": [20.0] * 15 + [90.0] * 5}
+    for row, p95, others in ((run_row(**stopped), True, True), (run_row(**some), False, True),
+                             (run_row(), False, False)):  # fmt: skip
+        drawn = plots.p95_against_gates(runs(row), POLICY)
+        assert (">" in [line.get_marker() for line in marked(drawn)]) == p95
+        assert ("launches stopped early: what they served until then" in text_in(drawn)) == p95
+        grown = plots.scaling(runs(row, {**row, "run_id": "r2", "batch_size": 8}))
+        markers = [[line.get_marker() for line in axes.lines] for axes in grown.axes]
+        assert [">" in of for of in markers] == [p95, others]
+    assert "≈ 8" in text_in(plots.stages(runs(run_row(**stopped))))
+    assert "≈" not in text_in(plots.stages(runs(run_row(infer_p50_ms=7.0))))
 
 
 def test_failed_launches_are_told_where_only_the_others_can_be_drawn() -> None:
@@ -329,10 +344,10 @@ def test_the_lowest_p95_is_of_no_candidate_that_is_no_go_where_another_is_there(
     rows = runs(quick, run_row("s", p95_ms=9.0))
     told = text_in(plots.model_by_ep(rows, decide(rows)))
     assert "9 ms" in told
-    assert "fp32, GO" in told
+    assert "fp32\nGO" in told
     assert "int8" not in told
     alone = text_in(plots.model_by_ep(runs(quick), decide(runs(quick))))
-    assert "int8, NO_GO" in alone
+    assert "int8\nNO_GO" in alone
 
 
 def test_the_lowest_p95_is_no_older_attempt_s() -> None:

@@ -14,6 +14,7 @@ from harness import terminal
 from harness.comparison import Comparison
 from harness.config import load_model, load_policy
 from harness.decision import decide
+from harness.gates import SERVED_TOLD
 from harness.measure.quality import QUALITY_COLUMNS
 from harness.measure.soak import BLOCKS
 from harness.schema import PromptsConfig
@@ -497,6 +498,12 @@ def test_what_was_stopped_early_is_told_from_below() -> None:
     assert re.search(r" ≥ 30 +stopped .*┊███│███▶", shown(lambda console: print_runs(console, [row])))
     assert re.search(r"P95 latency +≥ 30 ms +stopped early", shown(lambda console: print_run(console, row)))
     below = run_row(p95_ms=25.0, truncated_over_ms=30.0)
+    for of in (row, below):
+        told = shown(lambda console, of=of: print_runs(console, [of]))
+        assert re.search(r" ≈ 8\.00 .* ≈ 300\n", told)
+        assert f"· {SERVED_TOLD}\n" in told
+        assert re.search(r"P50 latency +≈ 8.00 ms", shown(lambda console, of=of: print_run(console, of)))
+    assert "≈" not in shown(lambda console: print_runs(console, [run_row()]))
     assert "≥" not in shown(lambda console: print_runs(console, [run_row(), below])), (
         "known whoever was stopped"
     )

@@ -9,6 +9,7 @@ from harness.report.tables import (
     comparison,
     environment,
     gates,
+    noise,
     placement,
     quality,
     runs,
@@ -18,6 +19,6 @@ from harness.report.tables import (
 )
 
 __all__ = [
-    "Results", "compare", "comparison", "environment", "figure", "gates", "placement", "quality", "read",
-    "runs", "speedups", "sweeps", "verdict",
+    "Results", "compare", "comparison", "environment", "figure", "gates", "noise", "placement", "quality",
+    "read", "runs", "speedups", "sweeps", "verdict",
 ]  # fmt: skip

@@ -71,8 +71,9 @@ def read(
     if not kept.empty:
         compared_with = find_baseline(baseline, baseline_file, kept)
         asked = {"results": str(results), "policy": policy, "policy.file": policy_file}
-        decision = decide(with_commands(kept, **asked), judged)
-        decision = replace(decision, warnings=(*decision.warnings, *limits))
+        commanded, elsewhere = with_commands(kept, **asked)
+        decision = decide(commanded, judged)
+        decision = replace(decision, warnings=(*decision.warnings, *limits, *elsewhere))
         if compared_with is not None:
             decision = against(decision, compared_with, kept, launches)
     return Results(kept, launches, judged, decision, tuple(notes))

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from harness.caveats import is_brief
 from harness.evidence import rows_of
-from harness.gates import as_number, p95_floor_ms, row_place, stopped_cells, text_of
+from harness.gates import SERVED_TOLD, as_number, p95_floor_ms, row_place, served_cell, stopped_cells, text_of
 from harness.measure.batching import BESIDE
 from harness.units import at_least, counted, format_bytes, format_duration
 from harness.verdict import (
@@ -127,7 +127,9 @@ def speedups(data: Results) -> Html:
 
 def runs(data: Results) -> Html:
     """Every run, sortable and filterable."""
-    return _table(_ordered(rows_of(data.runs)), _RUNS, name="runs", empty=NOTHING)
+    rows = rows_of(data.runs)
+    told = _note(SERVED_TOLD) if any(_known(row, "truncated_over_ms") for row in rows) else ""
+    return Html(_table(_ordered(rows), _RUNS, name="runs", empty=NOTHING).text + told)
 
 
 def sweeps(data: Results) -> Html:
@@ -150,7 +152,8 @@ def sweeps(data: Results) -> Html:
 def quality(data: Results) -> Html:
     """Quality of each run with trained weights, on the artifact that was timed.
 
-    On the shipped texts, and on the user's own where a run has any; figures on two files stand apart.
+    On the shipped texts, and on the user's own and tasks of mteb where a run has any; figures on two files
+    stand apart.
     """
     rows = rows_of(data.runs)
     shipped = _once(row for row in rows if _known(row, "separation_auc"))
@@ -160,6 +163,8 @@ def quality(data: Results) -> Html:
         if mine := _once((row for row in rows if _known(row, known)), of):
             title = f"<h3>{escape(heading)} (<code>quality.{setting}</code>)</h3>"
             parts.append(title + _table(mine, columns, name=heading, empty="").text)
+    if mteb := _once((row for row in rows if text_of(row["mteb_scores"], "")), "mteb_scores"):
+        parts.append("<h3>On tasks of mteb (<code>quality.mteb</code>)</h3>" + _mteb_table(mteb).text)
     if len(parts) > 1:
         parts.insert(0, "<h3>On the shipped texts</h3>")
     return Html("".join(parts))
@@ -173,7 +178,7 @@ def placement(data: Results) -> Html:
 
 
 def environment(data: Results) -> Html:
-    """The machine, the versions, and how disturbed the launches were."""
+    """The machine and the versions."""
     rows = rows_of(data.runs)
     if not rows:
         return Html(_note(NOTHING))
@@ -195,9 +200,13 @@ def environment(data: Results) -> Html:
         f'<tr><th scope="row">{escape(name)}</th><td>{escape(value)}</td></tr>'
         for name, value in machine.items()
     )
-    measured = [row for row in rows if row["launches"]]
-    noise = _table(_ordered(measured), _NOISE, name="noise", empty="No launch was measured yet.")
-    return Html(f'<div class="scroll"><table class="facts">{lines}</table></div>{noise.text}')
+    return Html(f'<div class="scroll"><table class="facts">{lines}</table></div>')
+
+
+def noise(data: Results) -> Html:
+    """How many of each run's launches were disturbed, and by what."""
+    measured = [row for row in rows_of(data.runs) if row["launches"]]
+    return _table(_ordered(measured), _NOISE, name="noise", empty="No launch was measured yet.")
 
 
 def comparison(found: Sequence[Comparison]) -> Html:
@@ -277,6 +286,11 @@ def _timed(row: Row) -> str:
     return ", ".join([_candidate(row), *(["provisional"] if is_brief(row) else [])])
 
 
+def _served(name: str) -> tuple[Callable[[Row], str], Callable[[Row], float | None]]:
+    shown, value = _number(name)
+    return lambda row: served_cell(row, name, shown(row)), value
+
+
 def _p95(row: Row) -> tuple[str, str]:
     shown, interval = _number("latency_p95_ms")[0](row), _interval("latency_p95", "_ms")(row)
     return stopped_cells(p95_floor_ms(row), shown, interval)
@@ -305,10 +319,10 @@ _WHO = (Column("candidate", _timed), Column("measured at", _place))
 _WHAT = (Column("candidate", _candidate), Column("batch", *_number("batch_size")))
 _RUNS = (
     *_WHO,
-    Column("P50 ms", *_number("latency_p50_ms")),
+    Column("P50 ms", *_served("latency_p50_ms")),
     Column("P95 ms", lambda row: _p95(row)[0], lambda row: as_number(row["latency_p95_ms"])),
     Column("interval", lambda row: _p95(row)[1]),
-    Column("texts/s", *_number("throughput_texts_per_s")),
+    Column("texts/s", *_served("throughput_texts_per_s")),
     Column("launches", *_number("launches")),
     Column("peak memory", *_bytes("peak_rss_bytes")),
     Column("of fp32's limit", *_percent("share_of_peak"), more=True),
@@ -433,6 +447,20 @@ def _table(rows: Sequence[Row], columns: Sequence[Column], *, name: str, empty: 
     head = "".join(f'<th scope="col"{_class(column)}>{escape(column.heading)}</th>' for column in columns)
     body = "".join(f"<tr>{''.join(_cell(column, row) for column in columns)}</tr>" for row in rows)
     return Html(_scrolled(name, f'class="data" data-name="{escape(name)}"', head, body))
+
+
+def _mteb_table(rows: Sequence[Row]) -> Html:
+    """The main score of each task that was asked for, as the package gives it; without one is `–`."""
+    scores = {str(row["run_id"]): json.loads(str(row["mteb_scores"])) for row in rows}
+    told = [row | scores[str(row["run_id"])] for row in rows]
+    tasks = dict.fromkeys(task for mine in scores.values() for task in mine)
+    told = [dict.fromkeys(tasks) | row for row in told]
+    columns = (
+        *_WHAT,
+        *(Column(task, *_number(task)) for task in tasks),
+        Column("mteb", _text("mteb_version")),
+    )
+    return _table(told, columns, name="mteb", empty="")
 
 
 def _cell(column: Column, row: Row) -> str:

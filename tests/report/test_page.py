@@ -75,6 +75,9 @@ def test_the_page_opens_with_the_verdict_and_has_every_part(page: Path) -> None:
     places = [text.index(f'id="{part}"') for part in _PARTS]
     assert places == sorted(places)
     assert text.index('class="verdict') < text.index('id="gates"')
+    noise = [text.index(part) for part in ('class="facts"', "Was the machine quiet?", 'data-name="noise"')]
+    told, drawn = text.index("The newest sweep over time"), text.index('aria-label="timeline"')
+    assert [*noise, told, drawn] == sorted([*noise, told, drawn]), "with the table that counts what it draws"
 
 
 def test_the_page_asks_for_nothing_from_outside(page: Path) -> None:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 TABLES = (
     report.verdict, report.gates, report.runs, report.quality, report.placement, report.environment,
-    report.sweeps,
+    report.noise, report.sweeps,
 )  # fmt: skip
 
 
@@ -150,7 +150,7 @@ def test_a_reported_figure_is_called_so_beside_the_speed_up_over_it(tmp_path: Pa
 def test_what_limits_a_figure_stands_with_it(tmp_path: Path) -> None:
     twin = run_row("b", model="e5", weights="random", candidate_label="e5", evidence_span_s=120.0)
     data = report.read(stored(tmp_path, run_row(evidence_span_s=5.0), twin))
-    for table in (report.runs, report.environment):
+    for table in (report.runs, report.noise):
         assert "<td>minilm fp32 cpu, provisional</td>" in table(data).text
         assert "<td>e5, random weights</td>" in table(data).text
     assert "minilm fp32 cpu: GO, provisional" in report.gates(data).text
@@ -247,6 +247,23 @@ def test_figures_on_ones_own_texts_stand_apart_from_those_on_the_shipped_ones(tm
     other = run_row("e", texts_count=9, texts_overlap=0.5, texts_file_sha256="12" * 32)
     assert "<td>1212" in report.quality(report.read(stored(tmp_path, other))).text
     assert "<td>abab" in report.quality(report.read(tmp_path)).text, "another file's stay beside it"
+
+
+def test_scores_of_mteb_stand_with_the_other_qualities_a_task_a_column(tmp_path: Path) -> None:
+    assert "mteb" not in report.quality(report.read(stored(tmp_path, run_row("a")))).text
+    rows = [
+        run_row(
+            "b", batch_size=8, mteb_scores='{"STSBenchmark": 0.8203, "<b>": null}', mteb_version="1.39.7"
+        ),
+        run_row("c", batch_size=32, mteb_scores='{"SciFact": 0.6451}', mteb_version="1.39.7"),
+    ]
+    text = report.quality(report.read(stored(tmp_path, *rows))).text
+    told = text.partition("<code>quality.mteb</code>")[2]
+    assert told.count("<tr>") == 3, "its heading and the runs that have one"
+    for value in (0.8203, 0.6451):
+        assert f'data-value="{value!r}">{value}</td>' in told
+    assert "<td>1.39.7</td>" in told
+    assert "<b>" not in told
 
 
 def test_commands_in_backticks_become_code_and_stay_text() -> None:
