@@ -26,6 +26,7 @@ from harness.gates import (
     as_number,
     ask,
     gate_at,
+    known_figure,
     p95_floor_ms,
     plain,
     row_place,
@@ -266,7 +267,8 @@ def _judge(rows: list[Row], policy: PolicyConfig) -> CandidateVerdict:
         ),
         confirmation=confirmation,
         model=str(newest["model"]),
-        latency_p95_ms=None if main is None else as_number(main["latency_p95_ms"]),
+        latency_p95_ms=None if main is None else known_figure(main, "latency_p95_ms"),
+        latency_p95_at_least_ms=None if main is None else p95_floor_ms(main),
         separation_auc=None if main is None else as_number(main["separation_auc"]),
         scripted=newest["runtime"] == "fake",
         run_ids=tuple(str(row["run_id"]) for row in measured),
@@ -516,9 +518,8 @@ def _overall_reasons(
     if best.verdict in PICKABLE:
         equals = [c for c in others if c.verdict == best.verdict]
         reasons = [f"{best.label}: {reason}" for reason in best.reasons]
-        main = run_at(latency_at(policy), best.rows)
-        if main is not None and best.latency_p95_ms is not None:
-            shown, _ = stopped_cells(p95_floor_ms(main), f"{best.latency_p95_ms:.2f}", "")
+        if (p95_ms := best.point.least_ms) is not None:
+            shown, _ = stopped_cells(best.latency_p95_at_least_ms, f"{p95_ms:.2f}", "")
             reasons.append(f"{best.label}: P95 {shown} ms, the median launch's")
         if equals:
             more = len(equals) - _MOST_NAMED

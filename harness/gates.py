@@ -122,6 +122,12 @@ def p95_floor_ms(row: Mapping[str, Any]) -> float | None:
     return _floor_ms(as_number(row["truncated_over_ms"]), as_number(row["latency_p95_ms"]))
 
 
+def known_figure(row: Mapping[str, Any], metric: str) -> float | None:
+    """A run's figure; None where it is unknown, a P95 that is known from below alone included."""
+    from_below = metric == "latency_p95_ms" and p95_floor_ms(row) is not None
+    return None if from_below else as_number(row[metric])
+
+
 def _floor_ms(over_ms: float | None, value_ms: float | None) -> float | None:
     return None if over_ms is None or value_ms is None or value_ms <= over_ms else over_ms
 

@@ -69,12 +69,16 @@ def verdict_by(at_best: Verdict, answers: Iterable[tuple[GateConfig, GateStatus]
 
 @dataclass(frozen=True)
 class ScorePart:
-    """One criterion of a candidate's weighted score: its figure (None is unknown), scored from 0 to 1."""
+    """One criterion of a candidate's weighted score: its figure (None is unknown), scored from 0 to 1.
+
+    `at_least` is what a figure that is known from below alone is at least; None of all others.
+    """
 
     metric: str
     value: float | None
     score: float
     weight: float
+    at_least: float | None = None
 
 
 @dataclass(frozen=True)
@@ -105,12 +109,21 @@ class Change:
 
 @dataclass(frozen=True)
 class FrontPoint:
-    """A candidate that could be picked, by what is traded off; None is unknown."""
+    """A candidate by what is traded off; None is unknown.
+
+    `latency_p95_at_least_ms` is what a P95 that is known from below alone is at least; None of all others.
+    """
 
     label: str
     latency_p95_ms: float | None
     separation_auc: float | None
     peak_rss_bytes: float | None
+    latency_p95_at_least_ms: float | None = None
+
+    @property
+    def least_ms(self) -> float | None:
+        """What P95 is at the least; None where nothing is known of it."""
+        return self.latency_p95_ms if self.latency_p95_at_least_ms is None else self.latency_p95_at_least_ms
 
 
 @dataclass(frozen=True)
@@ -137,12 +150,24 @@ class CandidateVerdict:
     scripted: bool
     run_ids: tuple[str, ...]
     peak_rss_bytes: float | None = None
+    latency_p95_at_least_ms: float | None = None
     score: tuple[ScorePart, ...] = ()
     at_best: Verdict = "GO"
     rows: tuple[Mapping[str, Any], ...] = field(default=(), repr=False)
     warnings: tuple[str, ...] = ()
     runs: tuple[RunRecord, ...] = ()
     ways_out: tuple[str, ...] = ()
+
+    @property
+    def point(self) -> FrontPoint:
+        """What it trades off."""
+        return FrontPoint(
+            self.label,
+            self.latency_p95_ms,
+            self.separation_auc,
+            self.peak_rss_bytes,
+            self.latency_p95_at_least_ms,
+        )
 
     @property
     def impossible(self) -> bool:
@@ -477,6 +502,7 @@ def speedup_cells(speedup: SpeedupRecord) -> tuple[str, str, str, str, str, str]
 
 def _gate_record(result: GateResult) -> dict[str, Any]:
     gate = result.gate
+    known = result if result.floor_ms is None else replace(result, value=None, low=None, high=None)
     return {
         "tier": gate.tier,
         "gate": gate.label,
@@ -487,11 +513,12 @@ def _gate_record(result: GateResult) -> dict[str, Any]:
         "launch_quantile": gate.launch_quantile,
         "at": gate.at.model_dump(),
         "status": result.status,
-        "value": result.value,
-        "low": result.low,
-        "high": result.high,
-        "distance": result.distance,
-        "distance_percent": result.distance_percent,
+        "value": known.value,
+        "low": known.low,
+        "high": known.high,
+        "distance": known.distance,
+        "distance_percent": known.distance_percent,
+        "at_least": result.floor_ms,
         "launches": result.n,
         "launches_over": result.over,
         "undisturbed": result.undisturbed,
@@ -502,7 +529,8 @@ def _gate_record(result: GateResult) -> dict[str, Any]:
 def front_text(point: FrontPoint) -> str:
     """A candidate of the front with its P95, AUC and peak memory."""
     memory = "?" if point.peak_rss_bytes is None else format_bytes(int(point.peak_rss_bytes))
-    figures = f"{number_text(point.latency_p95_ms)} ms, {number_text(point.separation_auc)}, {memory}"
+    latency, _ = stopped_cells(point.latency_p95_at_least_ms, number_text(point.latency_p95_ms), "")
+    figures = f"{latency} ms, {number_text(point.separation_auc)}, {memory}"
     return f"{point.label} ({figures})"
 
 

@@ -994,6 +994,9 @@ def test_a_run_that_was_stopped_early_over_its_own_bound_is_a_no_go_that_says_wh
     page = decision.to_markdown()
     assert "| ≥ 30 | stopped early |" in page
     assert "45" not in page.partition("| candidate |")[2].partition("## ")[0]
+    gate = json.loads(decision.to_json())["candidates"][0]["gates"][0]
+    assert (gate["status"], gate["at_least"]) == ("FAIL", 30.0)
+    assert {gate[name] for name in ("value", "low", "high", "distance", "distance_percent")} == {None}
     said = "launches were stopped early over 30 ms: by how much they are over is a guess"
     assert said in decision.candidates[0].warnings
     assert said not in decide(frame(model_row("minilm", p95_ms=45))).candidates[0].warnings
