@@ -16,7 +16,15 @@ from harness import caveats
 from harness.artifacts.cache import folder_of
 from harness.bars import Scale
 from harness.evidence import candidate_key
-from harness.gates import as_number, p95_floor_ms, row_place, stopped_cells, text_of, worst_in_batch
+from harness.gates import (
+    as_number,
+    p95_floor_ms,
+    row_place,
+    status_text,
+    stopped_cells,
+    text_of,
+    worst_in_batch,
+)
 from harness.measure.batching import BESIDE, OBSERVED
 from harness.rerun import particulars, run_name
 from harness.schema import Tier
@@ -476,7 +484,7 @@ def _print_gates(console: Console, candidate: CandidateVerdict) -> None:
                 interval,
                 distance_text(result, 3) if distance else "",
                 percent_text(result).removesuffix("%") if distance else "",
-                Text(result.status.replace("_", " ").lower() + over, style=_STYLES[result.status]),
+                Text(status_text(result.status) + over, style=_STYLES[result.status]),
             )
     console.print(table)
     console.print()

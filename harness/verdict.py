@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import ExitCode
-from harness.gates import gate_at, p95_floor_ms, stopped_cells, worst_in_batch, wrong_side
+from harness.gates import gate_at, p95_floor_ms, status_text, stopped_cells, worst_in_batch, wrong_side
 from harness.record import RUN_UNITS
 from harness.units import format_bytes
 from harness.workload import Place
@@ -361,7 +361,7 @@ def gate_cells(result: GateResult) -> tuple[str, str, str, str, str, str, str]:
     """A gate's answer for a table: tier, label, bound, value, interval, distance, result."""
     gate = result.gate
     quantile = "" if gate.launch_quantile is None else f" in {gate.launch_quantile:.0%} of launches"
-    status = result.status.replace("_", " ").lower()
+    status = status_text(result.status)
     if result.n is not None and result.over is not None:
         status += f" {result.over}/{result.n} {wrong_side(gate)}"
     if gate.metric == "finite":
