@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from harness.errors import BadInputError
 from harness.paths import file_stat, typed_path, unreadable
+from harness.units import number_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -320,7 +321,7 @@ def _judgements(path: Path, content: bytes) -> Iterator[tuple[str, tuple[str, st
             continue
         try:
             query, document, written = values
-            grade = int(written)
+            grade = None if number_in(written) is None else int(written)
         except ValueError:
             grade = None
         if grade is None or abs(grade) > _MOST_GRADE:
@@ -347,11 +348,13 @@ def _require_columns(path: Path, row: dict[str, Any]) -> None:
 
 
 def _number(path: Path, where: str, value: object) -> float:
-    number = math.nan
-    if isinstance(value, int | float | str) and not isinstance(value, bool):
-        with suppress(ValueError, OverflowError):
+    number: float | None = None
+    if isinstance(value, str):
+        number = number_in(value)
+    elif isinstance(value, int | float) and not isinstance(value, bool):
+        with suppress(OverflowError):
             number = float(value)
-    if not math.isfinite(number):
+    if number is None or not math.isfinite(number):
         raise BadInputError(f"{path}, {where}: score={value!r} is no number")
     return number
 

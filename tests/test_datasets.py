@@ -80,7 +80,7 @@ def test_a_missing_column_is_told_with_those_that_were_found(tmp_path: Path, suf
     )
 
 
-@pytest.mark.parametrize("score", ["4,5", "", "nan", "inf", None, True, [1]], ids=repr)
+@pytest.mark.parametrize("score", ["4,5", "", "nan", "inf", None, True, [1], "1_0", "٣", 10**400], ids=repr)
 def test_a_score_that_is_no_number_is_told_with_its_line(tmp_path: Path, score: Any) -> None:
     line = problem(written([*ROWS, ROWS[0] | {"score": score}], tmp_path / "pairs.jsonl"))
     assert line == f"FILE, line 7: score={score!r} is no number"
@@ -200,6 +200,8 @@ def test_judgements_are_all_read_with_a_header_and_without_one(header: str, tmp_
             "line 1: 'q1\\ta\\tx' is not query id, document id and a whole number up to 1,000,000, with "
             "tabs; as a header give query-id, corpus-id, score, or none",
         ),
+        ({"qrels": "q1\ta\t1_0\n"}, "line 1: 'q1\\ta\\t1_0' is not query id, document id and a whole"),
+        ({"qrels": f"{HEADER}\nq1\ta\t٣\n"}, "line 2: 'q1\\ta\\t٣' is not query id, document id and a whole"),
         ({"qrels": "q1\ta\t1.5\n"}, "line 1: 'q1\\ta\\t1.5' is not query id, document id and a whole"),
         ({"corpus": ""}, "corpus.jsonl is empty: "),
         ({"corpus": '{"id": "a", "text": "x"}'}, "corpus.jsonl, line 1: _id=None is no text"),
