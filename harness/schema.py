@@ -844,7 +844,8 @@ class QualityConfig(Schema):
     Attributes:
         sts: scored pairs (sentence1, sentence2, score): jsonl, csv, tsv or parquet. Spearman ×100.
         retrieval: a folder in BEIR's layout: nDCG@10, recall@10 and @100, MRR@10.
-        texts: texts, one a line, or jsonl with text: cosine and top-10 overlap to the fp32 vectors.
+        texts: txt with one a line, or jsonl, csv, tsv or parquet with a column text: cosine and top-10
+            overlap to the fp32 vectors.
         mteb: tasks of the package mteb, as ``[STSBenchmark,SciFact]``.
     """
 

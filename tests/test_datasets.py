@@ -241,20 +241,28 @@ def test_a_folder_that_lacks_a_file_is_told_with_what_it_should_have(tmp_path: P
 # --- texts
 
 
-def test_texts_are_lines_or_jsonl_and_each_counts_once(tmp_path: Path) -> None:
-    texts = [f"text {n}" for n in range(11)]
-    plain, rows = tmp_path / "texts.txt", tmp_path / "texts.jsonl"
-    plain.write_text("\r\n".join([*texts, "", "text 3"]), encoding="utf-8", newline="")
-    rows.write_text("\n".join(json.dumps({"text": text}) for text in texts), encoding="utf-8")
-    assert read_texts(str(plain)).texts == read_texts(str(rows)).texts == tuple(texts)
-    assert (read_texts(str(plain)).repeated, read_texts(str(rows)).repeated) == (1, 0)
+def test_texts_are_lines_or_a_column_and_each_counts_once(tmp_path: Path) -> None:
+    texts = [f'text {n}, "quoted"' for n in range(11)]
+    plain = tmp_path / "texts.txt"
+    plain.write_text("\r\n".join([*texts, "", texts[3]]), encoding="utf-8", newline="")
+    assert (read_texts(str(plain)).texts, read_texts(str(plain)).repeated) == (tuple(texts), 1)
+    assert read_texts(str(plain.rename(tmp_path / "texts"))).texts == tuple(texts)
+    rows = [{"id": n, "text": text} for n, text in enumerate(texts)]
+    for suffix in ("jsonl", "csv", "tsv", "parquet"):
+        found = read_texts(str(written(rows, tmp_path / f"texts.{suffix}")))
+        assert (found.texts, found.repeated) == (tuple(texts), 0)
 
 
 @pytest.mark.parametrize(
     ("name", "content", "told"),
     [
         ("a.txt", "one\ntwo\n", "has 2 distinct texts: 10 neighbours of each take at least 11"),
-        ("a.jsonl", '{"body": "x"}', "line 1: text=None is no text"),
+        ("a.jsonl", '{"text": 3}', "line 1: text=3 is no text"),
+        ("a.jsonl", '{"body": "x"}', "no column text; columns found: body; rename them to text"),
+        ("a.csv", "a text, and no header\n" * 20, "no column text; columns found: a text,  and no header"),
+        ("a.csv", "id,text\n1,a, b\n", "line 2: 3 fields, and 2 columns; put a field with commas in quotes"),
+        ("a.json", '["one", "two"]', "'.json' is no format read here: give .txt with one text a line, or "),
+        ("a.parquet", "none", "no readable parquet"),
     ],
 )
 def test_texts_that_cannot_be_used_are_told_in_one_line(
