@@ -62,6 +62,11 @@ def demerit(gate: GateConfig, status: GateStatus) -> int:
     return VERDICTS.index("CONDITIONAL_GO") if is_target(gate) else 0
 
 
+def _quiet_status(result: GateResult) -> GateStatus:
+    """A gate's answer without the launches that were disturbed, where it rests on them."""
+    return result.undisturbed if result.rests_on_noise and result.undisturbed else result.status
+
+
 def verdict_by(at_best: Verdict, answers: Iterable[tuple[GateConfig, GateStatus]]) -> Verdict:
     """The verdict that gates' answers leave, of one that nothing could better."""
     return VERDICTS[max([VERDICTS.index(at_best), *(demerit(gate, status) for gate, status in answers)])]
@@ -177,10 +182,13 @@ class CandidateVerdict:
     @property
     def undisturbed(self) -> Verdict:
         """The verdict without the launches that were disturbed, where an answer rests on them."""
-        if not any(result.rests_on_noise for result in self.gates):
+        under_load = [] if self.confirmation is None else [r for _, r in self.confirmation.results]
+        if not any(result.rests_on_noise for result in (*self.gates, *under_load)):
             return self.verdict
-        answers = ((r.gate, (r.rests_on_noise and r.undisturbed) or r.status) for r in self.gates)
-        return verdict_by(self.at_best, answers)
+        at_best = self.at_best
+        if at_best in PICKABLE:
+            at_best = "CONDITIONAL_GO" if "FAIL" in map(_quiet_status, under_load) else "GO"
+        return verdict_by(at_best, ((r.gate, _quiet_status(r)) for r in self.gates))
 
 
 @dataclass(frozen=True)

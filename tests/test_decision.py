@@ -1964,6 +1964,25 @@ def test_a_confirmation_that_rests_on_disturbed_launches_is_to_be_made_anew() ->
         assert ("measure.force=true" in step) == forced
 
 
+@pytest.mark.parametrize(
+    ("quiet_ms", "noisy_ms", "verdict", "undisturbed"),
+    [(12.0, 60.0, "CONDITIONAL_GO", "GO"), (60.0, 12.0, "GO", "CONDITIONAL_GO"),
+     (60.0, 60.0, "CONDITIONAL_GO", "CONDITIONAL_GO")],
+)  # fmt: skip
+def test_what_disturbed_launches_under_productions_load_change_is_told_beside_the_verdict(
+    quiet_ms: float, noisy_ms: float, verdict: str, undisturbed: str
+) -> None:
+    """Twenty quiet launches beside so many disturbed ones that these alone settle it."""
+    quiet, noisy = ([quiet_ms] * 20, [noisy_ms] * (20 if noisy_ms > quiet_ms else 300))
+    under_load = {"launches": len(quiet) + len(noisy), "launch_p95_ms": [*quiet, *noisy]}
+    rows = confirmed_rows("minilm", **under_load, launch_disturbed=[False] * 20 + [True] * len(noisy))
+    decision = decide(frame(*rows))
+    assert (decision.verdict, decision.undisturbed) == (verdict, undisturbed)
+    assert any("measure=confirm" in s and "measure.force=true" in s for s in decision.next_steps) == (
+        verdict != undisturbed
+    )
+
+
 @pytest.mark.parametrize("flags", [[False] * 20, [True] + [False] * 19, [None] * 20, None])
 def test_disturbed_launches_that_change_no_answer_leave_it_as_it_is(flags: Any) -> None:
     row = launches_row("minilm", [12.0] * 20, launch_disturbed=flags)
