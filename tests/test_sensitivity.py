@@ -181,3 +181,22 @@ def test_no_bound_is_thought_to_be_met_by_launches_that_were_stopped_before_it()
     policy = policy_of(gates=LATENCY)
     assert any(change.kind == "bound" for change in decide(pd.DataFrame([whole]), policy).changes)
     assert decide(pd.DataFrame([stopped]), policy).changes == ()
+
+
+@pytest.mark.parametrize(
+    ("faster", "criteria", "then"),
+    [("minilm", 2, None), ("e5", 2, 0.0), ("minilm", 1, None), ("e5", 1, None)],
+    ids=["the pick stays where all are level", "the path decides", "no weight is left", "nor here"],
+)
+def test_a_weight_of_nothing_changes_the_pick_only_where_something_else_is_weighed_and_the_path_decides(
+    faster: str, criteria: int, then: float | None
+) -> None:
+    matrix = [
+        {"metric": "latency_p95_ms", "weight": 3, "best": 0, "worst": 30},
+        {"metric": "separation_auc", "weight": 2, "best": 1, "worst": 0.95},
+    ]
+    policy = policy_of(objective="weighted_matrix", matrix=matrix[:criteria])
+    rows = [row(model, 8 if model == faster else 12) for model in ("minilm", "e5")]
+    decision = decide(pd.DataFrame(rows), policy)
+    assert decision.chosen == faster
+    assert next((change.then for change in decision.changes if change.kind == "weight"), None) == then
