@@ -54,8 +54,9 @@ def closest_changes(candidates: Sequence[CandidateVerdict], policy: PolicyConfig
     return tuple(sorted((change for change in nearest if change is not None), key=_size))
 
 
-def _size(change: Change) -> float:
-    return math.inf if change.relative is None else abs(change.relative)
+def _size(change: Change) -> tuple[float, float]:
+    """How large a change is: as a share of the number, and where that is 0 after all others, as it is."""
+    return math.inf if change.relative is None else abs(change.relative), abs(change.then - change.now)
 
 
 def _bounds(near: Sequence[CandidateVerdict], policy: PolicyConfig) -> Iterator[Change]:

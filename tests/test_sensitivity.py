@@ -200,3 +200,20 @@ def test_a_weight_of_nothing_changes_the_pick_only_where_something_else_is_weigh
     decision = decide(pd.DataFrame(rows), policy)
     assert decision.chosen == faster
     assert next((change.then for change in decision.changes if change.kind == "weight"), None) == then
+
+
+def test_of_a_weight_that_is_nothing_now_the_first_that_overtakes_the_pick_is_told() -> None:
+    """The AUC alone is weighed; at a weight of 12 for latency one is level that another overtook at 1.1."""
+    rows = [
+        row("minilm", 19, separation_auc=0.99),
+        row("e5", 18.5, separation_auc=0.985),
+        row("bge", 8, separation_auc=0.98),
+    ]
+    matrix = [
+        {"metric": "latency_p95_ms", "weight": 0, "best": 0, "worst": 30},
+        {"metric": "separation_auc", "weight": 2, "best": 1, "worst": 0.95},
+    ]
+    decision = decide(pd.DataFrame(rows), policy_of(objective="weighted_matrix", matrix=matrix))
+    latency = of_kind(decision, "weight")
+    assert (decision.chosen, latency.what, latency.pick) == ("minilm", "weight of latency_p95_ms", "bge")
+    assert latency.then == pytest.approx(12 / 11)
