@@ -141,8 +141,9 @@ def _weights(near: Sequence[CandidateVerdict], policy: PolicyConfig) -> Iterator
                 (c.weight, d) for j, (c, d) in enumerate(zip(policy.matrix, leads, strict=True)) if j != index
             ]
             then = -sum(weight * d for weight, d in rest) / lead if lead else -1.0
-            level = then == 0 and standing < first and any(weight for weight, _ in rest)
-            if (then > 0 or level) and other.verdict == near[0].verdict:
+            past = criterion.weight == 0 and lead < 0  # any weight at all tells the two apart
+            level = past or (standing < first and any(weight for weight, _ in rest))
+            if (then > 0 or (then == 0 and level)) and other.verdict == near[0].verdict:
                 yield Change("weight", f"weight of {criterion.metric}", criterion.weight, then, other.label)
 
 

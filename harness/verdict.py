@@ -106,7 +106,7 @@ class Change:
 
     def __str__(self) -> str:
         picked = f"picks {self.pick or 'none'}"
-        if self.relative is not None and abs(self.relative) < _JUST:
+        if self.then == self.now or (self.relative is not None and abs(self.relative) < _JUST):
             return f"{self.what}, just past its {number_text(self.now)}, {picked}"
         share = "" if self.relative is None else f" ({100 * self.relative:+.3g}%)"
         return f"{self.what} {number_text(self.now)} → {number_text(self.then)}{share} {picked}"

@@ -217,3 +217,14 @@ def test_of_a_weight_that_is_nothing_now_the_first_that_overtakes_the_pick_is_to
     latency = of_kind(decision, "weight")
     assert (decision.chosen, latency.what, latency.pick) == ("minilm", "weight of latency_p95_ms", "bge")
     assert latency.then == pytest.approx(12 / 11)
+
+
+def test_a_weight_that_is_nothing_and_alone_tells_two_apart_changes_the_pick_at_once() -> None:
+    rows = [row("minilm", 16), row("e5", 8), row("bge", 4, separation_auc=0.98)]
+    matrix = [
+        {"metric": "latency_p95_ms", "weight": 0, "best": 0, "worst": 30},
+        {"metric": "separation_auc", "weight": 2, "best": 1, "worst": 0.95},
+    ]
+    decision = decide(pd.DataFrame(rows), policy_of(objective="weighted_matrix", matrix=matrix))
+    assert decision.chosen == "minilm"
+    assert str(of_kind(decision, "weight")) == "weight of latency_p95_ms, just past its 0, picks e5"
