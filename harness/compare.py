@@ -18,6 +18,7 @@ from harness.evidence import rows_of
 from harness.pairing import without_counterpart
 from harness.paths import typed_path
 from harness.store import load_launches, load_runs
+from harness.units import number_in
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -94,10 +95,7 @@ def main(argv: list[str]) -> int:
     words = parse_words([word for word in argv if "=" in word], defaults=_DEFAULTS)
     if len(sides) != 2:
         raise BadInputError(f"compare takes two sets of runs, not {len(sides)}: {_USAGE}")
-    try:
-        threshold = float(words["threshold"])
-    except ValueError:
-        threshold = -1.0
+    threshold = number_in(words["threshold"]) or 0.0
     if not 0 < threshold < 1:
         raise BadInputError(f"threshold={words['threshold']}: must be a share between 0 and 1; 5 % is 0.05")
     if words["format"] not in ("table", "json"):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
 from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
@@ -20,7 +21,7 @@ from harness.errors import BadInputError, unknown_name
 from harness.paths import typed_path
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     import yaml
@@ -38,6 +39,7 @@ from harness.schema import (
     SessionConfig,
     WorkloadConfig,
 )
+from harness.units import number_in
 
 # Parts of a workload that have columns of their own: changing them does not change its name.
 _ARRIVAL_KEYS = {"clients", "arrival", "rate"}
@@ -478,40 +480,64 @@ def yaml_of(file: Path) -> dict[str, Any]:
     try:
         text = file.read_text(encoding="utf-8")
         raw = yaml.safe_load(text)
-        twice = _keys_that_stand_twice(yaml.compose(text, Loader=yaml.SafeLoader))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
+        nodes = list(_nodes_of(yaml.compose(text, Loader=yaml.SafeLoader)))
+    except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
         raise BadInputError(f"{file} cannot be read: {' '.join(str(error).split())}") from None
     if not isinstance(raw, dict):
         raise BadInputError(f"{file} holds no mapping of keys to values")
-    if twice:
-        raise BadInputError(*(f"{file}: {line}" for line in twice))
+    if problems := [*_keys_that_stand_twice(nodes), *_misread_numbers(nodes)]:
+        raise BadInputError(*(f"{file}: {line}" for _, line in sorted(problems)))
     return raw
 
 
-def _keys_that_stand_twice(root: yaml.Node | None) -> list[str]:
-    """The keys of a YAML document's mappings that stand more than once; YAML's last one would count."""
+def _nodes_of(root: yaml.Node | None) -> Iterator[yaml.Node]:
+    """Each node of a YAML document once; an alias may lead back."""
     import yaml
 
-    told: list[tuple[int, str]] = []
     open_nodes, seen = [root], set()
     while open_nodes:
         node = open_nodes.pop()
-        if node is None or id(node) in seen or isinstance(node, yaml.ScalarNode):
+        if node is None or id(node) in seen:
             continue
-        seen.add(id(node))  # an alias may lead back
-        if not isinstance(node, yaml.MappingNode):
+        seen.add(id(node))
+        yield node
+        if isinstance(node, yaml.MappingNode):
+            open_nodes += [value for _, value in node.value]
+        elif isinstance(node, yaml.SequenceNode):
             open_nodes += node.value
+
+
+def _misread_numbers(nodes: Iterable[yaml.Node]) -> list[tuple[int, str]]:
+    """Numbers that YAML takes for other ones than they look like, by line: ``030`` is 24, ``1:30`` is 90."""
+    import yaml
+
+    tags = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
+    told = []
+    for node in nodes:
+        if isinstance(node, yaml.ScalarNode) and node.tag in tags:
+            read, line = yaml.safe_load(node.value), node.start_mark.line + 1
+            if isinstance(read, int | float) and math.isfinite(read) and read != number_in(node.value):
+                told.append((line, f"line {line}: YAML reads {node.value} as {read}; give plain decimals"))
+    return told
+
+
+def _keys_that_stand_twice(nodes: Iterable[yaml.Node]) -> list[tuple[int, str]]:
+    """The keys of mappings that stand more than once, by line; YAML's last one would count."""
+    import yaml
+
+    told: list[tuple[int, str]] = []
+    for node in nodes:
+        if not isinstance(node, yaml.MappingNode):
             continue
         lines: dict[str, list[int]] = {}
-        for key, value in node.value:
-            open_nodes.append(value)
+        for key, _ in node.value:
             lines.setdefault(str(key.value), []).append(key.start_mark.line + 1)
         told += [
             (at[0], f"{key} stands more than once, in lines {', '.join(map(str, at))}; keep one of them")
             for key, at in lines.items()
             if len(at) > 1
         ]
-    return [line for _, line in sorted(told)]
+    return told
 
 
 def _load(schema: type[_SchemaT], file: Path) -> _SchemaT:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from harness.errors import BadInputError
 from harness.paths import file_stat, typed_path, unreadable
+from harness.units import number_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -24,7 +25,10 @@ _Read = TypeVar("_Read")
 # A row of a file as it is told to the user, and its values by column.
 Row = tuple[str, dict[str, Any]]
 
-STS_SUFFIXES = (".jsonl", ".csv", ".tsv", ".parquet")
+# Files with columns.
+TABLE_SUFFIXES = (".jsonl", ".csv", ".tsv", ".parquet")
+# Files with one text a line.
+_LINES_SUFFIXES = (".txt", "")
 _STS_COLUMNS = ("sentence1", "sentence2", "score")
 # Nearest neighbours of a text that two embeddings are compared by.
 NEIGHBOURS = 10
@@ -76,13 +80,15 @@ def _unchanged(file: str, read: Callable[[Path, int, int], _Read]) -> _Read:
 @lru_cache(maxsize=8)
 def _read_sts(path: Path, _modified_ns: int, _bytes: int) -> StsPairs:
     """As `read_sts`; a file that did not change is read once, however many plans name it."""
-    if path.suffix.lower() not in STS_SUFFIXES:
-        raise BadInputError(f"{path}: '{path.suffix}' is no format read here: give {', '.join(STS_SUFFIXES)}")
+    if path.suffix.lower() not in TABLE_SUFFIXES:
+        raise BadInputError(
+            f"{path}: '{path.suffix}' is no format read here: give {', '.join(TABLE_SUFFIXES)}"
+        )
     content = path.read_bytes()
     texts: list[str] = []
     scores: list[float] = []
     for where, row in _rows(path, content):
-        _require_columns(path, row)
+        _require_columns(path, row, _STS_COLUMNS)
         for name in _STS_COLUMNS[:2]:
             if not isinstance(row[name], str):
                 raise BadInputError(f"{path}, {where}: {name}={row[name]!r} is no text")
@@ -111,7 +117,7 @@ class Texts(NamedTuple):
 
 
 def read_texts(file: str) -> Texts:
-    """The distinct texts of a file: jsonl with ``text``, or any other file with one text a line.
+    """The distinct texts of a file: one a line of txt, or the column ``text`` of jsonl, csv, tsv or parquet.
 
     Raises:
         BadInputError: one line on what is wrong with the file.
@@ -123,11 +129,17 @@ def read_texts(file: str) -> Texts:
 def _read_texts(path: Path, _modified_ns: int, _bytes: int) -> Texts:
     content = path.read_bytes()
     found = []
-    if path.suffix.lower() == ".jsonl":
+    if path.suffix.lower() in TABLE_SUFFIXES:
         for where, row in _rows(path, content):
+            _require_columns(path, row, ("text",))
             if not isinstance(row.get("text"), str):
                 raise BadInputError(f"{path}, {where}: text={row.get('text')!r} is no text")
             found.append(row["text"])
+    elif path.suffix.lower() not in _LINES_SUFFIXES:
+        raise BadInputError(
+            f"{path}: '{path.suffix}' is no format read here: give .txt with one text a line, or "
+            f"{', '.join(TABLE_SUFFIXES)} with a column text"
+        )
     else:
         found = [line.rstrip("\r") for line in _text(path, content).split("\n") if line.strip()]
     texts = tuple(dict.fromkeys(found))
@@ -320,7 +332,7 @@ def _judgements(path: Path, content: bytes) -> Iterator[tuple[str, tuple[str, st
             continue
         try:
             query, document, written = values
-            grade = int(written)
+            grade = None if number_in(written) is None else int(written)
         except ValueError:
             grade = None
         if grade is None or abs(grade) > _MOST_GRADE:
@@ -337,21 +349,23 @@ def _is_header(values: list[str]) -> bool:
     return len(names) == len(_QRELS_HEADER) and all(map(contains, _QRELS_HEADER, names))
 
 
-def _require_columns(path: Path, row: dict[str, Any]) -> None:
-    if missing := [name for name in _STS_COLUMNS if name not in row]:
+def _require_columns(path: Path, row: dict[str, Any], names: Sequence[str]) -> None:
+    if missing := [name for name in names if name not in row]:
         found = ", ".join(str(name) for name in row) or "none"
         raise BadInputError(
             f"{path}: no column {' or '.join(missing)}; columns found: {found}; rename them to "
-            f"{', '.join(_STS_COLUMNS)}"
+            f"{', '.join(names)}"
         )
 
 
 def _number(path: Path, where: str, value: object) -> float:
-    number = math.nan
-    if isinstance(value, int | float | str) and not isinstance(value, bool):
-        with suppress(ValueError, OverflowError):
+    number: float | None = None
+    if isinstance(value, str):
+        number = number_in(value)
+    elif isinstance(value, int | float) and not isinstance(value, bool):
+        with suppress(OverflowError):
             number = float(value)
-    if not math.isfinite(number):
+    if number is None or not math.isfinite(number):
         raise BadInputError(f"{path}, {where}: score={value!r} is no number")
     return number
 

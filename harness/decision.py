@@ -26,11 +26,13 @@ from harness.gates import (
     as_number,
     ask,
     gate_at,
+    known_figure,
     p95_floor_ms,
     plain,
     row_place,
     run_at,
     run_for,
+    status_text,
     stopped_cells,
     text_of,
 )
@@ -55,6 +57,7 @@ from harness.verdict import (
     VERDICTS,
     CandidateVerdict,
     Decision,
+    demerit,
     is_target,
     number_text,
     verdict_by,
@@ -150,7 +153,7 @@ def decide(
     untried = [model for model in policy.paths if model not in tried]
     wanted = [c for c in contenders if c is chosen or c.verdict == best.verdict == "INCONCLUSIVE"]
     steps = [line for c in wanted[:1] for line in c.ways_out]
-    steps += _on_a_quiet_machine(contenders) if best.verdict == "NO_GO" else []
+    steps += _on_a_quiet_machine(contenders if chosen is None else [chosen])
     steps += _steps(best, untried, policy, can_measure=any(c.missing for c in wanted))
     if chosen is not None and not _confirmed(chosen):
         typed = (
@@ -190,6 +193,7 @@ def _judge(rows: list[Row], policy: PolicyConfig) -> CandidateVerdict:
     read = [row for row in current if any(run_for(gate, [row]) is row for gate in policy.gates)]
     load = confirmation_of(current, policy)
     confirmation = load if load.results else None
+    noisy_load = any(r.rests_on_noise for _, r in load.results)  # settled as it is
     newest = current[0]
     known = {row["run_id"] for row in read}
     loaded = {row_place(row): row for row in newest_confirmation(current)}
@@ -256,7 +260,12 @@ def _judge(rows: list[Row], policy: PolicyConfig) -> CandidateVerdict:
         missing=missing_commands(results, current, base, unsure),
         ways_out=ways_out(results, current, base),
         confirm=elsewhere(
-            base, workload="default", batch_size=1, measure="confirm", **_declared_rate(loaded)
+            base,
+            workload="default",
+            batch_size=1,
+            measure="confirm",
+            **_declared_rate(loaded),
+            **({"measure.force": "true"} if noisy_load else {}),
         ),
         provisional=(
             *_provisional(relied_on),
@@ -266,7 +275,8 @@ def _judge(rows: list[Row], policy: PolicyConfig) -> CandidateVerdict:
         ),
         confirmation=confirmation,
         model=str(newest["model"]),
-        latency_p95_ms=None if main is None else as_number(main["latency_p95_ms"]),
+        latency_p95_ms=None if main is None else known_figure(main, "latency_p95_ms"),
+        latency_p95_at_least_ms=None if main is None else p95_floor_ms(main),
         separation_auc=None if main is None else as_number(main["separation_auc"]),
         scripted=newest["runtime"] == "fake",
         run_ids=tuple(str(row["run_id"]) for row in measured),
@@ -307,13 +317,21 @@ def _steps(
 
 
 def _on_a_quiet_machine(candidates: Iterable[CandidateVerdict]) -> list[str]:
-    """What measures the first candidate anew that nothing but disturbed launches speaks against."""
-    for candidate in candidates:
-        failed = [r for r in candidate.gates if (r.gate.tier, r.status) == ("must", "FAIL")]
-        rows = [row for r in failed if (row := run_for(r.gate, candidate.rows)) is not None]
-        if rows and candidate.undisturbed != "NO_GO":
-            return [f"{NOISE_STEP}: `{again(rows[0], **{'measure.force': 'true'})}`"]
-    return []
+    """What measures anew that of which a candidate's verdict rests on launches that were disturbed.
+
+    Of several such candidates it is the one that would stand best without these launches.
+    """
+    noisy = [candidate for candidate in candidates if candidate.undisturbed != candidate.verdict]
+    if not noisy:
+        return []
+    candidate = min(noisy, key=lambda c: VERDICTS.index(c.undisturbed))
+    rows = [
+        run_for(r.gate, candidate.rows)
+        for r in candidate.gates
+        if r.rests_on_noise and demerit(r.gate, r.status) != demerit(r.gate, r.undisturbed or r.status)
+    ]
+    commands = [again(row, **{"measure.force": "true"}) for row in rows if row is not None]
+    return [f"{NOISE_STEP}: `{command}`" for command in dict.fromkeys(commands)]
 
 
 def _confirmed(candidate: CandidateVerdict) -> bool:
@@ -501,8 +519,8 @@ def _fails_elsewise(newest: Row, rows: list[Row], policy: PolicyConfig) -> tuple
 def _depends_on_noise(results: tuple[GateResult, ...]) -> tuple[str, ...]:
     """Gates whose answer would be another one without the launches that were flagged as disturbed."""
     return tuple(
-        f"provisional: {r.gate.tier} gate {r.gate.label}, {r.status.lower()}, would be "
-        f"{r.undisturbed.lower()} without the launches that were disturbed; measure on a quiet machine"
+        f"provisional: {r.gate.tier} gate {r.gate.label}, {status_text(r.status)}, would be "
+        f"{status_text(r.undisturbed)} without the launches that were disturbed; measure on a quiet machine"
         for r in results
         if r.rests_on_noise and r.undisturbed is not None and r.gate.tier != "nice"
     )
@@ -516,9 +534,8 @@ def _overall_reasons(
     if best.verdict in PICKABLE:
         equals = [c for c in others if c.verdict == best.verdict]
         reasons = [f"{best.label}: {reason}" for reason in best.reasons]
-        main = run_at(latency_at(policy), best.rows)
-        if main is not None and best.latency_p95_ms is not None:
-            shown, _ = stopped_cells(p95_floor_ms(main), f"{best.latency_p95_ms:.2f}", "")
+        if (p95_ms := best.point.least_ms) is not None:
+            shown, _ = stopped_cells(best.latency_p95_at_least_ms, f"{p95_ms:.2f}", "")
             reasons.append(f"{best.label}: P95 {shown} ms, the median launch's")
         if equals:
             more = len(equals) - _MOST_NAMED

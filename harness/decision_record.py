@@ -74,6 +74,9 @@ class GateRecord(_Record):
     """How far `value` is on the right side of the bound; negative is the wrong side."""
     distance_percent: float | None
     """The same in percent of the bound; null where the bound is 0."""
+    at_least: float | None
+    """What it is at least, in `unit`, where launches were stopped early over that: no more is known, and
+    `value`, `low`, `high` and `distance` are null; null where `value` is known, or nothing is."""
     launches: int | None
     """Launches that it rests on; null for a metric that is not per launch."""
     launches_over: int | None
@@ -184,6 +187,8 @@ class ScorePartRecord(_Record):
     score: float
     """From 0 to 1."""
     weight: float
+    at_least: float | None
+    """What it is at least, where launches were stopped early over that; `value` is then null."""
 
 
 class ChangeRecord(_Record):
@@ -200,10 +205,12 @@ class ChangeRecord(_Record):
 
 
 class FrontPointRecord(_Record):
-    """A candidate of which no other is better in everything; null is unknown."""
+    """A candidate of which no other is better in everything, as far as is known; null is unknown."""
 
     label: str
     latency_p95_ms: float | None
+    latency_p95_at_least_ms: float | None
+    """What P95 is at least, where launches were stopped early over that; `latency_p95_ms` is then null."""
     separation_auc: float | None
     peak_rss_bytes: float | None
 

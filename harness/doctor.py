@@ -29,7 +29,7 @@ from harness.measure.disturbance import (
 )
 from harness.measure.limits import known_peaks, machine_peaks, saw_gflops
 from harness.measure.timer import timer_cost_ns, timer_resolution_ns
-from harness.units import format_bytes
+from harness.units import format_bytes, number_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -63,10 +63,7 @@ def main(argv: list[str]) -> int:
     words = parse_words(argv, defaults={"seconds": "3", "force": "false"})
     if words["force"] not in ("true", "false"):
         raise BadInputError(unknown_name("force", words["force"], ("true", "false")))
-    try:
-        seconds = float(words["seconds"])
-    except ValueError:
-        seconds = -1.0
+    seconds = number_in(words["seconds"]) or 0.0
     if not 0.5 <= seconds <= 600:
         raise BadInputError(f"seconds={words['seconds']}: must lie between 0.5 and 600")
     for finding in findings(seconds, force=words["force"] == "true"):

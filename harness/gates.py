@@ -66,7 +66,8 @@ class GateResult:
     `over` of `n` launches lie on the wrong side of the bound, for metrics that are per launch.
     `load_open`: it would pass, were it known that the queue of paced requests does not grow without end.
     `undisturbed` is the answer of the `quiet` launches alone, which were not flagged as disturbed; None where
-    all were quiet. Of a launch that was stopped early, over `stopped_over_ms`, no more is known than that.
+    all were quiet, or their answer is not asked. Of a launch that was stopped early, over `stopped_over_ms`,
+    no more is known than that.
     """
 
     gate: GateConfig
@@ -122,6 +123,12 @@ def p95_floor_ms(row: Mapping[str, Any]) -> float | None:
     By how much it lies over that nobody knows.
     """
     return _floor_ms(as_number(row["truncated_over_ms"]), as_number(row["latency_p95_ms"]))
+
+
+def known_figure(row: Mapping[str, Any], metric: str) -> float | None:
+    """A run's figure; None where it is unknown, a P95 that is known from below alone included."""
+    from_below = metric == "latency_p95_ms" and p95_floor_ms(row) is not None
+    return None if from_below else as_number(row[metric])
 
 
 def _floor_ms(over_ms: float | None, value_ms: float | None) -> float | None:
@@ -218,7 +225,7 @@ def _ask_run_launches(gate: GateConfig, run: Mapping[str, Any]) -> GateResult:
     where it is answered alike whether they all count as over or as under.
     """
     values, disturbed = run[LAUNCH_COLUMN[gate.metric]], run.get("launch_disturbed")
-    over_ms = as_number(run.get("truncated_over_ms"))
+    over_ms, quiet = as_number(run.get("truncated_over_ms")), None
     by_latency = gate.metric == "latency_p95_ms"
     if over_ms is None or (by_latency and gate.bound <= over_ms):
         result = replace(ask_launches(gate, values, disturbed=disturbed), stopped_over_ms=over_ms)
@@ -232,8 +239,10 @@ def _ask_run_launches(gate: GateConfig, run: Mapping[str, Any]) -> GateResult:
         )
         if if_over.status == if_under.status != "UNDECIDED":
             return if_over
+        agreed = if_over.undisturbed == if_under.undisturbed != "UNDECIDED"
+        quiet = if_over.undisturbed if agreed else "NOT_MEASURED"
     reason = f"launches were stopped early over {over_ms:g} ms; measure them under this policy"
-    return GateResult(gate, "NOT_MEASURED", reason=reason)
+    return GateResult(gate, "NOT_MEASURED", reason=reason, undisturbed=quiet)
 
 
 def ask_launches(
@@ -315,6 +324,11 @@ def _more(gate: GateConfig, over: int, n: int) -> str:
         most = stats.launches_at_most(gate.launch_quantile)
         return f"{beyond}: too near the bound to be told by {most:,} launches"
     return f"{beyond}: about {counted(more, 'more launch')} would settle it if they go as these"
+
+
+def status_text(status: GateStatus) -> str:
+    """A gate's answer as it stands in a sentence: ``not measured``."""
+    return status.replace("_", " ").lower()
 
 
 def wrong_side(gate: GateConfig) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from harness.gates import as_number, run_at
+from harness.gates import known_figure, p95_floor_ms, run_at, stopped_cells
 from harness.schema import LESS_IS_BETTER, AtConfig
 from harness.verdict import PICKABLE, FrontPoint, ScorePart, number_text
 
@@ -43,9 +43,9 @@ def latency_at(policy: PolicyConfig) -> AtConfig:
 
 
 def read_from(rows: Sequence[Mapping[str, Any]], metric: Comparable, at: AtConfig) -> float:
-    """A figure of the run at a place; the worst there is where it is unknown."""
+    """A figure of the run at a place; the worst there is where it is unknown, or known from below alone."""
     row = run_at(at, rows)
-    value = None if row is None else as_number(row[metric])
+    value = None if row is None else known_figure(row, metric)
     if value is None:
         return math.inf if metric in LESS_IS_BETTER else -math.inf
     return value
@@ -90,18 +90,24 @@ def score_parts(policy: PolicyConfig, rows: Sequence[Mapping[str, Any]]) -> tupl
     """A candidate's weighted score, criterion by criterion; none under another objective."""
     if policy.objective != "weighted_matrix":
         return ()
-    values = [read_from(rows, c.metric, c.at) for c in policy.matrix]
-    return tuple(
-        ScorePart(c.metric, value if math.isfinite(value) else None, float(scored(c, value)), c.weight)
-        for c, value in zip(policy.matrix, values, strict=True)
-    )
+    parts = []
+    for c in policy.matrix:
+        row, value = run_at(c.at, rows), read_from(rows, c.metric, c.at)
+        at_least = p95_floor_ms(row) if row is not None and c.metric == "latency_p95_ms" else None
+        known = value if math.isfinite(value) else None
+        parts.append(ScorePart(c.metric, known, float(scored(c, value)), c.weight, at_least))
+    return tuple(parts)
 
 
 def score_text(parts: Sequence[ScorePart]) -> str:
     """The whole arithmetic of a weighted score, in one line."""
     weights = sum(part.weight for part in parts)
     total = sum(part.weight * part.score for part in parts) / weights
-    terms = (f"{part.weight:g} × {part.score:.3f} {part.metric} {number_text(part.value)}" for part in parts)
+    shown = (stopped_cells(part.at_least, number_text(part.value), "")[0] for part in parts)
+    terms = (
+        f"{part.weight:g} × {part.score:.3f} {part.metric} {figure}"
+        for part, figure in zip(parts, shown, strict=True)
+    )
     return f"weighted score {total:.1%} = ({' + '.join(terms)}) / {weights:g}"
 
 
@@ -109,26 +115,24 @@ def pareto_front(candidates: Iterable[CandidateVerdict]) -> tuple[FrontPoint, ..
     """The candidates that could be picked and of which no other is better in everything.
 
     Better in everything: at least as good in P95, AUC and peak memory, and better in one of them, by the
-    figures as they are measured. What is unknown is the worst there is. Fastest first.
+    figures as they are measured. What is unknown is the worst there is. A P95 that is known from below alone
+    beats none that is known, and is beaten by one no longer than it is at least. Fastest first.
     """
-    points = [
-        FrontPoint(c.label, c.latency_p95_ms, c.separation_auc, c.peak_rss_bytes)
-        for c in candidates
-        if c.verdict in PICKABLE
-    ]
+    points = [c.point for c in candidates if c.verdict in PICKABLE]
     front: list[FrontPoint] = []
     costs = np.empty((len(points), 3))
     for point in sorted(points, key=lambda point: (_costs(point), point.label)):
         cost, kept = np.asarray(_costs(point)), costs[: len(front)]
         beaten = (kept <= cost).all(axis=1) & (kept < cost).any(axis=1)
         if not beaten.any():
-            costs[len(front)] = cost
+            costs[len(front)] = cost if point.latency_p95_at_least_ms is None else (math.inf, *cost[1:])
             front.append(point)
     return tuple(front)
 
 
 def _costs(point: FrontPoint) -> tuple[float, float, float]:
-    latency, memory = (math.inf if v is None else v for v in (point.latency_p95_ms, point.peak_rss_bytes))
+    """P95, AUC and memory, the less the better; of a P95 known from below alone the least it can be."""
+    latency, memory = (math.inf if v is None else v for v in (point.least_ms, point.peak_rss_bytes))
     return latency, math.inf if point.separation_auc is None else -point.separation_auc, memory
 
 

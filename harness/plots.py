@@ -30,7 +30,7 @@ from harness.gates import (
 from harness.objective import latency_at
 from harness.schema import AtConfig
 from harness.units import counted
-from harness.verdict import PICKABLE, FrontPoint, front_text
+from harness.verdict import PICKABLE, front_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -292,12 +292,12 @@ def pareto(decision: Decision | None, policy: PolicyConfig) -> Figure:
     figure = canvas.new_figure(canvas.WIDTH_IN, 3.6)
     axes = figure.subplots()
     candidates = () if decision is None else decision.candidates
-    known = [c for c in candidates if c.latency_p95_ms is not None and c.separation_auc is not None]
+    known = [c for c in candidates if c.point.least_ms is not None and c.separation_auc is not None]
     if decision is None or not known:
         return canvas.nothing(figure, axes, "no candidate with trained weights has a P95 and an AUC yet")
-    points = [FrontPoint(c.label, c.latency_p95_ms, c.separation_auc, c.peak_rss_bytes) for c in known]
+    points = [c.point for c in known]
     front = [point for point in decision.front if point in points]
-    beaten = sorted(set(points) - set(front), key=lambda point: (point.latency_p95_ms or 0.0, point.label))
+    beaten = sorted(set(points) - set(front), key=lambda point: (point.least_ms or 0.0, point.label))
     numbers = {point: number for number, point in enumerate((*front, *beaten), start=1)}
     named = {point: front_text(replace(point, label=looks.short(point.label))) for point in front}
     named |= {point: looks.short(point.label, _LEGEND_LENGTH) for point in beaten}
@@ -318,7 +318,7 @@ def pareto(decision: Decision | None, policy: PolicyConfig) -> Figure:
     axes.set_xscale("log")
     canvas.plain_ticks(axes)
     axes.margins(x=0.1, y=0.12)
-    lacking = sum(c.latency_p95_ms is not None and c.separation_auc is None for c in candidates)
+    lacking = sum(c.point.least_ms is not None and c.separation_auc is None for c in candidates)
     without = f"\n{counted(lacking, 'measured candidate')} without an AUC not drawn" if lacking else ""
     axes.set_xlabel(f"P95 of a request, ms (log scale),\nat {place_of(latency_at(policy))}{without}")
     axes.set_ylabel("AUC of the labelled pairs")

@@ -6,7 +6,7 @@ import itertools
 import math
 import re
 from pathlib import PurePosixPath
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -810,12 +810,13 @@ class PolicyConfig(Schema):
 
     @model_validator(mode="after")
     def _every_gate_can_tell_something(self) -> PolicyConfig:
-        for must, gate in itertools.permutations(self.gates, 2):
-            if must.tier == "must" and gate.tier != "must" and _implies(must, gate):
+        tiers = get_args(Tier)
+        for first, gate in itertools.permutations(self.gates, 2):
+            if tiers.index(first.tier) <= tiers.index(gate.tier) and _implies(first, gate):
                 raise ValueError(
                     f"{gate.tier} gate '{gate.label}' ({gate.op} {gate.bound:g}) tells nothing: what passes "
-                    f"the must gate '{must.label}' ({must.op} {must.bound:g}) passes it; tighten it, or "
-                    "leave it out"
+                    f"the {first.tier} gate '{first.label}' ({first.op} {first.bound:g}) passes it; tighten "
+                    "it, or leave it out"
                 )
         return self
 
@@ -830,11 +831,11 @@ class PolicyConfig(Schema):
         return self
 
 
-def _implies(must: GateConfig, gate: GateConfig) -> bool:
+def _implies(first: GateConfig, gate: GateConfig) -> bool:
     """Whether all that passes the one passes the other: no stricter a bound, in no more of the launches."""
-    same = (must.metric, must.at) == (gate.metric, gate.at)
-    no_stricter = gate.holds(must.bound) or (gate.op, gate.bound) == (must.op, must.bound)
-    return same and no_stricter and (gate.launch_quantile or 0.0) <= (must.launch_quantile or 0.0)
+    same = (first.metric, first.at) == (gate.metric, gate.at)
+    no_stricter = gate.holds(first.bound) or (gate.op, gate.bound) == (first.op, first.bound)
+    return same and no_stricter and (gate.launch_quantile or 0.0) <= (first.launch_quantile or 0.0)
 
 
 class QualityConfig(Schema):
@@ -843,7 +844,8 @@ class QualityConfig(Schema):
     Attributes:
         sts: scored pairs (sentence1, sentence2, score): jsonl, csv, tsv or parquet. Spearman ×100.
         retrieval: a folder in BEIR's layout: nDCG@10, recall@10 and @100, MRR@10.
-        texts: texts, one a line, or jsonl with text: cosine and top-10 overlap to the fp32 vectors.
+        texts: txt with one a line, or jsonl, csv, tsv or parquet with a column text: cosine and top-10
+            overlap to the fp32 vectors.
         mteb: tasks of the package mteb, as ``[STSBenchmark,SciFact]``.
     """
 

@@ -54,8 +54,9 @@ def closest_changes(candidates: Sequence[CandidateVerdict], policy: PolicyConfig
     return tuple(sorted((change for change in nearest if change is not None), key=_size))
 
 
-def _size(change: Change) -> float:
-    return math.inf if change.relative is None else abs(change.relative)
+def _size(change: Change) -> tuple[float, float]:
+    """How large a change is: as a share of the number, and where that is 0 after all others, as it is."""
+    return math.inf if change.relative is None else abs(change.relative), abs(change.then - change.now)
 
 
 def _bounds(near: Sequence[CandidateVerdict], policy: PolicyConfig) -> Iterator[Change]:
@@ -126,17 +127,23 @@ def _weights(near: Sequence[CandidateVerdict], policy: PolicyConfig) -> Iterator
     """Of each weight those at which another candidate of the pick's verdict scores as much.
 
     With d the pick's score on a criterion less the other's, they are level where w[i] d[i] is the negative
-    sum of w[j] d[j] over all j but i.
+    sum of w[j] d[j] over all j but i. Where that is 0 they are level at a weight of 0, and what is asked next
+    decides, if anything is weighed at all.
     """
     if policy.objective != "weighted_matrix" or near[0].verdict not in PICKABLE:
         return
     ours, *theirs = ([scored(c, read_from(n.rows, c.metric, c.at)) for c in policy.matrix] for n in near)
-    for other, scores in zip(near[1:], theirs, strict=True):
+    first, *others = (_standing(n, policy)[2:] for n in near)  # what is asked next
+    for other, standing, scores in zip(near[1:], others, theirs, strict=True):
         leads = [float(a - b) for a, b in zip(ours, scores, strict=True)]
-        ahead = sum(c.weight * lead for c, lead in zip(policy.matrix, leads, strict=True))
-        for criterion, lead in zip(policy.matrix, leads, strict=True):
-            then = criterion.weight - ahead / lead if lead else -1.0
-            if then >= 0 and other.verdict == near[0].verdict:
+        for index, (criterion, lead) in enumerate(zip(policy.matrix, leads, strict=True)):
+            rest = [
+                (c.weight, d) for j, (c, d) in enumerate(zip(policy.matrix, leads, strict=True)) if j != index
+            ]
+            then = -sum(weight * d for weight, d in rest) / lead if lead else -1.0
+            past = criterion.weight == 0 and lead < 0  # any weight at all tells the two apart
+            level = past or (standing < first and any(weight for weight, _ in rest))
+            if (then > 0 or (then == 0 and level)) and other.verdict == near[0].verdict:
                 yield Change("weight", f"weight of {criterion.metric}", criterion.weight, then, other.label)
 
 

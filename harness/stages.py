@@ -23,6 +23,7 @@ from harness.datasets import read_stages
 from harness.errors import BadInputError, ExitCode, unknown_name
 from harness.terminal import error_console, output_console, print_stages
 from harness.tokenizer import Tokenizer
+from harness.units import number_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -320,10 +321,7 @@ def _checked(words: Mapping[str, str]) -> tuple[tuple[StageDump, ...], float]:
         for key, names in valid.items()
         if words[key] and words[key] not in names
     ]
-    try:
-        tolerance = float(words["tolerance"])
-    except ValueError:
-        tolerance = math.nan
+    tolerance = number_in(words["tolerance"]) or 0.0
     if not 0 < tolerance < 1:
         problems.append(f"tolerance={words['tolerance']}: must lie between 0 and 1")
     dumps: tuple[StageDump, ...] = ()

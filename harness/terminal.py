@@ -22,6 +22,7 @@ from harness.gates import (
     p95_floor_ms,
     row_place,
     served_cell,
+    status_text,
     stopped_cells,
     text_of,
     worst_in_batch,
@@ -487,7 +488,7 @@ def _print_gates(console: Console, candidate: CandidateVerdict) -> None:
                 interval,
                 distance_text(result, 3) if distance else "",
                 percent_text(result).removesuffix("%") if distance else "",
-                Text(result.status.replace("_", " ").lower() + over, style=_STYLES[result.status]),
+                Text(status_text(result.status) + over, style=_STYLES[result.status]),
             )
     console.print(table)
     console.print()

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import math
+import re
+
+# A number as everybody writes it.
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
 NS_PER_MS = 1_000_000
 NS_PER_S = 1_000_000_000
 
@@ -14,6 +19,15 @@ def ns_to_ms(ns: float) -> float:
 def ns_to_s(ns: float) -> float:
     """Nanoseconds to seconds."""
     return ns / NS_PER_S
+
+
+def number_in(text: str) -> float | None:
+    """The number that a user's text is, blanks around it aside; None where it is none in plain decimals.
+
+    Python reads ``1_0`` as 10, ``nan`` and ``inf`` as numbers, and other scripts' digits.
+    """
+    number = float(text) if _NUMBER.fullmatch(text.strip()) else math.nan
+    return number if math.isfinite(number) else None
 
 
 def counted(count: int, thing: str) -> str:

@@ -13,6 +13,7 @@ from harness.gates import (
     gate_at,
     p95_floor_ms,
     served_cell,
+    status_text,
     stopped_cells,
     worst_in_batch,
     wrong_side,
@@ -70,6 +71,11 @@ def demerit(gate: GateConfig, status: GateStatus) -> int:
     return VERDICTS.index("CONDITIONAL_GO") if is_target(gate) else 0
 
 
+def _quiet_status(result: GateResult) -> GateStatus:
+    """A gate's answer without the launches that were disturbed, where it rests on them."""
+    return result.undisturbed if result.rests_on_noise and result.undisturbed else result.status
+
+
 def verdict_by(at_best: Verdict, answers: Iterable[tuple[GateConfig, GateStatus]]) -> Verdict:
     """The verdict that gates' answers leave, of one that nothing could better."""
     return VERDICTS[max([VERDICTS.index(at_best), *(demerit(gate, status) for gate, status in answers)])]
@@ -77,12 +83,16 @@ def verdict_by(at_best: Verdict, answers: Iterable[tuple[GateConfig, GateStatus]
 
 @dataclass(frozen=True)
 class ScorePart:
-    """One criterion of a candidate's weighted score: its figure (None is unknown), scored from 0 to 1."""
+    """One criterion of a candidate's weighted score: its figure (None is unknown), scored from 0 to 1.
+
+    `at_least` is what a figure that is known from below alone is at least; None of all others.
+    """
 
     metric: str
     value: float | None
     score: float
     weight: float
+    at_least: float | None = None
 
 
 @dataclass(frozen=True)
@@ -105,7 +115,7 @@ class Change:
 
     def __str__(self) -> str:
         picked = f"picks {self.pick or 'none'}"
-        if self.relative is not None and abs(self.relative) < _JUST:
+        if self.then == self.now or (self.relative is not None and abs(self.relative) < _JUST):
             return f"{self.what}, just past its {number_text(self.now)}, {picked}"
         share = "" if self.relative is None else f" ({100 * self.relative:+.3g}%)"
         return f"{self.what} {number_text(self.now)} → {number_text(self.then)}{share} {picked}"
@@ -113,12 +123,21 @@ class Change:
 
 @dataclass(frozen=True)
 class FrontPoint:
-    """A candidate that could be picked, by what is traded off; None is unknown."""
+    """A candidate by what is traded off; None is unknown.
+
+    `latency_p95_at_least_ms` is what a P95 that is known from below alone is at least; None of all others.
+    """
 
     label: str
     latency_p95_ms: float | None
     separation_auc: float | None
     peak_rss_bytes: float | None
+    latency_p95_at_least_ms: float | None = None
+
+    @property
+    def least_ms(self) -> float | None:
+        """What P95 is at the least; None where nothing is known of it."""
+        return self.latency_p95_ms if self.latency_p95_at_least_ms is None else self.latency_p95_at_least_ms
 
 
 @dataclass(frozen=True)
@@ -145,12 +164,24 @@ class CandidateVerdict:
     scripted: bool
     run_ids: tuple[str, ...]
     peak_rss_bytes: float | None = None
+    latency_p95_at_least_ms: float | None = None
     score: tuple[ScorePart, ...] = ()
     at_best: Verdict = "GO"
     rows: tuple[Mapping[str, Any], ...] = field(default=(), repr=False)
     warnings: tuple[str, ...] = ()
     runs: tuple[RunRecord, ...] = ()
     ways_out: tuple[str, ...] = ()
+
+    @property
+    def point(self) -> FrontPoint:
+        """What it trades off."""
+        return FrontPoint(
+            self.label,
+            self.latency_p95_ms,
+            self.separation_auc,
+            self.peak_rss_bytes,
+            self.latency_p95_at_least_ms,
+        )
 
     @property
     def impossible(self) -> bool:
@@ -160,10 +191,13 @@ class CandidateVerdict:
     @property
     def undisturbed(self) -> Verdict:
         """The verdict without the launches that were disturbed, where an answer rests on them."""
-        if not any(result.rests_on_noise for result in self.gates):
+        under_load = [] if self.confirmation is None else [r for _, r in self.confirmation.results]
+        if not any(result.rests_on_noise for result in (*self.gates, *under_load)):
             return self.verdict
-        answers = ((r.gate, (r.rests_on_noise and r.undisturbed) or r.status) for r in self.gates)
-        return verdict_by(self.at_best, answers)
+        at_best = self.at_best
+        if at_best in PICKABLE:
+            at_best = "CONDITIONAL_GO" if "FAIL" in map(_quiet_status, under_load) else "GO"
+        return verdict_by(at_best, ((r.gate, _quiet_status(r)) for r in self.gates))
 
 
 @dataclass(frozen=True)
@@ -344,7 +378,7 @@ def gate_cells(result: GateResult) -> tuple[str, str, str, str, str, str, str]:
     """A gate's answer for a table: tier, label, bound, value, interval, distance, result."""
     gate = result.gate
     quantile = "" if gate.launch_quantile is None else f" in {gate.launch_quantile:.0%} of launches"
-    status = result.status.replace("_", " ").lower()
+    status = status_text(result.status)
     if result.n is not None and result.over is not None:
         status += f" {result.over}/{result.n} {wrong_side(gate)}"
     if gate.metric == "finite":
@@ -500,6 +534,7 @@ def _side(ms: float | None, at_least_ms: float | None) -> str:
 
 def _gate_record(result: GateResult) -> dict[str, Any]:
     gate = result.gate
+    known = result if result.floor_ms is None else replace(result, value=None, low=None, high=None)
     return {
         "tier": gate.tier,
         "gate": gate.label,
@@ -510,11 +545,12 @@ def _gate_record(result: GateResult) -> dict[str, Any]:
         "launch_quantile": gate.launch_quantile,
         "at": gate.at.model_dump(),
         "status": result.status,
-        "value": result.value,
-        "low": result.low,
-        "high": result.high,
-        "distance": result.distance,
-        "distance_percent": result.distance_percent,
+        "value": known.value,
+        "low": known.low,
+        "high": known.high,
+        "distance": known.distance,
+        "distance_percent": known.distance_percent,
+        "at_least": result.floor_ms,
         "launches": result.n,
         "launches_over": result.over,
         "undisturbed": result.undisturbed,
@@ -525,7 +561,8 @@ def _gate_record(result: GateResult) -> dict[str, Any]:
 def front_text(point: FrontPoint) -> str:
     """A candidate of the front with its P95, AUC and peak memory."""
     memory = "?" if point.peak_rss_bytes is None else format_bytes(int(point.peak_rss_bytes))
-    figures = f"{number_text(point.latency_p95_ms)} ms, {number_text(point.separation_auc)}, {memory}"
+    latency, _ = stopped_cells(point.latency_p95_at_least_ms, number_text(point.latency_p95_ms), "")
+    figures = f"{latency} ms, {number_text(point.separation_auc)}, {memory}"
     return f"{point.label} ({figures})"
 
 

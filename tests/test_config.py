@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -709,7 +710,8 @@ def test_a_key_that_stands_twice_in_a_file_is_told_and_not_the_last_one_taken(tm
         ({"launch_quantile": 0.5}, False),
         ({"bound": 29}, True),
         ({"bound": 40, "at": {"batch_size": 8}}, True),
-        ({"bound": 40, "tier": "must"}, True),
+        ({"bound": 40, "tier": "must"}, False),
+        ({"bound": 29, "tier": "must", "launch_quantile": 0.5}, True),
     ],
     ids=str,
 )
@@ -742,6 +744,40 @@ def test_a_gate_at_the_must_gates_bound_tells_something_where_it_is_the_stricter
     else:
         (problem,) = policy_problems(file)
         assert "tells nothing" in problem
+
+
+@pytest.mark.parametrize(("bound", "told"), [(25, "should"), (20, "should"), (19, None)])
+def test_a_nice_gate_that_whatever_passes_the_should_gate_passes_is_refused(
+    bound: float, told: str | None, tmp_path: Path
+) -> None:
+    should = LATENCY | {"tier": "should", "bound": 20, "label": "target"}
+    gates = [LATENCY, should, should | {"tier": "nice", "bound": bound, "label": "wish"}]
+    file = write_policy(tmp_path / "policy.yaml", gates=gates)
+    if told is None:
+        assert len(load_policy(file=file).gates) == 3
+    else:
+        (problem,) = policy_problems(file)
+        assert f"nice gate 'wish' (< {bound}) tells nothing: what passes the {told} gate" in problem
+
+
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [("030", "24"), ("3_0", "30"), ("0x1E", "30"), ("1:30", "90"), ("1:30.5", "90.5"), ("+0_30.5", "30.5")],
+)
+def test_a_number_that_yaml_takes_for_another_one_is_refused(written: str, read: str, tmp_path: Path) -> None:
+    file = write_policy(tmp_path / "policy.yaml")
+    text = file.read_text(encoding="utf-8")
+    line = next(n for n, each in enumerate(text.splitlines(), start=1) if "bound:" in each)
+    file.write_text(re.sub(r"bound: *[\w.]+", f"bound: {written}", text, count=1), encoding="utf-8")
+    (problem,) = policy_problems(file)
+    assert problem == f"{file}: line {line}: YAML reads {written} as {read}; give plain decimals"
+
+
+def test_a_date_that_is_none_is_told_as_what_cannot_be_read(tmp_path: Path) -> None:
+    file = write_policy(tmp_path / "policy.yaml")
+    file.write_text(file.read_text(encoding="utf-8") + "when: 2026-13-45\n", encoding="utf-8")
+    (problem,) = policy_problems(file)
+    assert problem.startswith(f"{file} cannot be read: month must be")
 
 
 WEIGHED: dict[str, Any] = {"metric": "latency_p95_ms", "weight": 1, "best": 0, "worst": 30}

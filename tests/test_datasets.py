@@ -80,7 +80,7 @@ def test_a_missing_column_is_told_with_those_that_were_found(tmp_path: Path, suf
     )
 
 
-@pytest.mark.parametrize("score", ["4,5", "", "nan", "inf", None, True, [1]], ids=repr)
+@pytest.mark.parametrize("score", ["4,5", "", "nan", "inf", None, True, [1], "1_0", "٣", 10**400], ids=repr)
 def test_a_score_that_is_no_number_is_told_with_its_line(tmp_path: Path, score: Any) -> None:
     line = problem(written([*ROWS, ROWS[0] | {"score": score}], tmp_path / "pairs.jsonl"))
     assert line == f"FILE, line 7: score={score!r} is no number"
@@ -200,6 +200,8 @@ def test_judgements_are_all_read_with_a_header_and_without_one(header: str, tmp_
             "line 1: 'q1\\ta\\tx' is not query id, document id and a whole number up to 1,000,000, with "
             "tabs; as a header give query-id, corpus-id, score, or none",
         ),
+        ({"qrels": "q1\ta\t1_0\n"}, "line 1: 'q1\\ta\\t1_0' is not query id, document id and a whole"),
+        ({"qrels": f"{HEADER}\nq1\ta\t٣\n"}, "line 2: 'q1\\ta\\t٣' is not query id, document id and a whole"),
         ({"qrels": "q1\ta\t1.5\n"}, "line 1: 'q1\\ta\\t1.5' is not query id, document id and a whole"),
         ({"corpus": ""}, "corpus.jsonl is empty: "),
         ({"corpus": '{"id": "a", "text": "x"}'}, "corpus.jsonl, line 1: _id=None is no text"),
@@ -239,20 +241,28 @@ def test_a_folder_that_lacks_a_file_is_told_with_what_it_should_have(tmp_path: P
 # --- texts
 
 
-def test_texts_are_lines_or_jsonl_and_each_counts_once(tmp_path: Path) -> None:
-    texts = [f"text {n}" for n in range(11)]
-    plain, rows = tmp_path / "texts.txt", tmp_path / "texts.jsonl"
-    plain.write_text("\r\n".join([*texts, "", "text 3"]), encoding="utf-8", newline="")
-    rows.write_text("\n".join(json.dumps({"text": text}) for text in texts), encoding="utf-8")
-    assert read_texts(str(plain)).texts == read_texts(str(rows)).texts == tuple(texts)
-    assert (read_texts(str(plain)).repeated, read_texts(str(rows)).repeated) == (1, 0)
+def test_texts_are_lines_or_a_column_and_each_counts_once(tmp_path: Path) -> None:
+    texts = [f'text {n}, "quoted"' for n in range(11)]
+    plain = tmp_path / "texts.txt"
+    plain.write_text("\r\n".join([*texts, "", texts[3]]), encoding="utf-8", newline="")
+    assert (read_texts(str(plain)).texts, read_texts(str(plain)).repeated) == (tuple(texts), 1)
+    assert read_texts(str(plain.rename(tmp_path / "texts"))).texts == tuple(texts)
+    rows = [{"id": n, "text": text} for n, text in enumerate(texts)]
+    for suffix in ("jsonl", "csv", "tsv", "parquet"):
+        found = read_texts(str(written(rows, tmp_path / f"texts.{suffix}")))
+        assert (found.texts, found.repeated) == (tuple(texts), 0)
 
 
 @pytest.mark.parametrize(
     ("name", "content", "told"),
     [
         ("a.txt", "one\ntwo\n", "has 2 distinct texts: 10 neighbours of each take at least 11"),
-        ("a.jsonl", '{"body": "x"}', "line 1: text=None is no text"),
+        ("a.jsonl", '{"text": 3}', "line 1: text=3 is no text"),
+        ("a.jsonl", '{"body": "x"}', "no column text; columns found: body; rename them to text"),
+        ("a.csv", "a text, and no header\n" * 20, "no column text; columns found: a text,  and no header"),
+        ("a.csv", "id,text\n1,a, b\n", "line 2: 3 fields, and 2 columns; put a field with commas in quotes"),
+        ("a.json", '["one", "two"]', "'.json' is no format read here: give .txt with one text a line, or "),
+        ("a.parquet", "none", "no readable parquet"),
     ],
 )
 def test_texts_that_cannot_be_used_are_told_in_one_line(

@@ -994,6 +994,9 @@ def test_a_run_that_was_stopped_early_over_its_own_bound_is_a_no_go_that_says_wh
     page = decision.to_markdown()
     assert "| ≥ 30 | stopped early |" in page
     assert "45" not in page.partition("| candidate |")[2].partition("## ")[0]
+    gate = json.loads(decision.to_json())["candidates"][0]["gates"][0]
+    assert (gate["status"], gate["at_least"]) == ("FAIL", 30.0)
+    assert {gate[name] for name in ("value", "low", "high", "distance", "distance_percent")} == {None}
     said = "launches were stopped early over 30 ms: by how much they are over is a guess"
     assert said in decision.candidates[0].warnings
     assert said not in decide(frame(model_row("minilm", p95_ms=45))).candidates[0].warnings
@@ -1961,6 +1964,65 @@ def test_a_pass_that_rests_on_disturbed_launches_is_never_confirmed() -> None:
     decision = decide(frame(base | {"launch_disturbed": [True] * 12 + [False] * 8, "noise": 0.6}, *load))
     assert (decision.verdict, decision.evidence) == ("GO", "provisional")
     assert any("would be undecided without" in reason for reason in decision.reasons)
+
+
+def test_any_verdict_that_rests_on_disturbed_launches_ends_with_the_command_that_measures_it_anew() -> None:
+    rows = {
+        "GO": noisy_row([12.0] * 20, [True] * 12 + [False] * 8),
+        "CONDITIONAL_GO": noisy_row([25.0] * 12 + [12.0] * 8, [True] * 12 + [False] * 8),
+        "INCONCLUSIVE": noisy_row([12.0] * 20 + [99.0] * 8, [False] * 20 + [True] * 8),
+        "NO_GO": noisy_row([45.0] * 20, [True] * 20),
+    }
+    anew = f"{NOISE_STEP}: `python -m harness model=minilm ep=cpu measure.force=true`"
+    for verdict, row in rows.items():
+        decision = decide(frame(row))
+        assert decision.verdict == verdict != decision.undisturbed
+        assert anew in decision.next_steps
+    better = decide(frame(rows["GO"], model_row("e5", "e5", p95_ms=8)))
+    assert anew in better.next_steps, "the first path is the pick"
+    noisy = rows["NO_GO"] | {"model": "e5", "run_id": "noisy", "config_hash": "noisy"}
+    other = decide(frame(noisy, model_row("minilm")))
+    assert not any(NOISE_STEP in step for step in other.next_steps), "the pick does not rest on it"
+
+
+def test_what_quiet_launches_say_of_a_run_stopped_over_less_than_is_asked_is_told() -> None:
+    """Twenty quiet ones are under 12 ms; eight disturbed ones were stopped at 20, and the bound is at 30."""
+    row = noisy_row([11.0] * 20 + [25.0] * 8, [False] * 20 + [True] * 8, truncated_over_ms=20.0)
+    decision = decide(frame(row))
+    must = decision.candidates[0].gates[0]
+    assert (must.status, must.undisturbed) == ("NOT_MEASURED", "PASS")
+    assert (decision.verdict, decision.undisturbed) == ("INCONCLUSIVE", "GO")
+    assert any("not measured, would be pass without" in line for line in decision.candidates[0].provisional)
+    assert any(step.startswith(NOISE_STEP) for step in decision.next_steps)
+    open_too = noisy_row([25.0] * 28, [False] * 20 + [True] * 8, truncated_over_ms=20.0)
+    assert decide(frame(open_too)).candidates[0].gates[0].undisturbed == "NOT_MEASURED"
+
+
+def test_a_confirmation_that_rests_on_disturbed_launches_is_to_be_made_anew() -> None:
+    base, *load = confirmed_rows("minilm")
+    noisy = [row | {"launch_disturbed": [True] * 12 + [False] * 8, "noise": 0.6} for row in load]
+    for rows, forced in (([base, *noisy], True), ([base, *load[:-1]], False)):
+        step = next(s for s in decide(frame(*rows)).next_steps if "measure=confirm" in s)
+        assert ("measure.force=true" in step) == forced
+
+
+@pytest.mark.parametrize(
+    ("quiet_ms", "noisy_ms", "verdict", "undisturbed"),
+    [(12.0, 60.0, "CONDITIONAL_GO", "GO"), (60.0, 12.0, "GO", "CONDITIONAL_GO"),
+     (60.0, 60.0, "CONDITIONAL_GO", "CONDITIONAL_GO")],
+)  # fmt: skip
+def test_what_disturbed_launches_under_productions_load_change_is_told_beside_the_verdict(
+    quiet_ms: float, noisy_ms: float, verdict: str, undisturbed: str
+) -> None:
+    """Twenty quiet launches beside so many disturbed ones that these alone settle it."""
+    quiet, noisy = ([quiet_ms] * 20, [noisy_ms] * (20 if noisy_ms > quiet_ms else 300))
+    under_load = {"launches": len(quiet) + len(noisy), "launch_p95_ms": [*quiet, *noisy]}
+    rows = confirmed_rows("minilm", **under_load, launch_disturbed=[False] * 20 + [True] * len(noisy))
+    decision = decide(frame(*rows))
+    assert (decision.verdict, decision.undisturbed) == (verdict, undisturbed)
+    assert any("measure=confirm" in s and "measure.force=true" in s for s in decision.next_steps) == (
+        verdict != undisturbed
+    )
 
 
 @pytest.mark.parametrize("flags", [[False] * 20, [True] + [False] * 19, [None] * 20, None])

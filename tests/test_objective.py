@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from typing import Any
 
@@ -159,6 +160,51 @@ def test_the_front_is_everybody_whom_nobody_beats_in_everything(points: list[Any
     }
     assert {point.label for point in found} == expected
     assert len(found) == len(expected)
+
+
+# --- launches that were stopped early
+
+STOPPED: dict[str, Any] = {"truncated_over_ms": 15.0}
+
+
+def without_latency_gates(objective: str, *rows: dict[str, Any], **changes: Any) -> Decision:
+    """A decision in which a P95 that is known from below alone keeps nobody from being picked."""
+    gates = [g for g in load_policy().model_dump()["gates"] if g["metric"] != "latency_p95_ms"]
+    return decided(objective, *rows, gates=gates, **changes)
+
+
+def test_a_p95_known_from_below_alone_beats_nobody_and_is_told_as_that() -> None:
+    """It was 16 ms until its launches were stopped: whether it is under 17 ms nobody knows."""
+    rows = row("stopped", 16.0, 0.99, 1e8, **STOPPED), row("known", 17.0, 0.99, 1e8)
+    decision = without_latency_gates("path_order", *rows)
+    assert {(p.label, p.latency_p95_ms, p.latency_p95_at_least_ms) for p in decision.front} == {
+        ("stopped", None, 15.0),
+        ("known", 17.0, None),
+    }
+    assert any("stopped (≥ 15 ms, 0.99, 95.4 MiB)" in line for line in decision.firmness)
+    told = {p["label"]: p for p in json.loads(decision.to_json())["pareto_front"]}
+    assert (told["stopped"]["latency_p95_ms"], told["stopped"]["latency_p95_at_least_ms"]) == (None, 15.0)
+
+
+@pytest.mark.parametrize(("p95_ms", "front"), [(14.0, {"known"}), (15.0, {"known"}), (15.5, {"known", "a"})])
+def test_a_p95_no_longer_than_another_is_at_least_beats_it(p95_ms: float, front: set[str]) -> None:
+    rows = row("a", 16.0, 0.985, 1e8, **STOPPED), row("known", p95_ms, 0.99, 1e8)
+    assert {p.label for p in without_latency_gates("path_order", *rows).front} == front
+
+
+@pytest.mark.parametrize("objective", ["path_order", "lowest_latency", "lexicographic", "weighted_matrix"])
+def test_no_objective_prefers_by_a_p95_that_is_known_from_below_alone(objective: str) -> None:
+    rows = row("stopped", 16.0, 0.99, 1e8, **STOPPED), row("known", 24.0, 0.99, 1e8)
+    assert order(without_latency_gates(objective, *rows)) == ["known", "stopped"]
+
+
+def test_a_p95_known_from_below_alone_scores_nothing_and_says_why() -> None:
+    matrix = [{"metric": "latency_p95_ms", "weight": 2, "best": 0, "worst": 30}]
+    decision = without_latency_gates("weighted_matrix", row("a", 16.0, 0.99, 1.0, **STOPPED), matrix=matrix)
+    note = next(n for n in decision.candidates[0].notes if n.startswith("weighted"))
+    assert note == "weighted score 0.0% = (2 × 0.000 latency_p95_ms ≥ 15) / 2"
+    (part,) = json.loads(decision.to_json())["candidates"][0]["score"]
+    assert (part["value"], part["at_least"], part["score"]) == (None, 15.0, 0.0)
 
 
 def test_only_who_could_be_picked_stands_on_the_front() -> None:

@@ -181,3 +181,50 @@ def test_no_bound_is_thought_to_be_met_by_launches_that_were_stopped_before_it()
     policy = policy_of(gates=LATENCY)
     assert any(change.kind == "bound" for change in decide(pd.DataFrame([whole]), policy).changes)
     assert decide(pd.DataFrame([stopped]), policy).changes == ()
+
+
+@pytest.mark.parametrize(
+    ("faster", "criteria", "then"),
+    [("minilm", 2, None), ("e5", 2, 0.0), ("minilm", 1, None), ("e5", 1, None)],
+    ids=["the pick stays where all are level", "the path decides", "no weight is left", "nor here"],
+)
+def test_a_weight_of_nothing_changes_the_pick_only_where_something_else_is_weighed_and_the_path_decides(
+    faster: str, criteria: int, then: float | None
+) -> None:
+    matrix = [
+        {"metric": "latency_p95_ms", "weight": 3, "best": 0, "worst": 30},
+        {"metric": "separation_auc", "weight": 2, "best": 1, "worst": 0.95},
+    ]
+    policy = policy_of(objective="weighted_matrix", matrix=matrix[:criteria])
+    rows = [row(model, 8 if model == faster else 12) for model in ("minilm", "e5")]
+    decision = decide(pd.DataFrame(rows), policy)
+    assert decision.chosen == faster
+    assert next((change.then for change in decision.changes if change.kind == "weight"), None) == then
+
+
+def test_of_a_weight_that_is_nothing_now_the_first_that_overtakes_the_pick_is_told() -> None:
+    """The AUC alone is weighed; at a weight of 12 for latency one is level that another overtook at 1.1."""
+    rows = [
+        row("minilm", 19, separation_auc=0.99),
+        row("e5", 18.5, separation_auc=0.985),
+        row("bge", 8, separation_auc=0.98),
+    ]
+    matrix = [
+        {"metric": "latency_p95_ms", "weight": 0, "best": 0, "worst": 30},
+        {"metric": "separation_auc", "weight": 2, "best": 1, "worst": 0.95},
+    ]
+    decision = decide(pd.DataFrame(rows), policy_of(objective="weighted_matrix", matrix=matrix))
+    latency = of_kind(decision, "weight")
+    assert (decision.chosen, latency.what, latency.pick) == ("minilm", "weight of latency_p95_ms", "bge")
+    assert latency.then == pytest.approx(12 / 11)
+
+
+def test_a_weight_that_is_nothing_and_alone_tells_two_apart_changes_the_pick_at_once() -> None:
+    rows = [row("minilm", 16), row("e5", 8), row("bge", 4, separation_auc=0.98)]
+    matrix = [
+        {"metric": "latency_p95_ms", "weight": 0, "best": 0, "worst": 30},
+        {"metric": "separation_auc", "weight": 2, "best": 1, "worst": 0.95},
+    ]
+    decision = decide(pd.DataFrame(rows), policy_of(objective="weighted_matrix", matrix=matrix))
+    assert decision.chosen == "minilm"
+    assert str(of_kind(decision, "weight")) == "weight of latency_p95_ms, just past its 0, picks e5"

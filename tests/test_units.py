@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.units import NS_PER_MS, NS_PER_S, format_bytes, format_duration, ns_to_ms, ns_to_s
+from harness.units import NS_PER_MS, NS_PER_S, format_bytes, format_duration, ns_to_ms, ns_to_s, number_in
 
 property_test = settings(deadline=None, max_examples=60, derandomize=True)
 
@@ -83,3 +83,15 @@ def test_a_written_duration_never_shows_sixty_of_anything(seconds: float) -> Non
     assert rest < 60
     # Hours are written without seconds.
     assert abs(3_600 * hours + 60 * minutes + rest - seconds) <= (60 if hours else 0.5)
+
+
+@pytest.mark.parametrize("text", ["12", "-0.5", " 4.50 ", "+3", ".5", "5.", "1e3", "2.5E-3", "007"])
+def test_a_number_in_plain_decimals_is_what_python_reads(text: str) -> None:
+    assert number_in(text) == float(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["1_0", "nan", "inf", "-Infinity", "1e999", "٣", "４", "0x10", "", ".", "4,5"]
+)
+def test_what_python_alone_takes_for_a_number_is_none(text: str) -> None:
+    assert number_in(text) is None

@@ -230,4 +230,6 @@ def test_the_record_holds_how_firm_the_pick_is() -> None:
     assert len(record["pareto_front"]) == 7
     assert record["pareto_front"][0]["peak_rss_bytes"] is None
     (part,) = record["candidates"][0]["score"]
-    assert part == {"metric": "separation_auc", "value": None, "score": 0.0, "weight": 2.0}
+    assert part == {
+        "metric": "separation_auc", "value": None, "score": 0.0, "weight": 2.0, "at_least": None,
+    }  # fmt: skip
