@@ -288,8 +288,10 @@ def _fit_tokenizer(tokenizer: Any, model: Any, pad_token: str) -> None:
     """Make a tokenizer, in place, one that the model can be fed by, which a generic class need not be.
 
     Such a one gives inputs that the model may not take. Where it names no padding, or one that has no row in
-    the embedding table, it is given `pad_token`; padding is masked.
+    the embedding table, it is given `pad_token`; padding is masked. Before a text it would move the places
+    of its tokens, where a model counts them, and with them its vector by its company.
     """
+    tokenizer.padding_side = "right"
     takes = inspect.signature(model.forward).parameters
     tokenizer.model_input_names = [name for name in tokenizer.model_input_names if name in takes]
     if tokenizer.pad_token_id is None or tokenizer.pad_token_id >= model.config.vocab_size:

@@ -146,15 +146,18 @@ def read_facts(folder: Path, *, graph: str | None = None) -> Facts:
         stated["dim"] = stated["hidden"]
     dense = _modules(files, stated, problems)
     lower_case = _transformer(files, stated, problems)
-    side = (files.mapping(TOKENIZER_CONFIG) | files.arguments("tokenizer")).get("truncation_side")
-    if side not in (None, "left", "right"):
-        problems.append(f"{TOKENIZER_CONFIG}: truncation_side={side!r} is neither left nor right; {ANEW}")
+    arguments = files.arguments("tokenizer")
+    said = files.mapping(TOKENIZER_CONFIG) | arguments
+    for key in ("truncation_side", "padding_side"):  # the second changes no vector
+        if (side := said.get(key)) not in (None, "left", "right"):
+            name = files.transformer()[0] if key in arguments else TOKENIZER_CONFIG
+            problems.append(f"{name}: {key}={side!r} is neither left nor right; {ANEW}")
     _prompts(files, stated, problems)
     if (cut := files.whole(PROMPTS, "truncate_dim")) is not None:
         stated["truncate_dim"] = Fact(cut, PROMPTS)
     if problems:
         raise BadInputError(*dict.fromkeys(problems))
-    return Facts(stated, dense, lower_case, side)
+    return Facts(stated, dense, lower_case, said.get("truncation_side"))
 
 
 def arguments_of(folder: Path, what: Literal["config", "tokenizer"]) -> dict[str, Any]:

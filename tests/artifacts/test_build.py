@@ -310,3 +310,21 @@ def test_a_generic_tokenizer_feeds_what_the_model_takes_and_pads_with_what_it_kn
     assert set(batch) == {"input_ids", "attention_mask"}
     assert tokenizer.pad_token == used
     assert max(map(max, batch["input_ids"])) < rows
+
+
+def test_a_text_s_reference_does_not_hang_on_its_company_where_its_tokenizer_pads_on_the_left(
+    tmp_path: Path,
+) -> None:
+    """As sentence-transformers has it, a model that counts places would read others in a padded text."""
+    from transformers import PreTrainedTokenizerFast
+
+    folder = tiny_bert(tmp_path / "model")
+    model = _load(folder)
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(folder, padding_side="left")
+    _fit_tokenizer(tokenizer, model, "[PAD]")
+    texts = ["the fox", "the fox over and over and over"]
+    one, both = (
+        model(**tokenizer(texts[:count], padding=True, return_tensors="pt")).last_hidden_state.detach()
+        for count in (1, 2)
+    )
+    np.testing.assert_allclose(one[0], both[0, : one.shape[1]], atol=1e-5)

@@ -286,6 +286,16 @@ def test_where_a_text_is_cut_is_read_and_refused_where_it_is_no_side(folder: Pat
     assert refused(folder).startswith("tokenizer_config.json: truncation_side='middle' is neither left nor")
 
 
+def test_a_side_that_is_none_is_refused_by_the_file_that_says_it_before_anything_is_built(
+    folder: Path,
+) -> None:
+    write(folder / "sentence_bert_config.json", LENGTH | {"tokenizer_args": {"padding_side": "left"}})
+    assert read_facts(folder).truncation_side is None
+    write(folder / "sentence_bert_config.json", LENGTH | {"tokenizer_args": {"padding_side": "middle"}})
+    told = "sentence_bert_config.json: padding_side='middle' is neither left nor right; "
+    assert refused(folder).startswith(told)
+
+
 def test_what_your_own_folder_does_not_say_is_asked_for(tmp_path: Path) -> None:
     folder = tiny_bert(tmp_path / "bare")
     with pytest.raises(BadInputError) as caught:
