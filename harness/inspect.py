@@ -256,7 +256,7 @@ def report(
     work, polynomial = anatomy.work, anatomy.flops_of_a_text
     return {
         "graph": str(graph),
-        "model": None if model is None else model.name,
+        "model": None if model is None else model.shown,
         "weights": None if model is None else model.weights,
         "architecture": architecture,
         "architecture_from": known_from,

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import ExitCode
-from harness.gates import gate_at, p95_floor_ms, stopped_cells, worst_in_batch, wrong_side
+from harness.gates import gate_at, model_names, p95_floor_ms, stopped_cells, worst_in_batch, wrong_side
 from harness.record import RUN_UNITS
 from harness.units import format_bytes
 from harness.workload import Place
@@ -148,6 +148,11 @@ class CandidateVerdict:
     def impossible(self) -> bool:
         """Whether it could not be measured here at all."""
         return bool(self.rows) and all(row["status"] == "unavailable" for row in self.rows)
+
+    @property
+    def names(self) -> set[str]:
+        """What its model is called, where it is recorded and in tables; a policy's paths may say either."""
+        return {self.model}.union(*map(model_names, self.rows[:1]))
 
     @property
     def undisturbed(self) -> Verdict:

@@ -93,7 +93,7 @@ def find_files(model: ModelConfig, *, tell: Tell = lambda _what, _left_s: None) 
     found, tried = _first(model.sources, find, tell)
     if found is None:
         raise ModelUnavailableError(
-            f"model {model.name} ({model.id}) cannot be had: {tried}. Connect to the hub once, or download "
+            f"model {model.shown} ({model.id}) cannot be had: {tried}. Connect to the hub once, or download "
             f"the model elsewhere and give model.path=DIR"
         )
     return found
@@ -118,7 +118,7 @@ def find_published(model: ModelConfig, precision: PrecisionConfig, *, tell: Tell
     found, tried = _first([s for s in model.sources if s.kind != "bundled"], find, tell)
     if found is None:
         raise ModelUnavailableError(
-            f"precision={name}: nobody publishes one of model {model.name} ({model.id}): {tried}. Give "
+            f"precision={name}: nobody publishes one of model {model.shown} ({model.id}): {tried}. Give "
             "precision.file=FILE where a repository names it otherwise, or a precision that is built here"
         )
     return found
