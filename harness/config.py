@@ -337,7 +337,9 @@ def _completed(raw: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
         elif isinstance(repo, str) and not _HUB_ID.fullmatch(repo):
             problems = [f"model.id={repo}: no repository's name; give model.id=ORG/NAME, or model.path=DIR"]
         elif isinstance(repo, str) and open_facts:
-            facts = hub_facts(repo, model.get("revision"), tell=lambda _what, _left_s: None)
+            graphs = bool(model.get("sources"))  # each of which is looked at when it is tried
+            revision = model.get("revision")
+            facts = hub_facts(repo, revision, exported=graphs, tell=lambda _what, _left_s: None)
     except BadInputError as error:
         problems = list(error.problems)
     if facts is not None:

@@ -107,12 +107,14 @@ class Facts:
     truncation_side: str | None = None
 
 
-def read_facts(folder: Path, *, graph: str | None = None) -> Facts:
+def read_facts(folder: Path, *, graph: str | None = None, exported: bool = False) -> Facts:
     """What the files in `folder` state.
 
     Args:
         folder: as sentence-transformers or transformers save a model.
         graph: an ONNX graph in it, read for the dimensions of its vectors.
+        exported: whether a graph is used that is not in it yet: what only weights cannot be fed by is no
+            matter then.
 
     Raises:
         BadInputError: a file that cannot be read, remote code, a module or pooling that cannot be applied;
@@ -129,7 +131,7 @@ def read_facts(folder: Path, *, graph: str | None = None) -> Facts:
     ]
     kind, tokenizer = files.mapping(CONFIG).get("model_type"), files.mapping(TOKENIZER_CONFIG)
     named = tokenizer.get("model_input_names")
-    typed = graph is None and (not isinstance(named, list) or "token_type_ids" in named)
+    typed = graph is None and not exported and (not isinstance(named, list) or "token_type_ids" in named)
     if typed and kind in _TYPES_AMONG_TOKENS and tokenizer.get("tokenizer_class") == _GENERIC:
         problems.append(
             f"{TOKENIZER_CONFIG} says tokenizer_class={_GENERIC}, which gives token types, and model_type="
@@ -193,7 +195,7 @@ def module_folders(folder: Path) -> list[str]:
     return [path for _, path in modules if path]
 
 
-def hub_facts(repo: str, revision: str | None, *, tell: Tell) -> Facts:
+def hub_facts(repo: str, revision: str | None, *, exported: bool, tell: Tell) -> Facts:
     """What a repository's own files state, its weights left where they are.
 
     Raises:
@@ -204,7 +206,7 @@ def hub_facts(repo: str, revision: str | None, *, tell: Tell) -> Facts:
     repository = find_repository(repo, revision, tell=tell)
     folder = fetch_described(repository, tell)
     try:
-        return read_facts(folder)
+        return read_facts(folder, exported=exported)
     except BadInputError as error:
         raise BadInputError(*(f"model.id={repo}: {line}" for line in error.problems)) from None
 

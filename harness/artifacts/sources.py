@@ -210,7 +210,7 @@ def _hub_graph(
     if missing := [name for name in (graph, TOKENIZER) if name not in repository.files]:
         raise ModelUnavailableError(f"{repository.label}: has no {', no '.join(missing)}")
     folder = fetch_described(repository, tell)
-    facts = _facts(repository, folder)
+    facts = _facts(repository, folder, exported=True)
     if problems := _contradictions(model, facts):
         raise ModelUnavailableError(f"{repository.label}: {'; '.join(problems)}")
     fetch(repository, [graph], tell=tell)
@@ -248,9 +248,9 @@ def _repository(model: ModelConfig, source: SourceConfig, tell: Tell) -> Reposit
     return find_repository(repo, source.revision or (model.revision if own else None), tell=tell)
 
 
-def _facts(repository: Repository, folder: Path) -> Facts:
+def _facts(repository: Repository, folder: Path, *, exported: bool = False) -> Facts:
     try:
-        return read_facts(folder)
+        return read_facts(folder, exported=exported)
     except BadInputError as error:
         raise ModelUnavailableError(f"{repository.label}: {'; '.join(error.problems)}") from None
 

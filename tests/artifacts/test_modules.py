@@ -91,6 +91,12 @@ def test_a_generic_tokenizer_that_gives_token_types_to_a_model_without_any_is_re
         assert read_facts(folder).stated["hidden"].value == HIDDEN
 
 
+def test_a_graph_of_such_a_model_is_fed_what_it_takes(folder: Path) -> None:
+    write(folder / "config.json", {"model_type": "gpt2", "hidden_size": HIDDEN})
+    write(folder / "tokenizer_config.json", {"tokenizer_class": "PreTrainedTokenizerFast"})
+    assert read_facts(folder, exported=True).stated["hidden"].value == HIDDEN
+
+
 def test_arguments_go_before_what_they_are_arguments_of(folder: Path) -> None:
     tokenizer = {"model_max_length": 32, "truncation_side": "left"}
     own = {"max_seq_length": 48, "tokenizer_args": tokenizer, "config_args": {"num_hidden_layers": 1}}
