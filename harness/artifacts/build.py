@@ -47,8 +47,11 @@ if TYPE_CHECKING:
     from harness.artifacts.pooling import Dense
 
 OPSET = 18
-# Weights of the layers that an embedding is computed by, as BERT's and Qwen's families name them.
-_OF_THE_BODY = re.compile(r"(^|\.)(embeddings|embed_tokens|encoder|layers?)\.")
+# Weights of the layers that an embedding is computed by, as BERT's, Qwen's and GPT-2's families name them;
+# among the last's stand masks too, which are none.
+_OF_THE_BODY = re.compile(
+    r"(^|\.)(embeddings|embed_tokens|encoder|layers?)\.|(^|\.)(h|blocks?|wte|wpe)\.(.*\.)?weight$"
+)
 EXPORTERS = ("torch", "transformers", "optimum", "optimum-onnx", "onnx", "sentence-transformers")
 # The steps with the share of a build's time that each was seen to take (MiniLM, 2 cores).
 STEPS = {"loading": 0.45, "exporting": 0.25, "reference": 0.3, "converting": 1.0}

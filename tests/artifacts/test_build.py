@@ -295,6 +295,18 @@ def test_a_config_that_is_not_that_of_the_weights_is_bad_input(
     assert "; " in line, "a remedy"
 
 
+def test_a_layer_that_a_config_leaves_out_is_bad_input_by_gpt_2_s_names_too(tmp_path: Path) -> None:
+    from transformers import GPT2Config, GPT2Model
+
+    sizes = {"vocab_size": 50, "n_embd": 8, "n_head": 2, "n_positions": 16}
+    GPT2Model(GPT2Config(**sizes, n_layer=2)).save_pretrained(tmp_path)
+    assert _load(tmp_path).config.n_layer == 2
+    config = json.loads((tmp_path / "config.json").read_text(encoding="utf-8"))
+    _write(tmp_path / "config.json", config | {"n_layer": 1})
+    with pytest.raises(BadInputError, match=r"6 of them would not be used \(h\.1\."):
+        _load(tmp_path)
+
+
 @pytest.mark.parametrize(("named", "used"), [(None, "[PAD]"), ("<pad>", "[PAD]"), ("[UNK]", "[UNK]")])
 def test_a_generic_tokenizer_feeds_what_the_model_takes_and_pads_with_what_it_knows(
     tmp_path: Path, named: str | None, used: str
