@@ -814,8 +814,8 @@ def test_what_is_known_of_a_model_of_ones_own_stands_in_a_line() -> None:
         }
     )
     assert model_line(own) == (
-        "custom+1f3a is my model: mean pooling, L2-normalised, 384 dimensions, texts of at most 512 tokens, "
-        "prompts query 'query: '"
+        "my-model+1f3a is my model: mean pooling, L2-normalised, 384 dimensions, texts of at most 512 "
+        "tokens, prompts query 'query: '"
     )
     bare = own.model_copy(
         update={
