@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.compose import options_of
 from harness.errors import unknown_name
-from harness.gates import as_number, text_of
+from harness.gates import as_number, model_names, text_of
 from harness.rerun import run_name
 
 if TYPE_CHECKING:
@@ -152,7 +152,7 @@ def of_twins(rows: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
 
 def of_names(policy: PolicyConfig, rows: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
     """Which models the policy names that are neither configured nor measured: misspelt, they never count."""
-    known = sorted({*options_of("model"), *(str(row["model"]) for row in rows)})
+    known = sorted({*options_of("model"), *(name for row in rows for name in model_names(row))})
     named = [("paths", model) for model in policy.paths]
     named += [] if policy.fallback is None else [("fallback.model", policy.fallback.model)]
     return tuple(

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.errors import ExitCode, HarnessError, InterruptedRunError
-from harness.stand_ins import use_stand_ins
+from harness.stand_ins import harmless, use_stand_ins
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,8 +41,8 @@ def run_command(body: Callable[[], int]) -> int:
         print(f"{interruption}; {interruption.remedy}", file=sys.stderr)  # noqa: T201
         return interruption.exit_code
     except HarnessError as error:
-        for line in str(error).splitlines():
-            print(f"error: {line}", file=sys.stderr)  # noqa: T201
+        for line in str(error).split("\n"):
+            print(f"error: {harmless(line)}", file=sys.stderr)  # noqa: T201
         if error.exit_code == ExitCode.DEFECT:
             traceback.print_exc()
         return error.exit_code
@@ -88,4 +88,4 @@ def _interrupt(number: int, _frame: FrameType | None) -> None:
 
 
 def _show_warning(message: Warning | str, *_where: object, **_more: object) -> None:
-    print(f"warning: {message}", file=sys.stderr)  # noqa: T201
+    print(f"warning: {harmless(str(message))}", file=sys.stderr)  # noqa: T201

@@ -113,7 +113,7 @@ def _unconfirmed(measure: MeasureConfig, words: Sequence[object]) -> list[str]:
     ]
 
 
-def _other_model(model: ModelConfig) -> list[str]:
+def _other_model(model: ModelConfig, words: Sequence[object]) -> list[str]:
     """Where a model that is measured under a shipped name would be told as another repository or commit."""
     if model.name not in options_of("model"):
         return []
@@ -121,6 +121,11 @@ def _other_model(model: ModelConfig) -> list[str]:
     if shipped["id"] is None:  # custom, which is what the user says
         return []
     if model.id != shipped["id"]:
+        if f"model.name={model.name}" in map(str, words):
+            return [
+                f"model.name={model.name}: stands for {shipped['id']}; give a name that no configured model "
+                "has, or leave it out"
+            ]
         return [
             f"model.id={model.id}: model={model.name} is {shipped['id']}; give model=custom "
             f"model.id={model.id}"
@@ -210,13 +215,21 @@ def validate(raw: Mapping[str, Any]) -> Config:
     raw, problems = _completed(raw)
     undescribed = bool(problems)
     problems += of_policy
+    tampered = _tampered(raw)
+    problems += tampered
     config = None
     try:
         config = Config.model_validate({k: v for k, v in raw.items() if k != "experiments"})
     except ValidationError as error:
         found = _problems(error, Config, raw)
-        # What its files would have said is not asked for beside the reason why they could not be read.
-        problems += [p for p in found if not (undescribed and p.startswith("model.") and ": missing" in p)]
+        # What its files would have said is not asked for beside the reason why they could not be read, and
+        # nothing of a part that is another one than its name says.
+        changed = tuple(f"{line.partition('.')[0]}." for line in tampered)
+        problems += [
+            p
+            for p in found
+            if not (undescribed and p.startswith("model.") and ": missing" in p) and not p.startswith(changed)
+        ]
     problems += _misfits(
         _valid(ModelConfig, raw, "model"),
         _valid(WorkloadConfig, raw, "workload"),
@@ -227,7 +240,7 @@ def validate(raw: Mapping[str, Any]) -> Config:
         problems += _unconfirmed(measured, raw.get("words", []))
     if described := _valid(ModelConfig, raw, "model"):
         problems += _unfit_dim(described, raw.get("dim")) + _twin_misfits(described)
-        problems += _other_model(described)
+        problems += _other_model(described, raw.get("words", []))
     if ep := _valid(EpConfig, raw, "ep"):
         problems += _ep_misfits(ep)
     if session := _valid(SessionConfig, raw, "session"):
@@ -235,8 +248,6 @@ def validate(raw: Mapping[str, Any]) -> Config:
         problems += _shape_misfits(session, model, workload, raw.get("batch_size"))
     if quality := _valid(QualityConfig, raw, "quality"):
         problems += _unreadable(quality)
-    if config is not None and not problems:
-        problems += _tampered(config)
     if config is None or problems:
         raise BadInputError(*problems)
     policy = raw["policy"]
@@ -328,7 +339,9 @@ def _completed(raw: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
         elif isinstance(repo, str) and not _HUB_ID.fullmatch(repo):
             problems = [f"model.id={repo}: no repository's name; give model.id=ORG/NAME, or model.path=DIR"]
         elif isinstance(repo, str) and open_facts:
-            facts = hub_facts(repo, model.get("revision"), tell=lambda _what, _left_s: None)
+            graphs = bool(model.get("sources"))  # each of which is looked at when it is tried
+            revision = model.get("revision")
+            facts = hub_facts(repo, revision, exported=graphs, tell=lambda _what, _left_s: None)
     except BadInputError as error:
         problems = list(error.problems)
     if facts is not None:
@@ -339,7 +352,7 @@ def _completed(raw: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
     return plain, problems
 
 
-def _tampered(config: Config) -> list[str]:
+def _tampered(raw: Mapping[str, Any]) -> list[str]:
     """Facts that a name stands for and that no word may change under it."""
     problems = []
     for group, schema, key in (
@@ -347,18 +360,19 @@ def _tampered(config: Config) -> list[str]:
         ("precision", PrecisionConfig, "method"),
         ("precision", PrecisionConfig, "parity_cosine_min"),
     ):
-        part = getattr(config, group)
-        if part.name not in options_of(group):
-            problems.append(unknown_name(group, part.name, options_of(group)))
+        part = raw.get(group)
+        if not isinstance(part, dict) or part.get("name") is None or key not in part:
+            continue  # told by the schema
+        if (name := str(part["name"])) not in options_of(group):
+            problems.append(unknown_name(group, name, options_of(group)))
             continue
-        shipped = _load(schema, conf_dir() / group / f"{part.name}.yaml")
-        if getattr(part, key) != getattr(shipped, key):
-            found, fact = getattr(part, key), getattr(shipped, key)
+        found, fact = part[key], getattr(_load(schema, conf_dir() / group / f"{name}.yaml"), key)
+        if found != fact:
             problems.append(
-                f"{group}.{key}={found}: {group}={part.name} stands for {fact}; choose another {group}, or "
+                f"{group}.{key}={found}: {group}={name} stands for {fact}; choose another {group}, or "
                 f"add one in conf/{group}/"
             )
-    return problems
+    return list(dict.fromkeys(problems))
 
 
 def _settled(model: ModelConfig, dim: int | None) -> ModelConfig:

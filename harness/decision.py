@@ -27,6 +27,7 @@ from harness.gates import (
     ask,
     gate_at,
     known_figure,
+    model_names,
     p95_floor_ms,
     plain,
     row_place,
@@ -139,7 +140,7 @@ def decide(
                 c.scripted and not scripted_only,
                 c.impossible,  # no evidence for or against anything
                 VERDICTS.index(c.verdict),
-                *preference(policy, c.model, partial(read_from, c.rows)),
+                *preference(policy, c.names, partial(read_from, c.rows)),
                 c.label,
                 c.run_ids,
             ),
@@ -149,7 +150,7 @@ def decide(
     contenders = [c for c in candidates if c.scripted == best.scripted]
     chosen = best if best.verdict in PICKABLE else None
     counting = [row for row in rows if scripted_only or row["runtime"] != "fake"]
-    tried = {str(row["model"]) for row in counting if row["status"] != "unavailable"}
+    tried = {name for row in counting if row["status"] != "unavailable" for name in model_names(row)}
     untried = [model for model in policy.paths if model not in tried]
     wanted = [c for c in contenders if c is chosen or c.verdict == best.verdict == "INCONCLUSIVE"]
     steps = [line for c in wanted[:1] for line in c.ways_out]
@@ -561,7 +562,7 @@ def _fallback(rows: list[Row], policy: PolicyConfig) -> str | None:
     if policy.fallback is None:
         return None
     text, fallback = policy.fallback.sentence, policy.fallback
-    mine = [row for row in rows if row["model"] == fallback.model and row["ep"] == fallback.ep]
+    mine = [row for row in rows if fallback.model in model_names(row) and row["ep"] == fallback.ep]
     row = run_at(latency_at(policy), mine)
     if row is None or row["status"] == "unavailable":
         return f"{text}; no figures of this machine"

@@ -53,6 +53,11 @@ _UNKNOWN = {
 }
 
 
+def model_names(row: Mapping[str, Any]) -> tuple[str, str]:
+    """What a run's model is called: as it is recorded, and as tables show it."""
+    return str(row["model"]), str(row["candidate_label"]).partition(" ")[0]
+
+
 # Stands beside a latency that is known from below alone.
 STOPPED_EARLY = "stopped early"
 # What the mark of `served_cell` says.

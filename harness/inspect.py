@@ -11,13 +11,14 @@ import sys
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from harness.artifacts.anatomy import flaw_of, is_loaded, load_graph, read_anatomy
+from harness.artifacts.anatomy import flaw_of, load_graph, read_anatomy, refusal_of
 from harness.artifacts.sizes import sizes_of
 from harness.command import run_command
 from harness.compose import compose, options_of
 from harness.config import parse_words, validate
 from harness.errors import BadInputError, HarnessError, ModelUnavailableError, unknown_name
 from harness.paths import file_stat, typed_path
+from harness.stand_ins import harmless
 from harness.units import format_bytes
 
 if TYPE_CHECKING:
@@ -96,9 +97,9 @@ def main(argv: list[str]) -> int:
         model = config.model.model_copy(update={"weights": artifact.manifest.weights})
         graph, tokenizer = artifact.graph, artifact.tokenizer
     loaded = load_graph(graph)
-    flaw = flaw_of(graph) if config is None else None
+    flaw, refusal = (flaw_of(graph), refusal_of(graph)) if config is None else (None, None)
     damaged = BadInputError(f"{graph}: a damaged graph ({flaw}); copy or export it anew")
-    if flaw is not None and not is_loaded(graph):
+    if flaw is not None and refusal is not None:
         raise damaged
     coreml = None
     try:
@@ -118,12 +119,14 @@ def main(argv: list[str]) -> int:
     found = report(anatomy, graph, model, coreml)
     if flaw is not None:
         found["warnings"].append(f"ONNX's checker refuses the graph, ONNX Runtime loads it: {flaw}")
+    if refusal is not None:
+        found["warnings"].append(f"ONNX Runtime does not load the graph: {refusal}")
     if config is not None and (unfit := config.precision.unfit.get(words["ep"])):
         found["warnings"].append(f"precision={words['precision']} ep={words['ep']}: {unfit}")
     if words["format"] == "json":
         sys.stdout.write(json.dumps(found, indent=1) + "\n")
     else:
-        sys.stdout.write("\n".join(_lines(found)) + "\n")
+        sys.stdout.write("\n".join(_shown(line) for line in _lines(found)) + "\n")
         if words["ep"] not in ("cpu", "coreml"):
             sys.stdout.write(
                 f"· ep={words['ep']} is not estimated: python -m harness ep={words['ep']} measures it\n"
@@ -166,8 +169,12 @@ def _taken(asked: dict[str, int], argv: list[str], graph: Sizes) -> dict[str, in
     """The sizes that were asked for; one that was not typed is as the graph takes it.
 
     Raises:
-        BadInputError: one that was typed is another than the graph takes, a line each.
+        BadInputError: one that was typed is another than the graph takes, a line each; it takes no text.
     """
+    if 0 in (graph.batch_size, graph.tokens):
+        raise BadInputError(
+            "the graph's text inputs have an axis of length 0, which takes no text; export it anew"
+        )
     typed = {word.partition("=")[0] for word in argv}
     fits = {
         "batch_size": graph.batch_size or asked["batch_size"],
@@ -249,7 +256,7 @@ def report(
     work, polynomial = anatomy.work, anatomy.flops_of_a_text
     return {
         "graph": str(graph),
-        "model": None if model is None else model.name,
+        "model": None if model is None else model.shown,
         "weights": None if model is None else model.weights,
         "architecture": architecture,
         "architecture_from": known_from,
@@ -264,6 +271,11 @@ def report(
         "warnings": warnings,
         "coreml": None if coreml is None else asdict(coreml),
     }
+
+
+def _shown(line: str) -> str:
+    """A line that stays one, and moves no cursor, whatever the graph's names hold."""
+    return harmless(line).replace("\n", "\\n")
 
 
 def _lines(found: Mapping[str, Any]) -> Iterator[str]:
@@ -355,7 +367,11 @@ def _opsets(opsets: Mapping[str, int]) -> str:
 
 
 def _dims(dims: tuple[int | str | None, ...] | None) -> str:
-    return "of unknown shape" if dims is None else f"[{', '.join(str(dim or '?') for dim in dims)}]"
+    return (
+        "of unknown shape"
+        if dims is None
+        else f"[{', '.join('?' if dim is None else str(dim) for dim in dims)}]"
+    )
 
 
 if __name__ == "__main__":

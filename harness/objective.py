@@ -15,7 +15,7 @@ from harness.schema import LESS_IS_BETTER, AtConfig
 from harness.verdict import PICKABLE, FrontPoint, ScorePart, number_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
     from harness.schema import Comparable, CriterionConfig, PolicyConfig, RankConfig
     from harness.verdict import CandidateVerdict
@@ -52,17 +52,17 @@ def read_from(rows: Sequence[Mapping[str, Any]], metric: Comparable, at: AtConfi
 
 
 def preference(
-    policy: PolicyConfig, model: str, read: Callable[[Comparable, AtConfig], Figure]
+    policy: PolicyConfig, names: Collection[str], read: Callable[[Comparable, AtConfig], Figure]
 ) -> tuple[Figure, ...]:
     """What candidates of one verdict are sorted by, the least first.
 
     Args:
         policy: whose objective counts.
-        model: the candidate's.
+        names: of the candidate's model.
         read: gives the figure of a metric at a place, the worst there is where it is unknown.
     """
     at = latency_at(policy)
-    path = policy.paths.index(model) if model in policy.paths else len(policy.paths)
+    path = min((i for i, model in enumerate(policy.paths) if model in names), default=len(policy.paths))
     latency = read("latency_p95_ms", at)
     if policy.objective == "lowest_latency":
         return (latency, path)

@@ -89,7 +89,7 @@ def _standing(
         with np.errstate(invalid="ignore"):
             return _sign(metric) * np.median(drawn, axis=1)
 
-    return (verdict, *preference(policy, candidate.model, read), candidate.label, candidate.run_ids)
+    return (verdict, *preference(policy, candidate.names, read), candidate.label, candidate.run_ids)
 
 
 def _demerits(gate: GateConfig, status: GateStatus, candidate: CandidateVerdict, draw: Draw) -> Any:

@@ -16,8 +16,9 @@ from harness.paths import typed_path
 from harness.stats import count_verdict, launches_to_pass
 from harness.units import NS_PER_MS
 
-# A folder's name that can stand in a table and in a word; a longer one is a hash as a rule.
-_PLAIN_NAME = re.compile(r"\w[\w.-]{0,31}")
+# What of a folder's name cannot stand in a word; a name that is longer is a hash as a rule.
+_ODD = re.compile(r"[^\w.-]+")
+_LONGEST_NAME = 32
 Tier = Literal["must", "should", "nice"]
 Op = Literal["<", "<=", ">", ">=", "=="]
 Metric = Literal[
@@ -292,13 +293,17 @@ class ModelConfig(Schema):
     def shown(self) -> str:
         """What tables call it: of a user's own that was given no name, its folder's or repository's.
 
-        What stands behind the ``+`` stays, so that two folders of one name stay two. No part of an identity.
+        What stands behind the ``+`` stays, so that two folders of one name stay two. A name that a configured
+        model has is told as that of one's own. No part of an identity.
         """
         name, plus, digest = self.name.partition("+")
         if name != "custom" or not (self.path or self.id):
             return self.name
         place = typed_path(self.path).resolve().name if self.path else str(self.id).rpartition("/")[2]
-        return f"{place}{plus}{digest}" if _PLAIN_NAME.fullmatch(place) else self.name
+        plain = _ODD.sub("-", place).strip("-.")
+        if not plain or len(plain) > _LONGEST_NAME:
+            return self.name
+        return f"{'own-' if plain in options_of('model') else ''}{plain}{plus}{digest}"
 
 
 class EpConfig(Schema):

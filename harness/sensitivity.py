@@ -159,7 +159,7 @@ def _standing(candidate: CandidateVerdict, policy: PolicyConfig, changed: _Figur
     verdict = VERDICTS.index(candidate.at_best)
     for gate, result in zip(policy.gates, candidate.gates, strict=True):
         verdict = max(verdict, demerit(gate, _answer(gate, result, factor(gate.metric, gate.at))))
-    return (verdict, *preference(policy, candidate.model, read), candidate.label, candidate.run_ids)
+    return (verdict, *preference(policy, candidate.names, read), candidate.label, candidate.run_ids)
 
 
 def _answer(gate: GateConfig, result: GateResult, factor: float) -> GateStatus:

@@ -1,14 +1,21 @@
-"""What stands for a character that the reader's encoding lacks: no output ends in an error over one."""
+"""What stands for a character that cannot be shown: the reader's encoding lacks it, or a terminal obeys it.
+
+No output ends in an error over one, and no name of a graph, a folder or a file moves a cursor.
+"""
 
 from __future__ import annotations
 
 import codecs
 import io
+import unicodedata
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from typing import TextIO
 
+# Kinds of characters that are not shown but obeyed: controls, what turns the writing's direction, line ends.
+_OBEYED = ("Cc", "Cf", "Zl", "Zp")
+_LAID_OUT = "\n\t"
 # Name of the error handler, as `open` and `reconfigure` take it.
 STAND_INS = "harness.stand_ins"
 # One character for one wherever a column could shift.
@@ -24,6 +31,18 @@ def use_stand_ins(*streams: TextIO) -> None:
     for stream in streams:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors=STAND_INS)
+
+
+def harmless(text: str) -> str:
+    """A text with what a terminal would obey told by its number; its lines and tabs stay."""
+    if text.isprintable():
+        return text
+    return "".join(
+        c.encode("unicode_escape").decode("ascii")
+        if unicodedata.category(c) in _OBEYED and c not in _LAID_OUT
+        else c
+        for c in text
+    )
 
 
 def _stand_in(error: UnicodeError) -> tuple[str, int]:

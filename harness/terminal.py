@@ -30,6 +30,7 @@ from harness.gates import (
 from harness.measure.batching import BESIDE, OBSERVED
 from harness.rerun import particulars, run_name
 from harness.schema import Tier
+from harness.stand_ins import harmless
 from harness.units import at_least, counted, format_bytes, format_duration
 from harness.verdict import (
     baseline_title,
@@ -43,8 +44,11 @@ from harness.verdict import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection, Iterable, Sequence
     from datetime import datetime
+
+    from rich.console import ConsoleOptions, RenderableType
+    from rich.segment import Segment
 
     from harness.comparison import Comparison, RetrievalComparison
     from harness.decision_record import BaselineRecord
@@ -75,7 +79,14 @@ _STYLES = {
 
 
 class _Console(Console):
-    """A console that leaves it to `harness.command` how a command ends whose reader has gone."""
+    """A console that leaves it to `harness.command` how a command ends whose reader has gone.
+
+    What is printed moves no cursor, whatever a name in it holds.
+    """
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        for segment in super().render(renderable, options):
+            yield segment if segment.control else segment._replace(text=harmless(segment.text))
 
     def on_broken_pipe(self) -> None:
         raise  # noqa: PLE0704  (the BrokenPipeError that is being handled; Rich would exit with 1)

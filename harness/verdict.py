@@ -11,6 +11,7 @@ from harness.errors import ExitCode
 from harness.gates import (
     SERVED_TOLD,
     gate_at,
+    model_names,
     p95_floor_ms,
     served_cell,
     status_text,
@@ -187,6 +188,11 @@ class CandidateVerdict:
     def impossible(self) -> bool:
         """Whether it could not be measured here at all."""
         return bool(self.rows) and all(row["status"] == "unavailable" for row in self.rows)
+
+    @property
+    def names(self) -> set[str]:
+        """What its model is called, where it is recorded and in tables; a policy's paths may say either."""
+        return {self.model}.union(*map(model_names, self.rows[:1]))
 
     @property
     def undisturbed(self) -> Verdict:

@@ -40,6 +40,11 @@ def raising(error: BaseException) -> Callable[[], int]:
     return body
 
 
+def test_a_name_within_an_error_moves_no_cursor(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command(raising(errors.BadInputError("path=a\x1b[2J\r: no such file"))) == 2
+    assert capsys.readouterr().err == "error: path=a\\x1b[2J\\r: no such file\n"
+
+
 def test_what_the_body_returns_is_the_exit_code(capsys: pytest.CaptureFixture[str]) -> None:
     assert run_command(lambda: 11) == 11
     assert capsys.readouterr().err == ""

@@ -463,6 +463,10 @@ def test_heads_that_share_keys_are_shared_evenly() -> None:
             "model.id=org/other: model=minilm is sentence-transformers/all-MiniLM-L6-v2; give",
         ),
         (
+            {"name": "minilm", "id": None, "words": ["model.name=minilm"]},
+            "model.name=minilm: stands for sentence-transformers/all-MiniLM-L6-v2; give a name that no",
+        ),
+        (
             {"revision": "b" * 40},
             f"model.revision={'b' * 40}: the package that brings minilm has 8b3219a92973c3",
         ),
@@ -471,7 +475,8 @@ def test_heads_that_share_keys_are_shared_evenly() -> None:
 def test_no_other_repository_or_commit_is_told_of_a_model_that_it_is_not(
     changes: dict[str, Any], said: str
 ) -> None:
-    assert only_problem_of(model=changes).startswith(said)
+    words = changes.pop("words", [])
+    assert only_problem_of(model=changes, words=words).startswith(said)
 
 
 @pytest.mark.parametrize(
@@ -943,6 +948,19 @@ def test_what_is_changed_under_a_name_gets_a_name_of_its_own() -> None:
             "ep.provider=CoreMLExecutionProvider: ep=cpu stands for",
         ),
         ({"ep": {"name": "cqu"}}, "unknown ep 'cqu': did you mean cpu"),
+        ({"precision": {"name": "zork"}}, "unknown precision 'zork': valid: fp16"),
+        (
+            {
+                "precision": {
+                    "name": "int4-weights",
+                    "method": "fp16",
+                    "bits": 4,
+                    "block_size": 32,
+                    "parity_cosine_min": 0.9,
+                }
+            },
+            "precision.method=fp16: precision=int4-weights stands for weight_only; choose another precision",
+        ),
         (
             {"precision": {"method": "dynamic_int8"}},
             "precision.method=dynamic_int8: precision=fp32 stands",

@@ -431,7 +431,7 @@ def test_a_level_that_could_not_be_measured_holds_nothing() -> None:
 
 def test_of_two_must_gates_the_stricter_limits() -> None:
     raw = load_policy().model_dump()
-    raw["gates"] = [raw["gates"][0], raw["gates"][0] | {"bound": 15.0}]
+    raw["gates"] = [raw["gates"][0], raw["gates"][0] | {"bound": 15.0, "launch_quantile": 0.5}]
     rows = [tokens_row(8), tokens_row(64, p95_ms=20.0)]
     found = confirmation_by(rows, PolicyConfig.model_validate(raw))
     assert found.longest_tokens == Limit(holds=8, fails=64)

@@ -592,6 +592,15 @@ def test_a_model_off_the_paths_comes_after_them_and_can_still_be_picked() -> Non
     assert decide(frame(mine, model_row("bge", p95_ms=45))).chosen == "mine fp32 cpu"
 
 
+@pytest.mark.parametrize("named", ["custom+49a9", "search-v3+49a9"])
+def test_a_path_names_a_model_of_ones_own_as_its_column_or_as_its_table_does(named: str) -> None:
+    policy = load_policy("default").model_copy(update={"paths": [named, "bge"]})
+    mine = model_row("custom+49a9", p95_ms=15, candidate_label="search-v3+49a9 fp32 cpu")
+    decision = decide(frame(mine, model_row("bge", p95_ms=2)), policy)
+    assert decision.chosen == "search-v3+49a9 fp32 cpu"
+    assert not any("policy.paths" in line for line in decision.warnings)
+
+
 def test_of_one_model_the_faster_candidate_is_picked() -> None:
     slow = model_row("minilm", "a", p95_ms=14, threads=1, candidate_label="minilm 1 thread")
     fast = model_row("minilm", "b", p95_ms=9, threads=2, candidate_label="minilm 2 threads")

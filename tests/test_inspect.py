@@ -197,6 +197,29 @@ def test_what_only_the_checker_refuses_is_a_warning(told: Callable[..., Any], tm
     assert warning.startswith("ONNX's checker refuses the graph, ONNX Runtime loads it: Field 'name'")
 
 
+def test_what_onnx_runtime_does_not_load_is_told_with_its_reason(
+    told: Callable[..., Any], tmp_path: Path
+) -> None:
+    later, untyped = embedder(), embedder()
+    later.opset_import[0].version = 99
+    untyped.graph.input[0].type.tensor_type.elem_type = 0
+    for made, reason in (
+        (later, "ONNX Runtime only *guarantees*"),
+        (untyped, "Failed to load model with error"),
+    ):
+        *_, warning = told(f"path={saved(made, tmp_path)}")["warnings"]
+        assert warning.startswith(f"ONNX Runtime does not load the graph: {reason}")
+
+
+def test_a_graph_s_names_move_no_cursor_and_break_no_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = embedder()
+    made.producer_name = "made\x1b[2J by\nmodel  nobody"
+    assert main([f"path={saved(made, tmp_path)}"]) == 0
+    assert r"made by            made\x1b[2J by\nmodel  nobody, opset 18" in capsys.readouterr().out
+
+
 # --- bad input: one line a problem, exit 2
 
 
@@ -230,6 +253,8 @@ def test_what_only_the_checker_refuses_is_a_warning(told: Callable[..., Any], tm
           "tokens=8: this graph has that axis fixed; give tokens=16"]),
         (["path={damaged}"], ["{damaged}: a damaged graph (TensorProto (tensor name: table) raw_data size"]),
         (["path={refused}"], ["{refused}: a damaged graph (Graph output 'other' is not an output of any"]),
+        (["path={mute}"], ["{mute}: no ONNX graph: it holds no output; give the .onnx file"]),
+        (["path={empty}"], ["the graph's text inputs have an axis of length 0, which takes no text; export"]),
         (["path={cut}"], ["{cut}: no ONNX graph, or cut short; give the .onnx file whole"]),
     ],
 )  # fmt: skip
@@ -251,6 +276,14 @@ def test_bad_input_is_a_line_a_problem_and_exit_2(
     refused.graph.output[0].name = "other"
     places |= {"refused": saved(refused, graph.parent, "refused.onnx"), "cut": graph.with_name("cut.onnx")}
     places["cut"].write_bytes(graph.read_bytes()[:-20])
+    mute, empty = embedder(), embedder()
+    del mute.graph.output[:]
+    for value in empty.graph.input:
+        value.CopyFrom(port(value.name, ["batch_size", 0], INT64))
+    places |= {
+        "mute": saved(mute, graph.parent, "mute.onnx"),
+        "empty": saved(empty, graph.parent, "empty.onnx"),
+    }
     places |= {"short": saved(placed("bert"), graph.parent, "short.onnx"), "fixed": fixed(graph.parent)}
     code = run_command(lambda: main([word.format(**places) for word in words]))
     out, err = capsys.readouterr()

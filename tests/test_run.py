@@ -568,7 +568,9 @@ def test_the_label_tells_soak_runs_apart(config: Plan) -> None:
     [
         ({"path": "models/support-search-v3/"}, "support-search-v3+49a9"),
         ({"id": "org/own-model"}, "own-model+49a9"),
-        ({"path": "my models"}, "custom+49a9"),  # no word that could be typed
+        ({"path": "my models (v3)\x1b[2J"}, "my-models-v3-2J+49a9"),
+        ({"path": "???"}, "custom+49a9"),
+        ({"path": "copies/minilm"}, "own-minilm+49a9"),  # what select=model=minilm does not mean
         ({"path": "e4ce9877abf3edfe10b0d82785e83bdcb973e22e"}, "custom+49a9"),
         ({"path": "models/own", "name": "mine+49a9"}, "mine+49a9"),
         ({"name": "minilm"}, "minilm"),

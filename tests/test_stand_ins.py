@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import harness
-from harness.stand_ins import _FOR, use_stand_ins
+from harness.stand_ins import _FOR, harmless, use_stand_ins
 
 
 def written(text: str, encoding: str) -> str:
@@ -42,6 +42,19 @@ def test_a_name_that_no_encoding_has_ends_nothing() -> None:
 def test_whatever_the_tables_are_made_of_has_a_stand_in(module: str) -> None:
     text = (Path(harness.__file__).parent / f"{module}.py").read_text(encoding="utf-8")
     assert {character for character in text if not character.isascii()} <= set(_FOR)
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("a\x1b[31mb\x07", r"a\x1b[31mb\x07"),
+        ("a\x9b2J\r", r"a\x9b2J\r"),
+        ("gpj.\u202eexe\u2028", r"gpj.\u202eexe\u2028"),
+        ("näïve 日 ·\tb\nc 🚀", "näïve 日 ·\tb\nc 🚀"),
+    ],
+)
+def test_what_a_terminal_would_obey_is_told_by_its_number(text: str, shown: str) -> None:
+    assert harmless(text) == shown
 
 
 def test_what_is_no_stream_of_bytes_is_left_alone() -> None:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from rich.console import Console
+from rich.table import Table
+from rich.text import Text
 
 from harness import terminal
 from harness.comparison import Comparison
@@ -403,6 +405,20 @@ def test_results_go_to_standard_output_and_progress_to_standard_error(
     error_console().print("progress")
     captured = capsys.readouterr()
     assert (captured.out, captured.err) == ("result\n", "progress\n")
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_no_name_in_what_is_printed_moves_a_cursor(terminal: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdout", written := io.StringIO())
+    for name, value in {"FORCE_COLOR": "1" if terminal else "", "TERM": "xterm", "NO_COLOR": ""}.items():
+        monkeypatch.setenv(name, value)
+    console = output_console()
+    grid = Table("model", width=30)
+    grid.add_row(Text("a\x1b[2Jb", "red"))
+    console.print(Text("a\x1b[2Jb"), "a\x1b[2Jb", grid, markup=False, highlight=False)
+    assert "\x1b[2J" not in written.getvalue()
+    assert written.getvalue().count(r"a\x1b[2Jb") == 3
+    assert ("\x1b[31m" in written.getvalue()) == terminal, "its own colours stay"
 
 
 def test_a_reader_who_has_gone_is_no_defect(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -805,8 +821,8 @@ def test_what_is_known_of_a_model_of_ones_own_stands_in_a_line() -> None:
         }
     )
     assert model_line(own) == (
-        "custom+1f3a is my model: mean pooling, L2-normalised, 384 dimensions, texts of at most 512 tokens, "
-        "prompts query 'query: '"
+        "my-model+1f3a is my model: mean pooling, L2-normalised, 384 dimensions, texts of at most 512 "
+        "tokens, prompts query 'query: '"
     )
     bare = own.model_copy(
         update={

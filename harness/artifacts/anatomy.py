@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from harness.artifacts.graphs import NEEDS_ONNX
+from harness.artifacts.graphs import NEEDS_ONNX, said_by
 from harness.artifacts.parameters import count_parameters
 from harness.artifacts.shapes import MICROSOFT, attribute, dims_of, infer_shapes, inner_graphs, name_of
 from harness.artifacts.work import Polynomial, Work, flops_of_a_text, work
@@ -116,8 +116,9 @@ def load_graph(path: Path) -> ModelProto:
         raise BadInputError(unreadable(path, error)) from None
     except Exception:  # protobuf has several names for bytes that are no message
         raise BadInputError(f"{path}: no ONNX graph, or cut short; give the .onnx file whole") from None
-    if not model.graph.node:
-        raise BadInputError(f"{path}: no ONNX graph: it holds no operator; give the .onnx file")
+    for what, parts in (("operator", model.graph.node), ("output", model.graph.output)):
+        if not parts:
+            raise BadInputError(f"{path}: no ONNX graph: it holds no {what}; give the .onnx file")
     for tensor in _tensors(model.graph):
         if tensor.data_type not in onnx.TensorProto.DataType.values():
             raise BadInputError(
@@ -141,8 +142,8 @@ def flaw_of(path: Path) -> str | None:
     return None
 
 
-def is_loaded(path: Path) -> bool:
-    """Whether ONNX Runtime loads a graph as it is, which is not as strict as ONNX's checker."""
+def refusal_of(path: Path) -> str | None:
+    """Why ONNX Runtime, not as strict as ONNX's checker, does not load a graph; None where it does."""
     import onnxruntime as ort
 
     settings = ort.SessionOptions()
@@ -150,9 +151,9 @@ def is_loaded(path: Path) -> bool:
     settings.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     try:
         ort.InferenceSession(str(path), settings, providers=["CPUExecutionProvider"])
-    except Exception:  # it has a class for each kind of reason
-        return False
-    return True
+    except Exception as error:  # it has a class for each kind of reason
+        return said_by(error)
+    return None
 
 
 def external_data(model: ModelProto) -> dict[str, int]:

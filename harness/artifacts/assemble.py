@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from harness.artifacts.files import ANEW, read_json, read_tokenizer, require_rows, truncation_side
+from harness.artifacts.graphs import said_by
 from harness.artifacts.inputs import count_positions
 from harness.artifacts.manifest import GRAPH, REFERENCE, TOKENIZER, VERIFICATION
 from harness.artifacts.modules import ACTIVATIONS, arguments_of
@@ -21,10 +21,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
     from tokenizers import Tokenizer
-
-
-# What ONNX Runtime begins its messages with.
-_ORT_PREFIX = re.compile(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ")
 
 
 @contextmanager
@@ -39,7 +35,7 @@ def at_fault(files: str) -> Iterator[None]:
     except Exception as error:
         if isinstance(error, ImportError | MemoryError) or getattr(error, "errno", None) is not None:
             raise
-        said = _ORT_PREFIX.sub("", " ".join(str(error).split())).split(". ")[0].rstrip(".")
+        said = said_by(error).split(". ")[0].rstrip(".")
         raise BadInputError(f"{files} cannot be used ({said}); {ANEW}") from None
 
 

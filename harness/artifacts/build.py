@@ -47,8 +47,11 @@ if TYPE_CHECKING:
     from harness.artifacts.pooling import Dense
 
 OPSET = 18
-# Weights of the layers that an embedding is computed by, as BERT's and Qwen's families name them.
-_OF_THE_BODY = re.compile(r"(^|\.)(embeddings|embed_tokens|encoder|layers?)\.")
+# Weights of the layers that an embedding is computed by, as BERT's, Qwen's and GPT-2's families name them;
+# among the last's stand masks too, which are none.
+_OF_THE_BODY = re.compile(
+    r"(^|\.)(embeddings|embed_tokens|encoder|layers?)\.|(^|\.)(h|blocks?|wte|wpe)\.(.*\.)?weight$"
+)
 EXPORTERS = ("torch", "transformers", "optimum", "optimum-onnx", "onnx", "sentence-transformers")
 # The steps with the share of a build's time that each was seen to take (MiniLM, 2 cores).
 STEPS = {"loading": 0.45, "exporting": 0.25, "reference": 0.3, "converting": 1.0}
@@ -288,8 +291,10 @@ def _fit_tokenizer(tokenizer: Any, model: Any, pad_token: str) -> None:
     """Make a tokenizer, in place, one that the model can be fed by, which a generic class need not be.
 
     Such a one gives inputs that the model may not take. Where it names no padding, or one that has no row in
-    the embedding table, it is given `pad_token`; padding is masked.
+    the embedding table, it is given `pad_token`; padding is masked. Before a text it would move the places
+    of its tokens, where a model counts them, and with them its vector by its company.
     """
+    tokenizer.padding_side = "right"
     takes = inspect.signature(model.forward).parameters
     tokenizer.model_input_names = [name for name in tokenizer.model_input_names if name in takes]
     if tokenizer.pad_token_id is None or tokenizer.pad_token_id >= model.config.vocab_size:

@@ -178,7 +178,7 @@ def _build(
         target = Path(scratch) / "artifact"
         target.mkdir()
         if weights := _weights_bytes(recipe, files, base):
-            what = f"{recipe.model.name} {recipe.precision.name}"
+            what = f"{recipe.model.shown} {recipe.precision.name}"
             require_room(weights, root / "artifacts", what=what)
         if recipe.runtime == "fake":
             known = _fake(recipe, target)
@@ -279,7 +279,7 @@ def _export(recipe: Recipe, files: ModelFiles | None, target: Path, tell: Tell) 
         "verification_texts": verification_texts(model.max_length),
     }
     source = RANDOM if files is None else files.source
-    what = f"{model.name} {recipe.precision.name}"
+    what = f"{model.shown} {recipe.precision.name}"
     known = run_build(request, what=what, source=source, tell=tell, path=model.path)
     return known | _origin(files or ModelFiles(Path(), source, {}))
 
@@ -304,7 +304,7 @@ def _converted(
         "settings": settings_of(recipe.precision),
         "architecture": base.manifest.architecture,
     }
-    what = f"{recipe.model.name} {recipe.precision.name}"
+    what = f"{recipe.model.shown} {recipe.precision.name}"
     source = "its fp32 artifact" if published is None else published.source
     known = run_build(request, what=what, source=source, tell=tell, path=recipe.model.path)
     carried = (

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from harness.artifacts.anatomy import external_data
+from harness.artifacts.graphs import said_by
 from harness.artifacts.shapes import attribute, bound_inputs, dims_of, infer_shapes, inner_graphs, name_of
 from harness.errors import BadInputError, RuntimeUnavailableError
 
@@ -241,8 +242,7 @@ def optimised(path: Path, sizes: Mapping[str, int]) -> ModelProto:
         try:
             ort.InferenceSession(str(path), settings, providers=["CPUExecutionProvider"])
         except Exception as error:
-            reason = " ".join(str(error).split())[:300]
-            raise BadInputError(f"{path}: ONNX Runtime cannot load it: {reason}") from None
+            raise BadInputError(f"{path}: ONNX Runtime does not load it: {said_by(error)}") from None
         model = onnx.load(target, load_external_data=False)
     return onnx.shape_inference.infer_shapes(model)
 
@@ -265,11 +265,19 @@ def partition(
         rule: which nodes the dimension rule is asked of.
         listed: operators that are supported, as `supported` gives them.
     """
-    constants = {w.name for w in model.graph.initializer}
-    support = _Support(listed, known, rule, constants)
+    graph = model.graph
+    constants = {w.name for w in graph.initializer}
+    shapeless = {
+        value.name
+        for value in (*graph.input, *graph.value_info, *graph.output)
+        if dims_of(value.type) is None
+    }
+    support = _Support(listed, known, rule, constants, shapeless)
     fixed = shapes == "fixed parts"
     groups = _groups(model, support, fixed=fixed)
-    floats = _groups(model, _Support(listed, known, rule, constants, floats_only=True), fixed=fixed)
+    floats = _groups(
+        model, _Support(listed, known, rule, constants, shapeless, floats_only=True), fixed=fixed
+    )
     taken = {output for group in groups for node in group for output in node.output}
     stopped: dict[str, Counter[str]] = {}
     for node in model.graph.node:
@@ -306,6 +314,7 @@ class _Support:
         known: Mapping[str, Tensor],
         rule: DimRule,
         constants: set[str],
+        shapeless: set[str],
         *,
         floats_only: bool = False,
     ) -> None:
@@ -313,6 +322,7 @@ class _Support:
         self._known = known
         self._rule = rule
         self._constants = constants
+        self._shapeless = shapeless
         self._floats_only = floats_only
 
     def is_op_supported(self, node: NodeProto) -> bool:
@@ -329,6 +339,8 @@ class _Support:
                 return f"the list says: {caveat.rstrip('. ')}"
         if self._floats_only and not _is_float(node, self._known):
             return "not floating-point"
+        if not self._shapeless.isdisjoint(node.input):
+            return "an input of unknown rank"
         asked = self._rule == "every node" or node.op_type == "Conv"
         return f"a dimension over {DIM_LIMIT:,}" if asked and _large_inputs(node, self._known) else None
 

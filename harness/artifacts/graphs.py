@@ -5,6 +5,7 @@ Only the build and the search for sources read graphs; ``onnx`` is imported insi
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,9 +27,19 @@ _QUANTISED = {
 }  # fmt: skip
 # Those of them whose weights have 4 bits, unless their attribute ``bits`` says otherwise.
 _BLOCKWISE = {"GatherBlockQuantized", "MatMulBnb4", "MatMulNBits"}
+# What ONNX Runtime begins its messages with: kind, file, place in its source.
+_ORT_PREFIX = re.compile(
+    r"^\[ONNXRuntimeError\] : \d+ : \w+ : (Load model from .*? failed: ?(/\S+ .*?\) )?)?"
+)
+_SAID_LENGTH = 300
 # What mends a graph that is unfit.
 _EXPORT = "export the model anew for feature-extraction"
 _FP32 = "give its fp32 export: a lower precision is made from that here"
+
+
+def said_by(error: Exception) -> str:
+    """What a library, ONNX Runtime above all, says of a file: one line without the place in its source."""
+    return _ORT_PREFIX.sub("", " ".join(str(error).split()))[:_SAID_LENGTH]
 
 
 def read_graph(path: Path) -> ModelProto:

@@ -107,12 +107,14 @@ class Facts:
     truncation_side: str | None = None
 
 
-def read_facts(folder: Path, *, graph: str | None = None) -> Facts:
+def read_facts(folder: Path, *, graph: str | None = None, exported: bool = False) -> Facts:
     """What the files in `folder` state.
 
     Args:
         folder: as sentence-transformers or transformers save a model.
         graph: an ONNX graph in it, read for the dimensions of its vectors.
+        exported: whether a graph is used that is not in it yet: what only weights cannot be fed by is no
+            matter then.
 
     Raises:
         BadInputError: a file that cannot be read, remote code, a module or pooling that cannot be applied;
@@ -129,7 +131,7 @@ def read_facts(folder: Path, *, graph: str | None = None) -> Facts:
     ]
     kind, tokenizer = files.mapping(CONFIG).get("model_type"), files.mapping(TOKENIZER_CONFIG)
     named = tokenizer.get("model_input_names")
-    typed = graph is None and (not isinstance(named, list) or "token_type_ids" in named)
+    typed = graph is None and not exported and (not isinstance(named, list) or "token_type_ids" in named)
     if typed and kind in _TYPES_AMONG_TOKENS and tokenizer.get("tokenizer_class") == _GENERIC:
         problems.append(
             f"{TOKENIZER_CONFIG} says tokenizer_class={_GENERIC}, which gives token types, and model_type="
@@ -146,15 +148,18 @@ def read_facts(folder: Path, *, graph: str | None = None) -> Facts:
         stated["dim"] = stated["hidden"]
     dense = _modules(files, stated, problems)
     lower_case = _transformer(files, stated, problems)
-    side = (files.mapping(TOKENIZER_CONFIG) | files.arguments("tokenizer")).get("truncation_side")
-    if side not in (None, "left", "right"):
-        problems.append(f"{TOKENIZER_CONFIG}: truncation_side={side!r} is neither left nor right; {ANEW}")
+    arguments = files.arguments("tokenizer")
+    said = files.mapping(TOKENIZER_CONFIG) | arguments
+    for key in ("truncation_side", "padding_side"):  # the second changes no vector
+        if (side := said.get(key)) not in (None, "left", "right"):
+            name = files.transformer()[0] if key in arguments else TOKENIZER_CONFIG
+            problems.append(f"{name}: {key}={side!r} is neither left nor right; {ANEW}")
     _prompts(files, stated, problems)
     if (cut := files.whole(PROMPTS, "truncate_dim")) is not None:
         stated["truncate_dim"] = Fact(cut, PROMPTS)
     if problems:
         raise BadInputError(*dict.fromkeys(problems))
-    return Facts(stated, dense, lower_case, side)
+    return Facts(stated, dense, lower_case, said.get("truncation_side"))
 
 
 def arguments_of(folder: Path, what: Literal["config", "tokenizer"]) -> dict[str, Any]:
@@ -190,7 +195,7 @@ def module_folders(folder: Path) -> list[str]:
     return [path for _, path in modules if path]
 
 
-def hub_facts(repo: str, revision: str | None, *, tell: Tell) -> Facts:
+def hub_facts(repo: str, revision: str | None, *, exported: bool, tell: Tell) -> Facts:
     """What a repository's own files state, its weights left where they are.
 
     Raises:
@@ -201,7 +206,7 @@ def hub_facts(repo: str, revision: str | None, *, tell: Tell) -> Facts:
     repository = find_repository(repo, revision, tell=tell)
     folder = fetch_described(repository, tell)
     try:
-        return read_facts(folder)
+        return read_facts(folder, exported=exported)
     except BadInputError as error:
         raise BadInputError(*(f"model.id={repo}: {line}" for line in error.problems)) from None
 

@@ -85,11 +85,14 @@ def inner_graphs(node: NodeProto) -> Iterator[GraphProto]:
 
 
 def dims_of(value_type: TypeProto) -> tuple[int | str | None, ...] | None:
-    """The declared dims of a tensor: a number, a symbol, or None without a name; None without a shape."""
+    """The declared dims of a tensor: a number, a symbol, or None without a name; None without a shape.
+
+    A negative number is how some converters write a dynamic axis, and ONNX Runtime reads it so.
+    """
     if not value_type.tensor_type.HasField("shape"):
         return None
     return tuple(
-        int(d.dim_value) if d.HasField("dim_value") else (str(d.dim_param) or None)
+        int(d.dim_value) if d.HasField("dim_value") and d.dim_value >= 0 else (str(d.dim_param) or None)
         for d in value_type.tensor_type.shape.dim
     )
 

@@ -93,7 +93,7 @@ def find_files(model: ModelConfig, *, tell: Tell = lambda _what, _left_s: None) 
     found, tried = _first(model.sources, find, tell)
     if found is None:
         raise ModelUnavailableError(
-            f"model {model.name} ({model.id}) cannot be had: {tried}. Connect to the hub once, or download "
+            f"model {model.shown} ({model.id}) cannot be had: {tried}. Connect to the hub once, or download "
             f"the model elsewhere and give model.path=DIR"
         )
     return found
@@ -118,7 +118,7 @@ def find_published(model: ModelConfig, precision: PrecisionConfig, *, tell: Tell
     found, tried = _first([s for s in model.sources if s.kind != "bundled"], find, tell)
     if found is None:
         raise ModelUnavailableError(
-            f"precision={name}: nobody publishes one of model {model.name} ({model.id}): {tried}. Give "
+            f"precision={name}: nobody publishes one of model {model.shown} ({model.id}): {tried}. Give "
             "precision.file=FILE where a repository names it otherwise, or a precision that is built here"
         )
     return found
@@ -210,7 +210,7 @@ def _hub_graph(
     if missing := [name for name in (graph, TOKENIZER) if name not in repository.files]:
         raise ModelUnavailableError(f"{repository.label}: has no {', no '.join(missing)}")
     folder = fetch_described(repository, tell)
-    facts = _facts(repository, folder)
+    facts = _facts(repository, folder, exported=True)
     if problems := _contradictions(model, facts):
         raise ModelUnavailableError(f"{repository.label}: {'; '.join(problems)}")
     fetch(repository, [graph], tell=tell)
@@ -248,9 +248,9 @@ def _repository(model: ModelConfig, source: SourceConfig, tell: Tell) -> Reposit
     return find_repository(repo, source.revision or (model.revision if own else None), tell=tell)
 
 
-def _facts(repository: Repository, folder: Path) -> Facts:
+def _facts(repository: Repository, folder: Path, *, exported: bool = False) -> Facts:
     try:
-        return read_facts(folder)
+        return read_facts(folder, exported=exported)
     except BadInputError as error:
         raise ModelUnavailableError(f"{repository.label}: {'; '.join(error.problems)}") from None
 

@@ -295,6 +295,18 @@ def test_a_config_that_is_not_that_of_the_weights_is_bad_input(
     assert "; " in line, "a remedy"
 
 
+def test_a_layer_that_a_config_leaves_out_is_bad_input_by_gpt_2_s_names_too(tmp_path: Path) -> None:
+    from transformers import GPT2Config, GPT2Model
+
+    sizes = {"vocab_size": 50, "n_embd": 8, "n_head": 2, "n_positions": 16}
+    GPT2Model(GPT2Config(**sizes, n_layer=2)).save_pretrained(tmp_path)
+    assert _load(tmp_path).config.n_layer == 2
+    config = json.loads((tmp_path / "config.json").read_text(encoding="utf-8"))
+    _write(tmp_path / "config.json", config | {"n_layer": 1})
+    with pytest.raises(BadInputError, match=r"6 of them would not be used \(h\.1\."):
+        _load(tmp_path)
+
+
 @pytest.mark.parametrize(("named", "used"), [(None, "[PAD]"), ("<pad>", "[PAD]"), ("[UNK]", "[UNK]")])
 def test_a_generic_tokenizer_feeds_what_the_model_takes_and_pads_with_what_it_knows(
     tmp_path: Path, named: str | None, used: str
@@ -310,3 +322,21 @@ def test_a_generic_tokenizer_feeds_what_the_model_takes_and_pads_with_what_it_kn
     assert set(batch) == {"input_ids", "attention_mask"}
     assert tokenizer.pad_token == used
     assert max(map(max, batch["input_ids"])) < rows
+
+
+def test_a_text_s_reference_does_not_hang_on_its_company_where_its_tokenizer_pads_on_the_left(
+    tmp_path: Path,
+) -> None:
+    """As sentence-transformers has it, a model that counts places would read others in a padded text."""
+    from transformers import PreTrainedTokenizerFast
+
+    folder = tiny_bert(tmp_path / "model")
+    model = _load(folder)
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(folder, padding_side="left")
+    _fit_tokenizer(tokenizer, model, "[PAD]")
+    texts = ["the fox", "the fox over and over and over"]
+    one, both = (
+        model(**tokenizer(texts[:count], padding=True, return_tensors="pt")).last_hidden_state.detach()
+        for count in (1, 2)
+    )
+    np.testing.assert_allclose(one[0], both[0, : one.shape[1]], atol=1e-5)

@@ -23,6 +23,7 @@ from harness.config import load_model, load_precision
 from harness.errors import ArtifactError, StorageError
 from harness.provider import EmbeddingProvider, prepare_artifact
 from harness.runtimes.base import SessionOptions
+from tests.artifacts.test_build import tiny_bert, tiny_model
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -441,3 +442,19 @@ def test_a_cache_that_cannot_be_written_is_a_storage_error_with_the_remedy(
     with pytest.raises(StorageError, match=r"cannot be written: .*XDG_CACHE_HOME") as caught:
         prepare(FAKE, check=accept, tell=log, root=file / below)
     assert str(file) in str(caught.value)
+
+
+def test_a_model_of_ones_own_is_built_under_the_name_that_tables_show(
+    tmp_path: Path, log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def run_build(_request: object, *, what: str, **_: object) -> None:
+        asked.append(what)
+        raise ArtifactError("refused by the test")
+
+    monkeypatch.setattr(cache, "run_build", run_build)
+    model = tiny_model(tiny_bert(tmp_path / "search v3"), name="custom+49a9")
+    with pytest.raises(ArtifactError, match="refused by the test"):
+        prepare(Recipe(model, load_precision("fp32"), "onnxruntime"), check=refuse, tell=log, root=tmp_path)
+    assert asked == ["search-v3+49a9 fp32"]

@@ -148,6 +148,16 @@ def test_what_a_list_says_in_words_is_held_against_the_graph_where_it_can_be() -
     assert estimate.stopped_by == {"the list says: Both inputs must be bool": {"And": 1}}
 
 
+def test_what_reads_a_tensor_of_unknown_rank_is_not_taken(tmp_path: Path) -> None:
+    """The provider takes no input without a shape (IsInputSupported in coreml's helper.cc)."""
+    made: Any = embedder()
+    for value in made.graph.input:
+        value.type.tensor_type.ClearField("shape")
+    for e in estimate_coreml(saved(made, tmp_path), batch_size=1, tokens=8).estimates:
+        assert e.nodes_taken == 0
+        assert e.stopped_by["an input of unknown rank"]
+
+
 # --- where it comes from
 
 
@@ -189,13 +199,15 @@ def test_weights_beside_the_graph_are_told_as_what_coreml_may_not_read(tmp_path:
 
 def test_a_graph_that_onnx_runtime_cannot_load_is_bad_input_in_one_line(tmp_path: Path) -> None:
     made = model([node("NoSuchOperator", "x", "y")], [port("x", [1])], [port("y", [1])])
-    with pytest.raises(BadInputError, match="ONNX Runtime cannot load it: ") as caught:
+    with pytest.raises(BadInputError, match="ONNX Runtime does not load it: ") as caught:
         optimised(saved(made, tmp_path), {})
     assert "\n" not in str(caught.value)
 
 
 def test_what_lies_within_a_loop_is_neither_counted_nor_taken_and_that_is_said(tmp_path: Path) -> None:
-    told = estimate_coreml(saved(loop(), tmp_path), batch_size=1, tokens=8)
+    made = loop()
+    made.graph.value_info.append(port("y", [4, 8]))
+    told = estimate_coreml(saved(made, tmp_path), batch_size=1, tokens=8)
     for e in (*told.estimates, *told.other_rule):
         assert (e.nodes, e.nodes_taken, e.partitions) == (2, 1, 1)
         assert e.stopped_by == {"not in the list": {"Loop": 1}}

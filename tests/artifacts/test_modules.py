@@ -91,6 +91,12 @@ def test_a_generic_tokenizer_that_gives_token_types_to_a_model_without_any_is_re
         assert read_facts(folder).stated["hidden"].value == HIDDEN
 
 
+def test_a_graph_of_such_a_model_is_fed_what_it_takes(folder: Path) -> None:
+    write(folder / "config.json", {"model_type": "gpt2", "hidden_size": HIDDEN})
+    write(folder / "tokenizer_config.json", {"tokenizer_class": "PreTrainedTokenizerFast"})
+    assert read_facts(folder, exported=True).stated["hidden"].value == HIDDEN
+
+
 def test_arguments_go_before_what_they_are_arguments_of(folder: Path) -> None:
     tokenizer = {"model_max_length": 32, "truncation_side": "left"}
     own = {"max_seq_length": 48, "tokenizer_args": tokenizer, "config_args": {"num_hidden_layers": 1}}
@@ -284,6 +290,16 @@ def test_where_a_text_is_cut_is_read_and_refused_where_it_is_no_side(folder: Pat
     assert read_facts(folder).truncation_side == "left"
     write(folder / "tokenizer_config.json", {"truncation_side": "middle"})
     assert refused(folder).startswith("tokenizer_config.json: truncation_side='middle' is neither left nor")
+
+
+def test_a_side_that_is_none_is_refused_by_the_file_that_says_it_before_anything_is_built(
+    folder: Path,
+) -> None:
+    write(folder / "sentence_bert_config.json", LENGTH | {"tokenizer_args": {"padding_side": "left"}})
+    assert read_facts(folder).truncation_side is None
+    write(folder / "sentence_bert_config.json", LENGTH | {"tokenizer_args": {"padding_side": "middle"}})
+    told = "sentence_bert_config.json: padding_side='middle' is neither left nor right; "
+    assert refused(folder).startswith(told)
 
 
 def test_what_your_own_folder_does_not_say_is_asked_for(tmp_path: Path) -> None:

@@ -53,6 +53,12 @@ def test_an_axis_that_nobody_knows_makes_the_shape_unknown_never_a_guess(dims: A
     assert bound(port("pixels", dims)) == {"pixels": None}
 
 
+def test_a_negative_axis_is_a_dynamic_one_without_a_name() -> None:
+    assert bound(port("input_ids", [-1, -1], INT64)) == {"input_ids": (2, 5)}
+    assert bound(port("pixels", [-1, 4])) == {"pixels": None}
+    assert dims_of(port("past", [1, 0, -1]).type) == (1, 0, None), "none at all is a length"
+
+
 def test_a_weight_among_the_inputs_is_no_input() -> None:
     made = embedder()
     made.graph.input.append(port("table", [50, 8]))

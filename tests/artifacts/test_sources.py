@@ -245,6 +245,16 @@ def test_a_graph_somebody_exported_is_taken_from_the_repository_that_is_named(hu
     assert hub.requested[0] == f"GET /api/models/{ONNX}?blobs=True", "asked what its branch holds"
 
 
+def test_a_graph_is_taken_beside_a_tokenizer_that_its_weights_could_not_be_fed_by(hub: Hub) -> None:
+    folder = hub.repositories[ONNX]
+    write(folder / "config.json", {"model_type": "gpt2"})
+    write(folder / "tokenizer_config.json", {"tokenizer_class": "PreTrainedTokenizerFast"})
+    assert find_files(tiny_e5(graph_source())).graph == "onnx/model.onnx"
+    for name in ("config.json", "tokenizer_config.json"):
+        (hub.repositories[E5] / name).write_bytes((folder / name).read_bytes())
+    assert "which gives token types, and model_type=gpt2 has no" in refusal(tiny_e5())
+
+
 def test_an_unpinned_revision_is_resolved_once(hub: Hub) -> None:
     find_files(tiny_e5(graph_source()))
     hub.commit = "1" * 40  # somebody pushed
