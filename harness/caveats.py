@@ -95,14 +95,9 @@ def of_runs(rows: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
 
 
 def _span(row: Mapping[str, Any]) -> float | None:
-    """How far the ends of P95's interval lie apart, as a share of the lower one; None without them.
-
-    An end over what launches were stopped over is none: by how much they are over nobody knows.
-    """
+    """How far the ends of P95's interval lie apart, as a share of the lower one; None without them."""
     low, high = as_number(row["latency_p95_low_ms"]), as_number(row["latency_p95_high_ms"])
-    over_ms = as_number(row["truncated_over_ms"])
-    guessed = high is not None and over_ms is not None and high > over_ms
-    return high / low - 1 if low and high and not guessed else None
+    return high / low - 1 if low and high else None
 
 
 def _flags(row: Mapping[str, Any]) -> list[bool]:

@@ -233,7 +233,7 @@ def _ask_run_launches(gate: GateConfig, run: Mapping[str, Any]) -> GateResult:
     over_ms, quiet = as_number(run.get("truncated_over_ms")), None
     by_latency = gate.metric == "latency_p95_ms"
     if over_ms is None or (by_latency and gate.bound <= over_ms):
-        result = replace(ask_launches(gate, values, disturbed=disturbed), stopped_over_ms=over_ms)
+        result = ask_launches(gate, values, disturbed=disturbed, stopped_over_ms=over_ms)
         return result if result.floor_ms is None or result.reason else replace(result, reason=STOPPED_EARLY)
     if by_latency and np.iterable(values):
         served_ms = np.asarray(values, dtype=np.float64)
@@ -255,11 +255,14 @@ def ask_launches(
     launch_values: Sequence[float] | Any,
     *,
     disturbed: Sequence[bool | None] | Any = None,
+    stopped_over_ms: float | None = None,
     explain: bool = True,
 ) -> GateResult:
     """Ask a per-launch gate of one value a launch; see `harness.stats.gate_verdict`.
 
     `disturbed` says of each launch whether it was flagged; the answer rests on all launches all the same.
+    `stopped_over_ms`: latencies at or over that, which is no less than the bound, are of launches that were
+    stopped early.
     `explain` False leaves out how many more launches an undecided gate would take, which is slow to tell.
     """
     assert gate.launch_quantile is not None
@@ -272,7 +275,8 @@ def ask_launches(
         return GateResult(gate, "NOT_MEASURED", n=int(values.size), reason="a launch's value is no number")
     signed, bound = sign * values, sign * gate.bound
     verdict = stats.gate_verdict(signed, bound, launch_quantile=quantile)
-    interval = stats.launch_interval(signed, launch_quantile=quantile)
+    stopped_over = math.inf if stopped_over_ms is None else stopped_over_ms
+    interval = stats.launch_interval(signed, launch_quantile=quantile, stopped_over=stopped_over)
     low, high = interval if sign > 0 else (_negated(interval.high), _negated(interval.low))
     # The median launch's value is the run's own figure, where launches are even in number too.
     at_quantile = np.median(signed) if quantile == 0.5 else stats.nearest_rank(signed, quantile)
@@ -290,6 +294,7 @@ def ask_launches(
         over=over,
         reason=_more(gate, over, int(values.size)) if explain and verdict == "UNDECIDED" else "",
         undisturbed=None if quiet is None else stats.gate_verdict(quiet, bound, launch_quantile=quantile),
+        stopped_over_ms=stopped_over_ms,
         quiet=None if quiet is None else int(quiet.size),
     )
 

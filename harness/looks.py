@@ -231,4 +231,4 @@ def limit_handles(rows: Sequence[Row], metrics: Sequence[str] = ()) -> list[Arti
 
 def dotted() -> Artist:
     """What a dotted line tells, in a legend."""
-    return mark("", "dotted: too few launches for an interval", color=FAINT, ls=":")
+    return mark("", "dotted: too few launches for an interval, or stopped ones", color=FAINT, ls=":")

@@ -152,12 +152,16 @@ def launch_interval(
     *,
     launch_quantile: float = 0.5,
     alpha: float = ALPHA,
+    stopped_over: float = math.inf,
 ) -> Interval:
     """The interval of the `launch_quantile` quantile of launches: `gate_verdict` inverted.
 
     It never contradicts the verdict: the gate at bound b passes exactly when ``high < b`` and fails
     exactly when ``low >= b``. An end is None where the launches are too few for it (under 6 at the
     median), and where it would be an infinite value (a failed launch).
+
+    Values at or over `stopped_over`, no less than b, are of launches that were stopped early over that: no
+    more is known of them, so that a lower end there is that, and an upper end None.
 
     Raises:
         ValueError: a value is NaN.
@@ -170,10 +174,10 @@ def launch_interval(
     most_over = _largest_passing(n, q, alpha)
     most_under = _largest_passing(n, 1.0 - q, alpha)
     high = None if most_over is None else float(ordered[n - most_over - 1])
-    low = None if most_under is None else float(ordered[most_under])
+    low = None if most_under is None else min(float(ordered[most_under]), stopped_over)
     return Interval(
         low if low is not None and math.isfinite(low) else None,
-        high if high is not None and math.isfinite(high) else None,
+        high if high is not None and high < stopped_over else None,
     )
 
 

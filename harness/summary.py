@@ -78,13 +78,13 @@ def summarise_run(launches: Sequence[Mapping[str, Any]], *, min_span_s: float) -
     failed = len(launches) - len(served)
     p95 = launch_values("latency_p95_ms", launches)
     rates = launch_values("throughput_texts_per_s", launches)
-    p95_interval = stats.launch_interval(p95)
+    cut_short = [ms for row in served if (ms := row.get("truncated_over_ms")) is not None]
+    p95_interval = stats.launch_interval(p95, stopped_over=min(cut_short, default=math.inf))
     rate_interval = stats.launch_interval([-rate for rate in rates])
     pooled = [np.asarray(row["total_ns"], dtype=np.int64) for row in served]
     requests = sum(int(row["requests"]) for row in served)
     flags = [row.get("disturbed") for row in launches]
     known = [flag for flag in flags if flag is not None]
-    cut_short = [ms for row in served if (ms := row.get("truncated_over_ms")) is not None]
     p50_ms = _median(row["p50_ms"] for row in served)
     overhead_ns = _median(ns for row in served if (ns := row.get("loop_overhead_ns")) is not None)
     return {

@@ -16,10 +16,11 @@ import numpy as np
 import pytest
 from filelock import FileLock
 
-from harness import locks
+from harness import locks, stats
 from harness.artifacts.cache import Recipe, cache_dir
 from harness.compose import conf_dir
 from harness.config import load_model, load_precision, validate
+from harness.gates import as_number
 from harness.provider import EmbeddingProvider, prepare_artifact
 from harness.record import RUN_COLUMNS, SCHEMA_VERSION
 from harness.runtimes.base import SessionOptions
@@ -172,8 +173,10 @@ def run_row(run_id: str = "r1", **changes: Any) -> dict[str, Any]:
         "schema_version": SCHEMA_VERSION,
     }
     if (p95_ms := changes.pop("p95_ms", None)) is not None:
-        names = ("latency_p95_ms", "latency_p95_low_ms", "latency_p95_high_ms")
-        row |= dict.fromkeys(names, float(p95_ms)) | {"launch_p95_ms": [float(p95_ms)] * 20}
+        values, over_ms = [float(p95_ms)] * 20, as_number(changes.get("truncated_over_ms"))
+        low, high = stats.launch_interval(values, stopped_over=math.inf if over_ms is None else over_ms)
+        row |= {"latency_p95_ms": values[0], "latency_p95_low_ms": low, "latency_p95_high_ms": high}
+        row |= {"launch_p95_ms": values}
     return row | launched(**changes)
 
 

@@ -623,6 +623,14 @@ def test_a_looser_bound_passes_where_launches_that_were_stopped_early_may_all_be
         assert (looser.value, looser.over, looser.n) == (12.0, stopped, 40)
 
 
+def test_an_end_that_rests_on_launches_that_were_stopped_early_is_known_no_further_than_that() -> None:
+    row = run_row(launches=20, launch_p95_ms=[12.0] * 14 + [45.0] * 6, truncated_over_ms=30.0)
+    half = gate("latency_p95_ms", "<", 30).model_copy(update={"launch_quantile": 0.5})
+    assert (ask(half, row).value, ask(half, row).low, ask(half, row).high) == (12.0, 12.0, None)
+    slow = run_row(launches=20, launch_p95_ms=[45.0] * 20, truncated_over_ms=30.0)
+    assert (ask(half, slow).low, ask(half, slow).high) == (30.0, None)
+
+
 def test_launches_that_failed_are_over_any_bound_however_the_others_were_stopped() -> None:
     launches = [math.inf] * 30 + [35.0] * 10
     row = run_row(launches=40, launch_p95_ms=launches, truncated_over_ms=30.0)

@@ -319,6 +319,21 @@ def test_the_interval_agrees_with_the_verdict_for_any_values(
 
 
 @property_test
+@given(launch_lists, st.sampled_from([1.0, 30.0]), st.sampled_from([30.0, 100.0]), st.sampled_from(QUANTILES))
+def test_the_interval_of_launches_that_were_stopped_early_ends_where_more_is_not_known(
+    values: list[float], bound: float, stopped_over: float, quantile: float
+) -> None:
+    verdict = stats.gate_verdict(values, bound, launch_quantile=quantile)
+    low, high = stats.launch_interval(values, launch_quantile=quantile, stopped_over=stopped_over)
+    assert (verdict == "PASS") == (high is not None and high < bound)
+    assert verdict != "FAIL" or low is None or low >= bound
+    assert all(end is None or end <= stopped_over for end in (low, high))
+    further = [value if value < stopped_over else value + 1.0 for value in values]
+    again = stats.launch_interval(further, launch_quantile=quantile, stopped_over=stopped_over)
+    assert again == (low, high), "what they took until they were stopped is no part of it"
+
+
+@property_test
 @given(st.lists(finite_floats, min_size=1, max_size=45), st.sampled_from(QUANTILES))
 def test_the_interval_holds_the_quantile_it_is_of(values: list[float], quantile: float) -> None:
     low, high = stats.launch_interval(values, launch_quantile=quantile)

@@ -227,6 +227,17 @@ def test_a_p99_is_unknown_where_launches_were_stopped_early() -> None:
     assert (summary["latency_p99_ms"], summary["latency_p95_ms"]) == (None, 12.0)
 
 
+def test_an_end_of_the_interval_of_p95_that_rests_on_launches_stopped_early_is_no_figure() -> None:
+    few = summarise_run([*launches(*[12.0] * 14), *(cut_short(14 + i, 30.0) for i in range(6))])
+    assert (few["latency_p95_ms"], few["latency_p95_low_ms"], few["latency_p95_high_ms"]) == (
+        12.0,
+        12.0,
+        None,
+    )
+    many = summarise_run([*launches(*[12.0] * 2), *(cut_short(2 + i, 30.0) for i in range(18))])
+    assert (many["latency_p95_low_ms"], many["latency_p95_high_ms"]) == (30.0, None)
+
+
 def test_a_run_tells_the_lowest_bound_over_which_a_launch_was_stopped() -> None:
     rows = [*launches(12.0, 45.0), cut_short(2, 30.0), cut_short(3, 20.0), cut_short(4, 100.0)]
     assert summarise_run(rows)["truncated_over_ms"] == 20.0
