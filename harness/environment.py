@@ -18,6 +18,7 @@ import psutil
 from harness import __version__
 from harness.cpu import cpuinfo
 from harness.measure import container
+from harness.measure.resources import cores_of_a_launch
 
 # Versions that change what is measured; part of a run's identity.
 _MEASURING = ("onnxruntime", "tokenizers", "numpy")
@@ -86,9 +87,8 @@ def fingerprint() -> Environment:
 
 def usable_cores() -> int:
     """Cores that this process may use: by affinity where the system tells it, else all logical ones."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    cores = cores_of_a_launch()
+    return (os.cpu_count() or 1) if cores is None else len(cores)
 
 
 def _machine_id(cpu: str, memory_bytes: int) -> str:

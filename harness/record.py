@@ -270,8 +270,8 @@ disturbed bool? - flagged by the rule that is blind to latency
 disturbance string? - what it was flagged for
 capacity_before_gflops double? GFLOP/s of a probe before the launch
 capacity_after_gflops double? GFLOP/s of a probe after the launch
-other_cpu_share double? - of the machine, used by other processes
-steal_share double? - of the machine, taken by the hypervisor
+other_cpu_share double? - of the cores that it may use, used by other processes
+steal_share double? - of the cores that it may use, taken by the hypervisor
 involuntary_switches int64? - during the timed requests
 voluntary_switches int64? - during the timed requests
 minor_faults int64? - during the timed requests

@@ -398,7 +398,7 @@ def _launch(
     loosest_ms = run.loosest_bound_ms()
     due_ns = draw_arrivals(run.workload, run.requests, index)
     began = time.monotonic()  # what is waited for quiet is spent too
-    watch = None if run.scripted else sweep.observer.watch(reference, on_wait)
+    watch = None if run.scripted else sweep.observer.watch(reference, on_wait, measure.cpus)
     started = datetime.now(UTC)
     answer = sweep.worker(
         Task(

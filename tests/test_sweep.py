@@ -1540,7 +1540,7 @@ class ScriptedObserver:
         self.references: list[float | None] = []
         self.watched = 0
 
-    def watch(self, reference: float | None, on_wait: Callable[[], None]) -> int:
+    def watch(self, reference: float | None, on_wait: Callable[[], None], _cpus: int | None) -> int:
         self.references.append(reference)
         if self.waits:
             on_wait()

@@ -7,21 +7,24 @@ import resource
 import time
 from collections import Counter
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import psutil
+from threadpoolctl import ThreadpoolController
 
 from harness.measure import container
+from harness.measure.resources import cores_of_a_launch
 from harness.stats import nearest_rank
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-# Of the machine's CPU time, used by processes other than the harness and its worker.
+# Of the CPU time of the cores that a launch may use, used by processes other than the harness and its worker.
 OTHER_CPU_SHARE_MAX = 0.10
-# Of the machine's CPU time, taken by the hypervisor for other machines.
+# Of the same, taken by the hypervisor for other machines.
 STEAL_SHARE_MAX = 0.05
 # Of the reference capacity; a neighbour that takes a core of two leaves half.
 CAPACITY_SHARE_MIN = 0.70
@@ -41,8 +44,8 @@ _LOOK_S = 0.5
 class Conditions:
     """The machine's state around one launch; None is unknown.
 
-    Capacities in GFLOP/s; shares of the machine's CPU time while the launch ran; `load_1m` the load
-    average when it started; `throttled_s` that the container's own quota stopped it for;
+    Capacities in GFLOP/s; shares of the CPU time of the cores that the launch may use, while it ran;
+    `load_1m` the load average when it started; `throttled_s` that the container's own quota stopped it for;
     `thermal_throttles` how often the CPU slowed itself down for heat meanwhile.
     """
 
@@ -118,26 +121,31 @@ class Watch:
     that the worker's own CPU time is known and is not taken for somebody else's.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, cpus: int | None = None) -> None:
+        """Begin; `cpus` of its cores are what the worker is held to, None is all."""
+        self._cores = cores_of_a_launch(cpus)
         self.before_gflops = capacity_gflops()
         self._load_1m = _load_1m()
         self._started_s = time.monotonic()
         self._own_s = _own_cpu_s()
-        self._machine = psutil.cpu_times()
+        self._times = _cpu_times(self._cores)
         self._throttled_s, self._heat = container.throttled_s(), _thermal_throttles()
 
     def stop(self) -> Conditions:
         """The conditions since the creation."""
-        machine, own_s = psutil.cpu_times(), _own_cpu_s() - self._own_s
-        available_s = (time.monotonic() - self._started_s) * (psutil.cpu_count() or 1)
-        busy = ("user", "nice", "system", "irq", "softirq")
-        busy_s = sum(getattr(machine, n, 0.0) - getattr(self._machine, n, 0.0) for n in busy)
-        steal_s = getattr(machine, "steal", 0.0) - getattr(self._machine, "steal", 0.0)
+        times, own_s = _cpu_times(self._cores), _own_cpu_s() - self._own_s
+        available_s = (time.monotonic() - self._started_s) * len(times)
+
+        def spent_s(*kinds: str) -> float:
+            pairs = zip(self._times, times, strict=True)
+            return sum(getattr(t, n, 0.0) - getattr(s, n, 0.0) for s, t in pairs for n in kinds)
+
+        busy_s, steal_s = spent_s("user", "nice", "system", "irq", "softirq"), spent_s("steal")
         return Conditions(
             capacity_before_gflops=self.before_gflops,
             capacity_after_gflops=capacity_gflops(),
             other_cpu_share=max(0.0, (busy_s - own_s) / available_s) if available_s > 0 else None,
-            steal_share=steal_s / available_s if available_s > 0 and hasattr(machine, "steal") else None,
+            steal_share=steal_s / available_s if available_s > 0 and hasattr(times[0], "steal") else None,
             load_1m=self._load_1m,
             throttled_s=_since(self._throttled_s, container.throttled_s()),
             thermal_throttles=_since(self._heat, _thermal_throttles()),
@@ -152,21 +160,22 @@ class Observer:
         self._wait_s = wait_s
         self._noisy = False
 
-    def watch(self, reference: float | None, on_wait: Callable[[], None]) -> Watch:
+    def watch(self, reference: float | None, on_wait: Callable[[], None], cpus: int | None = None) -> Watch:
         """Start to watch a launch, after a wait where the machine is or was just not quiet.
 
         Args:
             reference: capacity in GFLOP/s, see `reference_gflops`.
             on_wait: called about twice a second while waiting.
+            cpus: how many of its cores the launch is held to; None is all.
         """
-        watch = Watch()
+        watch = Watch(cpus)
         noisy = self._noisy or bool(disturbances({"capacity_before_gflops": watch.before_gflops}, reference))
         while noisy and self._wait_s > 0:
             on_wait()
             began = time.monotonic()
             time.sleep(min(_LOOK_S, self._wait_s))
             noisy = bool(disturbances(vars(watch.stop()), reference))
-            watch = Watch()
+            watch = Watch(cpus)
             self._wait_s -= time.monotonic() - began
         return watch
 
@@ -178,16 +187,33 @@ class Observer:
 
 
 def capacity_gflops() -> float:
-    """What the machine computes right now: the median rate of a few float32 GEMMs on all cores."""
+    """What the machine computes right now: the median rate of a few float32 GEMMs on all usable cores.
+
+    However many threads a shell's OMP_NUM_THREADS or the like leaves to BLAS.
+    """
     matrix = np.ones((_PROBE_SIZE, _PROBE_SIZE), dtype=np.float32)
     product = np.empty_like(matrix)
-    np.matmul(matrix, matrix, out=product)
     rates = []
-    for _ in range(_PROBE_REPEATS):
-        began = time.perf_counter_ns()
+    cores = cores_of_a_launch()
+    with _thread_pools().limit(limits=len(cores) if cores else os.cpu_count(), user_api="blas"):
         np.matmul(matrix, matrix, out=product)
-        rates.append(2 * _PROBE_SIZE**3 / (time.perf_counter_ns() - began))
+        for _ in range(_PROBE_REPEATS):
+            began = time.perf_counter_ns()
+            np.matmul(matrix, matrix, out=product)
+            rates.append(2 * _PROBE_SIZE**3 / (time.perf_counter_ns() - began))
     return float(np.median(rates))
+
+
+@cache
+def _thread_pools() -> ThreadpoolController:
+    """The thread pools of the libraries that are loaded, found once: to look for them takes a while."""
+    return ThreadpoolController()
+
+
+def _cpu_times(cores: list[int] | None) -> list[Any]:
+    """What each of these cores did so far, in s, by kind; each one's of all where nobody tells which."""
+    times = psutil.cpu_times(percpu=True)
+    return times if cores is None or cores[-1] >= len(times) else [times[core] for core in cores]
 
 
 def _own_cpu_s() -> float:

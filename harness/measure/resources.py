@@ -61,10 +61,15 @@ def rss_bytes() -> int:
     return int(psutil.Process().memory_info().rss)
 
 
+def cores_of_a_launch(cpus: int | None = None) -> list[int] | None:
+    """The numbers of the cores that a launch that is held to `cpus` runs on; None where nobody tells."""
+    return sorted(os.sched_getaffinity(0))[:cpus] if hasattr(os, "sched_getaffinity") else None
+
+
 def hold_to_cores(cpus: int) -> None:
     """Let this process, and the threads it will start, run on the first `cpus` of its cores alone.
 
     Raises:
         OSError: the system does not take it.
     """
-    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:cpus])
+    os.sched_setaffinity(0, cores_of_a_launch(cpus) or ())

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
+from threadpoolctl import ThreadpoolController
 
 from harness.measure import disturbance
 from harness.measure.disturbance import (
@@ -127,6 +131,9 @@ class Machine:
         class ScriptedWatch:
             before_gflops = 100.0
 
+            def __init__(self, _cpus: int | None) -> None:
+                pass
+
             def stop(self) -> Conditions:
                 share = machine.shares.pop(0) if len(machine.shares) > 1 else machine.shares[0]
                 return Conditions(other_cpu_share=share)
@@ -182,3 +189,61 @@ def test_a_machine_without_a_load_average_has_none(monkeypatch: pytest.MonkeyPat
     assert Watch().stop().load_1m is None
     monkeypatch.setattr("os.getloadavg", lambda: (0.25, 1.0, 2.0))
     assert Watch().stop().load_1m == 0.25
+
+
+# --- on which cores
+
+
+class Cores:
+    """A scripted machine of 64 cores, of which this process may use some: seconds that each was busy."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, usable: range) -> None:
+        self.busy_s, self.stolen_s, self.now_s = [0.0] * 64, [0.0] * 64, 0.0
+        monkeypatch.setattr(disturbance, "capacity_gflops", lambda: 100.0)
+        monkeypatch.setattr(disturbance, "_own_cpu_s", lambda: 0.0)
+        monkeypatch.setattr(os, "sched_getaffinity", lambda _pid: set(usable), raising=False)
+        monkeypatch.setattr(disturbance.time, "monotonic", lambda: self.now_s)
+        monkeypatch.setattr(disturbance.psutil, "cpu_times", self._times)
+
+    def _times(self, *, percpu: bool) -> list[SimpleNamespace]:
+        assert percpu
+        pairs = zip(self.busy_s, self.stolen_s, strict=True)
+        return [SimpleNamespace(user=busy_s, steal=stolen_s) for busy_s, stolen_s in pairs]
+
+
+@pytest.mark.parametrize(
+    ("usable", "cpus", "busy", "share"),
+    [
+        (range(64), 2, (0, 1), 1.0),  # a neighbour burns just what a launch is held to
+        (range(64), 2, (2, 3), 0.0),  # or what it is not
+        (range(64), None, (0, 1), 2 / 64),
+        (range(8, 12), None, (8, 9), 0.5),  # pinned as a whole
+        (range(8, 12), 2, (10, 11), 0.0),
+        (range(60, 66), None, (0, 1), 2 / 64),  # numbers that are not told of: all cores
+    ],
+)
+def test_others_count_on_the_cores_that_a_launch_may_use(
+    monkeypatch: pytest.MonkeyPatch, usable: range, cpus: int | None, busy: tuple[int, ...], share: float
+) -> None:
+    machine = Cores(monkeypatch, usable)
+    watch = Watch(cpus)
+    machine.now_s = 2.0
+    for core in busy:
+        machine.busy_s[core] = machine.stolen_s[core] = 2.0
+    conditions = watch.stop()
+    assert (conditions.other_cpu_share, conditions.steal_share) == (pytest.approx(share),) * 2
+
+
+def test_the_probe_takes_all_usable_cores_whatever_a_shell_leaves_to_blas(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pools, threads, matmul = ThreadpoolController(), set(), np.matmul
+
+    def seen(*args: Any, **kwargs: Any) -> Any:
+        threads.update(pool["num_threads"] for pool in pools.info() if pool["user_api"] == "blas")
+        return matmul(*args, **kwargs)
+
+    monkeypatch.setattr(disturbance.np, "matmul", seen)
+    with pools.limit(limits=1, user_api="blas"):  # as OMP_NUM_THREADS=1 leaves it
+        capacity_gflops()
+    assert threads <= {len(os.sched_getaffinity(0))}
