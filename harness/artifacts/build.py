@@ -131,7 +131,8 @@ def build(request: dict[str, Any], out: TextIO) -> dict[str, Any]:
         tokenizer, model = twin.tokenizer(request["twin"]), twin.random_model(request["twin"])
     else:
         source = Path(request["source"])
-        model, tokenizer = _load(source), load_tokenizer(source)
+        model = _load(source)
+        tokenizer = load_tokenizer(source, model.config.vocab_size)
         _require_exportable(model, request["max_length"])
     dense = dense_layers(request)
     require_dim(request, dense[-1].weight.shape[0] if dense else int(model.config.hidden_size))
