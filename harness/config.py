@@ -321,7 +321,7 @@ def _completed(raw: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
     plain, model = dict(raw), raw.get("model")
     if not isinstance(model, dict):
         return plain, []
-    path, repo = model.get("path"), model.get("id")
+    path, repo, revision = model.get("path"), model.get("id"), model.get("revision")
     if model.get("weights") == "trained" and not (path or repo or model.get("sources")):
         unsaid = (
             f"model={model.get('name')}: which model is not said; give model.path=DIR or model.id=ORG/NAME"
@@ -332,15 +332,20 @@ def _completed(raw: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
         return plain | {"model": completed(model, None)}, [both]
     open_facts = any(key in model and model[key] is None for key in NEEDED_FACTS)
     facts, problems = None, []
+    nameless = f"model.id={repo}: no repository's name; give model.id=ORG/NAME, or model.path=DIR"
     try:
         if isinstance(path, str):
             if open_facts or typed_path(path).is_dir():  # else told where the files are needed
                 facts = local_facts(path)
         elif isinstance(repo, str) and not _HUB_ID.fullmatch(repo):
-            problems = [f"model.id={repo}: no repository's name; give model.id=ORG/NAME, or model.path=DIR"]
+            problems = [nameless]
+        elif open_facts and not isinstance(repo, str | None):
+            problems, model = [nameless], model | {"id": None}  # told once
+        elif open_facts and not isinstance(revision, str | None):
+            problems = [f"model.revision={revision}: not a text; give it in quotes, 'model.revision=\"...\"'"]
+            model = model | {"revision": None}
         elif isinstance(repo, str) and open_facts:
             graphs = bool(model.get("sources"))  # each of which is looked at when it is tried
-            revision = model.get("revision")
             facts = hub_facts(repo, revision, exported=graphs, tell=lambda _what, _left_s: None)
     except BadInputError as error:
         problems = list(error.problems)

@@ -198,6 +198,11 @@ def verify(artifact: Artifact, runtime: str) -> None:
     found = np.minimum(cosines(alone, reference), cosines(together, reference))
     worst = int(np.argmin(np.nan_to_num(found, nan=-2.0)))
     needed = PARITY_COSINE_MIN.get(artifact.manifest.precision, -1.0)
+    if not reference[worst].any():
+        raise ArtifactError(
+            f"{artifact.manifest.model}'s own vector of {texts[worst][:40]!r} is zero, which has no cosine "
+            "to any other; choose another model"
+        )
     if not found[worst] >= needed:
         raise ArtifactError(
             f"the artifact built for {artifact.manifest.model} disagrees with its reference: cosine "

@@ -61,8 +61,8 @@ def adopt(request: dict[str, Any], step: Callable[[str], None]) -> dict[str, Any
     source, target = Path(request["source"]), Path(request["target"])
     graph = _read(request, "fp32")
     config = read_json(source, CONFIG) if (source / CONFIG).is_file() else {}
-    tokenizer = load_tokenizer(source)
     rows = embedding_rows(graph) or config.get("vocab_size")
+    tokenizer = load_tokenizer(source, rows)
     pad_id, pad_token = save_tokenizer(request, tokenizer, rows, config.get("pad_token_id"))
     dense = dense_layers(request)
     params = count_parameters(graph) + count_dense(dense)

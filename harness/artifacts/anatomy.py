@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from harness.artifacts.graphs import NEEDS_ONNX, said_by
+from harness.artifacts.graphs import NEEDS_ONNX, picks_tokens, said_by
 from harness.artifacts.parameters import count_parameters
 from harness.artifacts.shapes import MICROSOFT, attribute, dims_of, infer_shapes, inner_graphs, name_of
 from harness.artifacts.work import Polynomial, Work, flops_of_a_text, work
@@ -311,14 +311,11 @@ def _token_table(graph: GraphProto, known: Mapping[str, Tensor], weights: set[st
             return shape if shape is not None and len(shape) == 2 else None
         if name not in ("Gather", f"{MICROSOFT}:GatherBlockQuantized"):
             continue
-        picked = node.input[1]
-        while picked in sources and sources[picked].op_type in ("Cast", "Identity"):
-            picked = sources[picked].input[0]
         data = node.input[0]
         while data in sources and sources[data].op_type in ("DequantizeLinear", "Cast", "Identity"):
             data = sources[data].input[0]
         shape = known[data].shape if data in weights else None
-        if picked == "input_ids" and shape is not None and len(shape) == 2:
+        if picks_tokens(node, sources) and shape is not None and len(shape) == 2:
             rows = known.get(node.output[0])
             width = rows.shape[-1] if rows is not None and rows.shape else shape[1]
             return shape[0], width

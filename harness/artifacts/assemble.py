@@ -84,13 +84,17 @@ def count_dense(dense: Sequence[Dense]) -> int:
     return sum(layer.weight.size + (0 if layer.bias is None else layer.bias.size) for layer in dense)
 
 
-def load_tokenizer(source: Path) -> Tokenizer:
+def load_tokenizer(source: Path, rows: int | None) -> Tokenizer:
     """A model's tokenizer as sentence-transformers cuts texts by it: ``tokenizer.json`` is not all of it.
 
     What ``tokenizer_config.json`` says besides (lower case, accents, a space before) and the arguments among
     sentence-transformers' own files change what is done to a text before and after its words are looked up,
-    as transformers' class for the model has it. The vocabulary is the file's: transformers may add tokens
-    that have no row.
+    as transformers' class for the model has it. So do the tokens that only the former names, or the class
+    itself, as far as they have a row.
+
+    Args:
+        source: the model's folder.
+        rows: of its embedding table; None where that is not known, the vocabulary is then the file's.
 
     Raises:
         BadInputError: the files cannot be used.
@@ -107,6 +111,10 @@ def load_tokenizer(source: Path) -> Tokenizer:
     if found.is_fast:
         for part in ("normalizer", "pre_tokenizer", "post_processor"):
             setattr(tokenizer, part, getattr(found.backend_tokenizer, part))
+        known = tokenizer.get_vocab_size() if rows is None else rows
+        for token_id, token in sorted(found.backend_tokenizer.get_added_tokens_decoder().items()):
+            if token_id < known:
+                (tokenizer.add_special_tokens if token.special else tokenizer.add_tokens)([token])
     return tokenizer
 
 

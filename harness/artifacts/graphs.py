@@ -14,7 +14,7 @@ from harness.artifacts.pooling import HIDDEN
 from harness.errors import RuntimeUnavailableError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from onnx import GraphProto, ModelProto, NodeProto, TensorProto
 
@@ -224,10 +224,24 @@ def hidden_size(path: Path) -> int | None:
 def embedding_rows(model: ModelProto) -> int | None:
     """Rows of the table that token ids are looked up in; None where it is not a plain look-up."""
     shapes = {tensor.name: list(tensor.dims) for tensor in model.graph.initializer}
+    sources = {output: node for node in model.graph.node for output in node.output}
     for node in model.graph.node:
-        if node.op_type == "Gather" and node.input[1] == INPUTS[0] and node.input[0] in shapes:
+        if node.op_type == "Gather" and node.input[0] in shapes and picks_tokens(node, sources):
             return int(shapes[node.input[0]][0])
     return None
+
+
+def picks_tokens(gather: NodeProto, sources: Mapping[str, NodeProto]) -> bool:
+    """Whether a look-up's indices are the token ids, perhaps of another type or shape.
+
+    Args:
+        gather: the look-up.
+        sources: the graph's nodes by their outputs.
+    """
+    picked = gather.input[1]
+    while picked in sources and sources[picked].op_type in ("Cast", "Identity", "Reshape"):
+        picked = sources[picked].input[0]
+    return bool(picked == INPUTS[0])
 
 
 def _root(folder: Path) -> Path:

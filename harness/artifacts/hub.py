@@ -90,10 +90,12 @@ def find_repository(name: str, revision: str | None, *, tell: Tell) -> Repositor
 
     Raises:
         ModelUnavailableError: it cannot be had; with the reason.
+        ArtifactError: the hub gives another commit than the one that was asked for.
     """
     where = f"hub {name} at {(revision or 'main')[:12]}"
     record = cache_dir() / "hub" / f"{name}@{revision or 'main'}.json".replace("/", "--")
-    if (known := _remembered(record)) is not None:
+    known = _remembered(record)
+    if known is not None and not (is_commit(revision) and known.commit != revision):
         return known
     hub = _client(where)
     try:
@@ -111,6 +113,11 @@ def find_repository(name: str, revision: str | None, *, tell: Tell) -> Repositor
         raise ModelUnavailableError(f"{where}: {why}") from None
     if not is_commit(info.sha):
         raise ModelUnavailableError(f"{where}: the hub names no commit for it")
+    if is_commit(revision) and info.sha != revision:
+        raise ArtifactError(
+            f"hub {name}: commit {revision} was asked for, and the hub gives {info.sha}; give another hub by "
+            "HF_ENDPOINT, or that commit as model.revision"
+        )
     files = {
         sibling.rfilename: RemoteFile(sibling.size, None if sibling.lfs is None else sibling.lfs.sha256)
         for sibling in info.siblings or []

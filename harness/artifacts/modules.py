@@ -154,6 +154,12 @@ def read_facts(folder: Path, *, graph: str | None = None, exported: bool = False
         if (side := said.get(key)) not in (None, "left", "right"):
             name = files.transformer()[0] if key in arguments else TOKENIZER_CONFIG
             problems.append(f"{name}: {key}={side!r} is neither left nor right; {ANEW}")
+    if said.get("split_special_tokens"):
+        name = files.transformer()[0] if "split_special_tokens" in arguments else TOKENIZER_CONFIG
+        problems.append(
+            f"{name} has split_special_tokens, which an artifact's tokenizer cannot hold; choose another "
+            "model, or write false there: what a text names as a special token is one then"
+        )
     _prompts(files, stated, problems)
     if (cut := files.whole(PROMPTS, "truncate_dim")) is not None:
         stated["truncate_dim"] = Fact(cut, PROMPTS)

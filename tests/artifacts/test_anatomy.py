@@ -9,6 +9,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from harness.artifacts.anatomy import Architecture, load_graph, read_anatomy
+from harness.artifacts.graphs import embedding_rows
 from harness.errors import BadInputError, ExitCode
 from tests.artifacts.graphs import (
     FLOAT,
@@ -78,6 +79,19 @@ def test_a_token_table_may_be_narrower_than_the_model() -> None:
     made = model(nodes, [port("input_ids", IDS, INT64)], [port("d", [*IDS, 8])], weights)
     found = read(made)
     assert (found.architecture.hidden, found.embedding_parameters) == (8, 30 * 4)
+
+
+def test_a_token_table_is_found_where_ids_are_reshaped_first_as_gpt_2_has_it() -> None:
+    nodes = [
+        node("Reshape", "input_ids flat", "ids"),
+        node("Gather", "table ids", "x"),
+        node("MatMul", "x dense", "y"),
+    ]
+    weights = [weight("table", 30, 8), weight("dense", 8, 8), numbers("flat", -1, 4)]
+    made = model(nodes, [port("input_ids", IDS, INT64)], [port("y", [*IDS, 8])], weights)
+    found = read(made)
+    assert (found.architecture.vocab_size, found.architecture.hidden) == (30, 8)
+    assert embedding_rows(made) == 30
 
 
 def test_what_a_graph_does_not_say_is_none_not_a_guess() -> None:

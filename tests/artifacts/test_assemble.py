@@ -176,10 +176,46 @@ def test_a_tokenizer_is_as_transformers_loads_it_not_as_its_own_file_alone_says(
     as_filed = tokenizer_of(request_of).encode(text).ids
     known = changes["tokenizer_class"] == "BertTokenizer"
     assert (as_filed == theirs(text)["input_ids"]) is False
-    assert load_tokenizer(source).encode(text).ids == (theirs(text)["input_ids"] if known else as_filed)
+    assert load_tokenizer(source, None).encode(text).ids == (theirs(text)["input_ids"] if known else as_filed)
 
 
-def test_the_vocabulary_of_a_tokenizer_is_that_of_its_own_file(request_of: dict[str, Any]) -> None:
+def token(content: str) -> dict[str, Any]:
+    """An added token as ``tokenizer_config.json`` has it."""
+    flags = ("lstrip", "normalized", "rstrip", "single_word", "special")
+    return {"content": content} | dict.fromkeys(flags, False)
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        {"added_tokens_decoder": {"61": token("zorblax")}},
+        {"additional_special_tokens": ["zorblax"]},
+        {"added_tokens_decoder": {"61": token("zorblax")}, "tokenizer_class": "PreTrainedTokenizerFast"},
+    ],
+)
+def test_a_token_that_only_the_tokenizer_s_config_names_is_one_where_it_has_a_row(
+    request_of: dict[str, Any], told: dict[str, Any]
+) -> None:
+    from transformers import AutoTokenizer
+
+    source, filed = Path(request_of["source"]), tokenizer_of(request_of)
+    write(source / "tokenizer_config.json", {"tokenizer_class": "BertTokenizer"} | told)
+    theirs = AutoTokenizer.from_pretrained(source)
+    text = "the fox zorblax over"
+    new = filed.get_vocab_size()
+    assert new == 61
+    assert max(theirs(text)["input_ids"]) >= new
+    assert load_tokenizer(source, len(theirs)).encode(text).ids == theirs(text)["input_ids"]
+    for rows in (new, None):
+        without = load_tokenizer(source, rows)
+        assert without.get_vocab_size() == new, "no token without a row"
+        assert max(without.encode(text).ids) < new
+    assert load_tokenizer(source, new).encode("the fox").ids == theirs("the fox")["input_ids"]
+
+
+def test_the_vocabulary_of_a_tokenizer_is_that_of_its_own_file_where_no_more_rows_are_known(
+    request_of: dict[str, Any],
+) -> None:
     source = Path(request_of["source"])
     write(source / "tokenizer_config.json", {"tokenizer_class": "BertTokenizer", "pad_token": "<none>"})
-    assert load_tokenizer(source).get_vocab_size() == tokenizer_of(request_of).get_vocab_size()
+    assert load_tokenizer(source, None).get_vocab_size() == tokenizer_of(request_of).get_vocab_size()

@@ -216,6 +216,9 @@ def test_modules_in_another_order_or_of_foreign_code_are_refused(
         ("sentence_bert_config.json", {"processing_kwargs": {"text": [["a"]]}}, "the processing_kw"),
         ("sentence_bert_config.json", {"tokenizer_args": {"model_max_length": "x"}}, ": model_max_length"),
         ("sentence_bert_config.json", {"tokenizer_args": [1]}, "its tokenizer_args is no mapping"),
+        ("sentence_bert_config.json", {"tokenizer_args": {"split_special_tokens": True}},
+         "sentence_bert_config.json has split_special_tokens, which an artifact's tok"),
+        ("tokenizer_config.json", {"split_special_tokens": True}, "tokenizer_config.json has split_special"),
         ("config_sentence_transformers.json", {"default_prompt_name": "x"}, "default_prompt_name is x"),
         ("modules.json", [{"type": "sentence_transformers.models.Pooling", "path": "../up"}], "names ../up,"),
         ("modules.json", [{"type": "sentence_transformers.models.Pooling", "path": "/etc"}], "names /etc, a"),
@@ -338,6 +341,26 @@ def test_a_model_of_your_own_that_is_nowhere_is_asked_for() -> None:
 def test_what_is_no_repository_s_name_is_bad_input(name: str) -> None:
     with pytest.raises(BadInputError, match=r"which model is not said|no repository's name; give model"):
         validate(custom(id=name))
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ({"id": 2024}, "model.id=2024: no repository's name; give model.id=ORG/NAME, or model.path=DIR"),
+        (
+            {"id": "org/name", "revision": 2024},
+            "model.revision=2024: not a text; give it in quotes, 'model.revision=\"...\"'",
+        ),
+        (
+            {"id": "org/name", "revision": 1.0},
+            "model.revision=1.0: not a text; give it in quotes, 'model.revision=\"...\"'",
+        ),
+    ],
+)
+def test_a_name_or_revision_that_is_no_text_is_one_line(words: dict[str, Any], told: str) -> None:
+    with pytest.raises(BadInputError) as caught:
+        validate(custom(**words))
+    assert caught.value.problems == (told,)
 
 
 def test_a_repository_needs_no_word_but_its_id_and_its_weights_are_left_where_they_are(

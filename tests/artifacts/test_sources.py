@@ -261,6 +261,13 @@ def test_an_unpinned_revision_is_resolved_once(hub: Hub) -> None:
     assert find_files(tiny_e5(graph_source())).revision == COMMIT
 
 
+def test_another_commit_than_the_one_asked_for_is_never_taken_for_it(hub: Hub) -> None:
+    hub.commit = "1" * 40
+    for _ in range(2):  # and is not remembered
+        with pytest.raises(ArtifactError, match=f"commit {COMMIT} was asked for, and the hub gives 1{{40}};"):
+            find_files(tiny_e5(SourceConfig(kind="hub"), SourceConfig(kind="hub", revision="1" * 40)))
+
+
 def test_a_graph_in_the_model_s_own_repository_has_its_pinned_revision(hub: Hub) -> None:
     hub.repositories[E5] = hub.repositories[ONNX]
     found = find_files(tiny_e5(graph_source(repo=None)))
