@@ -97,7 +97,7 @@ clients int64 callers at once
 arrival string - back_to_back or poisson
 offered_qps double? requests/s of an open loop; null for a closed one
 purpose string? - why it was measured: latency, confirm, search or soak
-confirmation_at timestamp? UTC when the newest measure=confirm began that this run is part of
+confirmation_at timestamp? UTC when the newest measure=confirm with this run began, later than any before it
 replicate int64? - 1, 2, …: the same thing measured beside itself in one sweep; null or 0 where it is not
 cpus int64? cores that a launch was held to; null is all
 tokens_mean double? tokens of a text, mean

@@ -312,7 +312,7 @@ class Run:
             "run_id": self.run_id,
             "sweep_id": sweep_id,
             "started_at": min((row["started_at"] for row in self.launches), default=now),
-            "finished_at": self._finished_at(now),
+            "finished_at": now_after(self.replaced["finished_at"] if self.replaced else None),
             "schema_version": SCHEMA_VERSION,
             "harness_version": environment.harness_version,
             "git_commit": environment.git_commit,
@@ -350,13 +350,6 @@ class Run:
             row |= {name: stored[name] for name in _OF_THE_MEASURING}
         return row
 
-    def _finished_at(self, now: datetime) -> datetime:
-        """Now, but after the attempt that it replaces: the clock may have been set back since."""
-        if self.replaced is None:
-            return now
-        earliest: datetime = self.replaced["finished_at"] + timedelta(microseconds=1)
-        return max(now, earliest)
-
     @property
     def min_span_s(self) -> float:
         """What its evidence is to span: the most that any command asked that measured it."""
@@ -370,6 +363,12 @@ class Run:
         if self.error is None and not (self.launches and len(failed) == len(self.launches)):
             return "complete"
         return "timeout" if failed and all(row["status"] == "timeout" for row in failed) else "failed"
+
+
+def now_after(stored: datetime | None) -> datetime:
+    """Now, but later than what is stored: the clock may have been set back since."""
+    now = datetime.now(UTC)
+    return now if stored is None else max(now, stored + timedelta(microseconds=1))
 
 
 def _command(words: Sequence[str]) -> str:
