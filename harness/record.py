@@ -10,6 +10,7 @@ History of `SCHEMA_VERSION`:
 3. Launches that were stopped early say over what; runs say which confirmation they are part of.
 4. Batches sorted and random, the same batch twice, an index at fp32, mteb; a text's long neighbour in a batch
    has 256 tokens; a soak run's drift is the centre of its interval.
+5. Runs say how many launches they had when the command that measured them last began.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 # Columns whose meaning changed, and since when: read from an older file, they are unknown.
 CHANGED_SINCE = {
     "evidence_span_s": 2,
@@ -109,6 +110,7 @@ min_span_s double s evidence that spans less is provisional
 evidence_span_s double? s from the first launch's start to the last one's, no gap over a fifth of min_span_s
 launches int64 launches measured, failed ones included
 launches_failed int64 launches that failed
+launches_before int64? launches it had when the command that measured it last began, interruptions aside
 requests int64 requests timed, over all launches
 latency_p50_ms double? ms of a request: median over launches of the launch's median
 latency_p95_ms double? ms of a request: median over launches of the launch's P95; null where that failed
