@@ -10,6 +10,7 @@ History of `SCHEMA_VERSION`:
 3. Launches that were stopped early say over what; runs say which confirmation they are part of.
 4. Batches sorted and random, the same batch twice, an index at fp32, mteb; a text's long neighbour in a batch
    has 256 tokens; a soak run's drift is the centre of its interval.
+5. Runs say how many launches they had when the command that measured them last began.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 # Columns whose meaning changed, and since when: read from an older file, they are unknown.
 CHANGED_SINCE = {
     "evidence_span_s": 2,
@@ -97,7 +98,7 @@ clients int64 callers at once
 arrival string - back_to_back or poisson
 offered_qps double? requests/s of an open loop; null for a closed one
 purpose string? - why it was measured: latency, confirm, search or soak
-confirmation_at timestamp? UTC when the newest measure=confirm began that this run is part of
+confirmation_at timestamp? UTC when the newest measure=confirm with this run began, later than any before it
 replicate int64? - 1, 2, …: the same thing measured beside itself in one sweep; null or 0 where it is not
 cpus int64? cores that a launch was held to; null is all
 tokens_mean double? tokens of a text, mean
@@ -109,6 +110,7 @@ min_span_s double s evidence that spans less is provisional
 evidence_span_s double? s from the first launch's start to the last one's, no gap over a fifth of min_span_s
 launches int64 launches measured, failed ones included
 launches_failed int64 launches that failed
+launches_before int64? launches it had when the command that measured it last began, interruptions aside
 requests int64 requests timed, over all launches
 latency_p50_ms double? ms of a request: median over launches of the launch's median
 latency_p95_ms double? ms of a request: median over launches of the launch's P95; null where that failed

@@ -192,17 +192,14 @@ class Run:
         return (self.settled() and not self.span_left_s()) or n - self._uncounted() >= measure.max_launches
 
     def _uncounted(self) -> int:
-        """Launches that do not count towards the cap: those of commands that came to their end.
+        """Launches that do not count towards the cap: those it had when the command that measures it began.
 
-        A command that was interrupted goes on to the cap that it had. How many launches it began with is not
-        stored; commands before it that left a run unsettled ended at a cap each.
+        A command that goes on with one that was interrupted began when that one did.
         """
-        stored, cap = self.stored, self.config.measure.max_launches
+        stored = self.stored
         if stored is None or not (self.goes_on or stored["status"] == "interrupted"):
             return self.stored_launches
-        known = min(int(stored["launches"]), self.stored_launches)
-        begun = known if stored["status"] == "interrupted" else max(0, known - 1)  # it was at its cap by then
-        return begun // cap * cap
+        return min(stored["launches_before"] or 0, self.stored_launches)
 
     def span_left_s(self) -> float:
         """Seconds that its evidence is still to be spread over; 0 where that is not asked."""
@@ -312,7 +309,7 @@ class Run:
             "run_id": self.run_id,
             "sweep_id": sweep_id,
             "started_at": min((row["started_at"] for row in self.launches), default=now),
-            "finished_at": self._finished_at(now),
+            "finished_at": now_after(self.replaced["finished_at"] if self.replaced else None),
             "schema_version": SCHEMA_VERSION,
             "harness_version": environment.harness_version,
             "git_commit": environment.git_commit,
@@ -329,6 +326,7 @@ class Run:
             "command": _command(self.config.words),
             "purpose": self.purpose,
             "confirmation_at": confirmed_at or (stored["confirmation_at"] if stored else None),
+            "launches_before": self._uncounted(),
             "replicate": measure.replicate,
             "cpus": measure.cpus,
             "status": status or self._status(),
@@ -348,14 +346,9 @@ class Run:
         }
         if stored and len(self.launches) == self.stored_launches == stored["launches"]:
             row |= {name: stored[name] for name in _OF_THE_MEASURING}
+            if row["status"] != "interrupted":  # else it is about to measure
+                row["launches_before"] = stored["launches_before"]
         return row
-
-    def _finished_at(self, now: datetime) -> datetime:
-        """Now, but after the attempt that it replaces: the clock may have been set back since."""
-        if self.replaced is None:
-            return now
-        earliest: datetime = self.replaced["finished_at"] + timedelta(microseconds=1)
-        return max(now, earliest)
 
     @property
     def min_span_s(self) -> float:
@@ -370,6 +363,12 @@ class Run:
         if self.error is None and not (self.launches and len(failed) == len(self.launches)):
             return "complete"
         return "timeout" if failed and all(row["status"] == "timeout" for row in failed) else "failed"
+
+
+def now_after(stored: datetime | None) -> datetime:
+    """Now, but later than what is stored: the clock may have been set back since."""
+    now = datetime.now(UTC)
+    return now if stored is None else max(now, stored + timedelta(microseconds=1))
 
 
 def _command(words: Sequence[str]) -> str:

@@ -36,6 +36,7 @@ from harness.units import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+    from datetime import datetime
 
     import pandas as pd
     import pyarrow as pa
@@ -162,6 +163,23 @@ class Store:
             except (OSError, ValueError, KeyError, TypeError, pa.ArrowException):
                 continue
         return found
+
+    def newest_confirmation(self) -> datetime | None:
+        """When the newest ``measure=confirm`` in the folder began, in UTC; None where there is none.
+
+        What cannot be read is left out here, and told where it is needed.
+        """
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        name, found = "confirmation_at", []
+        for file in (self.path / "runs").glob("*.parquet"):
+            try:
+                column = pq.read_table(file, columns=[name]).column(name)
+                found += column.cast(arrow_schema(RUN_COLUMNS).field(name).type).to_pylist()
+            except (OSError, ValueError, KeyError, pa.ArrowException):
+                continue
+        return max((at for at in found if at is not None), default=None)
 
     def run_of(self, run_id: str) -> dict[str, Any] | None:
         """The stored row of a run; None where there is none, or the file was set aside.

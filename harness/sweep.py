@@ -77,8 +77,9 @@ class Sweep:
 
     `worker` runs a task in a fresh process; tests script it. `described` keeps quality and placement by
     what they are facts of (`Run.describes`), so that they are found once for all runs that share them;
-    `seen` holds the launches that tell what the machine can do, those of earlier commands included, and
-    `mteb_ready` the tasks whose data is known to be here.
+    `seen` holds the launches that tell what the machine can do, those of earlier commands included,
+    `mteb_ready` the tasks whose data is known to be here. `confirmation_at` is the confirmation that it is,
+    where it is one.
     """
 
     store: Store
@@ -88,7 +89,7 @@ class Sweep:
     described: dict[str, dict[str, Any]] = field(default_factory=dict)
     seen: list[dict[str, Any]] = field(default_factory=list)
     mteb_ready: set[str] = field(default_factory=set)
-    began_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+    confirmation_at: datetime | None = None
 
     def reference(self) -> float | None:
         """What the machine can do, in GFLOP/s, as far as was seen."""
@@ -139,7 +140,7 @@ def measure_in(sweep: Sweep, configs: Sequence[Config], *, strict: bool) -> list
     sweep_id = identity({"runs": sorted(run.config_hash for run in runs)})[:12]
     for run in runs:
         if run.config.measure.purpose == "confirm":
-            run.confirmation_at = sweep.began_at
+            run.confirmation_at = sweep.confirmation_at
         _resume(run, store)
         if run.artifact is None:
             store.write_run(run.row(sweep_id, status="unavailable"))

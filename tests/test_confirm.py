@@ -7,6 +7,7 @@ import json
 import math
 import shlex
 import tempfile
+from datetime import timedelta
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,7 +20,7 @@ from harness.artifacts.manifest import read_artifact
 from harness.compose import compose
 from harness.config import load_policy, validate
 from harness.confirm import confirm
-from harness.confirmation import LENGTHS, RATES, Confirmation, Limit, confirmation_of
+from harness.confirmation import LENGTHS, RATES, Confirmation, Limit, confirmation_of, newest_confirmation
 from harness.decision import decide
 from harness.errors import BadInputError, UnavailableError
 from harness.gates import row_place
@@ -35,6 +36,7 @@ from harness.workload import Place, Workload, draw_arrivals
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from datetime import datetime
 
     from harness.artifacts.manifest import Artifact
     from harness.schema import Config
@@ -169,6 +171,10 @@ class Memory(Store):
 
     def probes_of(self, machine_id: str, cores: int, container_cpus: float | None = None) -> Rows:
         return []
+
+    def newest_confirmation(self) -> datetime | None:
+        stamps = [row["confirmation_at"] for row in self.runs.values()]
+        return max((stamp for stamp in stamps if stamp), default=None)
 
 
 @pytest.fixture(autouse=True)
@@ -481,6 +487,17 @@ def test_typed_again_it_measures_nothing_and_tells_the_same_as_another_confirmat
     assert len(load) == 4
     assert len(set(load)) == 1, "one confirmation, one time"
     assert all(old < new for old, new in load)
+
+
+def test_the_confirmation_that_was_asked_last_is_the_newest_though_the_clock_was_set_back(plan: Plan) -> None:
+    store, words = Memory(), {"launches": 1}
+    confirmed([plan(measure=words | {"rate": 20.0})], Production(), store)
+    for row in store.runs.values():  # as if the clock had been an hour ahead until now
+        row["confirmation_at"] = row["confirmation_at"] and row["confirmation_at"] + timedelta(hours=1)
+    rows = confirmed([plan(measure=words | {"rate": 30.0})], Production(), store)
+    newest = newest_confirmation(list(store.runs.values()))
+    assert {row["offered_qps"] for row in newest} == {None, 30.0}
+    assert {row["run_id"] for row in newest} == {row["run_id"] for row in rows if row["purpose"] == "confirm"}
 
 
 def test_what_was_not_asked_for_production_belongs_to_no_confirmation(plan: Plan) -> None:

@@ -16,7 +16,7 @@ from harness.record import RUN_COLUMNS, SCHEMA_VERSION, to_table
 from harness.run import Run
 from harness.texts import corpus
 from harness.workload import MIXTURE
-from tests.conftest import STARTED, launch_row
+from tests.conftest import STARTED, launch_row, run_row
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -500,7 +500,7 @@ def test_a_settled_run_that_spans_too_little_of_what_was_to_be_spread_is_interru
 # Of the command that measured, whatever wrote the row since.
 OF_THE_MEASURING = {
     "sweep_id": "earlier", "finished_at": STARTED, "git_commit": "abc", "command": "python -m harness x=1",
-    "environment": "{}",
+    "environment": "{}", "launches_before": 1,
 }  # fmt: skip
 
 
@@ -513,8 +513,7 @@ def test_a_row_tells_of_the_command_that_measured_the_launches_it_has(
     config: Plan, fake_artifact: Artifact, still_there: int, measured: int, kept: bool
 ) -> None:
     run = planned(config(measure={"launches": 2}), *[2.0] * measured)
-    run.stored = {"purpose": "latency", "launches": 2, "confirmation_at": None, "min_span_s": 90.0}
-    run.stored |= OF_THE_MEASURING
+    run.stored = run_row(launches=2) | OF_THE_MEASURING
     run.stored_launches = still_there
     row = row_of(run, fake_artifact)
     found = {name: row[name] == value for name, value in OF_THE_MEASURING.items()}

@@ -754,3 +754,18 @@ def test_launches_of_before_probes_were_stored_tell_nothing(store: Store) -> Non
 
 def test_an_empty_results_folder_tells_nothing_of_the_machine(store: Store) -> None:
     assert store.probes_of("m1", 2) == []
+
+
+# --- confirmations
+
+
+@pytest.mark.filterwarnings("error")
+def test_the_newest_confirmation_is_that_of_any_run_that_can_be_read(store: Store) -> None:
+    assert store.newest_confirmation() is None
+    for number, hours in enumerate((1, 3, None, 2)):
+        at = None if hours is None else STARTED + timedelta(hours=hours)
+        store.write_run(run_row(f"r{number}", confirmation_at=at))
+    assert store.newest_confirmation() == STARTED + timedelta(hours=3)
+    scribbled(store.path / "runs" / "r1.parquet")
+    of_schema(2, store.path / "runs" / "r2.parquet", without=["confirmation_at"])
+    assert store.newest_confirmation() == STARTED + timedelta(hours=2)

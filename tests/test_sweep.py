@@ -1340,7 +1340,7 @@ def capped(config: Plan) -> Plan:
         "label": "",
         "launch_quantile": 0.5,
     }
-    return lambda **words: config(measure={"max_launches": 6}, policy={"gates": [gate]}, **words)
+    return lambda **words: config(**{"measure": {"max_launches": 6}, "policy": {"gates": [gate]}} | words)
 
 
 UNSETTLED: list[Behaviour] = [2.0, 25.0] * 10
@@ -1352,6 +1352,23 @@ def test_a_cap_counts_the_launches_of_a_command_that_was_interrupted(capped: Pla
             run([capped()], Scripted([*UNSETTLED[:interrupted_at], KeyboardInterrupt]))
         (row,) = run([capped()], Scripted(UNSETTLED))
         assert (row["launches"], row["status"], row["settled"]) == (finished_at, "complete", False)
+
+
+@pytest.mark.parametrize(
+    ("earlier", "measured"),
+    [({"max_launches": 8}, 8), ({"launches": 3}, 3)],
+    ids=["another cap", "exactly 3"],
+)
+def test_an_interrupted_command_goes_on_to_its_own_cap_whatever_was_asked_before_it(
+    capped: Plan, run: Run, earlier: dict[str, int], measured: int
+) -> None:
+    (row,) = run([capped(measure=earlier)], Scripted(UNSETTLED))
+    assert (row["launches"], row["launches_before"]) == (measured, 0)
+    for served in (0, 2, 2):  # it stays the same command, however often it is interrupted
+        with pytest.raises(KeyboardInterrupt):
+            run([capped()], Scripted([*UNSETTLED[:served], KeyboardInterrupt]))
+    (row,) = run([capped()], Scripted(UNSETTLED))
+    assert (row["launches"], row["launches_before"]) == (measured + 6, measured)
 
 
 def test_a_run_at_its_cap_waits_for_the_others_of_a_sweep_that_was_interrupted(
