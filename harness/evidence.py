@@ -22,6 +22,7 @@ from harness.gates import (
     gate_place,
     plain,
     row_place,
+    status_text,
 )
 from harness.paths import typed_path
 from harness.record import RUN_COLUMNS, RUN_UNITS, SCHEMA_VERSION, STATUSES, WITH_INTERVAL
@@ -247,8 +248,8 @@ def _middle(listed: Any) -> float | None:
     return median(values) if values and not any(map(isnan, values)) else None
 
 
-def current_evidence(rows: list[Row]) -> tuple[list[Row], list[str]]:
-    """The newest run at each place, of the newest artifact and versions; the rest is told, not read.
+def of_one_evidence(rows: list[Row]) -> tuple[list[Row], list[str]]:
+    """The runs of the newest artifact and versions, in the same order; the rest is told, not read.
 
     A soak run chooses nothing: it says little of latency, and may have been held to other cores.
 
@@ -265,6 +266,12 @@ def current_evidence(rows: list[Row]) -> tuple[list[Row], list[str]]:
             f"judged is the evidence of run {newest['run_id']} ({_told(newest, differing)}); not read: "
             f"{counted(len(others), 'run')} with other {', '.join(differing)}"
         )
+    return same, notes
+
+
+def current_evidence(same: list[Row]) -> tuple[list[Row], list[str]]:
+    """The newest run at each place, of runs as `of_one_evidence` gives them; the rest is told."""
+    notes = []
     current: dict[tuple[Any, ...], Row] = {}
     for row in same:
         current.setdefault(_standing(row), row)
@@ -355,6 +362,8 @@ def _set_up(other: Row, row: Row) -> str:
 def contradicted(asked: list[tuple[GateResult, Row]], rows: list[Row]) -> tuple[str, ...]:
     """Must gates that other runs of the same thing answer the other way: nobody measures until GO.
 
+    What is left open is answered the other way by a run that fails.
+
     The same thing is the same candidate at the same place, of the same artifact and versions, however it was
     measured.
 
@@ -364,9 +373,7 @@ def contradicted(asked: list[tuple[GateResult, Row]], rows: list[Row]) -> tuple[
     """
     told = []
     for result, row in asked:
-        if result.status not in ("PASS", "FAIL"):
-            continue
-        other_way = "FAIL" if result.status == "PASS" else "PASS"
+        other_way = "PASS" if result.status == "FAIL" else "FAIL"
         against = []
         for other in rows:
             same = _standing(other) == _standing(row) and _agree(other, row, _SAME_THING)
@@ -376,7 +383,7 @@ def contradicted(asked: list[tuple[GateResult, Row]], rows: list[Row]) -> tuple[
         if against:
             where = "" if row_place(row) == gate_place(result.gate) else f" at {row_place(row)}"
             told.append(
-                f"provisional: must gate {result.gate.label}{where}, {result.status.lower()}, is "
+                f"provisional: must gate {result.gate.label}{where}, {status_text(result.status)}, is "
                 f"{other_way.lower()} in another run of the same thing: {', '.join(against)}"
             )
     return tuple(dict.fromkeys(told))
