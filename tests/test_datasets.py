@@ -166,6 +166,25 @@ def test_a_folder_in_beirs_layout_is_read(tmp_path: Path) -> None:
     assert found.relevant == ({0: 1}, {1: 2})
 
 
+@pytest.mark.parametrize(
+    ("query", "itself"), [("x", 1), ("T x", 1), ("about x", None), ("T", None), ("y", None), ("X", None)]
+)
+@pytest.mark.parametrize("title", ["T", ""])
+def test_a_document_of_a_query_s_id_is_the_query_where_its_text_is_with_its_title_or_without_it(
+    query: str, itself: int | None, title: str, tmp_path: Path
+) -> None:
+    corpus = f'{{"_id": "q1", "title": "{title}", "text": "x"}}\n{{"_id": "z", "text": "y"}}\n'
+    queries, qrels = f'{{"_id": "q1", "text": "{query}"}}\n', f"{HEADER}\nq1\tz\t1\n"
+    found = read_retrieval(str(beir(tmp_path, corpus=corpus, queries=queries, qrels=qrels)))
+    assert found.itself == (itself if title or query == "x" else None,)
+
+
+def test_a_document_that_ends_with_the_query_is_another_one(tmp_path: Path) -> None:
+    corpus = '{"_id": "q1", "text": "no more x"}\n{"_id": "z", "text": "y"}\n'
+    queries, qrels = '{"_id": "q1", "text": "x"}\n', f"{HEADER}\nq1\tz\t1\n"
+    assert read_retrieval(str(beir(tmp_path, corpus=corpus, queries=queries, qrels=qrels))).itself == (None,)
+
+
 def test_test_tsv_is_read_among_several_qrels_and_any_other_where_it_is_alone(tmp_path: Path) -> None:
     folder = beir(tmp_path)
     before = read_retrieval(str(folder)).sha256
