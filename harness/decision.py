@@ -53,7 +53,7 @@ from harness.remedies import means_nothing, missing_commands, ways_out
 from harness.rerun import again, command_for, elsewhere
 from harness.robustness import share_that_stays
 from harness.sensitivity import closest_changes
-from harness.units import counted
+from harness.units import counted, exact_number
 from harness.verdict import (
     PICKABLE,
     VERDICTS,
@@ -346,7 +346,7 @@ def _confirmed(candidate: CandidateVerdict) -> bool:
 def _declared_rate(loaded: Iterable[Place]) -> dict[str, str]:
     """The word that declares production's rate, where a confirmation was asked with one."""
     rates = [place.offered_qps for place in loaded if place.offered_qps is not None]
-    return {"measure.rate": f"{rates[0]:g}"} if rates else {}
+    return {"measure.rate": exact_number(rates[0])} if rates else {}
 
 
 def _guards(rows: list[Row], policy: PolicyConfig) -> tuple[list[str], list[str]]:
