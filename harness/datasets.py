@@ -9,6 +9,7 @@ import json
 import math
 from collections import Counter
 from contextlib import suppress
+from decimal import Decimal
 from functools import lru_cache
 from operator import contains
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
@@ -366,7 +367,7 @@ def _number(path: Path, where: str, value: object) -> float:
     number: float | None = None
     if isinstance(value, str):
         number = number_in(value)
-    elif isinstance(value, int | float) and not isinstance(value, bool):
+    elif isinstance(value, int | float | Decimal) and not isinstance(value, bool):
         with suppress(OverflowError):
             number = float(value)
     if number is None or not math.isfinite(number):
@@ -420,6 +421,7 @@ def _json_rows(path: Path, lines: Iterable[str]) -> Iterator[Row]:
 
 
 def _csv_rows(path: Path, text: str) -> Iterator[Row]:
+    csv.field_size_limit(max(csv.field_size_limit(), len(text)))  # a text of any length is one
     reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
     try:
         _require_distinct(path, reader.fieldnames or ())

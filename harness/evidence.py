@@ -52,11 +52,9 @@ _SAME_EVIDENCE = (*_SAME_THING, "cpus", "container_cpus")
 _SHORT = 12
 # Words that change neither the candidate nor its place, but what is measured of it.
 _SETTINGS = ("measure.", "quality.", "runtime.script.")
-# What every row has, whatever could not be measured.
-_NEVER_NULL = (
-    "run_id", "config_hash", "machine_id", "started_at", "model", "candidate_label", "weights", "runtime",
-    "ep", "workload", "batch_size", "clients", "arrival", "launches",
-)  # fmt: skip
+# What every row has, whatever could not be measured; of a figure that a gate asks, null is told as unknown.
+_ASKED = {*METRIC_RANGES, *LAUNCH_COLUMN.values()}
+_NEVER_NULL = tuple(column for column in RUN_COLUMNS if not column.nullable and column.name not in _ASKED)
 # What a figure can be at all.
 _RANGES: dict[str, tuple[float, float]] = {
     **{metric: ends for metric, ends in METRIC_RANGES.items() if metric in RUN_UNITS},
@@ -214,8 +212,11 @@ def _inconsistency(row: Row) -> str:
     """What no measured row can look like; empty where nothing is wrong."""
     if row["status"] not in STATUSES:
         return f"status {row['status']!r} is none of {', '.join(STATUSES)}"
-    if unknown := [name for name in _NEVER_NULL if plain(row[name]) is None]:
+    if unknown := [column.name for column in _NEVER_NULL if plain(row[column.name]) is None]:
         return f"{', '.join(unknown)} cannot be null"
+    for name in (column.name for column in _NEVER_NULL if column.dtype == "int64"):
+        if (number := as_number(row[name])) is None or not number.is_integer():
+            return f"{name} is {row[name]!r}, no whole number"
     listed, launches = row["launch_p95_ms"], as_number(row["launches"])
     if hasattr(listed, "__len__") and launches is not None and len(listed) != launches:
         return f"{launches:.0f} launches, but {len(listed)} of their values"

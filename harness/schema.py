@@ -642,7 +642,7 @@ class GateConfig(Schema):
     metric: Metric
     op: Op
     bound: Amount
-    label: str
+    label: Name
     at: AtConfig = AtConfig()
     launch_quantile: Annotated[float, Field(gt=0, lt=1)] | None = None
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -144,6 +145,20 @@ def test_a_file_that_is_not_there_or_a_folder_is_told(tmp_path: Path) -> None:
 
 
 HEADER = "query-id\tcorpus-id\tscore"
+
+
+def test_a_text_of_a_csv_is_read_however_long_it_is(tmp_path: Path) -> None:
+    long = "x" * 200_000
+    file = tmp_path / "long.csv"
+    file.write_text("text\n" + "".join(f'"{n} {long}"\n' for n in range(11)), encoding="utf-8")
+    assert read_texts(str(file)).texts[3] == f"3 {long}"
+
+
+def test_scores_of_a_parquet_may_be_decimals(tmp_path: Path) -> None:
+    scores = [Decimal("0.50"), Decimal("1.25"), Decimal("2.00")]
+    table = pd.DataFrame({"sentence1": ["a", "b", "c"], "sentence2": ["d", "e", "f"], "score": scores})
+    table.to_parquet(tmp_path / "sts.parquet")
+    assert read_sts(str(tmp_path / "sts.parquet")).scores == (0.5, 1.25, 2.0)
 
 
 def beir(folder: Path, **changed: str) -> Path:

@@ -1001,6 +1001,26 @@ def test_a_run_that_another_command_goes_on_with_stays_part_of_its_confirmation(
     assert decide(frame(*rows, went_on)).verdict == "CONDITIONAL_GO"
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "told"),
+    [
+        ("cores", None, "cores cannot be null"),
+        ("finished_at", None, "finished_at cannot be null"),
+        ("min_span_s", math.nan, "min_span_s cannot be null"),
+        ("batch_size", 1.5, "batch_size is 1.5, no whole number"),
+        ("cores", "two", "cores is 'two', no whole number"),
+    ],
+)
+def test_what_every_row_has_is_there_and_whole(name: str, value: Any, told: str) -> None:
+    with pytest.raises(BadInputError, match=re.escape(f"run run-minilm: {told}; measure it anew")):
+        decide(frame(model_row("minilm") | {name: value}))
+
+
+def test_a_policy_s_name_is_no_markup_on_the_page() -> None:
+    policy = load_policy().model_copy(update={"name": "<b>mine"})
+    assert "Policy: &lt;b>mine." in decide(frame(model_row("minilm")), policy).to_markdown()
+
+
 def test_a_rate_that_was_withdrawn_stays_so_when_it_is_measured_anew() -> None:
     newest = [row | {"confirmation_at": STARTED + timedelta(hours=2)} for row in confirmed_rows("minilm")]
     place = {"arrival": "poisson", "offered_qps": 250.0}

@@ -550,6 +550,11 @@ def test_a_gate_and_a_row_of_the_same_work_stand_at_the_same_place(
     assert ask(g, None).reason == f"no run at {words}"
 
 
+def test_a_gate_has_a_label_that_can_be_read() -> None:
+    with pytest.raises(ValidationError, match="label"):
+        GateConfig(**gate("latency_p95_ms", "<", 30).model_dump() | {"label": " "})
+
+
 @pytest.mark.parametrize("at", [{"batch_size": 4097}, {"clients": 257}])
 def test_a_gate_reads_no_place_that_no_run_can_be_at(at: dict[str, Any]) -> None:
     with pytest.raises(ValidationError, match="less than or equal"):
