@@ -9,6 +9,7 @@ import hashlib
 import json
 import math
 import re
+import sys
 from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
@@ -535,7 +536,16 @@ def _misread_numbers(nodes: Iterable[yaml.Node]) -> list[tuple[int, str]]:
     for node in nodes:
         if isinstance(node, yaml.ScalarNode) and node.tag in tags:
             read, line = yaml.safe_load(node.value), node.start_mark.line + 1
-            if isinstance(read, int | float) and math.isfinite(read) and read != number_in(node.value):
+            if isinstance(read, int) and abs(read) > sys.float_info.max:
+                digits = len(node.value.lstrip("+-"))
+                told.append(
+                    (
+                        line,
+                        f"line {line}: a number of {digits} digits is beyond 1.8e308, the largest; give a "
+                        "smaller one",
+                    )
+                )
+            elif isinstance(read, int | float) and math.isfinite(read) and read != number_in(node.value):
                 told.append((line, f"line {line}: YAML reads {node.value} as {read}; give plain decimals"))
     return told
 

@@ -90,11 +90,11 @@ def confirmation_of(rows: Sequence[Mapping[str, Any]], policy: PolicyConfig) -> 
     """What the runs of one candidate confirm, by the newest confirmation there is.
 
     Args:
-        rows: its current runs, one a place and purpose, as `harness.open_loop.with_alone` gives them.
+        rows: its runs of one evidence, the newest first, as `harness.open_loop.with_alone` gives them.
         policy: whose must latency gates are asked, each at the batch size that it reads.
     """
     gates = [gate for gate in policy.gates if gate.tier == "must" and gate.metric == "latency_p95_ms"]
-    load = newest_confirmation(rows)
+    load = newest_under_load(rows)
     results = tuple(
         (row_place(row), ask(gate, row))
         for row in load
@@ -137,26 +137,42 @@ def confirmation_of(rows: Sequence[Mapping[str, Any]], policy: PolicyConfig) -> 
         if result.rests_on_noise
     ]
     batch_sizes = {gate.at.batch_size for gate in gates}
-    held = [row for row in rows if row["batch_size"] in batch_sizes]
+    held = [row for row in _newest_runs(rows).values() if row["batch_size"] in batch_sizes]
     return Confirmation(
         results=results,
         lacking=tuple(dict.fromkeys(lacking)),
         failing=tuple(_over(place, r) for place, r in results if r.status == "FAIL"),
         longest_tokens=_limit(gates, [(level, row) for row in held if (level := _tokens(row)) is not None]),
-        highest_qps=_limit(
-            gates,
-            [(level, row) for row in held if (level := _qps(row)) is not None],
-        ),
+        highest_qps=_limit(gates, [(level, row) for row in held if (level := _qps(row)) is not None]),
         cores=max((int(row["cores"]) for row in load), default=0),
     )
 
 
 def newest_confirmation(rows: Sequence[RowT]) -> list[RowT]:
-    """The runs under production's load that the newest ``measure=confirm`` asked for, in order of place."""
-    load = [row for row in rows if row["purpose"] == "confirm"]
-    when = [text for row in load if (text := _when(row))]
-    newest = max(when, default="")
-    return sorted((row for row in load if _when(row) == newest), key=row_place)
+    """The runs under production's load that the newest ``measure=confirm`` asked for, in order of place.
+
+    A run stays one of these when a later command measures more of it for another reason.
+    """
+    asked = [row for row in rows if row["purpose"] == "confirm" or (_when(row) and row["purpose"] != "soak")]
+    newest = max(map(_when, asked), default="")
+    return sorted((row for row in asked if _when(row) == newest), key=row_place)
+
+
+def newest_under_load(rows: Sequence[RowT]) -> list[RowT]:
+    """The newest run at each place that the newest ``measure=confirm`` asked for, in order of place.
+
+    What is measured anew there, for whatever reason, answers for that place.
+
+    Args:
+        rows: a candidate's runs of one evidence, the newest first.
+    """
+    newest = _newest_runs(rows)
+    return [newest[place] for place in dict.fromkeys(map(row_place, newest_confirmation(rows)))]
+
+
+def _newest_runs(rows: Sequence[RowT]) -> dict[Place, RowT]:
+    """The first run at each place, soak runs apart."""
+    return {row_place(row): row for row in reversed(rows) if row["purpose"] != "soak"}
 
 
 def _when(row: Mapping[str, Any]) -> str:

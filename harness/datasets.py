@@ -9,6 +9,7 @@ import json
 import math
 from collections import Counter
 from contextlib import suppress
+from decimal import Decimal
 from functools import lru_cache
 from operator import contains
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
@@ -237,7 +238,8 @@ class Retrieval(NamedTuple):
 
     `sha256` is that of the three files' bytes. `documents` and `queries` are texts, in descending order of
     `document_ids` and ascending order of `query_ids`; `relevant` [n_queries] maps rows of documents to grades
-    over 0.
+    over 0. `itself` [n_queries] is the row of the document that is the query: of the same id, and of the same
+    text with its title or without it; None where there is none.
     """
 
     sha256: str
@@ -246,6 +248,7 @@ class Retrieval(NamedTuple):
     query_ids: tuple[str, ...]
     queries: tuple[str, ...]
     relevant: tuple[dict[int, int], ...]
+    itself: tuple[int | None, ...]
 
 
 def read_retrieval(folder: str) -> Retrieval:
@@ -301,15 +304,17 @@ def _read_retrieval(files: tuple[Path, Path, Path], _seen: tuple[tuple[int, int]
     return Retrieval(
         hashlib.sha256(b"".join(hashlib.sha256(content).digest() for content in contents)).hexdigest(),
         tuple(ids),
-        tuple(documents[name] for name in ids),
+        tuple(documents[name][0] for name in ids),
         tuple(names),
-        tuple(queries[name] for name in names),
+        tuple(queries[name][0] for name in names),
         tuple({row: grade for row, grade in judged[name].items() if grade > 0} for name in names),
+        tuple(row_of[name] if queries[name][0] in documents.get(name, ()) else None for name in names),
     )
 
 
-def _texts_by_id(path: Path, content: bytes) -> dict[str, str]:
-    texts: dict[str, str] = {}
+def _texts_by_id(path: Path, content: bytes) -> dict[str, tuple[str, str]]:
+    """Each text with its title and without it, by id."""
+    texts: dict[str, tuple[str, str]] = {}
     for where, row in _rows(path, content):
         name, text, title = row.get("_id"), row.get("text"), row.get("title") or ""
         for key, value in (("_id", name), ("text", text), ("title", title)):
@@ -317,7 +322,7 @@ def _texts_by_id(path: Path, content: bytes) -> dict[str, str]:
                 raise BadInputError(f"{path}, {where}: {key}={value!r} is no text")
         if name in texts:
             raise BadInputError(f"{path}, {where}: _id '{name}' stands twice")
-        texts[str(name)] = f"{title} {text}".strip()
+        texts[str(name)] = f"{title} {text}".strip(), str(text).strip()
     if not texts:
         raise BadInputError(f"{path} is empty: give one JSON object a line, with _id and text")
     return texts
@@ -362,7 +367,7 @@ def _number(path: Path, where: str, value: object) -> float:
     number: float | None = None
     if isinstance(value, str):
         number = number_in(value)
-    elif isinstance(value, int | float) and not isinstance(value, bool):
+    elif isinstance(value, int | float | Decimal) and not isinstance(value, bool):
         with suppress(OverflowError):
             number = float(value)
     if number is None or not math.isfinite(number):
@@ -416,6 +421,7 @@ def _json_rows(path: Path, lines: Iterable[str]) -> Iterator[Row]:
 
 
 def _csv_rows(path: Path, text: str) -> Iterator[Row]:
+    csv.field_size_limit(max(csv.field_size_limit(), len(text)))  # a text of any length is one
     reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
     try:
         _require_distinct(path, reader.fieldnames or ())

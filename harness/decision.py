@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from harness import __version__, caveats
 from harness.config import load_policy
-from harness.confirmation import confirmation_of, newest_confirmation
+from harness.confirmation import confirmation_of, newest_confirmation, newest_under_load
 from harness.decision_record import ProvenanceRecord, Verdict, run_record
 from harness.evidence import (
     candidate_key,
@@ -18,6 +18,7 @@ from harness.evidence import (
     contradicted,
     current_evidence,
     newest_first,
+    of_one_evidence,
     under_other_limits,
 )
 from harness.gates import (
@@ -52,7 +53,7 @@ from harness.remedies import means_nothing, missing_commands, ways_out
 from harness.rerun import again, command_for, elsewhere
 from harness.robustness import share_that_stays
 from harness.sensitivity import closest_changes
-from harness.units import counted
+from harness.units import counted, exact_number
 from harness.verdict import (
     PICKABLE,
     VERDICTS,
@@ -186,18 +187,20 @@ def decide(
 
 def _judge(rows: list[Row], policy: PolicyConfig) -> CandidateVerdict:
     """A candidate's verdict from its rows, the newest first."""
-    read_of, notes = current_evidence(rows)
-    current = with_alone(read_of)  # what is not read says nothing of what can be served either
-    as_read = {row["run_id"]: row for row in current}
+    same, notes = of_one_evidence(rows)
+    same = with_alone(same)  # what is not read says nothing of what can be served either
+    current, told = current_evidence(same)
+    notes += told
+    as_read = {row["run_id"]: row for row in same}
     rows = [as_read.get(row["run_id"], row) for row in rows]
     results = tuple(ask(gate, run_for(gate, current)) for gate in policy.gates)
     read = [row for row in current if any(run_for(gate, [row]) is row for gate in policy.gates)]
-    load = confirmation_of(current, policy)
+    load = confirmation_of(same, policy)
     confirmation = load if load.results else None
     noisy_load = any(r.rests_on_noise for _, r in load.results)  # settled as it is
     newest = current[0]
     known = {row["run_id"] for row in read}
-    loaded = {row_place(row): row for row in newest_confirmation(current)}
+    loaded = {row_place(row): row for row in newest_under_load(same)}
     under_load = [row for row in loaded.values() if row["run_id"] not in known]
     blocks, unknowns = _guards([*read, *under_load], policy)
     unsure = [row for row in (*read, *under_load) if _guards([row], policy)[1]]
@@ -343,7 +346,7 @@ def _confirmed(candidate: CandidateVerdict) -> bool:
 def _declared_rate(loaded: Iterable[Place]) -> dict[str, str]:
     """The word that declares production's rate, where a confirmation was asked with one."""
     rates = [place.offered_qps for place in loaded if place.offered_qps is not None]
-    return {"measure.rate": f"{rates[0]:g}"} if rates else {}
+    return {"measure.rate": exact_number(rates[0])} if rates else {}
 
 
 def _guards(rows: list[Row], policy: PolicyConfig) -> tuple[list[str], list[str]]:

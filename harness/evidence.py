@@ -22,6 +22,7 @@ from harness.gates import (
     gate_place,
     plain,
     row_place,
+    status_text,
 )
 from harness.paths import typed_path
 from harness.record import RUN_COLUMNS, RUN_UNITS, SCHEMA_VERSION, STATUSES, WITH_INTERVAL
@@ -51,11 +52,9 @@ _SAME_EVIDENCE = (*_SAME_THING, "cpus", "container_cpus")
 _SHORT = 12
 # Words that change neither the candidate nor its place, but what is measured of it.
 _SETTINGS = ("measure.", "quality.", "runtime.script.")
-# What every row has, whatever could not be measured.
-_NEVER_NULL = (
-    "run_id", "config_hash", "machine_id", "started_at", "model", "candidate_label", "weights", "runtime",
-    "ep", "workload", "batch_size", "clients", "arrival", "launches",
-)  # fmt: skip
+# What every row has, whatever could not be measured; of a figure that a gate asks, null is told as unknown.
+_ASKED = {*METRIC_RANGES, *LAUNCH_COLUMN.values()}
+_NEVER_NULL = tuple(column for column in RUN_COLUMNS if not column.nullable and column.name not in _ASKED)
 # What a figure can be at all.
 _RANGES: dict[str, tuple[float, float]] = {
     **{metric: ends for metric, ends in METRIC_RANGES.items() if metric in RUN_UNITS},
@@ -213,8 +212,11 @@ def _inconsistency(row: Row) -> str:
     """What no measured row can look like; empty where nothing is wrong."""
     if row["status"] not in STATUSES:
         return f"status {row['status']!r} is none of {', '.join(STATUSES)}"
-    if unknown := [name for name in _NEVER_NULL if plain(row[name]) is None]:
+    if unknown := [column.name for column in _NEVER_NULL if plain(row[column.name]) is None]:
         return f"{', '.join(unknown)} cannot be null"
+    for name in (column.name for column in _NEVER_NULL if column.dtype == "int64"):
+        if (number := as_number(row[name])) is None or not number.is_integer():
+            return f"{name} is {row[name]!r}, no whole number"
     listed, launches = row["launch_p95_ms"], as_number(row["launches"])
     if hasattr(listed, "__len__") and launches is not None and len(listed) != launches:
         return f"{launches:.0f} launches, but {len(listed)} of their values"
@@ -247,8 +249,8 @@ def _middle(listed: Any) -> float | None:
     return median(values) if values and not any(map(isnan, values)) else None
 
 
-def current_evidence(rows: list[Row]) -> tuple[list[Row], list[str]]:
-    """The newest run at each place, of the newest artifact and versions; the rest is told, not read.
+def of_one_evidence(rows: list[Row]) -> tuple[list[Row], list[str]]:
+    """The runs of the newest artifact and versions, in the same order; the rest is told, not read.
 
     A soak run chooses nothing: it says little of latency, and may have been held to other cores.
 
@@ -265,6 +267,12 @@ def current_evidence(rows: list[Row]) -> tuple[list[Row], list[str]]:
             f"judged is the evidence of run {newest['run_id']} ({_told(newest, differing)}); not read: "
             f"{counted(len(others), 'run')} with other {', '.join(differing)}"
         )
+    return same, notes
+
+
+def current_evidence(same: list[Row]) -> tuple[list[Row], list[str]]:
+    """The newest run at each place, of runs as `of_one_evidence` gives them; the rest is told."""
+    notes = []
     current: dict[tuple[Any, ...], Row] = {}
     for row in same:
         current.setdefault(_standing(row), row)
@@ -355,6 +363,8 @@ def _set_up(other: Row, row: Row) -> str:
 def contradicted(asked: list[tuple[GateResult, Row]], rows: list[Row]) -> tuple[str, ...]:
     """Must gates that other runs of the same thing answer the other way: nobody measures until GO.
 
+    What is left open is answered the other way by a run that fails.
+
     The same thing is the same candidate at the same place, of the same artifact and versions, however it was
     measured.
 
@@ -364,9 +374,7 @@ def contradicted(asked: list[tuple[GateResult, Row]], rows: list[Row]) -> tuple[
     """
     told = []
     for result, row in asked:
-        if result.status not in ("PASS", "FAIL"):
-            continue
-        other_way = "FAIL" if result.status == "PASS" else "PASS"
+        other_way = "PASS" if result.status == "FAIL" else "FAIL"
         against = []
         for other in rows:
             same = _standing(other) == _standing(row) and _agree(other, row, _SAME_THING)
@@ -376,7 +384,7 @@ def contradicted(asked: list[tuple[GateResult, Row]], rows: list[Row]) -> tuple[
         if against:
             where = "" if row_place(row) == gate_place(result.gate) else f" at {row_place(row)}"
             told.append(
-                f"provisional: must gate {result.gate.label}{where}, {result.status.lower()}, is "
+                f"provisional: must gate {result.gate.label}{where}, {status_text(result.status)}, is "
                 f"{other_way.lower()} in another run of the same thing: {', '.join(against)}"
             )
     return tuple(dict.fromkeys(told))

@@ -13,7 +13,7 @@ from harness import stats
 from harness.compose import options_of
 from harness.record import WITH_INTERVAL
 from harness.schema import LAUNCH_METRICS, SOAK_METRICS
-from harness.units import about, at_least, counted
+from harness.units import about, at_least, counted, exact_number
 from harness.workload import Place
 
 if TYPE_CHECKING:
@@ -415,7 +415,7 @@ def place_words(place: Place) -> dict[str, str]:
     if place.clients != 1:
         words["workload.clients"] = str(place.clients)
     if place.offered_qps is not None:
-        words |= {"workload.arrival": place.arrival, "workload.rate": f"{place.offered_qps:g}"}
+        words |= {"workload.arrival": place.arrival, "workload.rate": exact_number(place.offered_qps)}
     return words
 
 

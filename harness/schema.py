@@ -80,6 +80,9 @@ _OWN_WORKLOAD = re.compile(r"tokens_([3-9]|[1-9]\d+)|[^+\s]+\+[0-9a-f]{4}")
 Arrival = Literal["back_to_back", "poisson"]
 # Requests a second of an open loop.
 Rate = Annotated[float, Field(gt=0, le=100_000)]
+# Texts of a request, and callers at once.
+BatchSize = Annotated[int, Field(ge=1, le=4096)]
+Clients = Annotated[int, Field(ge=1, le=256)]
 # Metrics with one value a launch; their gates are settled launch by launch.
 LAUNCH_METRICS: tuple[Metric, ...] = ("latency_p95_ms", "throughput_texts_per_s")
 # What a metric can be at all, in its unit.
@@ -350,7 +353,7 @@ class StaticShapesConfig(Schema):
         sequence_length: tokens; texts are padded to it, and a longer one is refused before the start.
     """
 
-    batch_size: Annotated[int, Field(ge=1, le=4096)] | None = None
+    batch_size: BatchSize | None = None
     sequence_length: Annotated[int, Field(ge=3)] | None = None
 
 
@@ -525,7 +528,7 @@ class WorkloadConfig(Schema):
     lengths: Literal["short", "fixed", "mixture"]
     tokens: Annotated[int, Field(ge=3, le=_MOST)] | None
     seed: Seed
-    clients: Annotated[int, Field(ge=1, le=256)]
+    clients: Clients
     arrival: Arrival
     rate: Rate | None
 
@@ -581,7 +584,7 @@ class MeasureConfig(Schema):
     spread: bool
     quiet_wait_s: Annotated[float, Field(ge=0, le=3_600)]
     cpus: Annotated[int, Field(ge=1, le=1024)] | None
-    clients: Annotated[list[Annotated[int, Field(ge=1, le=256)]], Field(min_length=1)]
+    clients: Annotated[list[Clients], Field(min_length=1)]
     rate: Rate | None
     duration_s: Annotated[float, Field(ge=30, le=604_800)]
     replicate: Annotated[int, Field(ge=0, le=10_000)]
@@ -601,8 +604,8 @@ class AtConfig(Schema):
     """
 
     workload: str = "default"
-    batch_size: Annotated[int, Field(ge=1)] = 1
-    clients: Annotated[int, Field(ge=1)] = 1
+    batch_size: BatchSize = 1
+    clients: Clients = 1
     arrival: Arrival = "back_to_back"
     rate: Rate | None = None
 
@@ -639,7 +642,7 @@ class GateConfig(Schema):
     metric: Metric
     op: Op
     bound: Amount
-    label: str
+    label: Name
     at: AtConfig = AtConfig()
     launch_quantile: Annotated[float, Field(gt=0, lt=1)] | None = None
 
@@ -887,7 +890,7 @@ class Config(Schema):
     workload: WorkloadConfig
     measure: MeasureConfig
     policy: PolicyConfig
-    batch_size: Annotated[int, Field(ge=1, le=4096)]
+    batch_size: BatchSize
     dim: Count | None
     threads: Annotated[int, Field(ge=1, le=1024)] | None
     session: SessionConfig = SessionConfig()

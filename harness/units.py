@@ -30,6 +30,11 @@ def number_in(text: str) -> float | None:
     return number if math.isfinite(number) else None
 
 
+def exact_number(value: float) -> str:
+    """A number in the fewest digits that are read as the very same one: ``20``, ``16.666666666666668``."""
+    return repr(float(value)).removesuffix(".0")
+
+
 def counted(count: int, thing: str) -> str:
     """A count with what is counted: ``1 core``, ``2 cores``, ``2 launches``."""
     plural = "es" if thing.endswith("ch") else "s"

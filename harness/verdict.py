@@ -344,7 +344,7 @@ class Decision:
             lines.append(f"- Fallback: {_cell(self.fallback)}.")
         lines += [f"- {_cell(line[0].upper() + line[1:])}." for line in self.firmness]
         lines += [f"- Warning: {_cell(line)}" for line in self.warnings]
-        lines += [f"- Evidence: {self.evidence}. Policy: {self.policy}."]
+        lines += [f"- Evidence: {self.evidence}. Policy: {_cell(self.policy)}."]
         lines += [f"- Next: {step}" for step in self.next_steps]
         if self.machine:
             lines += [f"- Machine: {_cell(', '.join(f'{k} {v}' for k, v in self.machine.items()))}."]

@@ -778,6 +778,14 @@ def test_a_number_that_yaml_takes_for_another_one_is_refused(written: str, read:
     assert problem == f"{file}: line {line}: YAML reads {written} as {read}; give plain decimals"
 
 
+def test_a_whole_number_beyond_every_float_is_refused_in_a_line(tmp_path: Path) -> None:
+    file = write_policy(tmp_path / "policy.yaml")
+    text = file.read_text(encoding="utf-8")
+    file.write_text(re.sub(r"bound: *[\w.]+", f"bound: 1{'0' * 400}", text, count=1), encoding="utf-8")
+    (problem,) = policy_problems(file)
+    assert problem.endswith("a number of 401 digits is beyond 1.8e308, the largest; give a smaller one")
+
+
 def test_a_date_that_is_none_is_told_as_what_cannot_be_read(tmp_path: Path) -> None:
     file = write_policy(tmp_path / "policy.yaml")
     file.write_text(file.read_text(encoding="utf-8") + "when: 2026-13-45\n", encoding="utf-8")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -146,6 +147,20 @@ def test_a_file_that_is_not_there_or_a_folder_is_told(tmp_path: Path) -> None:
 HEADER = "query-id\tcorpus-id\tscore"
 
 
+def test_a_text_of_a_csv_is_read_however_long_it_is(tmp_path: Path) -> None:
+    long = "x" * 200_000
+    file = tmp_path / "long.csv"
+    file.write_text("text\n" + "".join(f'"{n} {long}"\n' for n in range(11)), encoding="utf-8")
+    assert read_texts(str(file)).texts[3] == f"3 {long}"
+
+
+def test_scores_of_a_parquet_may_be_decimals(tmp_path: Path) -> None:
+    scores = [Decimal("0.50"), Decimal("1.25"), Decimal("2.00")]
+    table = pd.DataFrame({"sentence1": ["a", "b", "c"], "sentence2": ["d", "e", "f"], "score": scores})
+    table.to_parquet(tmp_path / "sts.parquet")
+    assert read_sts(str(tmp_path / "sts.parquet")).scores == (0.5, 1.25, 2.0)
+
+
 def beir(folder: Path, **changed: str) -> Path:
     """A small folder in BEIR's layout; `changed` gives the content of corpus, queries or qrels."""
     content = {
@@ -164,6 +179,25 @@ def test_a_folder_in_beirs_layout_is_read(tmp_path: Path) -> None:
     assert (found.document_ids, found.documents) == (("b", "a"), ("y", "T x"))
     assert (found.query_ids, found.queries) == (("q1", "q2"), ("one", "two")), "the judged ones alone"
     assert found.relevant == ({0: 1}, {1: 2})
+
+
+@pytest.mark.parametrize(
+    ("query", "itself"), [("x", 1), ("T x", 1), ("about x", None), ("T", None), ("y", None), ("X", None)]
+)
+@pytest.mark.parametrize("title", ["T", ""])
+def test_a_document_of_a_query_s_id_is_the_query_where_its_text_is_with_its_title_or_without_it(
+    query: str, itself: int | None, title: str, tmp_path: Path
+) -> None:
+    corpus = f'{{"_id": "q1", "title": "{title}", "text": "x"}}\n{{"_id": "z", "text": "y"}}\n'
+    queries, qrels = f'{{"_id": "q1", "text": "{query}"}}\n', f"{HEADER}\nq1\tz\t1\n"
+    found = read_retrieval(str(beir(tmp_path, corpus=corpus, queries=queries, qrels=qrels)))
+    assert found.itself == (itself if title or query == "x" else None,)
+
+
+def test_a_document_that_ends_with_the_query_is_another_one(tmp_path: Path) -> None:
+    corpus = '{"_id": "q1", "text": "no more x"}\n{"_id": "z", "text": "y"}\n'
+    queries, qrels = '{"_id": "q1", "text": "x"}\n', f"{HEADER}\nq1\tz\t1\n"
+    assert read_retrieval(str(beir(tmp_path, corpus=corpus, queries=queries, qrels=qrels))).itself == (None,)
 
 
 def test_test_tsv_is_read_among_several_qrels_and_any_other_where_it_is_alone(tmp_path: Path) -> None:

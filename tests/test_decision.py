@@ -964,6 +964,73 @@ def test_a_load_that_does_not_hold_does_not_go_away_by_confirming_otherwise() ->
     assert said.endswith(": slow (with measure.requests=200)")
 
 
+@pytest.mark.parametrize(
+    ("anew", "verdict"),
+    [
+        ({"launch_p95_ms": [60.0] * 20}, "CONDITIONAL_GO"),
+        ({"launch_p95_ms": [60.0] * 4}, "CONDITIONAL_GO"),
+        ({"launch_p95_ms": [], "status": "failed", "launches_failed": 3}, "NO_GO"),
+        ({"launch_p95_ms": [12.0] * 3}, "GO"),
+        ({"launch_p95_ms": [12.0] * 20}, "GO"),
+    ],
+    ids=["slow", "slow in a few launches", "failed", "undecided", "fast"],
+)
+@pytest.mark.parametrize("purpose", ["latency", "search"])
+def test_what_is_measured_anew_at_a_confirmed_place_answers_for_it_whatever_it_was_measured_for(
+    anew: dict[str, Any], verdict: str, purpose: str
+) -> None:
+    *rows, last = confirmed_rows("minilm")
+    slow = last | launched(run_id="slow", launch_p95_ms=[60.0] * 20)
+    assert decide(frame(*rows, slow)).verdict == "CONDITIONAL_GO"
+    later = {"started_at": STARTED + timedelta(days=1), "finished_at": STARTED + timedelta(days=1)}
+    anew = {"launches": len(anew["launch_p95_ms"])} | anew
+    changes = launched(run_id="anew", purpose=purpose, confirmation_at=None, **anew)
+    decision = decide(frame(*rows, slow, last | changes | later))
+    assert decision.verdict == verdict
+    if verdict == "GO":
+        contradicted = " is fail in another run of the same thing: slow"
+        assert any(contradicted in line for line in decision.reasons)
+        assert decision.evidence == "provisional"
+    assert not any("4 concurrent callers were not measured" in line for line in decision.reasons)
+
+
+def test_a_run_that_another_command_goes_on_with_stays_part_of_its_confirmation() -> None:
+    *rows, last = confirmed_rows("minilm")
+    went_on = last | launched(launch_p95_ms=[60.0] * 20, purpose="latency", confirmation_at=STARTED)
+    rows = [row | {"confirmation_at": STARTED} if row["purpose"] == "confirm" else row for row in rows]
+    assert decide(frame(*rows, went_on)).verdict == "CONDITIONAL_GO"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "told"),
+    [
+        ("cores", None, "cores cannot be null"),
+        ("finished_at", None, "finished_at cannot be null"),
+        ("min_span_s", math.nan, "min_span_s cannot be null"),
+        ("batch_size", 1.5, "batch_size is 1.5, no whole number"),
+        ("cores", "two", "cores is 'two', no whole number"),
+    ],
+)
+def test_what_every_row_has_is_there_and_whole(name: str, value: Any, told: str) -> None:
+    with pytest.raises(BadInputError, match=re.escape(f"run run-minilm: {told}; measure it anew")):
+        decide(frame(model_row("minilm") | {name: value}))
+
+
+def test_a_policy_s_name_is_no_markup_on_the_page() -> None:
+    policy = load_policy().model_copy(update={"name": "<b>mine"})
+    assert "Policy: &lt;b>mine." in decide(frame(model_row("minilm")), policy).to_markdown()
+
+
+def test_a_rate_that_was_withdrawn_stays_so_when_it_is_measured_anew() -> None:
+    newest = [row | {"confirmation_at": STARTED + timedelta(hours=2)} for row in confirmed_rows("minilm")]
+    place = {"arrival": "poisson", "offered_qps": 250.0}
+    withdrawn = confirm_row("minilm", **place) | launched(confirmation_at=STARTED, launch_p95_ms=[60.0] * 20)
+    anew = withdrawn | launched(run_id="anew", purpose="latency", confirmation_at=None)
+    anew |= {"finished_at": STARTED + timedelta(days=1)}
+    decision = decide(frame(*newest, withdrawn, anew))
+    assert (decision.verdict, decision.evidence) == ("GO", "confirmed")
+
+
 def test_commands_leave_a_replicate_behind_unless_they_go_on_with_that_very_run() -> None:
     words = "python -m harness model=minilm ep=cpu measure.replicate=2"
     (candidate,) = decide(frame(model_row("minilm", command=words, evidence_span_s=20.0))).candidates

@@ -530,6 +530,11 @@ PLACES = {
         Place("default", 1, 1, "poisson", 2.5),
         "workload=default batch_size=1 workload.arrival=poisson workload.rate=2.5",
     ),
+    "paced to the last digit": (
+        {"arrival": "poisson", "rate": 1000 / 60},
+        Place("default", 1, 1, "poisson", 1000 / 60),
+        "workload=default batch_size=1 workload.arrival=poisson workload.rate=16.666666666666668",
+    ),
 }
 
 
@@ -543,6 +548,17 @@ def test_a_gate_and_a_row_of_the_same_work_stand_at_the_same_place(
     assert row_place(row) == place
     assert " ".join(f"{name}={value}" for name, value in place_words(place).items()) == words
     assert ask(g, None).reason == f"no run at {words}"
+
+
+def test_a_gate_has_a_label_that_can_be_read() -> None:
+    with pytest.raises(ValidationError, match="label"):
+        GateConfig(**gate("latency_p95_ms", "<", 30).model_dump() | {"label": " "})
+
+
+@pytest.mark.parametrize("at", [{"batch_size": 4097}, {"clients": 257}])
+def test_a_gate_reads_no_place_that_no_run_can_be_at(at: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError, match="less than or equal"):
+        AtConfig(**at)
 
 
 @pytest.mark.parametrize("kind", UNKNOWN)

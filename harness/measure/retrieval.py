@@ -84,15 +84,10 @@ def retrieval_columns(
     columns["retrieval_sha256"] = judged.sha256
     if not (all_finite(queries) and all_finite(documents)):
         return columns
-    row_of = {name: row for row, name in enumerate(judged.document_ids)}
     by_query = []
     rankings = search(queries, documents, depth=DEPTH + 1).tolist()
-    for query, text, ranking, relevant in zip(
-        judged.query_ids, judged.queries, rankings, judged.relevant, strict=True
-    ):
-        same = row_of.get(query)
-        is_itself = same is not None and same not in relevant and _is_text(judged.documents[same], text)
-        others = [row for row in ranking if not (is_itself and row == same)]
+    for itself, ranking, relevant in zip(judged.itself, rankings, judged.relevant, strict=True):
+        others = [row for row in ranking if row != itself or row in relevant]
         by_query.append(query_metrics(others[:DEPTH], relevant))
     for name in METRICS:
         values = [metrics[name] for metrics in by_query]
@@ -100,11 +95,6 @@ def retrieval_columns(
         columns[f"{name}_low"], columns[f"{name}_high"] = stats.bounded_mean_interval(values)
     columns["ndcg_at_10_by_query"] = [metrics["ndcg_at_10"] for metrics in by_query]
     return columns
-
-
-def _is_text(document: str, text: str) -> bool:
-    """Whether a document is this text, with a title before it or without one."""
-    return document == text or document.endswith(f" {text}")
 
 
 def all_finite(vectors: NDArray[np.float32]) -> bool:
