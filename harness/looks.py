@@ -15,6 +15,7 @@ from zlib import crc32
 
 from harness.caveats import is_brief
 from harness.gates import as_number, p95_floor_ms, stopped_cells
+from harness.stand_ins import harmless
 from harness.units import counted
 
 if TYPE_CHECKING:
@@ -161,13 +162,17 @@ def stopped_text(row: Row) -> str:
 
 def short(name: str, most: int = _NAME_LENGTH) -> str:
     """A name in so many characters: its end tells precisions, providers and folders of one model apart."""
-    end = max(most - 1, 1) * 2 // 3
+    name, end = harmless(name), max(most - 1, 1) * 2 // 3
     return shown(name if len(name) <= most else f"{name[: max(most - 1 - end, 1)]}…{name[-end:]}")
 
 
 def shown(text: str) -> str:
-    """Text as it stands, in one line; a dollar sign would begin a formula."""
-    return " ".join(text.split()).replace("$", r"\$")
+    """Text as it stands, in one line.
+
+    A dollar sign would begin a formula; what would turn the writing, or an SVG file may not hold, is told by
+    its number.
+    """
+    return " ".join(harmless(text).split()).replace("$", r"\$")
 
 
 def handle(row: Row, label: str, **more: Any) -> Artist:

@@ -173,7 +173,7 @@ def scaling(runs: pd.DataFrame) -> Figure:
                     canvas.over(axes, str(number), xs[-1], known[-1], metric)
                 if known and len(held) > 1:
                     canvas.beside(axes, held_of(known[-1]), xs[-1], float(known[-1][metric]))
-        where = "; ".join((name, *held)) if len(held) == 1 else name
+        where = looks.shown("; ".join((name, *held))) if len(held) == 1 else name
         aside_told = "\n(candidates stand side by side)" if len(quickest) > 1 else ""
         grid[1][column].set_xlabel(f"{where}{aside_told}")
     for column, (_, x_of, _, lines) in enumerate(views):
@@ -235,7 +235,7 @@ def model_by_ep(runs: pd.DataFrame, decision: Decision | None = None) -> Figure:
                 ink = "white" if values[y][x] > math.sqrt(min(finite) * max(finite)) else "black"
                 told = _cell(row, verdicts.get(candidate_key(row), ""))
             axes.text(x, y, told, ha="center", va="center", fontsize=8, color=ink)
-    axes.set_xticks(range(len(eps)), eps)
+    axes.set_xticks(range(len(eps)), [looks.shown(ep) for ep in eps])
     axes.set_yticks(range(len(models)), named)
     axes.set_xlim(-0.5, len(eps) - 0.5)
     axes.set_ylim(len(models) - 0.5, -0.5)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
+from xml.etree import ElementTree as ET
 
 import pandas as pd
 import pytest
@@ -395,6 +397,23 @@ def test_a_label_is_never_read_as_a_formula(name: str) -> None:
     rows = runs(*(run_row(f"b{b}", batch_size=b, model=name, candidate_label=name) for b in (1, 8)))
     for figure in every_figure(rows, launch_frame(launch_row(run_id="b1"))).values():
         figure.draw_without_rendering()
+
+
+def test_what_turns_the_writing_or_ends_an_svg_file_is_told_by_its_number() -> None:
+    name = "\u202eterces\x07"
+    rows = runs(
+        *(
+            run_row(f"b{b}", batch_size=b, model=name, precision=name, ep=name, workload=name)
+            | {"candidate_label": name, "infer_p50_ms": 3.0}
+            for b in (1, 8)
+        )
+    )
+    for figure in every_figure(rows, launch_frame(launch_row(run_id="b1"))).values():
+        assert "\u202e" not in text_in(figure)
+        file = io.BytesIO()
+        figure.savefig(file, format="svg")
+        ET.fromstring(file.getvalue())
+    assert r"\u202eterces\x07" in text_in(plots.p95_against_gates(rows, POLICY))
 
 
 def test_ratios_are_drawn_with_their_intervals_and_open_ends() -> None:

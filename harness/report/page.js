@@ -8,7 +8,7 @@ for (const table of document.querySelectorAll("table.data")) {
 
   const keyOf = (row, column) => {
     const cell = row.cells[column];
-    if (!("value" in cell.dataset)) return cell.textContent;
+    if (!("value" in cell.dataset)) return cell.textContent === "–" ? null : cell.textContent;
     return cell.dataset.value === "" ? null : Number(cell.dataset.value);
   };
   const compare = (a, b) => (typeof a === "number" ? a - b : a.localeCompare(b, "en", { numeric: true }));

@@ -14,6 +14,7 @@ from harness.caveats import is_brief
 from harness.evidence import rows_of
 from harness.gates import SERVED_TOLD, as_number, p95_floor_ms, row_place, served_cell, stopped_cells, text_of
 from harness.measure.batching import BESIDE
+from harness.stand_ins import harmless
 from harness.units import at_least, counted, format_bytes, format_duration
 from harness.verdict import (
     PICKABLE,
@@ -42,12 +43,12 @@ _STATUS_CLASS = {"pass": "good", "fail": "bad", "undecided": "fair", "not": "fai
 
 @dataclass(frozen=True)
 class Html:
-    """A fragment of a page, shown by notebooks as it is."""
+    """A fragment of a page, shown by notebooks as it is; what a browser would obey is told by its number."""
 
     text: str
 
     def _repr_html_(self) -> str:
-        return self.text
+        return harmless(self.text)
 
 
 class Column(NamedTuple):
@@ -243,12 +244,22 @@ def _number(name: str, digits: int = 4) -> tuple[Callable[[Row], str], Callable[
     return shown, lambda row: as_number(row[name])
 
 
-def _interval(name: str, unit: str = "", digits: int = 3) -> Callable[[Row], str]:
-    def shown(row: Row) -> str:
+def _interval(
+    name: str, unit: str = "", digits: int = 3
+) -> tuple[Callable[[Row], str], Callable[[Row], float | None]]:
+    def ends(row: Row) -> tuple[float, float] | None:
         low, high = (as_number(row[f"{name}_{side}{unit}"]) for side in ("low", "high"))
-        return "–" if low is None or high is None else f"{low:.{digits}g}–{high:.{digits}g}"
+        return None if low is None or high is None else (low, high)
 
-    return shown
+    def shown(row: Row) -> str:
+        known = ends(row)
+        return "–" if known is None else f"{known[0]:.{digits}g}–{known[1]:.{digits}g}"
+
+    def low(row: Row) -> float | None:
+        known = ends(row)
+        return None if known is None else known[0]
+
+    return shown, low
 
 
 def _bytes(name: str) -> tuple[Callable[[Row], str], Callable[[Row], float | None]]:
@@ -291,9 +302,23 @@ def _served(name: str) -> tuple[Callable[[Row], str], Callable[[Row], float | No
     return lambda row: served_cell(row, name, shown(row)), value
 
 
+_P95_INTERVAL = _interval("latency_p95", "_ms")
+
+
 def _p95(row: Row) -> tuple[str, str]:
-    shown, interval = _number("latency_p95_ms")[0](row), _interval("latency_p95", "_ms")(row)
+    shown, interval = _number("latency_p95_ms")[0](row), _P95_INTERVAL[0](row)
     return stopped_cells(p95_floor_ms(row), shown, interval)
+
+
+def _p95_value(row: Row) -> float | None:
+    """What a P95 sorts by, in ms: where it is known from below alone, that."""
+    floor_ms = p95_floor_ms(row)
+    return as_number(row["latency_p95_ms"]) if floor_ms is None else floor_ms
+
+
+def _p95_low(row: Row) -> float | None:
+    """What the interval of a P95 sorts by, in ms."""
+    return _P95_INTERVAL[1](row) if p95_floor_ms(row) is None else None
 
 
 def _at_least(side: str) -> tuple[Callable[[Row], str], Callable[[Row], float | None]]:
@@ -310,9 +335,12 @@ def _status(row: Row) -> str:
     return f"{row['status']}, {failed:.0f} failed" if failed else str(row["status"])
 
 
-def _evidence(row: Row) -> str:
-    span_s = as_number(row["evidence_span_s"])
-    return "–" if span_s is None else format_duration(span_s)
+def _seconds(name: str) -> tuple[Callable[[Row], str], Callable[[Row], float | None]]:
+    def shown(row: Row) -> str:
+        value = as_number(row[name])
+        return "–" if value is None else format_duration(value)
+
+    return shown, lambda row: as_number(row[name])
 
 
 _WHO = (Column("candidate", _timed), Column("measured at", _place))
@@ -320,8 +348,8 @@ _WHAT = (Column("candidate", _candidate), Column("batch", *_number("batch_size")
 _RUNS = (
     *_WHO,
     Column("P50 ms", *_served("latency_p50_ms")),
-    Column("P95 ms", lambda row: _p95(row)[0], lambda row: as_number(row["latency_p95_ms"])),
-    Column("interval", lambda row: _p95(row)[1]),
+    Column("P95 ms", lambda row: _p95(row)[0], _p95_value),
+    Column("interval", lambda row: _p95(row)[1], _p95_low),
     Column("texts/s", *_served("throughput_texts_per_s")),
     Column("launches", *_number("launches")),
     Column("peak memory", *_bytes("peak_rss_bytes")),
@@ -329,7 +357,7 @@ _RUNS = (
     Column("cold start s", *_number("cold_start_s", 3), more=True),
     Column("AUC", *_number("separation_auc")),
     Column("weights", _text("weights"), more=True),
-    Column("evidence", _evidence, more=True),
+    Column("evidence", *_seconds("evidence_span_s"), more=True),
     Column("purpose", _text("purpose"), more=True),
     Column("status", _status),
     Column("run", _text("run_id"), more=True),
@@ -338,12 +366,12 @@ _RUNS = (
 _QUALITY = (
     *_WHAT,
     Column("AUC", *_number("separation_auc")),
-    Column("interval", _interval("separation_auc")),
+    Column("interval", *_interval("separation_auc")),
     Column("top-10 shared with fp32, shipped texts", *_number("neighbour_overlap", 3)),
-    Column("interval", _interval("neighbour_overlap")),
+    Column("interval", *_interval("neighbour_overlap")),
     Column("worst cosine to fp32", *_number("parity_cosine_min", 6)),
     Column("separation", *_number("separation", 3)),
-    Column("interval", _interval("separation")),
+    Column("interval", *_interval("separation")),
     Column("similar", *_number("similar_mean", 3), more=True),
     Column("dissimilar", *_number("dissimilar_mean", 3), more=True),
     Column("norm error", *_number("l2_norm_max_error", 2), more=True),
@@ -359,11 +387,11 @@ _OWN: dict[str, tuple[str, str, str, tuple[Column, ...]]] = {
         (
             *_WHAT,
             Column("top-10 shared with fp32, your texts", *_number("texts_overlap", 3)),
-            Column("interval", _interval("texts_overlap")),
+            Column("interval", *_interval("texts_overlap")),
             Column("the same as queries to fp32's index", *_number("texts_index_overlap", 3)),
-            Column("interval", _interval("texts_index_overlap")),
+            Column("interval", *_interval("texts_index_overlap")),
             Column("mean cosine to fp32", *_number("texts_cosine_mean", 6)),
-            Column("interval", _interval("texts_cosine_mean", digits=6), more=True),
+            Column("interval", *_interval("texts_cosine_mean", digits=6), more=True),
             Column("worst", *_number("texts_cosine_min", 6)),
             Column("texts", *_number("texts_count")),
             Column("file", _digest("texts_file_sha256")),
@@ -376,7 +404,7 @@ _OWN: dict[str, tuple[str, str, str, tuple[Column, ...]]] = {
         (
             *_WHAT,
             Column("Spearman ×100", *_number("sts_spearman")),
-            Column("interval", _interval("sts_spearman")),
+            Column("interval", *_interval("sts_spearman")),
             Column("pairs", *_number("sts_pairs")),
             Column("file", _digest("sts_file_sha256")),
         ),
@@ -388,13 +416,13 @@ _OWN: dict[str, tuple[str, str, str, tuple[Column, ...]]] = {
         (
             *_WHAT,
             Column("nDCG@10", *_number("ndcg_at_10")),
-            Column("interval", _interval("ndcg_at_10")),
+            Column("interval", *_interval("ndcg_at_10")),
             Column("recall@10", *_number("recall_at_10")),
-            Column("interval", _interval("recall_at_10"), more=True),
+            Column("interval", *_interval("recall_at_10"), more=True),
             Column("recall@100", *_number("recall_at_100")),
-            Column("interval", _interval("recall_at_100"), more=True),
+            Column("interval", *_interval("recall_at_100"), more=True),
             Column("MRR@10", *_number("mrr_at_10")),
-            Column("interval", _interval("mrr_at_10"), more=True),
+            Column("interval", *_interval("mrr_at_10"), more=True),
             Column("queries", *_number("retrieval_queries")),
             Column("documents", *_number("retrieval_documents")),
             Column("folder", _digest("retrieval_sha256")),
@@ -415,7 +443,7 @@ _NOISE = (
     Column("launches", *_number("launches")),
     Column("disturbed", *_percent("noise")),
     Column("by", _text("disturbance")),
-    Column("evidence", _evidence),
+    Column("evidence", *_seconds("evidence_span_s")),
 )
 _COMPARISON = (
     Column("run", _text("label")),
@@ -423,7 +451,11 @@ _COMPARISON = (
     Column("A ms", *_at_least("a")),
     Column("B ms", *_at_least("b")),
     Column("B / A", *_number("ratio", 3)),
-    Column("interval", lambda row: row["interval"] or "–"),
+    Column(
+        "interval",
+        lambda row: row["interval"] or "–",
+        lambda row: (row["low"] or 0.0) if row["interval"] else None,
+    ),
     Column("B is", _text("word")),
     Column("paired", lambda row: "yes" if row["paired"] else "no"),
     Column("run A", _text("a_run"), more=True),

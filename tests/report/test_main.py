@@ -44,6 +44,15 @@ def test_a_wrong_word_is_told_before_anything_is_executed(
         main([f"results={tmp_path}", *words])
 
 
+def test_a_folder_in_the_pages_place_is_told_before_anything_is_executed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stored(tmp_path, run_row())
+    monkeypatch.setattr("harness.report.__main__.execute", lambda *_a, **_k: pytest.fail("executed"))
+    with pytest.raises(BadInputError, match=r"a folder; give a file, such as .*report\.html"):
+        main([f"results={tmp_path}", f"out={tmp_path}"])
+
+
 def test_help_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--help"]) == 0
     assert "python -m harness.report" in capsys.readouterr().out

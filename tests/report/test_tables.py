@@ -67,6 +67,42 @@ def test_what_comes_from_results_stays_text(tmp_path: Path) -> None:
     assert "&lt;script&gt;" in report.runs(data).text
 
 
+def test_what_would_turn_the_writing_is_told_by_its_number(tmp_path: Path) -> None:
+    turned = run_row(candidate_label="\u202eterces", model="\u202eterces", error="\x00\x1b[31m")
+    data = report.read(stored(tmp_path, turned))
+    for table in TABLES:
+        assert table(data)._repr_html_().replace("\n", "").isprintable()
+    assert r"\u202eterces" in report.verdict(data)._repr_html_()
+    assert r"\x00\x1b[31m" in report.runs(data)._repr_html_()
+
+
+@pytest.mark.parametrize("table", [report.runs, report.noise, report.quality])
+def test_figures_in_words_sort_by_what_they_are(tmp_path: Path, table: Any) -> None:
+    rows = [
+        run_row("a", batch_size=1, evidence_span_s=4.0, latency_p95_low_ms=2.9, separation_low=0.1),
+        run_row("b", batch_size=8, evidence_span_s=200.0, latency_p95_low_ms=2.78, separation_low=0.2),
+        run_row("c", batch_size=9, evidence_span_s=None, latency_p95_low_ms=None, separation_low=None),
+    ]
+    text = table(report.read(stored(tmp_path, *rows))).text
+    headings = re.findall(r"<th[^>]*>(.*?)</th>", text)
+    of = {"evidence": (4.0, 200.0, None), "interval": (2.9, 2.78, None)}
+    of["interval"] = of["interval"] if table is report.runs else (0.1, 0.2, None)
+    for heading in {"evidence", "interval"} & set(headings):
+        at = len(headings) - 1 - headings[::-1].index(heading)
+        cells = [
+            re.findall(r"<td[^>]*>", row)[at]
+            for row in re.findall(r"<tr>(.*?)</tr>", text.partition("<tbody>")[2])
+        ]
+        asked = ["" if value is None else repr(value) for value in of[heading]]
+        assert [re.findall(r'data-value="(.*?)"', cell) for cell in cells] == [[value] for value in asked]
+
+
+def test_a_p95_that_is_known_from_below_sorts_by_that(tmp_path: Path) -> None:
+    text = report.runs(report.read(stored(tmp_path, run_row(p95_ms=45.0, truncated_over_ms=30.0)))).text
+    assert 'data-value="30.0">≥ 30</td>' in text
+    assert 'data-value="">stopped early</td>' in text
+
+
 def test_every_gate_of_every_candidate_is_told_with_its_distance(tmp_path: Path) -> None:
     data = report.read(
         stored(tmp_path, run_row("a"), run_row("b", model="e5", candidate_label="e5 fp32 cpu"))
