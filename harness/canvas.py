@@ -144,8 +144,10 @@ def legend(figure: Figure, handles: Sequence[Artist]) -> None:
     """A legend under the figure, which grows by it; none for nothing."""
     if handles:
         width_in, height_in = figure.get_size_inches()
-        columns = 2 if all(len(str(each.get_label())) < _HALF_LINE for each in handles) else 1
-        figure.set_size_inches(width_in, height_in + _LEGEND_ROW_IN * math.ceil(len(handles) / columns))
+        labels = [str(each.get_label()) for each in handles]
+        columns = 2 if all(len(label) < _HALF_LINE for label in labels) else 1
+        lines = sum(label.count("\n") + 1 for label in labels)
+        figure.set_size_inches(width_in, height_in + _LEGEND_ROW_IN * math.ceil(lines / columns))
         figure.legend(
             handles=handles, loc="outside lower left", ncols=columns, fontsize=8.5, frameon=False,
             labelcolor=INK, handlelength=4,

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
 from harness import canvas, looks
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     import pandas as pd
+    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
@@ -103,10 +105,11 @@ def p95_against_gates(
         below = "; below the line none asks"
     axes.set_xlabel(
         "P95 of a request, ms (log scale):\ndrawn is the median launch's, and its 95 % interval;\n"
-        f"a gate asks it of so many % of the launches{below}"
+        f"a gate asks it of a share of the launches{below}"
     )
-    canvas.title(axes, "P95 against the gates", _launched(runs) - len(shown), pad=68 if judged else 6)
-    handles = looks.limit_handles(shown, ("latency_p95_ms",))
+    canvas.title(axes, "P95 against the gates", _launched(runs) - len(shown), pad=48 if judged else 6)
+    handles = [_gate_handle(gate) for gate in gates if any(gate in each for each in asked.values())]
+    handles += looks.limit_handles(shown, ("latency_p95_ms",))
     handles += [looks.box("reported, not measured here", hatch=looks.HATCH)] if reported else []
     canvas.legend(figure, handles)
     return figure
@@ -531,16 +534,30 @@ def _cell(row: Row, verdict: str) -> str:
 
 
 def _gate_line(axes: Axes, gate: GateConfig, ys: Sequence[int]) -> None:
-    """A gate's bound across the runs at these rows, labelled above with its tier."""
+    """A gate's bound across the runs at these rows, labelled above with its tier; the legend has the rest."""
     if not ys:
         return
-    line = {"must": "-", "should": "--"}.get(gate.tier, ":")
     for y in ys:
-        ends = [y - 0.5, y + 0.5]
-        axes.plot([gate.bound] * 2, ends, color=looks.INK, lw=1, ls=line, zorder=1, solid_capstyle="butt")
-    where = "" if gate.at == AtConfig() else f" at {gate_place(gate)}"
+        axes.plot(
+            [gate.bound] * 2, [y - 0.5, y + 0.5], color=looks.INK, lw=1, ls=_gate_style(gate), zorder=1,
+            solid_capstyle="butt",
+        )  # fmt: skip
     axes.annotate(
-        f"{gate.tier} {gate.op} {gate.bound:g} in {gate.launch_quantile:.0%}{where}", (gate.bound, 1),
-        xycoords=("data", "axes fraction"), xytext=(0, 3), textcoords="offset points", rotation=45,
-        rotation_mode="anchor", fontsize=8, color=looks.INK,
+        _gate_bound(gate), (gate.bound, 1), xycoords=("data", "axes fraction"), xytext=(0, 3),
+        textcoords="offset points", rotation=45, rotation_mode="anchor", fontsize=8, color=looks.INK,
     )  # fmt: skip
+
+
+def _gate_bound(gate: GateConfig) -> str:
+    return f"{gate.tier} {gate.op} {gate.bound:g}"
+
+
+def _gate_style(gate: GateConfig) -> str:
+    return {"must": "-", "should": "--"}.get(gate.tier, ":")
+
+
+def _gate_handle(gate: GateConfig) -> Artist:
+    """A gate in a legend: its bound, the share of launches that it asks, and where; long ones in lines."""
+    where = "" if gate.at == AtConfig() else f" at {gate_place(gate)}"
+    told = f"{_gate_bound(gate)} in {gate.launch_quantile:.0%} of launches{where}"
+    return looks.mark("", "\n".join(wrap(told, _LEGEND_LENGTH)), ls=_gate_style(gate), lw=1)

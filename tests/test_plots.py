@@ -20,6 +20,7 @@ from harness.config import load_policy
 from harness.decision import decide
 from harness.looks import PAPER
 from harness.record import LAUNCH_COLUMNS, RUN_COLUMNS
+from harness.schema import AtConfig
 from tests.conftest import STARTED, launch_row, run_row
 
 if TYPE_CHECKING:
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
+
+    from harness.schema import PolicyConfig
 
 EMPTY_RUNS = pd.DataFrame(columns=[column.name for column in RUN_COLUMNS])
 EMPTY_LAUNCHES = pd.DataFrame(columns=[column.name for column in LAUNCH_COLUMNS])
@@ -94,6 +97,22 @@ def test_p95_is_drawn_where_it_is_stored_with_its_interval_and_the_gates_are_lab
     assert "must < 30 in 80%" in told
     assert "should < 20 in 50%" in told
     assert "ms" in axes.get_xlabel()
+
+
+def test_gates_at_places_of_ones_own_leave_the_axes_their_height() -> None:
+    def height_in(policy: PolicyConfig) -> float:
+        row = run_row(workload="tokens_37", batch_size=4, latency_p95_ms=12.0)
+        figure = plots.p95_against_gates(runs(row), policy)
+        figure.draw_without_rendering()
+        return float(figure.axes[0].get_position().height * figure.get_figheight())
+
+    at = AtConfig(workload="tokens_37", batch_size=4)
+    asked = [gate for gate in POLICY.gates if gate.metric == "latency_p95_ms" and gate.at == AtConfig()]
+    gates = [gate.model_copy(update={"at": at, "bound": 100 * gate.bound}) for gate in asked]
+    own = POLICY.model_copy(update={"gates": gates})
+    assert height_in(own) > 0.5
+    told = text_in(plots.p95_against_gates(runs(run_row(workload="tokens_37", batch_size=4)), own))
+    assert "at tokens_37, batch 4" in " ".join(told.split())
 
 
 def test_a_gate_stands_across_the_runs_that_it_reads_and_no_others() -> None:
