@@ -65,6 +65,7 @@ def _measure(configs: list[Config], *, sweep: bool) -> int:
     from harness.evidence import candidate_rows
     from harness.paths import typed_path
     from harness.progress import Progress
+    from harness.rerun import decide_command
     from harness.store import Store, load_runs
     from harness.sweep import failed_or_unavailable, measure
 
@@ -97,7 +98,7 @@ def _measure(configs: list[Config], *, sweep: bool) -> int:
         terminal.print_runs(console, rows, gates, decision.candidates)
     else:
         terminal.print_run(console, rows[0], gates, decision.candidates)
-    terminal.print_decision(console, decision, details=False)
+    terminal.print_decision(console, decision, details=False, anew=decide_command(rows[0]))
     if decision.chosen or len(decision.candidates) == 1:
         terminal.print_use(console, decision.candidates[0])
     console.print(f"results: {store.path}", markup=False, highlight=False, soft_wrap=True)

@@ -6,6 +6,7 @@ is the function whatever else was imported.
 
 from __future__ import annotations
 
+import shlex
 import sys
 from contextlib import ExitStack
 from dataclasses import replace
@@ -96,7 +97,9 @@ def main(argv: list[str]) -> int:
         console = output_console()
         read = [dict(row) for c in decision.candidates for row in sorted(c.rows, key=_in_order)]
         print_runs(console, read, policy.gates, decision.candidates)
-        print_decision(console, decision, details=True)
+        typed = (word for word in argv if not word.startswith("format="))
+        anew = shlex.join(["python", "-m", "harness.decide", *typed])
+        print_decision(console, decision, details=True, anew=anew)
         if decision.chosen:
             print_use(console, decision.candidates[0])
     else:

@@ -17,6 +17,8 @@ _SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 
 # What takes less needs no progress, in s; and less than the other that is left is not told.
 _QUICK_S, _LEAST_S = 2.0, 1.0
+# Off a terminal, what goes on for longer is told again each time so many seconds have passed.
+_AGAIN_S = 30.0
 
 
 def files_read(progress: Callable[[], Progress], what: str) -> Callable[[int, int], None]:
@@ -42,7 +44,7 @@ def _told(left_s: float | None, *, at_least: bool) -> str:
 
 
 class Progress:
-    """A live line on a terminal; elsewhere one plain line per new piece of work.
+    """A live line on a terminal; elsewhere one plain line per new piece of work, and every half a minute.
 
     The line is drawn only when `tell` or `tick` is called: nothing runs beside a measurement.
     """
@@ -55,7 +57,7 @@ class Progress:
         self._what = self._detail = ""
         self._ends: float | None = None
         self._at_least = False
-        self._frame = 0
+        self._frame, self._noted_at = 0, 0.0
 
     def __enter__(self) -> Progress:
         if self._console.is_terminal:
@@ -79,14 +81,14 @@ class Progress:
         Args:
             what: the piece of work; off a terminal, a line is printed when it changes.
             left_s: seconds that are probably left for it; None where nobody knows.
-            detail: what changes while it goes on; shown on a terminal only.
+            detail: what changes while it goes on.
             at_least: `left_s` is what a quiet machine would take, before anything was seen of this one.
         """
-        if not self._console.is_terminal and what != self._what:
-            left = _told(left_s, at_least=at_least)
-            self.note(f"{what} ({left})" if left else what)
+        new = what != self._what
         self._what, self._detail, self._at_least = what, detail, at_least
         self._ends = None if left_s is None else time.monotonic() + left_s
+        if new and not self._console.is_terminal:
+            self._note_work("")
         self.tick()
 
     def note(self, line: str) -> None:
@@ -96,14 +98,24 @@ class Progress:
     def tick(self) -> None:
         """Draw the line again; at most about once a second while something is measured."""
         if not self._console.is_terminal:
+            if self._what and time.monotonic() - self._noted_at >= _AGAIN_S:
+                self._note_work(self._detail)
             return
         from rich.text import Text
 
         self._frame += 1
-        left_s = None if self._ends is None else self._ends - time.monotonic()
-        left = _told(left_s, at_least=self._at_least)
+        left = self._left()
         spinner = _SPINNER[self._frame % len(_SPINNER)]
         line = Text(
             f"{spinner} {self._what}{self._detail}{left and f' · {left}'}", no_wrap=True, overflow="ellipsis"
         )
         self._live.update(line, refresh=True)
+
+    def _left(self) -> str:
+        left_s = None if self._ends is None else self._ends - time.monotonic()
+        return _told(left_s, at_least=self._at_least)
+
+    def _note_work(self, detail: str) -> None:
+        left = self._left()
+        self.note(f"{self._what}{detail}{left and f' ({left})'}")
+        self._noted_at = time.monotonic()

@@ -86,10 +86,11 @@ def again(row: Mapping[str, Any], **changes: Any) -> str:
     return command_for(row, **soak, **changes)
 
 
-def decide_command(row: Mapping[str, Any], **words: str) -> str:
-    """The command that decides on the results that a run is kept in."""
-    kept = {name: value for name, value in words_for(row).items() if name == "results"}
-    told = (f"{name}={value}" for name, value in (kept | words).items())
+def decide_command(row: Mapping[str, Any], **policy: str) -> str:
+    """The command that decides on the results that a run is kept in, by its policy or by another one."""
+    names = ("results", "policy", "policy.file")
+    kept = {name: value for name, value in words_for(row, **policy).items() if name in names}
+    told = (f"{name}={value}" for name, value in (kept | policy).items())
     return shlex.join(["python", "-m", "harness.decide", *told])
 
 

@@ -61,7 +61,7 @@ _GAP = 2
 _STEPS_SHOWN = 6
 # Headings of the tables of runs; the bar has none.
 _RUN_FIGURES = ("workload", "batch", "n", "P50 ms", "P95 ms", "interval", "", "texts/s")
-_COSTS = ("workload", "batch", "memory", "artifact", "GFLOP/s", "of fp32's limit")
+_COSTS = ("workload", "batch", "memory", "artifact", "GFLOP/s", "of limit", "run")
 _QUALITY = ("batch", "AUC", "separation", "interval", "overlap", "interval", "in batch", "STS ×100")
 # In a narrow table, of launches that were stopped early.
 _STOPPED = "stopped"
@@ -299,13 +299,16 @@ def _cost_cells(row: dict[str, Any]) -> tuple[str, ...]:
         _bytes(row["artifact_bytes"]),
         _number(row["achieved_gflops"], 0),
         _share(row["share_of_peak"]),
+        str(row["run_id"]),
     )
 
 
-def print_decision(console: Console, decision: Decision, *, details: bool) -> None:
+def print_decision(
+    console: Console, decision: Decision, *, details: bool, anew: str = "python -m harness.decide"
+) -> None:
     """The verdict with its reasons; with `details` the gates of every candidate, else of the best.
 
-    A candidate that is not possible here has no gates to show.
+    A candidate that is not possible here has no gates to show. `anew` is the command that decides the same.
     """
     shown = decision.candidates if details else decision.candidates[:1]
     for candidate in shown:
@@ -314,7 +317,7 @@ def print_decision(console: Console, decision: Decision, *, details: bool) -> No
     others = sum(bool(candidate.run_ids) for candidate in decision.candidates) - len(shown)
     if others > 0:
         more = counted(others, "more candidate")
-        _bullet(console, f"gates of {more}: python -m harness.decide")
+        _bullet(console, f"gates of {more}: {anew}")
     if decision.baseline is not None:
         _print_speedups(console, decision.baseline)
     pick = f"  {decision.chosen}" if decision.chosen else ""
@@ -338,7 +341,7 @@ def print_decision(console: Console, decision: Decision, *, details: bool) -> No
         _bullet(console, f"next: {step}")
     if (others := len(decision.next_steps) - _STEPS_SHOWN) > 0:
         more = counted(others, "more step")
-        _bullet(console, f"next: {more}, by candidate, best first: python -m harness.decide format=markdown")
+        _bullet(console, f"next: {more}, by candidate, best first: {anew} format=markdown")
 
 
 def print_use(console: Console, candidate: CandidateVerdict) -> None:
@@ -614,6 +617,7 @@ def _figures(row: dict[str, Any], gates: Sequence[GateConfig]) -> list[tuple[str
         ("evidence", format_duration(as_number(row["evidence_span_s"]) or 0.0),
          f"of this machine's time; {row['status']}"),
         ("noise", _share(row["noise"]), f"of launches disturbed {text_of(row['disturbance'], '')}".rstrip()),
+        ("run", str(row["run_id"]), "as harness.compare takes it"),
     ]  # fmt: skip
 
 
@@ -643,6 +647,7 @@ def _soak_figures(row: dict[str, Any]) -> list[tuple[str, str, str]]:
          f"last third over the middle one; {bounds('latency_drift', 3)}"),
         ("peak memory", _bytes(row["peak_rss_bytes"]), f"artifact {_bytes(row['artifact_bytes'])}"),
         ("noise", _share(row["noise"]), f"of launches disturbed {text_of(row['disturbance'], '')}".rstrip()),
+        ("run", str(row["run_id"]), "as harness.compare takes it"),
     ]  # fmt: skip
 
 

@@ -54,6 +54,23 @@ def test_off_a_terminal_a_piece_of_work_is_one_line_however_often_it_is_told() -
     assert screen.raw.splitlines() == ["measuring (about 50 s left)", "building", "measuring"]
 
 
+def test_off_a_terminal_what_takes_long_is_told_again_every_half_a_minute(clock: SimpleNamespace) -> None:
+    screen = Screen(terminal=False)
+    with Progress(screen.console) as progress:
+        for launch in range(1, 13):
+            progress.tell("measuring", 120.0 - clock.now + 100.0, f": launch {launch} of 12")
+            for _ in range(10):
+                clock.now += 1.0
+                progress.tick()
+    assert screen.raw.splitlines() == [
+        "measuring (about 2 min 00 s left)",
+        "measuring: launch 3 of 12 (about 1 min 30 s left)",
+        "measuring: launch 6 of 12 (about 1 min 00 s left)",
+        "measuring: launch 9 of 12 (about 30 s left)",
+        "measuring: launch 12 of 12",
+    ]
+
+
 def test_off_a_terminal_time_left_is_told_where_it_is_known() -> None:
     screen = Screen(terminal=False)
     progress = Progress(screen.console)

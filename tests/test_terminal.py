@@ -269,8 +269,8 @@ def test_a_sweep_tells_memory_and_how_near_the_limit_each_run_came() -> None:
     row = run_row(peak_rss_bytes=200 * 2**20, artifact_bytes=86 * 2**20)
     row |= {"achieved_gflops": 77.4, "share_of_peak": 0.56}
     text = shown(lambda console: print_runs(console, [row, run_row("r2", share_of_peak=None)]))
-    assert re.search(r"default +1 +200\.0 MiB +86\.0 MiB +77 +56%", text)
-    assert re.search(r"default +1 .* \? +\? *\n", text)
+    assert re.search(r"default +1 +200\.0 MiB +86\.0 MiB +77 +56% +r1 *\n", text)
+    assert re.search(r"default +1 .* \? +\? +r2 *\n", text)
 
 
 def test_whoever_was_measured_and_not_picked_is_told_with_the_reason(
