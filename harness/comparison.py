@@ -31,6 +31,8 @@ _METRICS = ("p50_ms", "p95_ms")
 _SHARE = 0.2
 # The clock counts whole ns: what takes it no time takes less than one.
 _TICK_MS = 1 / NS_PER_MS
+# What the difference of two logarithms may be off by: a ratio of just the threshold is no change.
+_ROUNDING = 1e-9
 
 
 @dataclass(frozen=True)
@@ -269,7 +271,7 @@ def compare_launches(
     failed_a, failed_b = (sum(launch.failed for launch in side) for side in (a, b))
     if some_failed := failed_a + failed_b > 0:
         alpha /= 2
-    edge = math.log1p(threshold)
+    edge = math.log1p(threshold) + _ROUNDING
     (low, high), ratio, paired = _ratio(a, b, edge, alpha)
     reason = "; ".join(filter(None, (_failed(a, b), stopped_early(metric, a, b))))
     a_fails_more = stats.fisher_tail(failed_a, len(a), failed_b, len(b)) <= alpha / 2

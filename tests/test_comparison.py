@@ -752,3 +752,10 @@ def test_two_short_runs_that_were_measured_apart_are_provisional() -> None:
     note, why = compare_runs([run_row("a")], [short[1]], (frames[0], frames[1]))[1].notes
     assert note.startswith("provisional: measured apart, B spans 20 s of 90:")
     assert why.startswith("not paired: no round in common")
+
+
+@pytest.mark.parametrize(("a", "b"), [(20.0, 21.0), (21.0, 20.0), (5.0, 5.25), (0.1, 0.105)])
+def test_a_ratio_of_just_the_threshold_is_no_change(a: float, b: float) -> None:
+    """The logarithms' difference may lie a bit beyond that of the threshold."""
+    assert two([a] * 8, [b] * 8, paired=True).change == "unchanged"
+    assert two([a] * 8, [b * (1.001 if b > a else 0.999)] * 8, paired=True).change == "changed"
