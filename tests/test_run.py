@@ -41,7 +41,7 @@ def planned(config: Config, *p95s: float | None, every_s: float = 1.0) -> Run:
 
 def gate(**changes: Any) -> dict[str, Any]:
     return {
-        "tier": "must", "metric": "latency_p95_ms", "op": "<", "bound": 30.0, "label": "",
+        "tier": "must", "metric": "latency_p95_ms", "op": "<", "bound": 30.0, "label": "P95",
         "launch_quantile": 0.8,
     } | changes  # fmt: skip
 

@@ -1337,7 +1337,7 @@ def capped(config: Plan) -> Plan:
         "metric": "latency_p95_ms",
         "op": "<",
         "bound": 20,
-        "label": "",
+        "label": "P95",
         "launch_quantile": 0.5,
     }
     return lambda **words: config(**{"measure": {"max_launches": 6}, "policy": {"gates": [gate]}} | words)
