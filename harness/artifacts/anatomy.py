@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from harness.artifacts.graphs import NEEDS_ONNX, picks_tokens, said_by
+from harness.artifacts.graphs import NEEDS_ONNX, constants, picks_tokens, said_by
 from harness.artifacts.parameters import count_parameters
 from harness.artifacts.shapes import MICROSOFT, attribute, dims_of, infer_shapes, inner_graphs, name_of
 from harness.artifacts.work import Polynomial, Work, flops_of_a_text, work
@@ -224,7 +224,7 @@ def read_anatomy(
     """
     graph = model.graph
     known = infer_shapes(model, batch_size=batch_size, tokens=tokens)
-    weights = {w.name for w in graph.initializer}
+    weights = {name for name, _ in constants(graph)}
     architecture, table = _architecture(graph, known, weights)
     inputs = tuple(_port(i) for i in graph.input if i.name not in weights)
     outputs = tuple(_port(o) for o in graph.output)
@@ -244,7 +244,7 @@ def read_anatomy(
         parameters=count_parameters(model),
         embedding_parameters=None if table is None else int(np.prod(table)),
         initializer_bytes=_bytes_by_dtype(graph),
-        largest_dim=max((dim for w in graph.initializer for dim in w.dims), default=0),
+        largest_dim=max((dim for _, w in constants(graph) for dim in w.dims), default=0),
         external_files=tuple(external),
         external_bytes=sum(external.values()),
         work=done,
@@ -355,8 +355,12 @@ def _projections(graph: GraphProto, known: Mapping[str, Tensor]) -> Iterator[tup
 def _bytes_by_dtype(graph: GraphProto) -> dict[str, int]:
     from onnx import TensorProto
 
+    """Of the weights, a node ``Constant`` of one number left out."""
     sizes: Counter[str] = Counter()
-    for weight in graph.initializer:
+    kept = {weight.name for weight in graph.initializer}
+    for name, weight in constants(graph):
+        if name not in kept and np.prod(weight.dims) <= 1:
+            continue
         sizes[TensorProto.DataType.Name(weight.data_type).lower()] += _tensor_bytes(weight)
     return dict(sizes.most_common())
 

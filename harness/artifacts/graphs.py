@@ -163,11 +163,10 @@ def check_graph(model: ModelProto, *, precision: str = "fp32") -> None:
             f"{_FP32}"
         )
     quantised = sorted({node.op_type for node in _nodes(graph)} & _QUANTISED)
-    half = {TensorProto.FLOAT16, TensorProto.BFLOAT16}
     if quantised:
         raise ValueError(f"it is no fp32 graph but a quantised one: it has {', '.join(quantised)}; {_FP32}")
-    if any(tensor.data_type in half for tensor in graph.initializer):
-        raise ValueError(f"it is no fp32 graph: it has 16-bit weights; {_FP32}")
+    if lower := precisions_in(model):
+        raise ValueError(f"it is no fp32 graph: it has {', '.join(lower)} weights; {_FP32}")
 
 
 def precisions_in(model: ModelProto) -> list[str]:
@@ -177,11 +176,12 @@ def precisions_in(model: ModelProto) -> list[str]:
     kinds = TensorProto
     names = {kinds.INT4: "int4", kinds.UINT4: "int4", kinds.FLOAT16: "fp16", kinds.BFLOAT16: "bf16"}
     eight = (kinds.INT8, kinds.UINT8)
-    nodes, weights = list(_nodes(model.graph)), model.graph.initializer
+    nodes, weights = list(_nodes(model.graph)), list(constants(model.graph))
     packed = {name for node in nodes if node.op_type in _BLOCKWISE for name in node.input}
-    matrices = [weight for weight in weights if len(weight.dims) > 1 and weight.name not in packed]
-    found = {names[weight.data_type] for weight in weights if weight.data_type in names}
-    found |= {"int8" for weight in matrices if weight.data_type in eight}
+    found = {names[weight.data_type] for _, weight in weights if weight.data_type in names}
+    # A mask of 8 bits, as older exports of GPT-2 have it, is no weight: it is one for all texts and heads.
+    matrices = [weight for name, weight in weights if len(weight.dims) > 1 and name not in packed]
+    found |= {"int8" for weight in matrices if weight.data_type in eight and weight.dims[0] > 1}
     for node in nodes:
         if node.op_type in _BLOCKWISE:
             found.add(f"int{next((part.i for part in node.attribute if part.name == 'bits'), 4)}")
@@ -223,7 +223,7 @@ def hidden_size(path: Path) -> int | None:
 
 def embedding_rows(model: ModelProto) -> int | None:
     """Rows of the table that token ids are looked up in; None where it is not a plain look-up."""
-    shapes = {tensor.name: list(tensor.dims) for tensor in model.graph.initializer}
+    shapes = {name: list(tensor.dims) for name, tensor in constants(model.graph)}
     sources = {output: node for node in model.graph.node for output in node.output}
     for node in model.graph.node:
         if node.op_type == "Gather" and node.input[0] in shapes and picks_tokens(node, sources):
@@ -264,6 +264,19 @@ def _graphs(graph: GraphProto) -> Iterator[GraphProto]:
                 yield from _graphs(attribute.g)
             for inner in attribute.graphs:
                 yield from _graphs(inner)
+
+
+def constants(graph: GraphProto) -> Iterator[tuple[str, TensorProto]]:
+    """The tensors that a graph computes with, by the names that its nodes know them by.
+
+    Some exports keep weights as initializers, others in nodes ``Constant``. Inner graphs' are among them.
+    """
+    for inner in _graphs(graph):
+        for tensor in inner.initializer:
+            yield tensor.name, tensor
+        for node in inner.node:
+            if node.op_type == "Constant":
+                yield from ((node.output[0], part.t) for part in node.attribute if part.HasField("t"))
 
 
 def _nodes(graph: GraphProto) -> Iterator[NodeProto]:

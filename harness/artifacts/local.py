@@ -37,7 +37,7 @@ NEEDED = (CONFIG, TOKENIZER)
 PICKLED = "pytorch_model.bin"
 # A table that ids or places are looked up in, by the ends of its names.
 _TOKEN_TABLES = ("word_embeddings.weight", "embed_tokens.weight", "tok_embeddings.weight", "wte.weight")
-_POSITION_TABLES = ("position_embeddings.weight",)
+_POSITION_TABLES = ("position_embeddings.weight", "wpe.weight")
 # Of a tokenizer, beside its own file.
 _SPECIAL = ("special_tokens_map.json", "added_tokens.json")
 

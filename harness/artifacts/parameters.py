@@ -9,6 +9,8 @@ from __future__ import annotations
 from math import prod
 from typing import TYPE_CHECKING
 
+from harness.artifacts.graphs import constants
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
@@ -45,12 +47,12 @@ def count_parameters(model: ModelProto) -> int:
 
     graph = model.graph
     integers = {T.INT64, T.INT32, T.BOOL, T.STRING, T.INT16, T.UINT16, T.UINT32, T.UINT64}
-    weights = {weight.name: weight for weight in graph.initializer}
+    weights = dict(constants(graph))
     values = {name: prod(weight.dims) for name, weight in weights.items()}
     values |= {name: count for node in graph.node for name, count in _unpacked(node, weights)}
     biases = {name for node in graph.node for name in _inputs(node, _BIASES)}
     others = {name for node in graph.node for name in _inputs(node, _BESIDE_WEIGHTS)}
-    others |= _scales(graph) | _frequencies(graph)
+    others |= _scales(graph) | _frequencies(graph, weights)
     return sum(
         values[name]
         for name, weight in weights.items()
@@ -73,7 +75,7 @@ def _unpacked(node: NodeProto, weights: dict[str, TensorProto]) -> Iterator[tupl
     elif node.op_type == "GatherBlockQuantized":
         table = weights.get(node.input[0])
         if table is not None and table.data_type == table.UINT8:
-            yield table.name, prod(table.dims) * 8 // whole.get("bits", 4)
+            yield node.input[0], prod(table.dims) * 8 // whole.get("bits", 4)
 
 
 def _scales(graph: GraphProto) -> set[str]:
@@ -83,10 +85,10 @@ def _scales(graph: GraphProto) -> set[str]:
     return {name for node in products for name in node.input}
 
 
-def _frequencies(graph: GraphProto) -> set[str]:
+def _frequencies(graph: GraphProto, weights: Mapping[str, TensorProto]) -> set[str]:
     """The vectors that the sines and cosines of rotary embeddings are computed from."""
     sources = {output: node for node in graph.node for output in node.output}
-    vectors = {w.name for w in graph.initializer if max(w.dims, default=1) == prod(w.dims)}
+    vectors = {name for name, w in weights.items() if max(w.dims, default=1) == prod(w.dims)}
     waiting = [name for node in graph.node if node.op_type in ("Cos", "Sin") for name in node.input]
     seen: set[str] = set()
     while waiting:

@@ -12,6 +12,7 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from harness.artifacts.assemble import external_data
+from harness.artifacts.graphs import precisions_in
 from harness.artifacts.manifest import GRAPH
 from harness.artifacts.pooling import POOLING_PREFIX, attach_pooling, detach_pooling
 from harness.cpu import int8_sums_overflow
@@ -64,10 +65,9 @@ def derive(base: Path, target: Path, settings: dict[str, Any], architecture: str
 
     logging.disable(logging.WARNING)  # the tools tell each node
     graph = base / GRAPH
-    exported = onnx.load(graph, load_external_data=False).graph
-    known = {node.op_type for node in exported.node}
-    known |= {"float16" for tensor in exported.initializer if tensor.data_type == tensor.FLOAT16}
-    if already := known & {*_FUSED, "MatMulNBits", "MatMulInteger", "DynamicQuantizeLinear", "float16"}:
+    exported = onnx.load(graph, load_external_data=False)
+    fused = {node.op_type for node in exported.graph.node}.intersection(_FUSED)
+    if already := fused.union(precisions_in(exported)):
         raise ValueError(f"the graph has {', '.join(sorted(already))} already: it is not as exported in fp32")
     method = settings["method"]
     if method == "fuse":

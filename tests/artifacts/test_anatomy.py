@@ -94,6 +94,19 @@ def test_a_token_table_is_found_where_ids_are_reshaped_first_as_gpt_2_has_it() -
     assert embedding_rows(made) == 30
 
 
+def test_weights_in_nodes_are_weights() -> None:
+    nodes = [
+        node("Constant", "", "table", value=weight("", 30, 8)),
+        node("Constant", "", "floor", value=weight("", 1)),
+        node("Gather", "table input_ids", "x"),
+        node("Max", "x floor", "y"),
+    ]
+    found = read(model(nodes, [port("input_ids", IDS, INT64)], [port("y", [*IDS, 8])]))
+    assert (found.architecture.vocab_size, found.architecture.hidden) == (30, 8)
+    assert (found.parameters, found.embedding_share) == (30 * 8, 1.0)
+    assert (found.initializer_bytes, found.largest_dim) == ({"float": 4 * 30 * 8}, 30)
+
+
 def test_what_a_graph_does_not_say_is_none_not_a_guess() -> None:
     made = model([node("Relu", "x", "y")], [port("x", ["n", 4])], [port("y", ["n", 4])])
     assert read(made).architecture == Architecture(None, None, None, None, None)

@@ -76,11 +76,11 @@ def test_a_graph_from_tokens_to_their_vectors_is_fit() -> None:
             },
             "a quantised one: it has DequantizeLinear",
         ),
-        ({"weights": [hollow("table", 9, 4, dtype=FLOAT16)]}, "it has 16-bit weights"),
+        ({"weights": [hollow("table", 9, 4, dtype=FLOAT16)]}, "it has fp16 weights"),
     ],
     ids=[
         "past key values", "an unknown input", "no mask", "logits", "pooled already", "fp16 output",
-        "fixed shape", "float tokens", "quantised", "16-bit weights",
+        "fixed shape", "float tokens", "quantised", "fp16 weights",
     ],
 )  # fmt: skip
 def test_a_graph_that_cannot_be_fed_or_is_no_fp32_graph_is_refused_with_the_reason(
@@ -92,7 +92,7 @@ def test_a_graph_that_cannot_be_fed_or_is_no_fp32_graph_is_refused_with_the_reas
 
 def test_a_graph_of_a_lower_precision_is_taken_where_one_is_asked_for() -> None:
     halved = token_vectors(weights=[weight("table", 9, 4, dtype=np.float16)])
-    with pytest.raises(ValueError, match="16-bit weights"):
+    with pytest.raises(ValueError, match="it has fp16 weights"):
         check_graph(halved)
     check_graph(halved, precision="fp16-published")
     with pytest.raises(ValueError, match="causal-LM"):
@@ -121,6 +121,33 @@ def test_a_published_graph_bears_no_other_precision_s_name(
             continue
         with pytest.raises(ValueError, match=f"^it is no graph of precision={name}: {found}; give the file"):
             check_graph(graph, precision=name)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "found"), [(np.float16, "fp16"), (np.int8, "int8"), (np.float32, None)], ids=str
+)
+@pytest.mark.parametrize("as_node", [True, False], ids=["Constant", "initializer"])
+def test_a_graph_is_of_its_weights_precision_wherever_it_keeps_them(
+    dtype: type[np.generic], found: str | None, *, as_node: bool
+) -> None:
+    table = weight("table", 9, 4, dtype=dtype)
+    nodes = [node("Gather", "table input_ids", "rows"), node("Cast", "rows", "last_hidden_state", to=FLOAT)]
+    if as_node:
+        nodes.insert(0, node("Constant", "", "table", value=table))
+    graph = token_vectors(nodes=nodes, weights=[] if as_node else [table])
+    assert embedding_rows(graph) == 9
+    if found is None:
+        check_graph(graph)
+        return
+    with pytest.raises(
+        ValueError, match=f"it is no fp32 graph: it has {found} weights; give its fp32 export"
+    ):
+        check_graph(graph)
+    check_graph(graph, precision=f"{found}-published")
+
+
+def test_a_mask_of_8_bits_makes_no_graph_a_quantised_one() -> None:
+    check_graph(token_vectors(weights=[weight("table", 9, 4), weight("mask", 1, 1, 8, 8, dtype=np.uint8)]))
 
 
 def test_positions_alone_are_no_sign_of_a_causal_lm_for_they_can_be_counted() -> None:

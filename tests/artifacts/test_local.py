@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from safetensors.numpy import save_file
+from safetensors.numpy import load_file, save_file
 
 from harness.artifacts.cache import Recipe
 from harness.artifacts.local import local_facts
@@ -108,6 +108,17 @@ def in_parts(folder: Path, *, index: dict[str, Any] | None) -> None:
         write(folder / "model.safetensors.index.json", index)
 
 
+def renamed(old: str, new: str) -> Damage:
+    """Another name for a weight."""
+
+    def damage(folder: Path) -> None:
+        weights = load_file(folder / "model.safetensors")
+        weights[new] = weights.pop(old)
+        save_file(weights, folder / "model.safetensors")
+
+    return damage
+
+
 def without_modules(folder: Path) -> None:
     (folder / "modules.json").unlink()
 
@@ -151,6 +162,9 @@ def all_of(*damages: Damage) -> Damage:
         (changed("sentence_bert_config.json", max_seq_length=65),
          "sentence_bert_config.json says texts of 65 tokens, embeddings.position_embeddings.weight in the "
          "weights has places for 64; write at most that there"),
+        (all_of(renamed("embeddings.position_embeddings.weight", "wpe.weight"),
+                changed("sentence_bert_config.json", max_seq_length=65)),
+         "sentence_bert_config.json says texts of 65 tokens, wpe.weight in the weights has places for 64;"),
         (put("config_sentence_transformers.json", b'{"default_prompt_name": ["a"]}'), "config_sentence"),
         (put("tokenizer.json", b"{}"), "tokenizer.json holds no tokenizer ("),
         (cut("model.safetensors"), "model.safetensors has "),
