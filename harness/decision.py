@@ -127,7 +127,7 @@ def decide(
         policy = load_policy(policy)
     rows = newest_first(checked(runs), asked)
     if any(gate.metric == "latency_overhead" for gate in policy.gates):
-        rows = with_overhead(rows)
+        rows = with_overhead(rows, partial(_refused, policy=policy))
         rows = [row for row in rows if row["runtime"] != REFERENCE] or rows  # the measure, no candidate
     groups: dict[str, list[Row]] = {}
     for row in rows:
@@ -248,8 +248,10 @@ def _judge(rows: list[Row], policy: PolicyConfig) -> CandidateVerdict:
     ]
     main = run_at(latency_at(policy), current)
     base = newest if main is None else main  # what is told to type has the words of the run that is judged
-    if main is not None and (reference := main.get("overhead_over")):
-        notes.append(f"what it takes over Python is held against {reference}")
+    references = [row["overhead_over"] for row in relied_on if row.get("overhead_over") is not None]
+    if main is not None and (reference := main.get("overhead_over")) is not None:
+        told_of = f"{reference['candidate_label']}, run {reference['run_id']}"
+        notes.append(f"what it takes over Python is held against {told_of}")
     notes += _unasked(base, policy)
     score = score_parts(policy, current)
     notes += [score_text(score)] if score else []
@@ -273,6 +275,7 @@ def _judge(rows: list[Row], policy: PolicyConfig) -> CandidateVerdict:
         ),
         provisional=(
             *_provisional(relied_on),
+            *(f"{line} (the Python reference)" for line in _provisional(references)),
             *_depends_on_noise(results),
             *contradicted(asked, rows),
             *_fails_elsewise(newest, rows, policy),
@@ -329,12 +332,15 @@ def _on_a_quiet_machine(candidates: Iterable[CandidateVerdict]) -> list[str]:
     if not noisy:
         return []
     candidate = min(noisy, key=lambda c: VERDICTS.index(c.undisturbed))
-    rows = [
-        run_for(r.gate, candidate.rows)
+    noise = [
+        (r.gate.metric, run_for(r.gate, candidate.rows))
         for r in candidate.gates
         if r.rests_on_noise and demerit(r.gate, r.status) != demerit(r.gate, r.undisturbed or r.status)
     ]
-    commands = [again(row, **{"measure.force": "true"}) for row in rows if row is not None]
+    rows = [row for _metric, row in noise if row is not None]
+    over = [row for metric, row in noise if metric == "latency_overhead" and row is not None]
+    rows += [row["overhead_over"] for row in over]
+    commands = [again(row, **{"measure.force": "true"}) for row in rows]
     return [f"{NOISE_STEP}: `{command}`" for command in dict.fromkeys(commands)]
 
 
@@ -400,6 +406,12 @@ def _guards(rows: list[Row], policy: PolicyConfig) -> tuple[list[str], list[str]
                 f"needed {bound:g}"
             )
     return list(dict.fromkeys(blocks)), list(dict.fromkeys(unknowns))
+
+
+def _refused(row: Row, policy: PolicyConfig) -> list[str]:
+    """Why a run is no reference: what stands against it, or is open of it other than that it is a twin."""
+    blocks, unknowns = _guards([row], policy)
+    return blocks if row["weights"] != "trained" else [*blocks, *unknowns]
 
 
 def _unprofiled(row: Row) -> str:
