@@ -39,6 +39,7 @@ from harness.gates import (
     text_of,
 )
 from harness.objective import (
+    figures_read,
     latency_at,
     objective_words,
     pareto_front,
@@ -167,6 +168,9 @@ def decide(
     steps += [f"`{command}`" for c in wanted for command in c.missing]
     steps += [line for c in wanted for line in c.ways_out]
     machine = {name: plain(rows[0][name]) for name in ("machine_id", "cpu", "cores", "os")}
+    able = [c for c in contenders if not c.impossible]
+    if len({int(c.rows[0]["cores"]) for c in able}) > 1:
+        machine["cores"] = None
     return Decision(
         verdict=best.verdict,
         chosen=None if chosen is None else chosen.label,
@@ -180,7 +184,12 @@ def decide(
         stays=None if chosen is None else share_that_stays(contenders, policy),
         changes=closest_changes(contenders, policy),
         front=pareto_front(contenders),
-        warnings=(*caveats.of_scripts(rows), *caveats.of_twins(rows), *caveats.of_names(policy, rows)),
+        warnings=(
+            *caveats.of_scripts(rows),
+            *caveats.of_twins(rows),
+            *caveats.of_names(policy, rows),
+            *_not_comparable(able, policy),
+        ),
         provenance=ProvenanceRecord(harness_version=__version__, policy=policy.model_dump(mode="json")),
     )
 
@@ -293,6 +302,17 @@ def _judge(rows: list[Row], policy: PolicyConfig) -> CandidateVerdict:
         rows=tuple(current),
         runs=tuple(run_record(row) for row in (*measured, *under_load)),
     )
+
+
+def _not_comparable(candidates: list[CandidateVerdict], policy: PolicyConfig) -> list[str]:
+    """What candidates are told apart by though it is of different data, or of different CPUs."""
+    figures = [
+        (metric, row)
+        for metric, at in figures_read(policy)
+        for c in candidates
+        if (row := run_at(at, c.rows)) is not None
+    ]
+    return [*caveats.of_cpus(c.rows[0] for c in candidates), *caveats.of_data(figures)]
 
 
 def _steps(
