@@ -8,6 +8,7 @@ from harness.compose import options_of
 from harness.errors import unknown_name
 from harness.gates import as_number, model_names, text_of
 from harness.rerun import run_name
+from harness.units import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -22,6 +23,15 @@ _NARROWS = "more launches narrow it (measure.launches=N)"
 OVERHEAD_SHARE_MAX = 0.01
 # More runs than this are not named in one line.
 _MOST_NAMED = 8
+# Which data a figure is of, by what a run records of them.
+DATA_OF = {
+    **dict.fromkeys(("separation", "similar_mean", "dissimilar_mean", "separation_auc"), "quality_dataset"),
+    "sts_spearman": "sts_file_sha256",
+    "ndcg_at_10": "retrieval_sha256",
+    "texts_overlap": "texts_file_sha256",
+}
+# So much of a hash tells one data set from another.
+_SHORT = 24
 # What helps against what disturbed launches.
 _REMEDIES = {
     "other processes": "stop what else is running",
@@ -142,6 +152,50 @@ def of_twins(rows: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
     return (
         f"random weights: {', '.join(twins)}: latency, memory and placement are the shape's own, quality is "
         "unknown, so none of them can be GO",
+    )
+
+
+def of_data(figures: Iterable[tuple[str, Mapping[str, Any]]]) -> tuple[str, ...]:
+    """Whose figures are of other data than whose: nothing can be told from one over the other.
+
+    Args:
+        figures: each metric with a run that it is read from.
+    """
+    metrics: dict[str, dict[str, None]] = {}
+    found: dict[str, dict[str, dict[str, None]]] = {}
+    for metric, row in figures:
+        if metric in DATA_OF and as_number(row[metric]) is not None:
+            column = DATA_OF[metric]
+            labels = found.setdefault(column, {}).setdefault(text_of(row[column], "unknown"), {})
+            labels[str(row["candidate_label"])] = None
+            metrics.setdefault(column, {})[metric] = None
+    return tuple(
+        f"not comparable, as of different data ({column}): {', '.join(metrics[column])}: "
+        + "; ".join(f"{_listed(list(labels))} on {data[:_SHORT]}" for data, labels in sorted(groups.items()))
+        + "; a ranking by them says nothing: measure all on the same"
+        for column, groups in found.items()
+        if len(groups) > 1
+    )
+
+
+def of_cpus(rows: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
+    """Which candidates were held to how many cores, or to what CPU quota, where that differs.
+
+    Args:
+        rows: one of each candidate, `container_cpus` among its cells.
+    """
+    groups: dict[str, list[str]] = {}
+    for row in rows:
+        quota = row["container_cpus"]
+        within = "" if quota is None else f" within a quota of {quota:g} CPUs"
+        held = f"{counted(int(row['cores']), 'core')}{within}"
+        groups.setdefault(held, []).append(str(row["candidate_label"]))
+    if len(groups) < 2:
+        return ()
+    told = "; ".join(f"{_listed(labels)} on {held}" for held, labels in sorted(groups.items()))
+    return (
+        f"latencies are not comparable, as candidates were held to different CPUs: {told}; "
+        "measure all alike (measure.cpus=N)",
     )
 
 

@@ -39,6 +39,7 @@ from harness.gates import (
     text_of,
 )
 from harness.objective import (
+    figures_read,
     latency_at,
     objective_words,
     pareto_front,
@@ -127,7 +128,7 @@ def decide(
         policy = load_policy(policy)
     rows = newest_first(checked(runs), asked)
     if any(gate.metric == "latency_overhead" for gate in policy.gates):
-        rows = with_overhead(rows)
+        rows = with_overhead(rows, partial(_refused, policy=policy))
         rows = [row for row in rows if row["runtime"] != REFERENCE] or rows  # the measure, no candidate
     groups: dict[str, list[Row]] = {}
     for row in rows:
@@ -167,6 +168,9 @@ def decide(
     steps += [f"`{command}`" for c in wanted for command in c.missing]
     steps += [line for c in wanted for line in c.ways_out]
     machine = {name: plain(rows[0][name]) for name in ("machine_id", "cpu", "cores", "os")}
+    able = [c for c in contenders if not c.impossible]
+    if len({int(c.rows[0]["cores"]) for c in able}) > 1:
+        machine["cores"] = None
     return Decision(
         verdict=best.verdict,
         chosen=None if chosen is None else chosen.label,
@@ -180,7 +184,12 @@ def decide(
         stays=None if chosen is None else share_that_stays(contenders, policy),
         changes=closest_changes(contenders, policy),
         front=pareto_front(contenders),
-        warnings=(*caveats.of_scripts(rows), *caveats.of_twins(rows), *caveats.of_names(policy, rows)),
+        warnings=(
+            *caveats.of_scripts(rows),
+            *caveats.of_twins(rows),
+            *caveats.of_names(policy, rows),
+            *_not_comparable(able, policy),
+        ),
         provenance=ProvenanceRecord(harness_version=__version__, policy=policy.model_dump(mode="json")),
     )
 
@@ -248,8 +257,10 @@ def _judge(rows: list[Row], policy: PolicyConfig) -> CandidateVerdict:
     ]
     main = run_at(latency_at(policy), current)
     base = newest if main is None else main  # what is told to type has the words of the run that is judged
-    if main is not None and (reference := main.get("overhead_over")):
-        notes.append(f"what it takes over Python is held against {reference}")
+    references = [row["overhead_over"] for row in relied_on if row.get("overhead_over") is not None]
+    if main is not None and (reference := main.get("overhead_over")) is not None:
+        told_of = f"{reference['candidate_label']}, run {reference['run_id']}"
+        notes.append(f"what it takes over Python is held against {told_of}")
     notes += _unasked(base, policy)
     score = score_parts(policy, current)
     notes += [score_text(score)] if score else []
@@ -273,6 +284,7 @@ def _judge(rows: list[Row], policy: PolicyConfig) -> CandidateVerdict:
         ),
         provisional=(
             *_provisional(relied_on),
+            *(f"{line} (the Python reference)" for line in _provisional(references)),
             *_depends_on_noise(results),
             *contradicted(asked, rows),
             *_fails_elsewise(newest, rows, policy),
@@ -290,6 +302,17 @@ def _judge(rows: list[Row], policy: PolicyConfig) -> CandidateVerdict:
         rows=tuple(current),
         runs=tuple(run_record(row) for row in (*measured, *under_load)),
     )
+
+
+def _not_comparable(candidates: list[CandidateVerdict], policy: PolicyConfig) -> list[str]:
+    """What candidates are told apart by though it is of different data, or of different CPUs."""
+    figures = [
+        (metric, row)
+        for metric, at in figures_read(policy)
+        for c in candidates
+        if (row := run_at(at, c.rows)) is not None
+    ]
+    return [*caveats.of_cpus(c.rows[0] for c in candidates), *caveats.of_data(figures)]
 
 
 def _steps(
@@ -329,12 +352,15 @@ def _on_a_quiet_machine(candidates: Iterable[CandidateVerdict]) -> list[str]:
     if not noisy:
         return []
     candidate = min(noisy, key=lambda c: VERDICTS.index(c.undisturbed))
-    rows = [
-        run_for(r.gate, candidate.rows)
+    noise = [
+        (r.gate.metric, run_for(r.gate, candidate.rows))
         for r in candidate.gates
         if r.rests_on_noise and demerit(r.gate, r.status) != demerit(r.gate, r.undisturbed or r.status)
     ]
-    commands = [again(row, **{"measure.force": "true"}) for row in rows if row is not None]
+    rows = [row for _metric, row in noise if row is not None]
+    over = [row for metric, row in noise if metric == "latency_overhead" and row is not None]
+    rows += [row["overhead_over"] for row in over]
+    commands = [again(row, **{"measure.force": "true"}) for row in rows]
     return [f"{NOISE_STEP}: `{command}`" for command in dict.fromkeys(commands)]
 
 
@@ -400,6 +426,12 @@ def _guards(rows: list[Row], policy: PolicyConfig) -> tuple[list[str], list[str]
                 f"needed {bound:g}"
             )
     return list(dict.fromkeys(blocks)), list(dict.fromkeys(unknowns))
+
+
+def _refused(row: Row, policy: PolicyConfig) -> list[str]:
+    """Why a run is no reference: what stands against it, or is open of it other than that it is a twin."""
+    blocks, unknowns = _guards([row], policy)
+    return blocks if row["weights"] != "trained" else [*blocks, *unknowns]
 
 
 def _unprofiled(row: Row) -> str:

@@ -131,6 +131,7 @@ class RunRecord(_Record):
     arrival: str
     offered_qps: float | None
     launches: int
+    cores: int
     model_id: str | None
     revision: str | None
     source: str | None
@@ -176,6 +177,10 @@ class RunRecord(_Record):
     texts_overlap_high: float | None
     texts_index_overlap: float | None
     texts_count: int | None
+    quality_dataset: str | None
+    sts_file_sha256: str | None
+    retrieval_sha256: str | None
+    texts_file_sha256: str | None
 
 
 class ScorePartRecord(_Record):
@@ -321,6 +326,7 @@ class MachineRecord(_Record):
     machine_id: str
     cpu: str | None
     cores: int | None
+    """Null where candidates were held to different numbers of them: see their runs."""
     os: str | None
 
 

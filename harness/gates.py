@@ -167,16 +167,38 @@ def ask(gate: GateConfig, run: Mapping[str, Any] | None) -> GateResult:
         return _within_load(result, run) if gate.metric == "latency_p95_ms" else result
     value = as_number(run.get(gate.metric))
     if value is None:
-        return GateResult(gate, "NOT_MEASURED", reason=_UNKNOWN.get(gate.metric, f"{gate.metric} is unknown"))
+        why = run.get("overhead_unknown") if gate.metric == "latency_overhead" else None
+        told = text_of(why, _UNKNOWN.get(gate.metric, f"{gate.metric} is unknown"))
+        return GateResult(gate, "NOT_MEASURED", reason=told)
     if gate.metric not in _INTERVAL_METRICS:
         return GateResult(gate, "PASS" if gate.holds(value) else "FAIL", value, value, value)
     low, high = as_number(run[f"{gate.metric}_low"]), as_number(run[f"{gate.metric}_high"])
     if low is None or high is None:
         return GateResult(gate, "UNDECIDED", value, low, high, reason="no interval")
-    holds_at = (gate.holds(low), gate.holds(high))
-    status: GateStatus = "PASS" if all(holds_at) else "UNDECIDED" if any(holds_at) else "FAIL"
+    status = _by_interval(gate, low, high)
     reason = "" if status != "UNDECIDED" else "the interval holds the bound"
-    return GateResult(gate, status, value, low, high, reason=reason)
+    quiet = _overhead_undisturbed(gate, run) if gate.metric == "latency_overhead" else None
+    return GateResult(gate, status, value, low, high, reason=reason, undisturbed=quiet)
+
+
+def _by_interval(gate: GateConfig, low: float, high: float) -> GateStatus:
+    holds_at = (gate.holds(low), gate.holds(high))
+    return "PASS" if all(holds_at) else "UNDECIDED" if any(holds_at) else "FAIL"
+
+
+def _overhead_undisturbed(gate: GateConfig, run: Mapping[str, Any]) -> GateStatus | None:
+    """The answer of the quiet launches of a run and its reference; None where it is not asked.
+
+    Quiet ones that are too few to answer are no answer, where they are the fewer; disturbance of the fewer
+    only widens the interval.
+    """
+    if (found := run.get("overhead_quiet")) is None:
+        return None
+    share, low, high = found
+    answer = "UNDECIDED" if low is None or high is None else _by_interval(gate, low, high)
+    if answer == "UNDECIDED":
+        return "NOT_MEASURED" if 2 * share < 1 else None
+    return answer
 
 
 def _of_whose_texts(gate: GateConfig, run: Mapping[str, Any]) -> GateConfig:

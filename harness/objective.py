@@ -17,7 +17,7 @@ from harness.verdict import PICKABLE, FrontPoint, ScorePart, number_text
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
-    from harness.schema import Comparable, CriterionConfig, PolicyConfig, RankConfig
+    from harness.schema import Comparable, CriterionConfig, Metric, PolicyConfig, RankConfig
     from harness.verdict import CandidateVerdict
 
 Figure = Any
@@ -40,6 +40,18 @@ def latency_at(policy: PolicyConfig) -> AtConfig:
     """Where latency and quality are read to compare candidates: as the first latency gate does."""
     asked = [gate.at for gate in policy.gates if gate.metric == "latency_p95_ms"]
     return asked[0] if asked else AtConfig()
+
+
+def figures_read(policy: PolicyConfig) -> list[tuple[Metric | Comparable, AtConfig]]:
+    """What candidates are told apart by, and where: what gates ask, and what the objective compares."""
+    asked: list[tuple[Metric | Comparable, AtConfig]] = [(gate.metric, gate.at) for gate in policy.gates]
+    if policy.objective == "best_quality":
+        asked.append(("separation_auc", latency_at(policy)))
+    elif policy.objective == "lexicographic":
+        asked += [(rank.metric, rank.at) for rank in policy.order]
+    elif policy.objective == "weighted_matrix":
+        asked += [(c.metric, c.at) for c in policy.matrix]
+    return asked
 
 
 def read_from(rows: Sequence[Mapping[str, Any]], metric: Comparable, at: AtConfig) -> float:

@@ -8,50 +8,102 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from harness import stats
-from harness.gates import as_number, container_cpus, row_place
+from harness.gates import as_number, container_cpus, plain, row_place
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
+
+    _Values = np.ndarray[Any, np.dtype[np.float64]]
 
 # The runtime of the Python reference; whatever else executes is external to it.
 REFERENCE = "onnxruntime"
 # What has to agree besides the place, the cores and the CPU quota, for the two to serve the same vectors.
 _SAME_MODEL = ("model", "model_id", "revision", "weights", "precision", "pooling", "dim", "ep")
+# What has to agree as well where both have it: the same load under the same software, on as many threads.
+_SAME_SETUP = ("threads", "artifact_sha256", "onnxruntime", "python", "harness_version")
 
 
-def with_overhead(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def with_overhead(
+    rows: Sequence[dict[str, Any]], refused: Callable[[dict[str, Any]], Sequence[str]]
+) -> list[dict[str, Any]]:
     """The rows with `latency_overhead` and its interval, in shares: 0.2 is a fifth more.
 
     It is the ratio of the launches' P95 less 1, Hodges-Lehmann's with its exact interval
-    (`harness.stats.shift_interval` of the logarithms); `overhead_over` names the reference, of several the
-    fastest. Null for the reference itself, without one, and where a launch of either failed or was stopped
-    early.
+    (`harness.stats.shift_interval` of the logarithms); `overhead_over` is the reference's row, of several the
+    fastest. Null for the reference itself, without one that counts (`overhead_unknown` says why not), and
+    where a launch of either failed or was stopped early. `overhead_quiet` is the same of the launches that
+    were not disturbed: the least share of them among the two, and the interval; null where all were quiet.
+
+    Args:
+        rows: of runs.
+        refused: what is wrong with a run, whoever judges it; such a one is no reference.
     """
-    references: dict[tuple[Any, ...], Mapping[str, Any]] = {}
+    references: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
     for row in sorted(rows, key=lambda row: (as_number(row["latency_p95_ms"]) or math.inf, row["run_id"])):
         if row["runtime"] == REFERENCE and _log_p95s(row) is not None:
-            references.setdefault(_work(row), row)
-    return [{**row, **_overhead(row, references.get(_work(row)))} for row in rows]
+            references.setdefault(_work(row), []).append(row)
+    wrong = {row["run_id"]: refused(row) for found in references.values() for row in found}
+    return [{**row, **_overhead(row, references.get(_work(row), []), wrong)} for row in rows]
 
 
-def _overhead(row: Mapping[str, Any], reference: Mapping[str, Any] | None) -> dict[str, Any]:
-    ours, theirs = _log_p95s(row), None if reference is None else _log_p95s(reference)
-    if row["runtime"] == REFERENCE or reference is None or ours is None or theirs is None:
-        return dict.fromkeys(("latency_overhead", "latency_overhead_low", "latency_overhead_high"))
-    low, high = stats.shift_interval(theirs, ours)
+def _overhead(
+    row: Mapping[str, Any],
+    references: Sequence[Mapping[str, Any]],
+    wrong: Mapping[str, Sequence[str]],
+) -> dict[str, Any]:
+    unknown: dict[str, Any] = dict.fromkeys(
+        ("latency_overhead", "latency_overhead_low", "latency_overhead_high", "overhead_over")
+    )
+    ours = _log_p95s(row)
+    if row["runtime"] == REFERENCE or ours is None:
+        return unknown
+    against = [(each, [*wrong[each["run_id"]], *_set_up_otherwise(each, row)]) for each in references]
+    reference = next((each for each, why in against if not why), None)
+    if reference is None:
+        told = [
+            f"run {each['run_id']} of the Python reference does not count: {why[0]}" for each, why in against
+        ]
+        return unknown | {"overhead_unknown": "; ".join(told)}
+    theirs = _log_p95s(reference)
+    assert theirs is not None
+    low, high = _interval(theirs, ours)
+    quiet = [values[~_disturbed(each)] for each, values in ((reference, theirs), (row, ours))]
+    share = min(quiet[0].size / theirs.size, quiet[1].size / ours.size)
     return {
-        "overhead_over": f"{reference['candidate_label']}, run {reference['run_id']}",
+        "overhead_over": reference,
         "latency_overhead": math.expm1(stats.shift_centre(theirs, ours)),
-        "latency_overhead_low": None if low is None else math.expm1(low),
-        "latency_overhead_high": None if high is None else math.expm1(high),
+        "latency_overhead_low": low,
+        "latency_overhead_high": high,
+        "overhead_quiet": None if share == 1 else (share, *(_interval(*quiet) if share else (None, None))),
     }
+
+
+def _interval(theirs: _Values, ours: _Values) -> tuple[float | None, float | None]:
+    low, high = stats.shift_interval(theirs, ours)
+    return None if low is None else math.expm1(low), None if high is None else math.expm1(high)
+
+
+def _set_up_otherwise(reference: Mapping[str, Any], row: Mapping[str, Any]) -> list[str]:
+    pairs = [(name, plain(reference[name]), plain(row[name])) for name in _SAME_SETUP]
+    return [
+        f"its {name} is {theirs}, not {ours}"
+        for name, theirs, ours in pairs
+        if None not in (theirs, ours) and theirs != ours
+    ]
+
+
+def _disturbed(row: Mapping[str, Any]) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    """Whether each launch was disturbed; one of which that is unknown was not."""
+    count = len(row["launch_p95_ms"])
+    flags = list(row["launch_disturbed"]) if np.iterable(row["launch_disturbed"]) else []
+    return np.asarray([bool(flag) for flag in flags] if len(flags) == count else [False] * count)
 
 
 def _work(row: Mapping[str, Any]) -> tuple[Any, ...]:
     return (*(str(row[name]) for name in _SAME_MODEL), row_place(row), row["cores"], container_cpus(row))
 
 
-def _log_p95s(row: Mapping[str, Any]) -> np.ndarray[Any, np.dtype[np.float64]] | None:
+def _log_p95s(row: Mapping[str, Any]) -> _Values | None:
     """The logarithm of each launch's P95; None where one is not known to be what it took."""
     listed = row["launch_p95_ms"]
     values = np.asarray(listed if np.iterable(listed) else [], dtype=np.float64)

@@ -347,7 +347,8 @@ class Decision:
         lines += [f"- Evidence: {self.evidence}. Policy: {_cell(self.policy)}."]
         lines += [f"- Next: {step}" for step in self.next_steps]
         if self.machine:
-            lines += [f"- Machine: {_cell(', '.join(f'{k} {v}' for k, v in self.machine.items()))}."]
+            known = ", ".join(f"{name} {value}" for name, value in self.machine.items() if value is not None)
+            lines += [f"- Machine: {_cell(known)}."]
         lines += _figures_lines(self.candidates)
         for candidate in self.candidates:
             if candidate.impossible:

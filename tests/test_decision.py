@@ -2460,3 +2460,55 @@ def test_a_candidate_that_was_measured_elsewhere_is_inconclusive_beside_one_that
     decision = decide(frame(model_row("minilm", p95_ms=45), model_row("e5", batch_size=8)))
     assert decision.verdict == "INCONCLUSIVE"
     assert "`python -m harness model=e5 ep=cpu`" in decision.next_steps
+
+
+# --- what is not comparable
+
+
+@pytest.mark.parametrize("objective", ["lexicographic", "weighted_matrix"])
+@pytest.mark.parametrize(
+    ("metric", "data", "scale"),
+    [("sts_spearman", "sts_file_sha256", 100), ("ndcg_at_10", "retrieval_sha256", 1)],
+)
+def test_figures_of_different_data_are_told_as_not_comparable(
+    metric: str, data: str, scale: float, objective: str
+) -> None:
+    ranked = {"order": [{"metric": metric}]}
+    weighed = {"matrix": [{"metric": metric, "weight": 1, "best": scale, "worst": 0}]}
+    more = ranked if objective == "lexicographic" else weighed
+    known = load_policy("default").model_dump(mode="json")
+    policy = PolicyConfig.model_validate(known | more | {"objective": objective})
+    rows = [
+        model_row(model, **{metric: value * scale, data: sha * 64})
+        for model, value, sha in (("minilm", 0.6, "a"), ("e5", 0.9, "b"))
+    ]
+    (told,) = decide(frame(*rows), policy).warnings
+    assert f"different data ({data}): {metric}: minilm fp32 cpu on aaaa" in told
+    assert "e5 fp32 cpu on bbbb" in told
+    assert decide(frame(*(row | {data: "c" * 64} for row in rows)), policy).warnings == ()
+    record = json.loads(decide(frame(*rows), policy).to_json())
+    assert {c["runs"][0][data] for c in record["candidates"]} == {"a" * 64, "b" * 64}
+
+
+def test_quality_on_other_labelled_pairs_is_told_in_one_line() -> None:
+    rows = model_row("minilm", quality_dataset="pairs 1"), model_row("e5", quality_dataset="pairs 2")
+    (told,) = decide(frame(*rows), "default").warnings
+    assert "separation" in told
+    assert "minilm fp32 cpu on pairs 1; e5 fp32 cpu on pairs 2" in told
+
+
+def test_candidates_on_different_cores_are_told_and_no_number_of_them_is_the_machines() -> None:
+    decision = decide(frame(model_row("minilm", cores=1), model_row("e5", cores=16)))
+    (told,) = decision.warnings
+    assert "minilm fp32 cpu on 1 core; e5 fp32 cpu on 16 cores" in told
+    record = json.loads(decision.to_json())
+    assert record["machine"]["cores"] is None
+    assert {c["runs"][0]["cores"] for c in record["candidates"]} == {1, 16}
+    assert "cores" not in next(line for line in decision.to_markdown().splitlines() if "Machine:" in line)
+
+
+def test_candidates_within_different_cpu_quotas_are_told() -> None:
+    held = model_row("minilm", environment=json.dumps({"container_cpus": 0.5}))
+    decision = decide(frame(held, model_row("e5")))
+    assert any("minilm fp32 cpu on 2 cores within a quota of 0.5 CPUs" in w for w in decision.warnings)
+    assert decision.machine["cores"] == 2

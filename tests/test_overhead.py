@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 import pytest
 
-from harness.decision import PROVIDER_STEP, decide
+from harness.decision import NOISE_STEP, PROVIDER_STEP, decide
 from harness.overhead import with_overhead
 from tests.conftest import run_row
 
@@ -29,7 +29,7 @@ def rust(p95_ms: float = 11.0, **changes: Any) -> dict[str, Any]:
 
 def overhead(*rows: dict[str, Any]) -> tuple[Any, Any, Any]:
     """The overhead of the last of the rows, with its interval."""
-    found = {row["run_id"]: row for row in with_overhead(rows)}[rows[-1]["run_id"]]
+    found = {row["run_id"]: row for row in with_overhead(rows, lambda row: ())}[rows[-1]["run_id"]]
     low, high = found["latency_overhead_low"], found["latency_overhead_high"]
     return found["latency_overhead"], low, high
 
@@ -103,3 +103,58 @@ def test_of_several_references_the_fastest_counts() -> None:
     rows = [python(20.0, "one", threads=1), python(10.0, "two", threads=2), rust(15.0)]
     assert overhead(*rows)[0] == pytest.approx(0.5)
     assert overhead(*rows[1::-1], rows[2])[0] == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize(
+    ("broken", "why"),
+    [
+        ({"parity_cosine_min": 0.2}, "parity with the fp32 reference failed"),
+        ({"parity_cosine_min": None}, "no parity with the fp32 reference was measured"),
+        ({"finite": False}, "a vector is not finite"),
+        ({"launches_failed": 1}, "1 of 20 launches failed"),
+        ({"ep_node_share": 0.0}, "only 0% of the nodes run on cpu"),
+        ({"threads": 1}, "its threads is 1, not 8"),
+        ({"onnxruntime": "1.0"}, "its onnxruntime is 1.0, not 1.31.1"),
+        ({"harness_version": "0.0.1"}, "its harness_version is 0.0.1, not 0.1.0"),
+        ({"artifact_sha256": "b" * 64}, "its artifact_sha256 is b"),
+    ],
+    ids=str,
+)
+def test_a_reference_that_is_broken_or_set_up_otherwise_does_not_count(
+    broken: dict[str, Any], why: str
+) -> None:
+    candidate = rust(12.0, threads=8)
+    alone = decided(python(30.0, **broken), candidate)
+    assert (alone.verdict, alone.chosen) == ("INCONCLUSIVE", None)
+    assert any(f"run python of the Python reference does not count: {why}" in r for r in alone.reasons)
+    beside = decided(python(2.0, **broken), python(11.0, "sound"), candidate)
+    assert beside.verdict == "GO"
+    assert any("run sound" in note for note in beside.candidates[0].notes)
+
+
+def test_a_pass_over_a_brief_reference_is_provisional() -> None:
+    (told,) = decided(python(11.0, evidence_span_s=2.0), rust(12.0)).candidates[0].provisional
+    assert "stand for 2 s" in told
+    assert "the Python reference" in told
+
+
+@pytest.mark.parametrize(
+    "noisy",
+    [
+        {"p95_ms": 40.0, "launch_disturbed": [True] * 20},
+        {"launch_p95_ms": [5.0] * 6 + [40.0] * 14, "launch_disturbed": [False] * 6 + [True] * 14},
+    ],
+    ids=["all", "most"],
+)
+def test_a_pass_that_rests_on_a_disturbed_reference_is_provisional(noisy: dict[str, Any]) -> None:
+    decision = decided(python(**noisy), rust(12.0))
+    assert decision.undisturbed in ("NO_GO", "INCONCLUSIVE")
+    assert any("P95 over Python's, pass" in line for line in decision.candidates[0].provisional)
+    noise_steps = [step for step in decision.next_steps if step.startswith(NOISE_STEP)]
+    assert ["runtime=http" in step for step in noise_steps] == [True, False]
+
+
+def test_a_few_disturbed_launches_of_the_reference_leave_the_verdict_as_it_is() -> None:
+    noisy = {"launch_p95_ms": [11.0] * 18 + [14.0] * 2, "launch_disturbed": [False] * 18 + [True] * 2}
+    decision = decided(python(**noisy), rust(12.0))
+    assert (decision.verdict, decision.candidates[0].provisional) == ("GO", ())
