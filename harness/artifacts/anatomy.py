@@ -353,9 +353,9 @@ def _projections(graph: GraphProto, known: Mapping[str, Tensor]) -> Iterator[tup
 
 
 def _bytes_by_dtype(graph: GraphProto) -> dict[str, int]:
+    """Of the weights, a node ``Constant`` of one number left out."""
     from onnx import TensorProto
 
-    """Of the weights, a node ``Constant`` of one number left out."""
     sizes: Counter[str] = Counter()
     kept = {weight.name for weight in graph.initializer}
     for name, weight in constants(graph):
