@@ -1,8 +1,8 @@
 """Figures of results, one function each; they draw what is stored and decided, and compute nothing.
 
 Every function returns a matplotlib Figure, on nothing too: it says then what there is nothing of. Axes have
-units, gates are labelled lines across the runs that they read, and every run has its interval, or a dotted
-line where its launches are too few for one. How models, precisions, random weights, provisional and reported
+units, gates are labelled lines across the runs that they read, and every P95, throughput and AUC has its
+interval, or a dotted line where launches are too few for one. How models, precisions, random weights, provisional and reported
 figures look is `harness.looks`.
 """
 
@@ -340,7 +340,8 @@ def pareto(decision: Decision | None, policy: PolicyConfig) -> Figure:
 def timeline(launch_rows: pd.DataFrame, runs: pd.DataFrame) -> Figure:
     """The newest sweep as it went: each launch's P95 over time, and what the machine could do meanwhile.
 
-    A panel for each place and set-up, so that colour and marker tell the candidates in it apart.
+    A panel for each place and set-up, so that colour and marker tell the candidates in it apart; of one's own
+    models two may share a colour.
     """
     known = {str(row["run_id"]): row for row in rows_of(runs)}
     by_run = _by_run(launch_rows, known)

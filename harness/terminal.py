@@ -617,7 +617,7 @@ def _figures(row: dict[str, Any], gates: Sequence[GateConfig]) -> list[tuple[str
         ("evidence", format_duration(as_number(row["evidence_span_s"]) or 0.0),
          f"of this machine's time; {row['status']}"),
         ("noise", _share(row["noise"]), f"of launches disturbed {text_of(row['disturbance'], '')}".rstrip()),
-        ("run", str(row["run_id"]), "as harness.compare takes it"),
+        ("run", "", f"{row['run_id']}, for harness.compare"),
     ]  # fmt: skip
 
 
@@ -647,7 +647,7 @@ def _soak_figures(row: dict[str, Any]) -> list[tuple[str, str, str]]:
          f"last third over the middle one; {bounds('latency_drift', 3)}"),
         ("peak memory", _bytes(row["peak_rss_bytes"]), f"artifact {_bytes(row['artifact_bytes'])}"),
         ("noise", _share(row["noise"]), f"of launches disturbed {text_of(row['disturbance'], '')}".rstrip()),
-        ("run", str(row["run_id"]), "as harness.compare takes it"),
+        ("run", "", f"{row['run_id']}, for harness.compare"),
     ]  # fmt: skip
 
 
