@@ -2,8 +2,8 @@
 
 Every function returns a matplotlib Figure, on nothing too: it says then what there is nothing of. Axes have
 units, gates are labelled lines across the runs that they read, and every P95, throughput and AUC has its
-interval, or a dotted line where launches are too few for one. How models, precisions, random weights, provisional and reported
-figures look is `harness.looks`.
+interval, or a dotted line where launches are too few for one. How models, precisions, random weights,
+provisional and reported figures look is `harness.looks`.
 """
 
 from __future__ import annotations
