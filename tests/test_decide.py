@@ -16,6 +16,7 @@ from harness.baseline import SHIPPED
 from harness.decision_record import DecisionRecord, schema_text
 from harness.errors import BadInputError
 from harness.locks import hold
+from harness.rerun import decide_command
 from harness.store import Store, UnreadableFileWarning
 from tests.conftest import launch_row, run_row
 from tests.test_decision import model_row, soak_row
@@ -54,6 +55,26 @@ def test_json_is_alone_on_standard_output_and_is_the_record_that_is_kept(
     assert told.err == ""
     (kept,) = (results / "decisions").glob("*.json")
     assert kept.read_text(encoding="utf-8") == told.out
+
+
+def test_the_command_that_tells_the_other_steps_repeats_what_was_typed(
+    results: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("harness.terminal._STEPS_SHOWN", 0)
+    main([f"results={results}", HERE, "policy=documents", "format=table"])
+    told = " ".join(capsys.readouterr().out.split())
+    assert f"python -m harness.decide results={results} {HERE} policy=documents format=markdown" in told
+
+
+@pytest.mark.parametrize(
+    ("policy", "told"),
+    [({}, "policy.file=mine.yaml results=r"), ({"policy": "default"}, "results=r policy=default")],
+)
+def test_the_command_that_decides_on_a_run_has_its_folder_and_policy(
+    policy: dict[str, str], told: str
+) -> None:
+    row = model_row("minilm", command="python -m harness model=minilm policy.file=mine.yaml results=r")
+    assert decide_command(row, **policy) == f"python -m harness.decide {told}"
 
 
 def test_runs_of_other_machines_that_are_left_out_are_told(
