@@ -265,6 +265,7 @@ def compare_launches(
     One that failed is slower than any that did not, by more than the threshold; by how much is open. Where
     some failed, half of `alpha` is kept for how often each side does (Fisher's exact test), and nothing is
     *unchanged*. Nor is it where one side has more slow or quick launches, which their centre does not see.
+    Launches of no common round are not in an interval within rounds: they must not say something else.
     """
     if not a or not b:
         return _unknown(label, metric, "launches are missing")
@@ -272,20 +273,29 @@ def compare_launches(
     if some_failed := failed_a + failed_b > 0:
         alpha /= 2
     edge = math.log1p(threshold) + _ROUNDING
-    (low, high), ratio, paired = _ratio(a, b, edge, alpha)
+    rounds = _rounds(a, b)
+    shift, over_all = _within_rounds(rounds, edge, alpha), _between_all(a, b, edge, alpha)
+    if not (paired := shift.known):
+        shift = over_all
     reason = "; ".join(filter(None, (_failed(a, b), stopped_early(metric, a, b))))
     a_fails_more = stats.fisher_tail(failed_a, len(a), failed_b, len(b)) <= alpha / 2
     b_fails_more = stats.fisher_tail(failed_b, len(b), failed_a, len(a)) <= alpha / 2
     change: Change = "inconclusive"
-    beyond = (low is not None and low > edge) or (high is not None and high < -edge)
-    within = low is not None and high is not None and -edge <= low and high <= edge
-    if beyond or a_fails_more or b_fails_more:
+    against = ""
+    if paired and len(rounds) < max(len(a), len(b)):
+        against = _against(shift, over_all, edge, f"{len(rounds)} rounds in common, {len(a)} and {len(b)}")
+    if a_fails_more or b_fails_more or (shift.beyond(edge) and not against):
         change = "changed"
-    elif within and not some_failed:
-        tails = _tails(a, b, threshold, paired=paired)
+    elif shift.within(edge) and not some_failed:
+        both: list[tuple[Sequence[Launch], Sequence[Launch]]] = [(a, b)]
+        if paired:
+            both.append(([first for first, _ in rounds], [second for _, second in rounds]))
+        tails = against or next(filter(None, (_tails(*sides, threshold) for sides in both)), "")
         change = "inconclusive" if tails else "unchanged"
         reason = "; ".join(filter(None, (tails, reason)))
-    elif low is None and high is None and not reason:
+    elif against:
+        reason = "; ".join(filter(None, (against, reason)))
+    elif not shift.known and not reason:
         reason = f"{len(a)} and {len(b)} launches are too few for an interval"
     (a_ms, a_at_least), (b_ms, b_at_least) = median_ms(a), median_ms(b)
     return Comparison(
@@ -293,9 +303,9 @@ def compare_launches(
         metric,
         a_ms,
         b_ms,
-        None if ratio is None else math.exp(ratio),
-        None if low is None else math.exp(low),
-        None if high is None else math.exp(high),
+        math.exp(shift.least) if shift.least == shift.most else None,
+        None if shift.low is None else math.exp(shift.low),
+        None if shift.high is None else math.exp(shift.high),
         change,
         reason,
         paired=paired,
@@ -317,19 +327,18 @@ def _failed(a: Sequence[Launch], b: Sequence[Launch]) -> str:
     return f"{counts} launches failed: each counts as slower than any that did not, by how much is open"
 
 
-def _tails(a: Sequence[Launch], b: Sequence[Launch], threshold: float, *, paired: bool) -> str:
+def _tails(a: Sequence[Launch], b: Sequence[Launch], threshold: float) -> str:
     """How many launches of each side are slow, or quick, where one has more of them; empty where alike.
 
     A launch is slow that took more than the threshold over the median of its own side, and quick that took as
     much less: a shift of all is the interval's to tell. One side has more of them where Fisher's exact test
     says so, or by a fifth of its launches, which few launches cannot tell from chance and a gate on launches
     sees. The error rate is not divided among comparisons: more of them would make *unchanged* easier. Of
-    launches known within bounds the worst case counts; within rounds those of common rounds do.
+    launches known within bounds the worst case counts.
     """
-    sides = list(zip(*_rounds(a, b), strict=True)) if paired else [a, b]
-    n_a, n_b = map(len, sides)
+    n_a, n_b = len(a), len(b)
     for kind, edge in (("slow, over", 1 + threshold), ("quick, under", 1 / (1 + threshold))):
-        (least_a, most_a), (least_b, most_b) = (_beyond(side, edge) for side in sides)
+        (least_a, most_a), (least_b, most_b) = (_beyond(side, edge) for side in (a, b))
         for counts in ((least_a, most_b), (most_a, least_b)):
             (fewer, n_fewer), (more, n_more) = sorted(
                 zip(counts, (n_a, n_b), strict=True), key=lambda side: side[0] / side[1]
@@ -354,22 +363,60 @@ def _beyond(launches: Sequence[Launch], edge: float) -> tuple[int, int]:
     return int(np.count_nonzero(certain)), int(np.count_nonzero(maybe))
 
 
-def _ratio(
-    a: Sequence[Launch], b: Sequence[Launch], edge: float, alpha: float
-) -> tuple[stats.Interval, float | None, bool]:
-    """The logarithm of B over A: its interval, its centre where that is known, and whether within rounds."""
-    within = [_apart(first, second, edge) for first, second in _rounds(a, b)]
+class _Shift(NamedTuple):
+    """The logarithm of B over A: its interval, and between what its centre lies; a None is an open end."""
+
+    low: float | None
+    high: float | None
+    least: float
+    most: float
+
+    @property
+    def known(self) -> bool:
+        """Whether the launches are enough for an interval."""
+        return self.low is not None or self.high is not None
+
+    def beyond(self, edge: float) -> int:
+        """1 where it is certainly above `edge`, -1 where certainly under minus that, else 0."""
+        above, under = self.low is not None and self.low > edge, self.high is not None and self.high < -edge
+        return above - under
+
+    def within(self, edge: float) -> bool:
+        """Whether it certainly is at most `edge` from none."""
+        return self.low is not None and self.high is not None and -edge <= self.low and self.high <= edge
+
+
+def _within_rounds(rounds: Sequence[tuple[Launch, Launch]], edge: float, alpha: float) -> _Shift:
+    """B over A within the rounds that they share."""
+    within = [_apart(first, second, edge) for first, second in rounds]
     low = stats.paired_shift_interval([least for least, _ in within], alpha=alpha).low
     high = stats.paired_shift_interval([most for _, most in within], alpha=alpha).high
-    if paired := low is not None or high is not None:
-        centres = [stats.paired_shift_centre(ends) for ends in zip(*within, strict=True)]
+    if low is None and high is None:
+        return _Shift(None, None, -math.inf, math.inf)
+    least, most = (stats.paired_shift_centre(ends) for ends in zip(*within, strict=True))
+    return _Shift(low, high, least, most)
+
+
+def _between_all(a: Sequence[Launch], b: Sequence[Launch], edge: float, alpha: float) -> _Shift:
+    """B over A, each launch against each."""
+    between = np.array([[_apart(first, second, edge) for first in a] for second in b])
+    low = stats.differences_interval(between[..., 0], alpha=alpha).low
+    high = stats.differences_interval(between[..., 1], alpha=alpha).high
+    least, most = (float(np.median(between[..., end])) for end in (0, 1))
+    return _Shift(low, high, least, most)
+
+
+def _against(within: _Shift, over_all: _Shift, edge: float, counts: str) -> str:
+    """How all launches contradict the answer of those of common rounds; empty where they do not.
+
+    A change must show in the centre of all as well, beyond the threshold; and there is none only where all
+    do not show one.
+    """
+    if direction := within.beyond(edge):
+        agree = over_all.least > edge if direction > 0 else over_all.most < -edge
     else:
-        between = np.array([[_apart(first, second, edge) for first in a] for second in b])
-        low = stats.differences_interval(between[..., 0], alpha=alpha).low
-        high = stats.differences_interval(between[..., 1], alpha=alpha).high
-        centres = [float(np.median(between[..., end])) for end in (0, 1)]
-    least, most = centres
-    return stats.Interval(low, high), least if least == most else None, paired
+        agree = not (within.within(edge) and over_all.beyond(edge))
+    return "" if agree else f"{counts} launches in all, which do not say the same: not certain"
 
 
 def _apart(first: Launch, second: Launch, edge: float) -> tuple[float, float]:

@@ -257,13 +257,40 @@ def test_a_third_of_slow_launches_is_seen_in_noise_that_leaves_a_against_a_uncha
 
 
 def test_only_launches_of_common_rounds_are_paired() -> None:
-    """A was measured on for 20 rounds while the machine slowed down; B was done before."""
-    a = launches("a", [10.0] * 10 + [30.0] * 20)
+    """A was measured on for 7 rounds while the machine was slower; B was done before."""
+    a = launches("a", [10.0] * 10 + [10.2] * 7)
     b = launches("b", [11.0] * 10)
     _, p95 = compared(a, b)
-    assert p95.paired
+    assert (p95.paired, p95.change) == (True, "changed")
     assert p95.ratio == pytest.approx(1.1)
     assert (p95.low, p95.high) == (pytest.approx(1.1), pytest.approx(1.1))
+
+
+@pytest.mark.parametrize(
+    ("common", "alone"),
+    [
+        ([10.0] * 17, [15.0] * 23),
+        ([10.0] * 8, [15.0] * 9),
+        ([15.0] * 17, [10.0] * 23),
+        ([11.0] * 10, [5.0] * 20),
+    ],
+    ids=["slower alone", "slower alone, about half", "slower in common", "quicker alone"],
+)
+def test_launches_of_no_common_round_that_say_something_else_leave_nothing_certain(
+    common: list[float], alone: list[float]
+) -> None:
+    """A settled and dropped out; what B took from then on is not within rounds and is not forgotten."""
+    a, b = launches("a", [10.0] * len(common)), launches("b", common + alone)
+    for found, n in ((compared(a, b)[1], "A's alone"), (compared(b, a)[1], "B's alone")):
+        assert (found.paired, found.change) == (True, "inconclusive"), n
+        assert found.reason
+
+
+def test_launches_of_no_common_round_that_were_stopped_early_leave_nothing_unchanged() -> None:
+    rows = launches("b", [10.0] * 40)
+    stopped = [row | {"truncated": True, "truncated_over_ms": 30.0} for row in rows[17:]]
+    for found in compared(launches("a", [10.0] * 17), rows[:17] + stopped):
+        assert found.change == "inconclusive"
 
 
 def test_rounds_of_other_sweeps_are_other_rounds() -> None:
