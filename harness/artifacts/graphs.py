@@ -166,11 +166,15 @@ def check_graph(model: ModelProto, *, precision: str = "fp32") -> None:
     if quantised:
         raise ValueError(f"it is no fp32 graph but a quantised one: it has {', '.join(quantised)}; {_FP32}")
     if lower := precisions_in(model):
-        raise ValueError(f"it is no fp32 graph: it has {', '.join(lower)} weights; {_FP32}")
+        raise ValueError(f"it is no fp32 graph: it has {', '.join(lower)}; {_FP32}")
 
 
 def precisions_in(model: ModelProto) -> list[str]:
-    """Precisions lower than fp32 of a graph's operators and weights: of int4, int8, fp16 and bf16; sorted."""
+    """Precisions lower than fp32 of a graph's operators and weights: of int4, int8, fp16 and bf16; sorted.
+
+    Weights count as they are kept, whatever they are cast to: what was rounded stays rounded. So does what is
+    cast to a lower precision, to be computed in it.
+    """
     from onnx import TensorProto
 
     kinds = TensorProto
@@ -183,7 +187,9 @@ def precisions_in(model: ModelProto) -> list[str]:
     matrices = [weight for name, weight in weights if len(weight.dims) > 1 and name not in packed]
     found |= {"int8" for weight in matrices if weight.data_type in eight and weight.dims[0] > 1}
     for node in nodes:
-        if node.op_type in _BLOCKWISE:
+        if node.op_type == "Cast":
+            found |= {names[part.i] for part in node.attribute if part.name == "to" and part.i in names}
+        elif node.op_type in _BLOCKWISE:
             found.add(f"int{next((part.i for part in node.attribute if part.name == 'bits'), 4)}")
         elif node.op_type in _QUANTISED:
             found.add("int8")

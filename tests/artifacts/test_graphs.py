@@ -76,7 +76,7 @@ def test_a_graph_from_tokens_to_their_vectors_is_fit() -> None:
             },
             "a quantised one: it has DequantizeLinear",
         ),
-        ({"weights": [hollow("table", 9, 4, dtype=FLOAT16)]}, "it has fp16 weights"),
+        ({"weights": [hollow("table", 9, 4, dtype=FLOAT16)]}, "it is no fp32 graph: it has fp16; give"),
     ],
     ids=[
         "past key values", "an unknown input", "no mask", "logits", "pooled already", "fp16 output",
@@ -92,7 +92,7 @@ def test_a_graph_that_cannot_be_fed_or_is_no_fp32_graph_is_refused_with_the_reas
 
 def test_a_graph_of_a_lower_precision_is_taken_where_one_is_asked_for() -> None:
     halved = token_vectors(weights=[weight("table", 9, 4, dtype=np.float16)])
-    with pytest.raises(ValueError, match="it has fp16 weights"):
+    with pytest.raises(ValueError, match="it is no fp32 graph: it has fp16; give"):
         check_graph(halved)
     check_graph(halved, precision="fp16-published")
     with pytest.raises(ValueError, match="causal-LM"):
@@ -139,9 +139,25 @@ def test_a_graph_is_of_its_weights_precision_wherever_it_keeps_them(
     if found is None:
         check_graph(graph)
         return
-    with pytest.raises(
-        ValueError, match=f"it is no fp32 graph: it has {found} weights; give its fp32 export"
-    ):
+    with pytest.raises(ValueError, match=f"it is no fp32 graph: it has {found}; give its fp32 export"):
+        check_graph(graph)
+    check_graph(graph, precision=f"{found}-published")
+
+
+@pytest.mark.parametrize(("to", "found"), [(FLOAT16, "fp16"), (onnx.TensorProto.BFLOAT16, "bf16")], ids=str)
+@pytest.mark.parametrize("cast", ["dense half", "rows half_rows"], ids=["weights", "activations"])
+def test_a_graph_that_casts_to_16_bits_what_it_multiplies_is_no_fp32_graph(
+    to: int, found: str, cast: str
+) -> None:
+    """Its weights are kept in 32 bits, and all the same its vectors are those of 16."""
+    nodes = [
+        node("Gather", "table input_ids", "rows"),
+        node("Cast", *cast.split(), to=to),
+        node("MatMul", "rows half" if cast.startswith("dense") else "half_rows dense", "states"),
+        node("Cast", "states", "last_hidden_state", to=FLOAT),
+    ]
+    graph = token_vectors(nodes=nodes, weights=[weight("table", 9, 4), weight("dense", 4, 4)])
+    with pytest.raises(ValueError, match=f"it is no fp32 graph: it has {found}; give its fp32 export"):
         check_graph(graph)
     check_graph(graph, precision=f"{found}-published")
 
