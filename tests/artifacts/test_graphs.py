@@ -16,7 +16,7 @@ from harness.artifacts.graphs import (
     load_data,
     read_graph,
 )
-from tests.artifacts.graphs import FLOAT, IDS, INT64, UINT8, hollow, model, node, port, saved, weight
+from tests.artifacts.graphs import FLOAT, IDS, INT64, UINT8, hollow, model, node, numbers, port, saved, weight
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -162,8 +162,60 @@ def test_a_graph_that_casts_to_16_bits_what_it_multiplies_is_no_fp32_graph(
     check_graph(graph, precision=f"{found}-published")
 
 
-def test_a_mask_of_8_bits_makes_no_graph_a_quantised_one() -> None:
-    check_graph(token_vectors(weights=[weight("table", 9, 4), weight("mask", 1, 1, 8, 8, dtype=np.uint8)]))
+MASKED = {  # a mask of 8 bits as exports use one: it chooses, or hides by a large number
+    "chooses": [
+        node("Slice", "constant zero length", "cut"),
+        node("Cast", "cut", "seen", to=onnx.TensorProto.BOOL),
+        node("Where", "seen rows least", "last_hidden_state"),
+    ],
+    "is added": [
+        node("Slice", "constant zero length", "cut"),
+        node("Cast", "cut", "seen", to=FLOAT),
+        node("Sub", "one seen", "hidden"),
+        node("Mul", "hidden least", "far"),
+        node("Add", "rows far", "last_hidden_state"),
+    ],
+    "is a factor": [
+        node("Cast", "constant", "seen", to=FLOAT),
+        node("Mul", "rows seen", "last_hidden_state"),
+    ],
+    "is not used": [node("Identity", "rows", "last_hidden_state")],
+}
+MULTIPLIED = {  # weights of 8 bits, dequantised by no operator of that name
+    "by a scale": [
+        node("Cast", "constant", "whole", to=FLOAT),
+        node("Sub", "whole one", "centred"),
+        node("Cast", "least", "scale", to=FLOAT),
+        node("Mul", "centred scale", "dense"),
+        node("MatMul", "rows dense", "last_hidden_state"),
+    ],
+    "turned": [
+        node("Transpose", "constant", "turned"),
+        node("Cast", "turned", "dense", to=FLOAT),
+        node("Gemm", "rows dense", "last_hidden_state"),
+    ],
+    "by an unknown operator": [node("Zork", "rows constant", "last_hidden_state", domain="com.microsoft")],
+}
+
+
+@pytest.mark.parametrize("shape", [(8, 8), (1, 1, 8, 8)], ids=str)
+@pytest.mark.parametrize("use", [*MASKED, *MULTIPLIED])
+def test_a_constant_of_8_bits_is_a_quantised_weight_where_it_is_multiplied_and_not_where_it_masks(
+    use: str, shape: tuple[int, ...]
+) -> None:
+    before = [
+        node("Gather", "table input_ids", "rows"),
+        node("Shape", "input_ids", "length", start=1),
+    ]
+    constants = [weight("table", 9, 4), weight("constant", *shape, dtype=np.uint8), weight("one")]
+    graph = token_vectors(
+        nodes=before + (MASKED | MULTIPLIED)[use], weights=[*constants, weight("least"), numbers("zero", 0)]
+    )
+    if use in MASKED:
+        check_graph(graph)
+        return
+    with pytest.raises(ValueError, match="it is no fp32 graph: it has int8; give its fp32 export"):
+        check_graph(graph)
 
 
 def test_positions_alone_are_no_sign_of_a_causal_lm_for_they_can_be_counted() -> None:
