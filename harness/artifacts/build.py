@@ -38,7 +38,7 @@ from harness.artifacts.manifest import GRAPH, REFERENCE, TOKENIZER, VERIFICATION
 from harness.artifacts.modules import CONFIG, arguments_of
 from harness.artifacts.pooling import pool
 from harness.artifacts.precision import TOOLS, derive
-from harness.errors import BadInputError
+from harness.errors import ArtifactError, BadInputError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -72,6 +72,9 @@ def main() -> int:
     except BadInputError as error:
         _say(out, error=str(error), bad_input=True)
         return 1
+    except ArtifactError as error:
+        _say(out, error=str(error))
+        return 1
     except Exception as error:
         _say(out, error=f"{type(error).__name__}: {' '.join(str(error).split())}")
         return 1
@@ -92,7 +95,7 @@ def convert(request: dict[str, Any], out: TextIO) -> dict[str, Any]:
         The manifest's fields that only a build knows.
 
     Raises:
-        ValueError: the graph has nothing that the precision changes.
+        ArtifactError: the graph has nothing that the precision changes.
         BadInputError: the published graph cannot be used.
     """
     _say(out, step="converting")
