@@ -111,7 +111,9 @@ class EmbeddingProvider:
         Args:
             texts: any number of texts, empty ones included.
             batch_size: texts in one forward pass.
-            prompt: ``default``, ``query`` or ``document``: the model's own prefix for it.
+            prompt: ``default``, ``query`` or ``document``: the model's own prefix for it. Where it names none
+                for documents, that for passages, else for a corpus: sentence-transformers' own
+                ``encode_document`` (5.7) puts nothing before them then.
 
         Returns:
             float32 [n_texts, dim], L2-normalised; [0, dim] for no text.

@@ -21,6 +21,7 @@ from harness.artifacts.assemble import (
     external_data,
     load_tokenizer,
     require_dim,
+    require_even_angles,
     save_graph,
     save_references,
     save_tokenizer,
@@ -35,7 +36,7 @@ from harness.artifacts.graphs import (
 )
 from harness.artifacts.inputs import POSITIONS
 from harness.artifacts.manifest import GRAPH, TOKENIZER
-from harness.artifacts.modules import CONFIG
+from harness.artifacts.modules import CONFIG, arguments_of
 from harness.artifacts.parameters import count_parameters
 from harness.artifacts.pooling import HIDDEN, pool
 from harness.errors import BadInputError
@@ -61,6 +62,7 @@ def adopt(request: dict[str, Any], step: Callable[[str], None]) -> dict[str, Any
     source, target = Path(request["source"]), Path(request["target"])
     graph = _read(request, "fp32")
     config = read_json(source, CONFIG) if (source / CONFIG).is_file() else {}
+    require_even_angles(_as_loaded(source, config), request["max_length"])
     rows = embedding_rows(graph) or config.get("vocab_size")
     tokenizer = load_tokenizer(source, rows)
     pad_id, pad_token = save_tokenizer(request, tokenizer, rows, config.get("pad_token_id"))
@@ -98,6 +100,17 @@ def adopt(request: dict[str, Any], step: Callable[[str], None]) -> dict[str, Any
         "pad_token": pad_token,
         "reference_by": REFERENCE_BY,
     }
+
+
+def _as_loaded(source: Path, config: dict[str, Any]) -> dict[str, Any]:
+    """A model's config with what transformers makes of it; as it stands where that does not know it."""
+    from transformers import AutoConfig
+
+    try:
+        found: dict[str, Any] = AutoConfig.from_pretrained(source, **arguments_of(source, "config")).to_dict()
+    except (KeyError, OSError, ValueError):
+        return config
+    return found
 
 
 def adopt_published(request: dict[str, Any]) -> int:

@@ -12,12 +12,12 @@ from harness.artifacts.files import ANEW, read_json, read_tokenizer, require_row
 from harness.artifacts.graphs import said_by
 from harness.artifacts.inputs import count_positions
 from harness.artifacts.manifest import GRAPH, REFERENCE, TOKENIZER, VERIFICATION
-from harness.artifacts.modules import ACTIVATIONS, arguments_of
+from harness.artifacts.modules import ACTIVATIONS, CONFIG, arguments_of
 from harness.artifacts.pooling import Dense, add_pooling
 from harness.errors import BadInputError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
     from tokenizers import Tokenizer
@@ -50,6 +50,33 @@ def require_dim(request: dict[str, Any], found: int) -> None:
             f"model.dim={request['dim']}: the model's vectors have {found} dimensions; give that, or leave "
             "it out"
         )
+
+
+def require_even_angles(config: Mapping[str, Any], max_length: int) -> None:
+    """Refuse texts that a model turns by other angles than short ones: an export keeps those of short ones.
+
+    Args:
+        config: the model's, as transformers has it where it knows the architecture, with what stands in it.
+        max_length: the longest text, in tokens.
+
+    Raises:
+        BadInputError: with the longest text, in tokens, that it turns as it does short ones.
+    """
+    said = config.get("rope_scaling") or config.get("rope_parameters")  # by its older and its newer name
+    scaling: dict[str, Any] = said if isinstance(said, dict) else {}
+    kind, limit = str(scaling.get("rope_type") or scaling.get("type")), config.get("max_position_embeddings")
+    if kind == "longrope":
+        original = "original_max_position_embeddings"
+        limit = config.get(original) or scaling.get(original) or limit
+    if (kind == "longrope" or "dynamic" in kind) and isinstance(limit, int) and max_length > limit:
+        raise BadInputError(
+            f"{CONFIG} says rope_type={kind}: texts of more than {limit} tokens, here of up to {max_length}, "
+            f"have angles of their own, which an export does not keep; give model.max_length={limit}, or "
+            "another model"
+        )
+    for part in config.values():
+        if isinstance(part, dict):  # of a model in several parts
+            require_even_angles(part, max_length)
 
 
 def dense_layers(request: dict[str, Any]) -> list[Dense]:

@@ -28,6 +28,7 @@ from harness.artifacts.assemble import (
     dense_layers,
     load_tokenizer,
     require_dim,
+    require_even_angles,
     save_graph,
     save_references,
     save_tokenizer,
@@ -37,7 +38,7 @@ from harness.artifacts.manifest import GRAPH, REFERENCE, TOKENIZER, VERIFICATION
 from harness.artifacts.modules import CONFIG, arguments_of
 from harness.artifacts.pooling import pool
 from harness.artifacts.precision import TOOLS, derive
-from harness.errors import BadInputError
+from harness.errors import ArtifactError, BadInputError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -71,6 +72,9 @@ def main() -> int:
     except BadInputError as error:
         _say(out, error=str(error), bad_input=True)
         return 1
+    except ArtifactError as error:
+        _say(out, error=str(error))
+        return 1
     except Exception as error:
         _say(out, error=f"{type(error).__name__}: {' '.join(str(error).split())}")
         return 1
@@ -91,7 +95,7 @@ def convert(request: dict[str, Any], out: TextIO) -> dict[str, Any]:
         The manifest's fields that only a build knows.
 
     Raises:
-        ValueError: the graph has nothing that the precision changes.
+        ArtifactError: the graph has nothing that the precision changes.
         BadInputError: the published graph cannot be used.
     """
     _say(out, step="converting")
@@ -133,7 +137,7 @@ def build(request: dict[str, Any], out: TextIO) -> dict[str, Any]:
         source = Path(request["source"])
         model = _load(source)
         tokenizer = load_tokenizer(source, model.config.vocab_size)
-        _require_exportable(model, request["max_length"])
+        require_even_angles(model.config.to_dict(), request["max_length"])
     dense = dense_layers(request)
     require_dim(request, dense[-1].weight.shape[0] if dense else int(model.config.hidden_size))
     pad_id, pad_token = save_tokenizer(
@@ -214,27 +218,6 @@ def _load(source: Path) -> Any:
         if not weight.isfinite().all():
             raise BadInputError(f"the weights hold NaN or infinity ({name}): they are of no use; {ANEW}")
     return model.eval()
-
-
-def _require_exportable(model: Any, max_length: int) -> None:
-    """Refuse texts that a model turns by other angles than short ones: an export keeps those of short ones.
-
-    Raises:
-        BadInputError: with the longest text, in tokens, that it turns as it does short ones.
-    """
-    kinds = {str(part.rope_type) for part in model.modules() if hasattr(part, "rope_type")}
-    for kind in sorted(kinds):
-        if kind != "longrope" and "dynamic" not in kind:
-            continue
-        limit = model.config.max_position_embeddings
-        if kind == "longrope":
-            limit = getattr(model.config, "original_max_position_embeddings", limit)
-        if max_length > limit:
-            raise BadInputError(
-                f"{CONFIG} says rope_type={kind}: texts of more than {limit} tokens, here of up to "
-                f"{max_length}, have angles of their own, which an export does not keep; give "
-                f"model.max_length={limit}, or another model"
-            )
 
 
 def _export(model: Any, target: Path, request: dict[str, Any], dense: Sequence[Dense]) -> int:

@@ -27,6 +27,15 @@ _QUANTISED = {
 }  # fmt: skip
 # Those of them whose weights have 4 bits, unless their attribute ``bits`` says otherwise.
 _BLOCKWISE = {"GatherBlockQuantized", "MatMulBnb4", "MatMulNBits"}
+# Operators that hand a tensor's numbers on in another order, shape or type; those that take them one by one.
+_MOVES = {
+    "Cast", "Expand", "Flatten", "Gather", "GatherElements", "GatherND", "Identity", "Reshape", "Slice",
+    "Split", "Squeeze", "Tile", "Transpose", "Trilu", "Unsqueeze",
+}  # fmt: skip
+_ONE_BY_ONE = {
+    "Add", "And", "Div", "Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Mul", "Neg", "Not",
+    "Or", "Sub", "Where", "Xor",
+}  # fmt: skip
 # What ONNX Runtime begins its messages with: kind, file, place in its source.
 _ORT_PREFIX = re.compile(
     r"^\[ONNXRuntimeError\] : \d+ : \w+ : (Load model from .*? failed: ?(/\S+ .*?\) )?)?"
@@ -166,11 +175,15 @@ def check_graph(model: ModelProto, *, precision: str = "fp32") -> None:
     if quantised:
         raise ValueError(f"it is no fp32 graph but a quantised one: it has {', '.join(quantised)}; {_FP32}")
     if lower := precisions_in(model):
-        raise ValueError(f"it is no fp32 graph: it has {', '.join(lower)} weights; {_FP32}")
+        raise ValueError(f"it is no fp32 graph: it has {', '.join(lower)}; {_FP32}")
 
 
 def precisions_in(model: ModelProto) -> list[str]:
-    """Precisions lower than fp32 of a graph's operators and weights: of int4, int8, fp16 and bf16; sorted."""
+    """Precisions lower than fp32 of a graph's operators and weights: of int4, int8, fp16 and bf16; sorted.
+
+    Weights count as they are kept, whatever they are cast to: what was rounded stays rounded. So does what is
+    cast to a lower precision, to be computed in it.
+    """
     from onnx import TensorProto
 
     kinds = TensorProto
@@ -179,15 +192,40 @@ def precisions_in(model: ModelProto) -> list[str]:
     nodes, weights = list(_nodes(model.graph)), list(constants(model.graph))
     packed = {name for node in nodes if node.op_type in _BLOCKWISE for name in node.input}
     found = {names[weight.data_type] for _, weight in weights if weight.data_type in names}
-    # A mask of 8 bits, as older exports of GPT-2 have it, is no weight: it is one for all texts and heads.
-    matrices = [weight for name, weight in weights if len(weight.dims) > 1 and name not in packed]
-    found |= {"int8" for weight in matrices if weight.data_type in eight and weight.dims[0] > 1}
+    matrices = {name for name, w in weights if len(w.dims) > 1 and w.data_type in eight}
+    if _are_multiplied(model.graph, matrices - packed):
+        found.add("int8")
     for node in nodes:
-        if node.op_type in _BLOCKWISE:
+        if node.op_type == "Cast":
+            found |= {names[part.i] for part in node.attribute if part.name == "to" and part.i in names}
+        elif node.op_type in _BLOCKWISE:
             found.add(f"int{next((part.i for part in node.attribute if part.name == 'bits'), 4)}")
         elif node.op_type in _QUANTISED:
             found.add("int8")
     return sorted(found)
+
+
+def _are_multiplied(graph: GraphProto, names: set[str]) -> bool:
+    """Whether one of the constants, perhaps dequantised, is multiplied by a text's numbers or looked up in.
+
+    A mask is not, as exports of GPT-2 keep one: it is cut and cast, and chooses among a text's numbers, or is
+    added to them, one by one. What is done with a constant otherwise counts as multiplied.
+    """
+    sources = {output: node for node in graph.node for output in node.output}
+    fixed = {name for name, _ in constants(graph)}  # whatever the text
+    held = set(names)
+    for node in _nodes(graph):
+        moves = node.op_type in _MOVES and not (node.op_type == "Gather" and picks_tokens(node, sources))
+        one_by_one = node.op_type in _ONE_BY_ONE
+        of_texts = set(node.input[:1] if moves else node.input) - fixed - held
+        if held.intersection(node.input):
+            if moves or (one_by_one and not of_texts):
+                held.update(node.output)
+            elif not one_by_one and node.op_type != "Shape":
+                return True
+        elif (moves or one_by_one) and not of_texts:
+            fixed.update(node.output)
+    return any(port.name in held for inner in _graphs(graph) for port in inner.output)
 
 
 def _require_lowered(model: ModelProto, precision: str) -> None:

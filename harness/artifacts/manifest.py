@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 # Of the manifest's fields and of what a build writes; a new one rebuilds every artifact.
-FORMAT_VERSION = 5
+FORMAT_VERSION = 6
 
 MANIFEST = "manifest.json"
 GRAPH = "model.onnx"

@@ -542,10 +542,10 @@ def _prompts(files: _Files, stated: dict[str, Fact], problems: list[str]) -> Non
     if default is not None and default not in [*prompts]:
         problems.append(f"{PROMPTS}: default_prompt_name is {default}, which is none of its prompts; {ANEW}")
         return
-    # The names that sentence-transformers' encode_query and encode_document look for, in their order.
+    # The names that sentence-transformers' encode_query and encode_document look for, in their order. Empty
+    # ones say nothing: sentence-transformers has one for every model, which there (5.7) hides a ``passage``.
     for key, names in (("query", ("query",)), ("document", ("document", "passage", "corpus"))):
-        # An empty one says nothing: sentence-transformers writes it for every model.
-        if text := next((prompts[name] for name in names if name in prompts), ""):
+        if text := next((prompts[name] for name in names if prompts.get(name)), ""):
             stated[f"prompts.{key}"] = Fact(text, PROMPTS)
     if default is not None:
         stated["prompts.default"] = Fact(prompts[default], PROMPTS)

@@ -16,6 +16,7 @@ from harness.artifacts.graphs import precisions_in
 from harness.artifacts.manifest import GRAPH
 from harness.artifacts.pooling import POOLING_PREFIX, attach_pooling, detach_pooling
 from harness.cpu import int8_sums_overflow
+from harness.errors import ArtifactError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -59,7 +60,7 @@ def derive(base: Path, target: Path, settings: dict[str, Any], architecture: str
         The graph's opset.
 
     Raises:
-        ValueError: the graph has nothing that the method changes.
+        ArtifactError: the graph has nothing that the method changes.
     """
     import onnx
 
@@ -68,7 +69,9 @@ def derive(base: Path, target: Path, settings: dict[str, Any], architecture: str
     exported = onnx.load(graph, load_external_data=False)
     fused = {node.op_type for node in exported.graph.node}.intersection(_FUSED)
     if already := fused.union(precisions_in(exported)):
-        raise ValueError(f"the graph has {', '.join(sorted(already))} already: it is not as exported in fp32")
+        raise ArtifactError(
+            f"the graph has {', '.join(sorted(already))} already: it is not as exported in fp32"
+        )
     method = settings["method"]
     if method == "fuse":
         model = _fused(graph, architecture, attention=True)
@@ -103,7 +106,9 @@ def _fused(graph: Path, architecture: str | None, *, attention: bool) -> ModelPr
     if all(known.domain != _ORT_DOMAIN for known in model.opset_import):
         model.opset_import.append(helper.make_opsetid(_ORT_DOMAIN, 1))
     if attention and not any(node.op_type in _FUSED for node in model.graph.node):
-        raise ValueError("ONNX Runtime's optimiser found nothing to fuse in this graph")
+        raise ArtifactError(
+            "ONNX Runtime's optimiser found nothing to fuse in this graph; give another precision"
+        )
     return model
 
 
@@ -153,8 +158,9 @@ def _by_blocks(model: ModelProto, settings: dict[str, Any]) -> ModelProto:
         accuracy_level=_INT8_ACTIVATIONS,
         nodes_to_exclude=_pooling_nodes(model),
     )
+    quantiser.model.replace_gemm_with_matmul()  # as GPT-2's layers multiply
     quantiser.process()
     result: ModelProto = quantiser.model.model
     if not any(node.op_type == "MatMulNBits" for node in result.graph.node):
-        raise ValueError("the graph has no weights that can be quantised by blocks")
+        raise ArtifactError("no matrix of this graph can be quantised by blocks; give another precision")
     return result

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from harness.artifacts.adopt import REFERENCE_BY
+from harness.artifacts.adopt import REFERENCE_BY, adopt
 from harness.artifacts.cache import Recipe
 from harness.artifacts.manifest import file_sha256
 from harness.config import load_model, load_precision, validate
@@ -290,6 +290,22 @@ def test_a_graph_that_a_text_cannot_feed_is_refused_before_a_build_is_started(
     monkeypatch.setattr("harness.artifacts.cache.run_build", lambda *_, **__: pytest.fail("it was started"))
     with pytest.raises(BadInputError, match=r"model\.onnx: a causal-LM export: it wants past_key_values\.0"):
         built(folder, tmp_path / "cache")
+
+
+@pytest.mark.parametrize(
+    "changed", [{"model_type": "phi3"}, {"model_type": "zork"}], ids=["known", "unknown"]
+)
+def test_texts_whose_angles_a_graph_does_not_keep_are_refused_as_those_of_weights_are(
+    exported: Path, tmp_path: Path, changed: dict[str, str]
+) -> None:
+    folder = shutil.copytree(exported, tmp_path / "graph")
+    angles = {"type": "longrope", "short_factor": [1.0] * 48, "long_factor": [4.0] * 48}
+    places = {"max_position_embeddings": 64, "original_max_position_embeddings": 16}
+    told = {"hidden_size": 3072, "num_attention_heads": 32, "rope_scaling": angles} | places | changed
+    write(folder / "config.json", told)
+    request = {"source": str(folder), "target": str(tmp_path), "graph": "model.onnx", "max_length": 20}
+    with pytest.raises(BadInputError, match=r"rope_type=longrope: .* give model\.max_length=16, or"):
+        adopt(request, lambda _: None)
 
 
 def test_only_the_graph_says_how_many_dimensions_a_folder_without_a_config_has(

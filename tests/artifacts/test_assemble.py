@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from harness.artifacts.assemble import (
     dense_layers,
     load_tokenizer,
     require_dim,
+    require_even_angles,
     save_references,
     save_tokenizer,
 )
@@ -122,6 +124,36 @@ def test_vectors_of_another_size_than_declared_are_refused_with_both(request_of:
     require_dim(request_of, 32)
     with pytest.raises(BadInputError, match=r"model\.dim=32: the model's vectors have 16 dimensions"):
         require_dim(request_of, 16)
+
+
+SHORT, LONG = {"short_factor": [1.0] * 4}, {"long_factor": [4.0] * 4}
+
+
+@pytest.mark.parametrize(
+    ("scaling", "kind"),
+    [
+        ({"type": "longrope"} | SHORT | LONG, "longrope"),
+        ({"type": "yarn"} | SHORT | LONG, "longrope"),  # by its name of old
+        ({"type": "dynamic", "factor": 4.0}, "dynamic"),
+        (None, None),
+    ],
+)
+def test_texts_that_a_model_turns_by_angles_of_their_own_are_refused_and_shorter_ones_are_not(
+    scaling: dict[str, Any] | None, kind: str | None
+) -> None:
+    from transformers import Phi3Config, Qwen3Config
+
+    if kind == "longrope":
+        sizes = {"hidden_size": 32, "num_attention_heads": 4, "original_max_position_embeddings": 16}
+        config = Phi3Config(**sizes, max_position_embeddings=64, rope_scaling=scaling).to_dict()
+    else:
+        config = Qwen3Config(max_position_embeddings=16, rope_scaling=scaling).to_dict()
+    renamed = config | {"rope_scaling": None, "rope_parameters": config["rope_scaling"]}
+    for given in (config, {"text_config": config}, renamed):
+        require_even_angles(given, 16)
+        told = pytest.raises(BadInputError, match=f"rope_type={kind}: texts of .* give model.max_length=16,")
+        with nullcontext() if kind is None else told:
+            require_even_angles(given, 64)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])

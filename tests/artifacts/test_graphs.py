@@ -16,7 +16,7 @@ from harness.artifacts.graphs import (
     load_data,
     read_graph,
 )
-from tests.artifacts.graphs import FLOAT, IDS, INT64, UINT8, hollow, model, node, port, saved, weight
+from tests.artifacts.graphs import FLOAT, IDS, INT64, UINT8, hollow, model, node, numbers, port, saved, weight
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -76,7 +76,7 @@ def test_a_graph_from_tokens_to_their_vectors_is_fit() -> None:
             },
             "a quantised one: it has DequantizeLinear",
         ),
-        ({"weights": [hollow("table", 9, 4, dtype=FLOAT16)]}, "it has fp16 weights"),
+        ({"weights": [hollow("table", 9, 4, dtype=FLOAT16)]}, "it is no fp32 graph: it has fp16; give"),
     ],
     ids=[
         "past key values", "an unknown input", "no mask", "logits", "pooled already", "fp16 output",
@@ -92,7 +92,7 @@ def test_a_graph_that_cannot_be_fed_or_is_no_fp32_graph_is_refused_with_the_reas
 
 def test_a_graph_of_a_lower_precision_is_taken_where_one_is_asked_for() -> None:
     halved = token_vectors(weights=[weight("table", 9, 4, dtype=np.float16)])
-    with pytest.raises(ValueError, match="it has fp16 weights"):
+    with pytest.raises(ValueError, match="it is no fp32 graph: it has fp16; give"):
         check_graph(halved)
     check_graph(halved, precision="fp16-published")
     with pytest.raises(ValueError, match="causal-LM"):
@@ -139,15 +139,83 @@ def test_a_graph_is_of_its_weights_precision_wherever_it_keeps_them(
     if found is None:
         check_graph(graph)
         return
-    with pytest.raises(
-        ValueError, match=f"it is no fp32 graph: it has {found} weights; give its fp32 export"
-    ):
+    with pytest.raises(ValueError, match=f"it is no fp32 graph: it has {found}; give its fp32 export"):
         check_graph(graph)
     check_graph(graph, precision=f"{found}-published")
 
 
-def test_a_mask_of_8_bits_makes_no_graph_a_quantised_one() -> None:
-    check_graph(token_vectors(weights=[weight("table", 9, 4), weight("mask", 1, 1, 8, 8, dtype=np.uint8)]))
+@pytest.mark.parametrize(("to", "found"), [(FLOAT16, "fp16"), (onnx.TensorProto.BFLOAT16, "bf16")], ids=str)
+@pytest.mark.parametrize("cast", ["dense half", "rows half_rows"], ids=["weights", "activations"])
+def test_a_graph_that_casts_to_16_bits_what_it_multiplies_is_no_fp32_graph(
+    to: int, found: str, cast: str
+) -> None:
+    """Its weights are kept in 32 bits, and all the same its vectors are those of 16."""
+    nodes = [
+        node("Gather", "table input_ids", "rows"),
+        node("Cast", *cast.split(), to=to),
+        node("MatMul", "rows half" if cast.startswith("dense") else "half_rows dense", "states"),
+        node("Cast", "states", "last_hidden_state", to=FLOAT),
+    ]
+    graph = token_vectors(nodes=nodes, weights=[weight("table", 9, 4), weight("dense", 4, 4)])
+    with pytest.raises(ValueError, match=f"it is no fp32 graph: it has {found}; give its fp32 export"):
+        check_graph(graph)
+    check_graph(graph, precision=f"{found}-published")
+
+
+MASKED = {  # a mask of 8 bits as exports use one: it chooses, or hides by a large number
+    "chooses": [
+        node("Slice", "constant zero length", "cut"),
+        node("Cast", "cut", "seen", to=onnx.TensorProto.BOOL),
+        node("Where", "seen rows least", "last_hidden_state"),
+    ],
+    "is added": [
+        node("Slice", "constant zero length", "cut"),
+        node("Cast", "cut", "seen", to=FLOAT),
+        node("Sub", "one seen", "hidden"),
+        node("Mul", "hidden least", "far"),
+        node("Add", "rows far", "last_hidden_state"),
+    ],
+    "is a factor": [
+        node("Cast", "constant", "seen", to=FLOAT),
+        node("Mul", "rows seen", "last_hidden_state"),
+    ],
+    "is not used": [node("Identity", "rows", "last_hidden_state")],
+}
+MULTIPLIED = {  # weights of 8 bits, dequantised by no operator of that name
+    "by a scale": [
+        node("Cast", "constant", "whole", to=FLOAT),
+        node("Sub", "whole one", "centred"),
+        node("Cast", "least", "scale", to=FLOAT),
+        node("Mul", "centred scale", "dense"),
+        node("MatMul", "rows dense", "last_hidden_state"),
+    ],
+    "turned": [
+        node("Transpose", "constant", "turned"),
+        node("Cast", "turned", "dense", to=FLOAT),
+        node("Gemm", "rows dense", "last_hidden_state"),
+    ],
+    "by an unknown operator": [node("Zork", "rows constant", "last_hidden_state", domain="com.microsoft")],
+}
+
+
+@pytest.mark.parametrize("shape", [(8, 8), (1, 1, 8, 8)], ids=str)
+@pytest.mark.parametrize("use", [*MASKED, *MULTIPLIED])
+def test_a_constant_of_8_bits_is_a_quantised_weight_where_it_is_multiplied_and_not_where_it_masks(
+    use: str, shape: tuple[int, ...]
+) -> None:
+    before = [
+        node("Gather", "table input_ids", "rows"),
+        node("Shape", "input_ids", "length", start=1),
+    ]
+    constants = [weight("table", 9, 4), weight("constant", *shape, dtype=np.uint8), weight("one")]
+    graph = token_vectors(
+        nodes=before + (MASKED | MULTIPLIED)[use], weights=[*constants, weight("least"), numbers("zero", 0)]
+    )
+    if use in MASKED:
+        check_graph(graph)
+        return
+    with pytest.raises(ValueError, match="it is no fp32 graph: it has int8; give its fp32 export"):
+        check_graph(graph)
 
 
 def test_positions_alone_are_no_sign_of_a_causal_lm_for_they_can_be_counted() -> None:

@@ -107,6 +107,25 @@ def test_arguments_go_before_what_they_are_arguments_of(folder: Path) -> None:
     assert (facts.truncation_side, facts.stated["layers"].value) == ("left", 1)
 
 
+@pytest.mark.parametrize(
+    ("named", "document"),
+    [
+        ({"passage": "p: "}, "p: "),
+        ({"document": "", "passage": "p: "}, "p: "),  # as sentence-transformers 5.7 saves the same model
+        ({"document": "d: ", "passage": "p: "}, "d: "),
+        ({"document": "", "corpus": "c: "}, "c: "),
+        ({"document": ""}, None),
+    ],
+    ids=str,
+)
+def test_a_document_s_prompt_is_a_passage_s_where_a_model_names_none_of_its_own(
+    folder: Path, named: dict[str, str], document: str | None
+) -> None:
+    write(folder / "config_sentence_transformers.json", {"prompts": named})
+    fact = read_facts(folder).stated.get("prompts.document")
+    assert (fact and fact.value) == document
+
+
 def test_pooling_norm_size_length_and_prompts_are_read_each_with_its_file(folder: Path) -> None:
     facts = read_facts(folder)
     assert values(facts) == {

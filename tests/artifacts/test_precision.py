@@ -26,11 +26,14 @@ from harness.artifacts.pooling import (
     pool,
 )
 from harness.artifacts.precision import derive, settings_of
+from harness.artifacts.process import run_build
 from harness.config import load_model, load_precision
+from harness.errors import ArtifactError
 from harness.measure.batching import batching_columns
 from harness.provider import EmbeddingProvider
 from harness.runtimes.base import SessionOptions, Tokens
 from harness.stats import cosines
+from tests.artifacts.graphs import IDS, INT64, model, node, numbers, port
 from tests.artifacts.tiny import HIDDEN, TEXTS
 
 if TYPE_CHECKING:
@@ -38,7 +41,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from numpy.typing import NDArray
-    from onnx import ModelProto
+    from onnx import ModelProto, NodeProto
 
     from harness.artifacts.manifest import Artifact
 
@@ -185,14 +188,74 @@ def test_a_dense_layer_after_the_pooling_keeps_its_exact_weights(
 def test_a_graph_that_is_not_as_exported_is_refused_with_what_it_has(
     twins: Twins, has: str, precision: str, tmp_path: Path
 ) -> None:
-    with pytest.raises(ValueError, match=r"the graph has .* already: it is not as exported in fp32"):
+    with pytest.raises(ArtifactError, match=r"the graph has .* already: it is not as exported in fp32"):
         derive(twins("bert", has).path, tmp_path, settings_of(load_precision(precision)), "bert")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_graph_in_half_precision_is_refused_too(twins: Twins, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="the graph has fp16 already"):
+    with pytest.raises(ArtifactError, match="the graph has fp16 already"):
         derive(twins("bert", "fp16").path, tmp_path, settings_of(load_precision("int8")), "bert")
+
+
+def of_one_product(folder: Path, product: list[NodeProto]) -> Path:
+    """A graph of one product of 128 by 128, or of none, pooled."""
+    rng = np.random.default_rng(5)
+    shapes = {"table": (61, 128), "dense": (128, 128), "bias": (128,)}
+    weights = [
+        numpy_helper.from_array(rng.normal(size=shape).astype(np.float32), name)
+        for name, shape in shapes.items()
+    ]
+    nodes = [node("Gather", "table input_ids", "rows"), *product]
+    ports = [port(name, IDS, INT64) for name in ("input_ids", "attention_mask")]
+    graph = model(
+        nodes, ports, [port("last_hidden_state", [*IDS, 128])], [*weights, numbers("flat", -1, 128)]
+    )
+    add_pooling(graph, "mean", normalize=True, dim=128)
+    folder.mkdir()
+    onnx.save(graph, folder / GRAPH)
+    return folder
+
+
+@pytest.mark.parametrize("precision", ["int8-weights", "int4-weights"])
+def test_weights_of_layers_that_multiply_and_add_at_once_are_in_blocks_too(
+    precision: str, tmp_path: Path
+) -> None:
+    """As GPT-2's do, whose every layer was left out."""
+    shaped = [
+        node("Reshape", "rows flat", "flat_rows"),
+        node("Gemm", "flat_rows dense bias", "flat_states"),
+        node("Shape", "input_ids", "ids"),
+        node("Concat", "ids width", "of_states", axis=0),
+        node("Reshape", "flat_states of_states", "last_hidden_state"),
+    ]
+    shaped.insert(0, node("Constant", "", "width", value=numbers("width", 128)))
+    base, target = of_one_product(tmp_path / "base", shaped), tmp_path / "target"
+    target.mkdir()
+    derive(base, target, settings_of(load_precision(precision)), "gpt2")
+    found = Counter(node.op_type for node in onnx.load(target / GRAPH).graph.node)
+    assert (found["MatMulNBits"], found["Gemm"]) == (1, 0)
+    ids = np.array([[3, 5, 7, 9]])
+    vectors = [
+        ort.InferenceSession(str(folder / GRAPH), providers=["CPUExecutionProvider"]).run(
+            None, {"input_ids": ids, "attention_mask": np.ones_like(ids)}
+        )[0]
+        for folder in (base, target)
+    ]
+    assert 0.99 < cosines(*vectors).min() < 1
+
+
+def test_a_graph_without_a_matrix_is_refused_by_blocks_in_plain_words(tmp_path: Path) -> None:
+    base = of_one_product(tmp_path / "base", [node("Identity", "rows", "last_hidden_state")])
+    request = {
+        "base": str(base),
+        "target": str(tmp_path),
+        "settings": settings_of(load_precision("int8-weights")),
+        "architecture": "bert",
+        "published": None,
+    }
+    with pytest.raises(ArtifactError, match=r"from its fp32 artifact: no matrix of this graph can be quant"):
+        run_build(request, what="it", source="its fp32 artifact", tell=lambda *_: None)
 
 
 # --- what a vector owes to its batch
