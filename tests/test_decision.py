@@ -2490,6 +2490,69 @@ def test_figures_of_different_data_are_told_as_not_comparable(
     assert {c["runs"][0][data] for c in record["candidates"]} == {"a" * 64, "b" * 64}
 
 
+def by_spearman(objective: str, **changes: Any) -> PolicyConfig:
+    ranked = {"order": [{"metric": "sts_spearman"}, {"metric": "latency_p95_ms"}]}
+    weighed = {"matrix": [
+        {"metric": "sts_spearman", "weight": 1, "best": 100, "worst": 0},
+        {"metric": "latency_p95_ms", "weight": 1, "best": 0, "worst": 30},
+    ]}  # fmt: skip
+    known = load_policy("default").model_dump(mode="json")
+    return PolicyConfig.model_validate(known | ranked | weighed | {"objective": objective} | changes)
+
+
+def sts_row(model: str, spearman: float, file: str, **changes: Any) -> dict[str, Any]:
+    command = f"python -m harness model={model} ep=cpu quality.sts={file}.jsonl"
+    sts = {"sts_spearman": spearman, "sts_file_sha256": file * 64, "command": command}
+    return model_row(model, **(sts | changes))
+
+
+@pytest.mark.parametrize("objective", ["lexicographic", "weighted_matrix"])
+def test_an_objective_picks_nothing_by_figures_of_different_data(objective: str) -> None:
+    policy = by_spearman(objective)
+    decision = decide(frame(sts_row("minilm", 60.0, "a"), sts_row("e5", 90.0, "b")), policy)
+    assert (decision.verdict, decision.chosen) == ("INCONCLUSIVE", None)
+    assert decision.undisturbed == "INCONCLUSIVE"
+    (reason,) = decision.reasons
+    assert reason.startswith("no pick: e5 fp32 cpu, minilm fp32 cpu are each GO, and")
+    assert "apart by sts_spearman, of different data" in reason
+    anew = "`python -m harness model=minilm ep=cpu quality.sts=b.jsonl measure.force=true`"
+    assert decision.next_steps == (anew,)
+    assert (decision.stays, decision.changes) == (None, ())
+    json.loads(decision.to_json())
+    assert decide(frame(sts_row("minilm", 60.0, "a"), sts_row("e5", 90.0, "a")), policy).verdict == "GO"
+
+
+def test_best_quality_on_other_labelled_pairs_picks_nothing_and_measures_all_anew() -> None:
+    policy = load_policy("default").model_copy(update={"objective": "best_quality"})
+    rows = [model_row("minilm", quality_dataset="pairs 1"), model_row("e5", quality_dataset="pairs 2")]
+    decision = decide(frame(*rows), policy)
+    assert decision.verdict == "INCONCLUSIVE"
+    told = [step for step in decision.next_steps if "measure.force=true" in step]
+    assert [("model=e5" in step, "model=minilm" in step) for step in told] == [(True, False), (False, True)]
+    for other in ({"objective": "path_order"}, {"objective": "lowest_latency"}):
+        assert decide(frame(*rows), policy.model_copy(update=other)).verdict == "GO"
+
+
+def test_a_pick_that_no_figure_of_other_data_could_change_stands() -> None:
+    order = [{"metric": "latency_p95_ms", "step": 5}, {"metric": "sts_spearman"}]
+    policy = by_spearman("lexicographic", order=order)
+    slower = sts_row("e5", 90.0, "b", p95_ms=19)
+    assert decide(frame(sts_row("minilm", 60.0, "a", p95_ms=6), slower), policy).chosen == "minilm fp32 cpu"
+    failing = sts_row("e5", 90.0, "b", p95_ms=45)
+    decision = decide(frame(sts_row("minilm", 60.0, "a"), failing), by_spearman("weighted_matrix"))
+    assert decision.chosen == "minilm fp32 cpu"  # what cannot be picked is no rival
+
+
+def test_no_candidate_leaves_the_pareto_front_for_an_auc_of_other_pairs() -> None:
+    better, worse = {"p95_ms": 6, "separation_auc": 0.99}, {"p95_ms": 9, "separation_auc": 0.98}
+    for data, labels in (("1", ["e5"]), ("2", ["e5", "minilm"])):
+        rows = (
+            model_row("e5", quality_dataset="1", **better),
+            model_row("minilm", quality_dataset=data, **worse),
+        )
+        assert [point.label.split()[0] for point in decide(frame(*rows)).front] == labels
+
+
 def test_quality_on_other_labelled_pairs_is_told_in_one_line() -> None:
     rows = model_row("minilm", quality_dataset="pairs 1"), model_row("e5", quality_dataset="pairs 2")
     (told,) = decide(frame(*rows), "default").warnings

@@ -72,7 +72,8 @@ def verdict(data: Results) -> Html:
         return Html(notes + _note(NOTHING))
     kind = _VERDICT_CLASS[decision.verdict]
     pick = f'<span class="pick">{escape(decision.chosen)}</span>' if decision.chosen else ""
-    machine = f"{decision.machine['cpu']}, {counted(decision.machine['cores'], 'core')}"
+    cpu, cores = (decision.machine[name] for name in ("cpu", "cores"))
+    machine = str(cpu) if cores is None else f"{cpu}, {counted(cores, 'core')}"
     box = (
         f'<div class="verdict {kind}"><strong>{_words(decision.verdict)}</strong>{pick}'
         f'<span class="evidence"><b>{escape(decision.evidence)} evidence{noise_mark(decision)}</b>, policy '

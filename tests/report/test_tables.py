@@ -51,6 +51,13 @@ def test_the_first_screen_has_verdict_pick_and_reason(tmp_path: Path) -> None:
     assert (data.decision.chosen or data.decision.reasons[0]) in text
 
 
+def test_no_number_of_cores_is_told_where_candidates_had_different_ones(tmp_path: Path) -> None:
+    rows = [run_row(model, model=model, candidate_label=f"{model} fp32 cpu") for model in ("minilm", "e5")]
+    stored(tmp_path, *(row | {"cores": cores} for row, cores in zip(rows, (1, 16), strict=True)))
+    told = report.verdict(report.read(tmp_path)).text
+    assert f"{rows[0]['cpu']}</span>" in told
+
+
 def test_figures_in_the_table_are_those_of_the_parquet(tmp_path: Path) -> None:
     rows = [run_row(f"r{i}", p95_ms=10.1234567 + i) for i in range(3)]
     text = report.runs(report.read(stored(tmp_path, *rows))).text
