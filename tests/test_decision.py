@@ -1009,6 +1009,10 @@ def test_a_run_that_another_command_goes_on_with_stays_part_of_its_confirmation(
         ("min_span_s", math.nan, "min_span_s cannot be null"),
         ("batch_size", 1.5, "batch_size is 1.5, no whole number"),
         ("cores", "two", "cores is 'two', no whole number"),
+        ("cores", "2.0", "cores is '2.0', a text and no number"),
+        ("peak_rss_bytes", "much", "peak_rss_bytes is 'much', a text and no number"),
+        ("separation_auc", "0.99", "separation_auc is '0.99', a text and no number"),
+        ("ndcg_at_10_by_query", ["fast"], "ndcg_at_10_by_query is 'fast', a text and no number"),
     ],
 )
 def test_what_every_row_has_is_there_and_whole(name: str, value: Any, told: str) -> None:
