@@ -40,7 +40,7 @@ from harness.schema import (
     SessionConfig,
     WorkloadConfig,
 )
-from harness.units import number_in
+from harness.units import exact_number, number_in
 
 # Parts of a workload that have columns of their own: changing them does not change its name.
 _ARRIVAL_KEYS = {"clients", "arrival", "rate"}
@@ -70,8 +70,8 @@ def _misfits(
             lasts_s = measure.requests / paced.rate
             if lasts_s > measure.launch_timeout_s:
                 problems.append(
-                    f"{key}={paced.rate:g}: {measure.requests} requests take {lasts_s:.0f} s, over "
-                    f"measure.launch_timeout_s={measure.launch_timeout_s:g}; raise that"
+                    f"{key}={exact_number(paced.rate)}: {measure.requests} requests take {lasts_s:.0f} s, "
+                    f"over measure.launch_timeout_s={exact_number(measure.launch_timeout_s)}; raise that"
                 )
     if measure and workload and measure.purpose == "soak" and (workload.clients, workload.rate) != (1, None):
         problems.append("measure=soak serves one caller back to back; leave workload.clients and arrival out")
@@ -102,7 +102,7 @@ def _unconfirmed(measure: MeasureConfig, words: Sequence[object]) -> list[str]:
     asked = (
         []
         if measure.rate is None
-        else [("rate", f"{measure.rate:g}", "workload.arrival=poisson workload.rate")]
+        else [("rate", exact_number(measure.rate), "workload.arrival=poisson workload.rate")]
     )
     typed = [str(word).lstrip("+").partition("=") for word in words]
     if ("measure.purpose", "=", "search") in typed:

@@ -560,14 +560,15 @@ def _disagreement(results: tuple[GateResult, ...], rows: list[Row]) -> list[str]
 
 
 def _provisional(rows: list[Row]) -> tuple[str, ...]:
-    short = [(as_number(row["evidence_span_s"]) or 0.0, row) for row in rows if caveats.is_brief(row)]
+    short = [(as_number(row["evidence_span_s"]), row) for row in rows if caveats.is_brief(row)]
     if not short:
         return ()
-    span, row = min(short, key=lambda item: item[0])
+    span_s, row = min(short, key=lambda item: item[0] or 0.0)
+    span, under = ("an unknown time", "needed are") if span_s is None else (f"{span_s:.3g} s", "under")
     wanted = as_number(row["min_span_s"]) or 0.0
     spread = command_for(row, **{"measure.spread": "true"})
     return (
-        f"provisional: the launches at {row_place(row)} stand for {span:.3g} s of this machine, under "
+        f"provisional: the launches at {row_place(row)} stand for {span} of this machine, {under} "
         f"{wanted:.3g} s; spread more of them with: `{spread}`",
     )
 

@@ -13,7 +13,7 @@ from harness import stats
 from harness.compose import options_of
 from harness.record import WITH_INTERVAL
 from harness.schema import LAUNCH_METRICS, SOAK_METRICS
-from harness.units import about, at_least, counted, exact_number
+from harness.units import about, at_least, counted, exact_number, requests_per_s
 from harness.workload import Place
 
 if TYPE_CHECKING:
@@ -228,7 +228,7 @@ def _within_load(result: GateResult, run: Mapping[str, Any]) -> GateResult:
     else:
         load = place.offered_qps * place.batch_size / low if low else math.inf
         told = f"up to {load:.1%} of what one caller is served, over {MOST_LOAD:.0%}"
-    reason = f"{place.offered_qps:g} requests/s may be more than can be served: {told}"
+    reason = f"{requests_per_s(place.offered_qps)} may be more than can be served: {told}"
     quiet: GateStatus | None = "UNDECIDED" if result.undisturbed == "PASS" else result.undisturbed
     return replace(result, status="UNDECIDED", reason=reason, undisturbed=quiet, load_open=True)
 

@@ -53,6 +53,8 @@ def test_what_belongs_to_a_confirmation_is_refused_without_one() -> None:
             "measure.clients=[8]: belongs to measure=confirm; add that, or load a plain run by "
             "workload.clients=N",
         )
+    exact = problems_of(measure={"purpose": "latency", "rate": 50 / 3})
+    assert exact[0].startswith("measure.rate=16.666666666666668: belongs to measure=confirm")
     words = ["measure=confirm", "measure.rate=20", "measure.clients=[8]"]
     validate(raw_config(measure={"purpose": "confirm", "rate": 20.0, "clients": [8]}, words=words))
 

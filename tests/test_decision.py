@@ -803,6 +803,8 @@ def test_evidence_of_a_short_time_is_provisional_and_says_how_to_spread_it() -> 
     assert "stand for 20 s of this machine, under 90 s" in said
     assert said.endswith("with: `python -m harness model=minilm ep=cpu measure.spread=true`")
     assert said in decision.to_markdown()
+    unknown = decide(frame(model_row("minilm", evidence_span_s=None)))
+    assert any("stand for an unknown time of this machine, needed are 90 s" in r for r in unknown.reasons)
 
 
 def test_only_what_must_gates_and_the_latency_target_read_can_make_evidence_provisional() -> None:
@@ -1874,7 +1876,7 @@ def test_a_part_of_confirmation_that_was_not_measured_is_named(clients: int) -> 
     [
         ({"status": "interrupted"}, "4 clients was interrupted"),
         ({"evidence_span_s": 30.0}, "4 clients span 30 s, under 90 s"),
-        ({"evidence_span_s": None}, "4 clients span 0 s, under 90 s"),
+        ({"evidence_span_s": None}, "4 clients span an unknown time, needed are 90 s"),
         ({"launch_p95_ms": [12.0] * 9, "launches": 9}, "4 clients is undecided: 0 of 9 launches"),
         ({"launch_p95_ms": None}, "4 clients is undecided"),
         ({"status": "unavailable", "error": "gone"}, "4 concurrent callers were not measured"),
