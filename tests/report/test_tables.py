@@ -309,6 +309,16 @@ def test_scores_of_mteb_stand_with_the_other_qualities_a_task_a_column(tmp_path:
     assert "<b>" not in told
 
 
+def test_a_task_of_mteb_named_as_a_column_hides_nothing(tmp_path: Path) -> None:
+    scores = '{"batch_size": 0.25, "candidate_label": 0.5, "mteb_version": 0.75}'
+    row = run_row("a", batch_size=8, mteb_scores=scores, mteb_version="1.39.7")
+    text = report.quality(report.read(stored(tmp_path, row))).text
+    told = text.partition("<code>quality.mteb</code>")[2]
+    for cell in ('"8.0">8<', '"0.25">0.25<', '"0.5">0.5<', '"0.75">0.75<', ">1.39.7<"):
+        assert cell in told
+    assert str(row["candidate_label"]) in told
+
+
 def test_commands_in_backticks_become_code_and_stay_text() -> None:
     assert _with_code("type `a <b>` now") == "type <code>a &lt;b&gt;</code> now"
     assert _with_code("a lone ` stays") == "a lone ` stays"
