@@ -206,15 +206,21 @@ def of_cpus(rows: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
 
 
 def of_names(policy: PolicyConfig, rows: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
-    """Which models the policy names that are neither configured nor measured: misspelt, they never count."""
+    """Which models the policy names that are not known, and so never count, or that are several."""
+    rows = list(rows)
     known = sorted({*options_of("model"), *(name for row in rows for name in model_names(row))})
     named = [("paths", model) for model in policy.paths]
     named += [] if policy.fallback is None else [("fallback.model", policy.fallback.model)]
-    return tuple(
+    told = [
         f"policy.{key}: {unknown_name('model', model, known)}; nothing is measured of it"
         for key, model in named
         if model not in known
-    )
+    ]
+    for key, model in named:
+        whole = sorted({names[1] for row in rows if model in (names := model_names(row))})
+        if len(whole) > 1:
+            told.append(f"policy.{key}: '{model}' is each of {_listed(whole)}; give the one that is meant")
+    return tuple(told)
 
 
 def of_other_machines(runs: pd.DataFrame, machine_id: str) -> tuple[str, ...]:

@@ -18,8 +18,8 @@ from harness.artifacts.local import local_facts
 from harness.artifacts.modules import NEEDED_FACTS, completed, contradictions, hub_facts
 from harness.compose import conf_dir, options_of, unknown_ep_option
 from harness.datasets import read_retrieval, read_sts, read_texts
-from harness.errors import BadInputError, unknown_name
-from harness.paths import typed_path
+from harness.errors import BadInputError, nearest, unknown_name
+from harness.paths import typed_path, unreadable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -501,7 +501,9 @@ def yaml_of(file: Path) -> dict[str, Any]:
         text = file.read_text(encoding="utf-8")
         raw = yaml.safe_load(text)
         nodes = list(_nodes_of(yaml.compose(text, Loader=yaml.SafeLoader)))
-    except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
+    except OSError as error:
+        raise BadInputError(unreadable(file, error)) from None
+    except (ValueError, yaml.YAMLError, RecursionError) as error:
         raise BadInputError(f"{file} cannot be read: {' '.join(str(error).split())}") from None
     if not isinstance(raw, dict):
         raise BadInputError(f"{file} holds no mapping of keys to values")
@@ -663,7 +665,9 @@ def _problem(detail: ErrorDetails, schema: type[BaseModel]) -> str:
         words = {"ge": "at least", "gt": "more than", "le": "at most", "lt": "less than"}
         return f"{shown}: must be {words[word]} {bound}"
     if kind == "literal_error":
-        return f"{shown}: valid: {limits['expected']}"
+        close = nearest(str(value), re.findall("'(.*?)'", str(limits["expected"])), alike=0.6)
+        meant = f"did you mean {' or '.join(close)}? " if close else ""
+        return f"{shown}: {meant}valid: {limits['expected']}"
     return f"{shown}: {detail['msg']}"
 
 

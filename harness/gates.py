@@ -53,9 +53,12 @@ _UNKNOWN = {
 }
 
 
-def model_names(row: Mapping[str, Any]) -> tuple[str, str]:
-    """What a run's model is called: as it is recorded, and as tables show it."""
-    return str(row["model"]), str(row["candidate_label"]).partition(" ")[0]
+def model_names(row: Mapping[str, Any]) -> tuple[str, ...]:
+    """What a run's model is called: as it is recorded, as tables show it, and one's own without its hash."""
+    shown = str(row["candidate_label"]).partition(" ")[0]
+    name, hashed, _ = shown.partition("+")
+    own = hashed and name not in options_of("model")  # a shipped model that was changed is another one
+    return (str(row["model"]), shown, *([name] if own else []))
 
 
 # Stands beside a latency that is known from below alone.

@@ -592,8 +592,25 @@ def test_a_model_off_the_paths_comes_after_them_and_can_still_be_picked() -> Non
     assert decide(frame(mine, model_row("bge", p95_ms=45))).chosen == "mine fp32 cpu"
 
 
-@pytest.mark.parametrize("named", ["custom+49a9", "search-v3+49a9"])
-def test_a_path_names_a_model_of_ones_own_as_its_column_or_as_its_table_does(named: str) -> None:
+def test_a_changed_shipped_model_is_not_the_one_that_a_path_names() -> None:
+    changed = model_row("minilm+49a9", p95_ms=15)
+    assert decide(frame(changed, model_row("e5", p95_ms=16))).chosen == "e5 fp32 cpu"
+
+
+def test_a_path_that_names_several_models_of_ones_own_is_told() -> None:
+    policy = load_policy("default").model_copy(update={"paths": ["search-v3", "bge"]})
+    rows = [
+        model_row(f"custom+{digest}", p95_ms=p95, candidate_label=f"search-v3+{digest} fp32 cpu")
+        for digest, p95 in (("49a9", 15), ("77aa", 12))
+    ]
+    decision = decide(frame(*rows, model_row("bge", p95_ms=2)), policy)
+    assert decision.chosen == "search-v3+77aa fp32 cpu"
+    (told,) = decision.warnings
+    assert told.startswith("policy.paths: 'search-v3' is each of search-v3+49a9, search-v3+77aa; give")
+
+
+@pytest.mark.parametrize("named", ["custom+49a9", "search-v3+49a9", "search-v3"])
+def test_a_path_names_a_model_of_ones_own_as_its_column_or_as_its_table_does_or_by_name(named: str) -> None:
     policy = load_policy("default").model_copy(update={"paths": [named, "bge"]})
     mine = model_row("custom+49a9", p95_ms=15, candidate_label="search-v3+49a9 fp32 cpu")
     decision = decide(frame(mine, model_row("bge", p95_ms=2)), policy)
