@@ -155,6 +155,12 @@ def of_twins(rows: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
     )
 
 
+def data_of(metric: str, row: Mapping[str, Any]) -> str | None:
+    """Which data a run's figure is of; None where it is of no data of its own, or not known."""
+    known = metric in DATA_OF and as_number(row[metric]) is not None
+    return text_of(row[DATA_OF[metric]], "unknown") if known else None
+
+
 def of_data(figures: Iterable[tuple[str, Mapping[str, Any]]]) -> tuple[str, ...]:
     """Whose figures are of other data than whose: nothing can be told from one over the other.
 
@@ -164,15 +170,15 @@ def of_data(figures: Iterable[tuple[str, Mapping[str, Any]]]) -> tuple[str, ...]
     metrics: dict[str, dict[str, None]] = {}
     found: dict[str, dict[str, dict[str, None]]] = {}
     for metric, row in figures:
-        if metric in DATA_OF and as_number(row[metric]) is not None:
+        if (data := data_of(metric, row)) is not None:
             column = DATA_OF[metric]
-            labels = found.setdefault(column, {}).setdefault(text_of(row[column], "unknown"), {})
+            labels = found.setdefault(column, {}).setdefault(data, {})
             labels[str(row["candidate_label"])] = None
             metrics.setdefault(column, {})[metric] = None
     return tuple(
         f"not comparable, as of different data ({column}): {', '.join(metrics[column])}: "
         + "; ".join(f"{_listed(list(labels))} on {data[:_SHORT]}" for data, labels in sorted(groups.items()))
-        + "; a ranking by them says nothing: measure all on the same"
+        + "; no ranking by them counts: measure all on the same"
         for column, groups in found.items()
         if len(groups) > 1
     )
@@ -200,15 +206,21 @@ def of_cpus(rows: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
 
 
 def of_names(policy: PolicyConfig, rows: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
-    """Which models the policy names that are neither configured nor measured: misspelt, they never count."""
+    """Which models the policy names that are not known, and so never count, or that are several."""
+    rows = list(rows)
     known = sorted({*options_of("model"), *(name for row in rows for name in model_names(row))})
     named = [("paths", model) for model in policy.paths]
     named += [] if policy.fallback is None else [("fallback.model", policy.fallback.model)]
-    return tuple(
+    told = [
         f"policy.{key}: {unknown_name('model', model, known)}; nothing is measured of it"
         for key, model in named
         if model not in known
-    )
+    ]
+    for key, model in named:
+        whole = sorted({names[1] for row in rows if model in (names := model_names(row))})
+        if len(whole) > 1:
+            told.append(f"policy.{key}: '{model}' is each of {_listed(whole)}; give the one that is meant")
+    return tuple(told)
 
 
 def of_other_machines(runs: pd.DataFrame, machine_id: str) -> tuple[str, ...]:

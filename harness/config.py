@@ -18,8 +18,8 @@ from harness.artifacts.local import local_facts
 from harness.artifacts.modules import NEEDED_FACTS, completed, contradictions, hub_facts
 from harness.compose import conf_dir, options_of, unknown_ep_option
 from harness.datasets import read_retrieval, read_sts, read_texts
-from harness.errors import BadInputError, unknown_name
-from harness.paths import typed_path
+from harness.errors import BadInputError, nearest, unknown_name
+from harness.paths import typed_path, unreadable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -40,7 +40,7 @@ from harness.schema import (
     SessionConfig,
     WorkloadConfig,
 )
-from harness.units import number_in
+from harness.units import exact_number, number_in
 
 # Parts of a workload that have columns of their own: changing them does not change its name.
 _ARRIVAL_KEYS = {"clients", "arrival", "rate"}
@@ -70,8 +70,8 @@ def _misfits(
             lasts_s = measure.requests / paced.rate
             if lasts_s > measure.launch_timeout_s:
                 problems.append(
-                    f"{key}={paced.rate:g}: {measure.requests} requests take {lasts_s:.0f} s, over "
-                    f"measure.launch_timeout_s={measure.launch_timeout_s:g}; raise that"
+                    f"{key}={exact_number(paced.rate)}: {measure.requests} requests take {lasts_s:.0f} s, "
+                    f"over measure.launch_timeout_s={exact_number(measure.launch_timeout_s)}; raise that"
                 )
     if measure and workload and measure.purpose == "soak" and (workload.clients, workload.rate) != (1, None):
         problems.append("measure=soak serves one caller back to back; leave workload.clients and arrival out")
@@ -102,7 +102,7 @@ def _unconfirmed(measure: MeasureConfig, words: Sequence[object]) -> list[str]:
     asked = (
         []
         if measure.rate is None
-        else [("rate", f"{measure.rate:g}", "workload.arrival=poisson workload.rate")]
+        else [("rate", exact_number(measure.rate), "workload.arrival=poisson workload.rate")]
     )
     typed = [str(word).lstrip("+").partition("=") for word in words]
     if ("measure.purpose", "=", "search") in typed:
@@ -501,7 +501,9 @@ def yaml_of(file: Path) -> dict[str, Any]:
         text = file.read_text(encoding="utf-8")
         raw = yaml.safe_load(text)
         nodes = list(_nodes_of(yaml.compose(text, Loader=yaml.SafeLoader)))
-    except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
+    except OSError as error:
+        raise BadInputError(unreadable(file, error)) from None
+    except (ValueError, yaml.YAMLError, RecursionError) as error:
         raise BadInputError(f"{file} cannot be read: {' '.join(str(error).split())}") from None
     if not isinstance(raw, dict):
         raise BadInputError(f"{file} holds no mapping of keys to values")
@@ -663,7 +665,9 @@ def _problem(detail: ErrorDetails, schema: type[BaseModel]) -> str:
         words = {"ge": "at least", "gt": "more than", "le": "at most", "lt": "less than"}
         return f"{shown}: must be {words[word]} {bound}"
     if kind == "literal_error":
-        return f"{shown}: valid: {limits['expected']}"
+        close = nearest(str(value), re.findall("'(.*?)'", str(limits["expected"])), alike=0.6)
+        meant = f"did you mean {' or '.join(close)}? " if close else ""
+        return f"{shown}: {meant}valid: {limits['expected']}"
     return f"{shown}: {detail['msg']}"
 
 

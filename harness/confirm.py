@@ -15,6 +15,7 @@ from harness.open_loop import with_alone
 from harness.run import now_after
 from harness.schema import Config, WorkloadConfig
 from harness.sweep import Sweep, measure_in
+from harness.units import exact_number
 from harness.workload import Place
 
 if TYPE_CHECKING:
@@ -118,7 +119,9 @@ def _batch_size(config: Config, gates: Sequence[GateConfig]) -> int:
     own = config.workload
     given = [f"workload={own.name}"] if own.name != "default" else []
     given += [f"workload.clients={own.clients}"] if own.clients != 1 else []
-    given += [] if own.rate is None else [f"workload.arrival={own.arrival} workload.rate={own.rate:g}"]
+    given += (
+        [] if own.rate is None else [f"workload.arrival={own.arrival} workload.rate={exact_number(own.rate)}"]
+    )
     if given:
         raise BadInputError(
             f"{' '.join(given)}: measure=confirm has workloads of its own; leave that out, and say "

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from harness.gates import GateResult, as_number, ask, row_place, run_for, stopped_cells
+from harness.units import exact_number, requests_per_s
 from harness.workload import Place
 
 if TYPE_CHECKING:
@@ -70,17 +71,18 @@ class Confirmation:
     def limits(self) -> tuple[str, ...]:
         """How far the budget reaches, in words."""
         found = []
-        for limit, what, unit, every in (
-            (self.longest_tokens, "texts of up to", "tokens, one caller", "any length"),
-            (self.highest_qps, f"{WORKLOAD} texts arriving at random, up to", "requests/s", "any rate"),
+        for limit, what, shown, every in (
+            (self.longest_tokens, "texts of up to", "{:g} tokens, one caller".format, "any length"),
+            (self.highest_qps, f"{WORKLOAD} texts arriving at random, up to", requests_per_s, "any rate"),
         ):
-            told = [f"{limit.undecided:g} is undecided"] if limit.undecided is not None else []
-            told += [f"{limit.fails:g} is too much"] if limit.fails is not None else []
+            told = [] if limit.undecided is None else [f"{exact_number(limit.undecided)} is undecided"]
+            told += [] if limit.fails is None else [f"{exact_number(limit.fails)} is too much"]
             if limit.holds is not None:
                 seen_s = limit.seen_within_s
                 beyond = f" ({', '.join(told)})" if told else ""
-                beyond += "" if seen_s is None else f"; provisional: seen within {seen_s:.0f} s"
-                found.append(f"within the budget: {what} {limit.holds:g} {unit}{beyond}")
+                within = f"{seen_s:.0f} s" if seen_s else "an unknown time"  # no one launch holds a budget
+                beyond += "" if seen_s is None else f"; provisional: seen within {within}"
+                found.append(f"within the budget: {what} {shown(limit.holds)}{beyond}")
             elif told:
                 found.append(f"not shown to be within the budget at {every} measured ({', '.join(told)})")
         return tuple(found)
@@ -121,11 +123,12 @@ def confirmation_of(rows: Sequence[Mapping[str, Any]], policy: PolicyConfig) -> 
                 f"{SPAN_S:g} or more"
             )
     for row in load:
-        span_s, wanted_s = as_number(row["evidence_span_s"]) or 0.0, as_number(row["min_span_s"]) or 0.0
+        span_s, wanted_s = as_number(row["evidence_span_s"]), as_number(row["min_span_s"]) or 0.0
         if row["status"] == "interrupted":
             lacking.append(f"the run at {row_place(row)} was interrupted")
-        elif span_s < wanted_s and row["status"] == "complete":
-            lacking.append(f"the launches at {row_place(row)} span {span_s:.0f} s, under {wanted_s:.0f} s")
+        elif (span_s or 0.0) < wanted_s and row["status"] == "complete":
+            span = "an unknown time, needed are" if span_s is None else f"{span_s:.0f} s, under"
+            lacking.append(f"the launches at {row_place(row)} span {span} {wanted_s:.0f} s")
     lacking += [
         f"{result.gate.label} at {place} is undecided: {result.reason}"
         for place, result in results

@@ -403,28 +403,32 @@ def _json_rows(path: Path, lines: Iterable[str]) -> Iterator[Row]:
     """One JSON object a line; blank lines are passed over.
 
     Raises:
-        BadInputError: a line is not valid JSON, or no object.
+        BadInputError: a line is not valid JSON, or no object, or has a key twice.
     """
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
+        where = f"line {number}"
+
+        def distinct(pairs: list[tuple[str, Any]], where: str = where) -> dict[str, Any]:
+            _require_distinct(path, where, [name for name, _ in pairs], "keys")
+            return dict(pairs)
+
         try:
-            row = json.loads(line)
+            row = json.loads(line, object_pairs_hook=distinct)
         except (ValueError, RecursionError) as error:
             why = error.msg if isinstance(error, json.JSONDecodeError) else "beyond all measure"
-            raise BadInputError(
-                f"{path}, line {number}: no valid JSON ({why}); give one object a line"
-            ) from None
+            raise BadInputError(f"{path}, {where}: no valid JSON ({why}); give one object a line") from None
         if not isinstance(row, dict):
-            raise BadInputError(f"{path}, line {number}: no JSON object with keys and values")
-        yield f"line {number}", row
+            raise BadInputError(f"{path}, {where}: no JSON object with keys and values")
+        yield where, row
 
 
 def _csv_rows(path: Path, text: str) -> Iterator[Row]:
     csv.field_size_limit(max(csv.field_size_limit(), len(text)))  # a text of any length is one
     reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
     try:
-        _require_distinct(path, reader.fieldnames or ())
+        _require_distinct(path, "line 1", reader.fieldnames or ())
         for row in reader:
             if None in row:  # a comma within a text moved what follows it
                 raise BadInputError(
@@ -443,7 +447,7 @@ def _tsv_rows(path: Path, text: str) -> Iterator[Row]:
     """A row a line: quotes are text, and a tab or a line's end stands in no field."""
     header, *lines = (line.rstrip("\r") for line in text.split("\n"))
     names = header.split("\t")
-    _require_distinct(path, names)
+    _require_distinct(path, "line 1", names)
     for number, line in enumerate(lines, start=2):
         if not line.strip():
             continue
@@ -456,15 +460,16 @@ def _tsv_rows(path: Path, text: str) -> Iterator[Row]:
         yield f"line {number}", dict.fromkeys(names) | dict(zip(names, values, strict=False))
 
 
-def _require_distinct(path: Path, names: Sequence[str]) -> None:
-    """Refuse a column that stands twice: which of the two is meant nobody knows.
+def _require_distinct(path: Path, where: str, names: Sequence[str], what: str = "columns") -> None:
+    """Refuse a column or key that stands twice: which of the two is meant nobody knows.
 
     Raises:
         BadInputError: with the names.
     """
-    if twice := [name for name, count in Counter(names).items() if count > 1]:
+    if len(set(names)) < len(names):
+        twice = (name for name, count in Counter(names).items() if count > 1)
         raise BadInputError(
-            f"{path}, line 1: columns that stand more than once: {', '.join(twice)}; rename one"
+            f"{path}, {where}: {what} that stand more than once: {', '.join(twice)}; rename one"
         )
 
 
@@ -481,7 +486,9 @@ def _parquet_rows(path: Path, content: bytes) -> Iterator[Row]:
     from pyarrow import parquet
 
     try:
-        table = parquet.read_table(pa.BufferReader(content))
+        file = parquet.ParquetFile(pa.BufferReader(content))
+        _require_distinct(path, "schema", file.schema_arrow.names)
+        table = file.read()
     except (pa.ArrowException, OSError) as error:
         raise BadInputError(f"{path}: no readable parquet: {' '.join(str(error).split())}") from None
     for number, row in enumerate(table.to_pylist(), start=1):

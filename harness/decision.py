@@ -47,10 +47,11 @@ from harness.objective import (
     read_from,
     score_parts,
     score_text,
+    told_apart_by,
 )
 from harness.open_loop import with_alone
 from harness.overhead import REFERENCE, with_overhead
-from harness.remedies import means_nothing, missing_commands, ways_out
+from harness.remedies import means_nothing, missing_commands, on_the_data_of, ways_out
 from harness.rerun import again, command_for, elsewhere
 from harness.robustness import share_that_stays
 from harness.sensitivity import closest_changes
@@ -67,13 +68,16 @@ from harness.verdict import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
+    from collections.abc import Collection, Iterable, Sequence
 
     import pandas as pd
 
     from harness.evidence import Row
-    from harness.schema import PolicyConfig
+    from harness.schema import AtConfig, Comparable, PolicyConfig
     from harness.workload import Place
+
+    # A candidate and the figures of different data that it would come after the first one by.
+    _Disputed = tuple[CandidateVerdict, list[tuple[Comparable, AtConfig]]]
 
 # The documents' own decision point.
 NEXT_STEPS: dict[Verdict, str] = {
@@ -150,14 +154,17 @@ def decide(
     )
     best = candidates[0]
     contenders = [c for c in candidates if c.scripted == best.scripted]
-    chosen = best if best.verdict in PICKABLE else None
+    equals = [c for c in contenders[1:] if c.verdict == best.verdict in PICKABLE]
+    disputed = [(c, figures) for c in equals if (figures := told_apart_by(best, c, policy))]
+    chosen = best if best.verdict in PICKABLE and not disputed else None
     counting = [row for row in rows if scripted_only or row["runtime"] != "fake"]
     tried = {name for row in counting if row["status"] != "unavailable" for name in model_names(row)}
     untried = [model for model in policy.paths if model not in tried]
     wanted = [c for c in contenders if c is chosen or c.verdict == best.verdict == "INCONCLUSIVE"]
     steps = [line for c in wanted[:1] for line in c.ways_out]
     steps += _on_a_quiet_machine(contenders if chosen is None else [chosen])
-    steps += _steps(best, untried, policy, can_measure=any(c.missing for c in wanted))
+    steps += [] if disputed else _steps(best, untried, policy, can_measure=any(c.missing for c in wanted))
+    steps += _on_the_same_data(best, disputed)
     if chosen is not None and not _confirmed(chosen):
         typed = (
             ""
@@ -172,9 +179,9 @@ def decide(
     if len({int(c.rows[0]["cores"]) for c in able}) > 1:
         machine["cores"] = None
     return Decision(
-        verdict=best.verdict,
+        verdict="INCONCLUSIVE" if disputed else best.verdict,
         chosen=None if chosen is None else chosen.label,
-        reasons=_overall_reasons(contenders, policy, untried),
+        reasons=_not_ranked(best, disputed, policy) or _overall_reasons(contenders, policy, untried),
         candidates=candidates,
         policy=policy.name,
         evidence="confirmed" if chosen is not None and _confirmed(chosen) else "provisional",
@@ -182,7 +189,7 @@ def decide(
         next_steps=tuple(dict.fromkeys(steps)),
         machine=machine,
         stays=None if chosen is None else share_that_stays(contenders, policy),
-        changes=closest_changes(contenders, policy),
+        changes=() if disputed else closest_changes(contenders, policy),
         front=pareto_front(contenders),
         warnings=(
             *caveats.of_scripts(rows),
@@ -294,6 +301,7 @@ def _judge(rows: list[Row], policy: PolicyConfig) -> CandidateVerdict:
         latency_p95_ms=None if main is None else known_figure(main, "latency_p95_ms"),
         latency_p95_at_least_ms=None if main is None else p95_floor_ms(main),
         separation_auc=None if main is None else as_number(main["separation_auc"]),
+        auc_data=None if main is None else caveats.data_of("separation_auc", main),
         scripted=newest["runtime"] == "fake",
         run_ids=tuple(str(row["run_id"]) for row in measured),
         peak_rss_bytes=None if main is None else as_number(main["peak_rss_bytes"]),
@@ -313,6 +321,36 @@ def _not_comparable(candidates: list[CandidateVerdict], policy: PolicyConfig) ->
         if (row := run_at(at, c.rows)) is not None
     ]
     return [*caveats.of_cpus(c.rows[0] for c in candidates), *caveats.of_data(figures)]
+
+
+def _not_ranked(
+    best: CandidateVerdict, disputed: Sequence[_Disputed], policy: PolicyConfig
+) -> tuple[str, ...]:
+    """Why none of the candidates that could be picked is: what would tell them apart is of different data."""
+    if not disputed:
+        return ()
+    metrics = dict.fromkeys(metric for _, figures in disputed for metric, _ in figures)
+    labels = [best.label, *(rival.label for rival, _ in disputed)]
+    more = len(labels) - _MOST_NAMED
+    named = labels[:_MOST_NAMED] + ([f"{more} more"] if more > 0 else [])
+    return (
+        f"no pick: {', '.join(named)} are each {best.verdict}, and {objective_words(policy)} would tell them "
+        f"apart by {', '.join(metrics)}, of different data; measure them on the same",
+    )
+
+
+def _on_the_same_data(best: CandidateVerdict, disputed: Sequence[_Disputed]) -> list[str]:
+    """The commands that measure the others' figures on the user's data of the first of the candidates.
+
+    Which labelled pairs are those that ship is not known here: for figures on them all are measured anew.
+    """
+    words: dict[str, tuple[Row, dict[str, str]]] = {}
+    for rival, figures in disputed:
+        for metric, at in figures:
+            ours, theirs = (dict(run_at(at, c.rows) or {}) for c in (best, rival))
+            for row in (theirs,) if metric in OWN_DATA else (ours, theirs):
+                words.setdefault(row["run_id"], (row, {}))[1].update(on_the_data_of(metric, ours))
+    return [f"`{again(row, **asked)}`" for row, asked in words.values()]
 
 
 def _steps(
@@ -522,14 +560,15 @@ def _disagreement(results: tuple[GateResult, ...], rows: list[Row]) -> list[str]
 
 
 def _provisional(rows: list[Row]) -> tuple[str, ...]:
-    short = [(as_number(row["evidence_span_s"]) or 0.0, row) for row in rows if caveats.is_brief(row)]
+    short = [(as_number(row["evidence_span_s"]), row) for row in rows if caveats.is_brief(row)]
     if not short:
         return ()
-    span, row = min(short, key=lambda item: item[0])
+    span_s, row = min(short, key=lambda item: item[0] or 0.0)
+    span, under = ("an unknown time", "needed are") if span_s is None else (f"{span_s:.3g} s", "under")
     wanted = as_number(row["min_span_s"]) or 0.0
     spread = command_for(row, **{"measure.spread": "true"})
     return (
-        f"provisional: the launches at {row_place(row)} stand for {span:.3g} s of this machine, under "
+        f"provisional: the launches at {row_place(row)} stand for {span} of this machine, {under} "
         f"{wanted:.3g} s; spread more of them with: `{spread}`",
     )
 

@@ -55,6 +55,7 @@ _SETTINGS = ("measure.", "quality.", "runtime.script.")
 # What every row has, whatever could not be measured; of a figure that a gate asks, null is told as unknown.
 _ASKED = {*METRIC_RANGES, *LAUNCH_COLUMN.values()}
 _NEVER_NULL = tuple(column for column in RUN_COLUMNS if not column.nullable and column.name not in _ASKED)
+_NUMBERS = tuple(column.name for column in RUN_COLUMNS if column.dtype.endswith(("int64", "double")))
 # What a figure can be at all.
 _RANGES: dict[str, tuple[float, float]] = {
     **{metric: ends for metric, ends in METRIC_RANGES.items() if metric in RUN_UNITS},
@@ -217,6 +218,10 @@ def _inconsistency(row: Row) -> str:
     for name in (column.name for column in _NEVER_NULL if column.dtype == "int64"):
         if (number := as_number(row[name])) is None or not number.is_integer():
             return f"{name} is {row[name]!r}, no whole number"
+    for name in _NUMBERS:
+        cells = row[name] if isinstance(row[name], list | tuple | np.ndarray) else (row[name],)
+        if (text := next((cell for cell in cells if isinstance(cell, str)), None)) is not None:
+            return f"{name} is {text!r}, a text and no number"
     listed, launches = row["launch_p95_ms"], as_number(row["launches"])
     if hasattr(listed, "__len__") and launches is not None and len(listed) != launches:
         return f"{launches:.0f} launches, but {len(listed)} of their values"

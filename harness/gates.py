@@ -13,7 +13,7 @@ from harness import stats
 from harness.compose import options_of
 from harness.record import WITH_INTERVAL
 from harness.schema import LAUNCH_METRICS, SOAK_METRICS
-from harness.units import about, at_least, counted, exact_number
+from harness.units import about, at_least, counted, exact_number, requests_per_s
 from harness.workload import Place
 
 if TYPE_CHECKING:
@@ -53,9 +53,12 @@ _UNKNOWN = {
 }
 
 
-def model_names(row: Mapping[str, Any]) -> tuple[str, str]:
-    """What a run's model is called: as it is recorded, and as tables show it."""
-    return str(row["model"]), str(row["candidate_label"]).partition(" ")[0]
+def model_names(row: Mapping[str, Any]) -> tuple[str, ...]:
+    """What a run's model is called: as it is recorded, as tables show it, and one's own without its hash."""
+    shown = str(row["candidate_label"]).partition(" ")[0]
+    name, hashed, _ = shown.partition("+")
+    own = hashed and name not in options_of("model")  # a shipped model that was changed is another one
+    return (str(row["model"]), shown, *([name] if own else []))
 
 
 # Stands beside a latency that is known from below alone.
@@ -228,7 +231,7 @@ def _within_load(result: GateResult, run: Mapping[str, Any]) -> GateResult:
     else:
         load = place.offered_qps * place.batch_size / low if low else math.inf
         told = f"up to {load:.1%} of what one caller is served, over {MOST_LOAD:.0%}"
-    reason = f"{place.offered_qps:g} requests/s may be more than can be served: {told}"
+    reason = f"{requests_per_s(place.offered_qps)} may be more than can be served: {told}"
     quiet: GateStatus | None = "UNDECIDED" if result.undisturbed == "PASS" else result.undisturbed
     return replace(result, status="UNDECIDED", reason=reason, undisturbed=quiet, load_open=True)
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from harness.caveats import data_of
 from harness.gates import known_figure, p95_floor_ms, run_at, stopped_cells
 from harness.schema import LESS_IS_BETTER, AtConfig
 from harness.verdict import PICKABLE, FrontPoint, ScorePart, number_text
@@ -43,24 +44,57 @@ def latency_at(policy: PolicyConfig) -> AtConfig:
 
 
 def figures_read(policy: PolicyConfig) -> list[tuple[Metric | Comparable, AtConfig]]:
-    """What candidates are told apart by, and where: what gates ask, and what the objective compares."""
+    """What candidates are told apart by, and where: by gates, by the objective, and by the Pareto front."""
     asked: list[tuple[Metric | Comparable, AtConfig]] = [(gate.metric, gate.at) for gate in policy.gates]
+    return [*asked, *_compared(policy), ("separation_auc", latency_at(policy))]
+
+
+def _compared(policy: PolicyConfig) -> list[tuple[Comparable, AtConfig]]:
+    """The figures that the objective compares beside latency, and where."""
     if policy.objective == "best_quality":
-        asked.append(("separation_auc", latency_at(policy)))
-    elif policy.objective == "lexicographic":
-        asked += [(rank.metric, rank.at) for rank in policy.order]
-    elif policy.objective == "weighted_matrix":
-        asked += [(c.metric, c.at) for c in policy.matrix]
-    return asked
+        return [("separation_auc", latency_at(policy))]
+    if policy.objective == "lexicographic":
+        return [(rank.metric, rank.at) for rank in policy.order]
+    return [(c.metric, c.at) for c in policy.matrix] if policy.objective == "weighted_matrix" else []
 
 
 def read_from(rows: Sequence[Mapping[str, Any]], metric: Comparable, at: AtConfig) -> float:
     """A figure of the run at a place; the worst there is where it is unknown, or known from below alone."""
     row = run_at(at, rows)
     value = None if row is None else known_figure(row, metric)
-    if value is None:
-        return math.inf if metric in LESS_IS_BETTER else -math.inf
-    return value
+    return _worst(metric) if value is None else value
+
+
+def _worst(metric: Comparable) -> float:
+    return math.inf if metric in LESS_IS_BETTER else -math.inf
+
+
+def told_apart_by(
+    pick: CandidateVerdict, rival: CandidateVerdict, policy: PolicyConfig
+) -> list[tuple[Comparable, AtConfig]]:
+    """The figures of different data that the objective may prefer a candidate to another by.
+
+    None where it prefers it whatever those figures would be on the same data: with the worst there is of its
+    own, and the best there is of the other's.
+    """
+    disputed = []
+    for metric, at in _compared(policy):
+        ours, theirs = (None if row is None else data_of(metric, row) for row in _at(at, pick, rival))
+        if ours is not None and theirs is not None and ours != theirs:
+            disputed.append((metric, at))
+
+    def standing(candidate: CandidateVerdict, sign: float) -> tuple[Figure, ...]:
+        def read(metric: Comparable, at: AtConfig) -> float:
+            is_open = (metric, at) in disputed
+            return sign * _worst(metric) if is_open else read_from(candidate.rows, metric, at)
+
+        return preference(policy, candidate.names, read)
+
+    return disputed if disputed and standing(pick, 1.0) > standing(rival, -1.0) else []
+
+
+def _at(at: AtConfig, *candidates: CandidateVerdict) -> list[Mapping[str, Any] | None]:
+    return [run_at(at, candidate.rows) for candidate in candidates]
 
 
 def preference(
@@ -128,16 +162,20 @@ def pareto_front(candidates: Iterable[CandidateVerdict]) -> tuple[FrontPoint, ..
 
     Better in everything: at least as good in P95, AUC and peak memory, and better in one of them, by the
     figures as they are measured. What is unknown is the worst there is. A P95 that is known from below alone
-    beats none that is known, and is beaten by one no longer than it is at least. Fastest first.
+    beats none that is known, and is beaten by one no longer than it is at least. AUCs of different labelled
+    pairs are not compared: neither candidate is better. Fastest first.
     """
-    points = [c.point for c in candidates if c.verdict in PICKABLE]
+    points = [(c.point, c.auc_data) for c in candidates if c.verdict in PICKABLE]
     front: list[FrontPoint] = []
-    costs = np.empty((len(points), 3))
-    for point in sorted(points, key=lambda point: (_costs(point), point.label)):
+    costs, data = np.empty((len(points), 3)), np.empty(len(points), dtype=object)
+    for point, of_data in sorted(points, key=lambda each: (_costs(each[0]), each[0].label)):
         cost, kept = np.asarray(_costs(point)), costs[: len(front)]
         beaten = (kept <= cost).all(axis=1) & (kept < cost).any(axis=1)
+        if of_data is not None:
+            beaten &= data[: len(front)] == of_data
         if not beaten.any():
             costs[len(front)] = cost if point.latency_p95_at_least_ms is None else (math.inf, *cost[1:])
+            data[len(front)] = of_data
             front.append(point)
     return tuple(front)
 

@@ -99,6 +99,11 @@ def _own_data(metric: str, rows: Sequence[Row]) -> dict[str, Any]:
     return {key: next(known, _PLACEHOLDER[key])}
 
 
+def on_the_data_of(metric: str, row: Row) -> dict[str, Any]:
+    """The words that measure a figure anew on the data that a run's is of: its own, or the shipped pairs."""
+    return {**(_own_data(metric, [row]) if metric in OWN_DATA else {}), "measure.force": "true"}
+
+
 def means_nothing(gate: GateConfig, row: Row) -> bool:
     """Whether no command can answer a gate: the quality of random weights, the reference's own overhead."""
     if gate.metric == "latency_overhead":

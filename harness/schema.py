@@ -73,6 +73,8 @@ LESS_IS_BETTER: tuple[Metric | Comparable, ...] = (
     "launches_failed",
     "dissimilar_mean",
 )
+# A criterion that weighs more leaves nothing of the others.
+MOST_WEIGHT = 1_000_000
 # Not a matter of more or less: as it should be, or not.
 YES_OR_NO: tuple[Metric, ...] = ("finite", "launches_failed")
 # A workload that no file has: of another length, or one that was changed under its name.
@@ -759,7 +761,7 @@ class CriterionConfig(Schema):
 
     metric: Comparable
     at: AtConfig = AtConfig()
-    weight: Annotated[Amount, Field(ge=0, le=1_000_000)]
+    weight: Annotated[Amount, Field(ge=0, le=MOST_WEIGHT)]
     best: Amount
     worst: Amount
 

@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from harness.gates import as_number, run_at
 from harness.objective import latency_at, preference, read_from, scored
-from harness.schema import LESS_IS_BETTER, METRIC_RANGES, SOAK_METRICS, YES_OR_NO, AtConfig
+from harness.schema import (
+    LESS_IS_BETTER,
+    METRIC_RANGES,
+    MOST_WEIGHT,
+    SOAK_METRICS,
+    YES_OR_NO,
+    AtConfig,
+)
 from harness.verdict import PICKABLE, VERDICTS, Change, demerit, is_target
 
 if TYPE_CHECKING:
@@ -128,7 +135,7 @@ def _weights(near: Sequence[CandidateVerdict], policy: PolicyConfig) -> Iterator
 
     With d the pick's score on a criterion less the other's, they are level where w[i] d[i] is the negative
     sum of w[j] d[j] over all j but i. Where that is 0 they are level at a weight of 0, and what is asked next
-    decides, if anything is weighed at all.
+    decides, if anything is weighed at all. A weight that no policy can have is none.
     """
     if policy.objective != "weighted_matrix" or near[0].verdict not in PICKABLE:
         return
@@ -143,7 +150,8 @@ def _weights(near: Sequence[CandidateVerdict], policy: PolicyConfig) -> Iterator
             then = -sum(weight * d for weight, d in rest) / lead if lead else -1.0
             past = criterion.weight == 0 and lead < 0  # any weight at all tells the two apart
             level = past or (standing < first and any(weight for weight, _ in rest))
-            if (then > 0 or (then == 0 and level)) and other.verdict == near[0].verdict:
+            some = 0 < then < MOST_WEIGHT or (then == 0 and level)
+            if some and other.verdict == near[0].verdict:
                 yield Change("weight", f"weight of {criterion.metric}", criterion.weight, then, other.label)
 
 

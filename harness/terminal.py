@@ -600,6 +600,7 @@ def _figures(row: dict[str, Any], gates: Sequence[GateConfig]) -> list[tuple[str
     tokenise, infer = (served_cell(row, name, _unit(row[name], "ms", digits=3)) for name in stages)
     rate = _unit(row["throughput_texts_per_s"], "texts/s", digits=0)
     served = "" if as_number(row["truncated_over_ms"]) is None else "≈: of the requests served till then"
+    span_s = as_number(row["evidence_span_s"])
     return [
         ("P50 latency", served_cell(row, "latency_p50_ms", _unit(row["latency_p50_ms"], "ms")), launches),
         ("P95 latency", f"{p95} ms", told),
@@ -614,7 +615,7 @@ def _figures(row: dict[str, Any], gates: Sequence[GateConfig]) -> list[tuple[str
         ("nodes on the EP", f"{_number(row['ep_nodes'], 0)} of {_number(row['nodes_total'], 0)}",
          f"{row['ep_provider']}; {_share(row['ep_time_share'])} of their time"),
         *_quality_figures(row),
-        ("evidence", format_duration(as_number(row["evidence_span_s"]) or 0.0),
+        ("evidence", "?" if span_s is None else format_duration(span_s),
          f"of this machine's time; {row['status']}"),
         ("noise", _share(row["noise"]), f"of launches disturbed {text_of(row['disturbance'], '')}".rstrip()),
         ("run", "", f"{row['run_id']}, for harness.compare"),

@@ -41,6 +41,11 @@ def counted(count: int, thing: str) -> str:
     return f"{count} {thing}{'' if count == 1 else plural}"
 
 
+def requests_per_s(rate: float) -> str:
+    """A rate of requests, exactly: ``1 request/s``, ``2.5 requests/s``."""
+    return f"{exact_number(rate)} request{'' if rate == 1 else 's'}/s"
+
+
 def at_least(shown: str) -> str:
     """A figure that is known from below alone, as of launches that were stopped early: ``≥ 30``."""
     return f"≥ {shown}"

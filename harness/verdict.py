@@ -147,7 +147,8 @@ class CandidateVerdict:
 
     `missing` are commands that measure what is open, `ways_out` sentences on what none of them settles.
     `at_best` is the best verdict that gates could still give it: where something stands against it that no
-    gate asks, that is worse than GO. `rows` are the runs that were read; they are no part of the record.
+    gate asks, that is worse than GO. `rows` are the runs that were read, `auc_data` the labelled pairs that
+    the AUC is of; they are no part of the record.
     """
 
     label: str
@@ -172,6 +173,7 @@ class CandidateVerdict:
     warnings: tuple[str, ...] = ()
     runs: tuple[RunRecord, ...] = ()
     ways_out: tuple[str, ...] = ()
+    auc_data: str | None = None
 
     @property
     def point(self) -> FrontPoint:
@@ -210,10 +212,11 @@ class CandidateVerdict:
 class Decision:
     """The overall verdict, the pick and why.
 
-    `chosen` is the pick's label, None unless the verdict is GO or CONDITIONAL_GO. `fallback` is told
-    when it is NO_GO. `evidence` is ``provisional`` or ``confirmed``. `stays` is the share of
-    resampled data sets under which the pick stays, `changes` the closest that would change it, a kind each,
-    `front` the candidates of which no other is better in everything.
+    `chosen` is the pick's label, None unless the verdict is GO or CONDITIONAL_GO. Where the objective cannot
+    tell candidates apart that could be picked, it is INCONCLUSIVE. `fallback` is told when it is NO_GO.
+    `evidence` is ``provisional`` or ``confirmed``. `stays` is the share of resampled data sets under which
+    the pick stays, `changes` the closest that would change it, a kind each, `front` the candidates of which
+    no other is better in everything.
     """
 
     verdict: Verdict
@@ -245,6 +248,8 @@ class Decision:
     @property
     def undisturbed(self) -> Verdict:
         """What the verdict would be without the launches that were disturbed: the pick's, or the best."""
+        if self.chosen is None and self.candidates[0].verdict in PICKABLE:
+            return self.verdict  # by their data, not by launches
         asked = [c for c in self.candidates if c.scripted == self.candidates[0].scripted and not c.impossible]
         told = (c.undisturbed for c in (asked[:1] if self.chosen else asked))
         return min(told, key=VERDICTS.index, default=self.verdict)

@@ -639,7 +639,7 @@ gates:
     ("word", "said"),
     [
         ("format=jsn", "unknown format 'jsn': did you mean json?"),
-        ("policy.file=missing.yaml", "missing.yaml cannot be read: "),
+        ("policy.file=missing.yaml", "missing.yaml: No such file or directory; give a readable file"),
         ("polcy=default", "unknown key 'polcy': did you mean policy"),
         ("machine=other", "unknown machine 'other': "),
     ],

@@ -53,6 +53,8 @@ def test_what_belongs_to_a_confirmation_is_refused_without_one() -> None:
             "measure.clients=[8]: belongs to measure=confirm; add that, or load a plain run by "
             "workload.clients=N",
         )
+    exact = problems_of(measure={"purpose": "latency", "rate": 50 / 3})
+    assert exact[0].startswith("measure.rate=16.666666666666668: belongs to measure=confirm")
     words = ["measure=confirm", "measure.rate=20", "measure.clients=[8]"]
     validate(raw_config(measure={"purpose": "confirm", "rate": 20.0, "clients": [8]}, words=words))
 
@@ -611,7 +613,7 @@ def test_your_own_policy_is_read_from_a_file(tmp_path: Path) -> None:
     [
         (
             [LATENCY | {"metric": "latency_p90_ms"}],
-            "gates.0.metric='latency_p90_ms': valid: 'latency_p95_ms'",
+            "gates.0.metric='latency_p90_ms': did you mean latency_p95_ms",
         ),
         ([LATENCY | {"tier": "shall"}], "gates.0.tier='shall': valid: 'must', 'should' or 'nice'"),
         ([LATENCY | {"op": "!="}], "gates.0.op='!=': valid: '<'"),
@@ -864,7 +866,7 @@ def test_what_is_wrong_in_a_policys_file_is_told_with_every_other_problem(tmp_pa
     problems = problems_of(policy={"file": str(file)}, batch_size=0)
     assert [p.removeprefix(f"{file}: ").split("=")[0] for p in problems] == ["gates.0.tier", "batch_size"]
     (missing,) = problems_of(policy={"file": "missing.yaml"})
-    assert missing.startswith("missing.yaml cannot be read: ")
+    assert missing == "missing.yaml: No such file or directory; give a readable file"
 
 
 @pytest.mark.parametrize("other", ["policy=documents", "policy.objective=lowest_latency", "+policy.order=[]"])
@@ -900,9 +902,13 @@ def test_a_file_without_keys_is_named(content: str, tmp_path: Path) -> None:
 def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     binary = tmp_path / "binary.yaml"
     binary.write_bytes(b"\xff\xfe\x00policy")
-    for file in (tmp_path / "missing.yaml", tmp_path, binary):
+    for file, told in (
+        (tmp_path / "missing.yaml", ": No such file or directory; give a readable file"),
+        (tmp_path, ": Is a directory; give a readable file"),
+        (binary, " cannot be read: "),
+    ):
         (problem,) = policy_problems(file)
-        assert problem.startswith(f"{file} cannot be read: ")
+        assert problem.startswith(f"{file}{told}")
 
 
 @pytest.mark.parametrize(

@@ -447,7 +447,9 @@ def test_limits_are_told_in_words() -> None:
     burst = [tokens_row(64, evidence_span_s=8.4), rate_row(50.0, evidence_span_s=None)]
     lengths, rates = confirmed([*burst, alone_row()]).limits
     assert lengths.endswith("up to 64 tokens, one caller; provisional: seen within 8 s")
-    assert rates.endswith("up to 50 requests/s; provisional: seen within 0 s")
+    assert rates.endswith("up to 50 requests/s; provisional: seen within an unknown time")
+    slow = confirmed([rate_row(1.0), rate_row(50 / 3, p95_ms=FAILS), alone_row()]).limits
+    assert slow[-1].endswith("at random, up to 1 request/s (16.666666666666668 is too much)")
     (line,) = confirmed([tokens_row(8, p95_ms=FAILS)]).limits
     assert line.startswith("not shown to be within the budget at any length measured")
     assert line.endswith("(8 is too much)")

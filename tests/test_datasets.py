@@ -106,6 +106,8 @@ def test_a_score_that_is_no_number_is_told_with_its_line(tmp_path: Path, score: 
          "FILE, line 1: columns that stand more than once: score; rename one"),
         ("a.tsv", "score\tsentence1\tsentence2\tscore\n1\ta\tb\t2\n",
          "FILE, line 1: columns that stand more than once: score; rename one"),
+        ("a.jsonl", '\n{"sentence1": "a", "sentence2": "b", "score": 1, "score": 5}\n',
+         "FILE, line 2: keys that stand more than once: score; rename one"),
         ("a.csv", 'sentence1,sentence2,score\n"Stop, he said,b,1\n"c" d,e,2\nf,g,3\n',
          "FILE, line 3: ',' expected after '\"'; put a field with quotes in quotes, and double those in it"),
         ("a.jsonl", "[1]", "FILE, line 1: no JSON object with keys and values"),
@@ -152,6 +154,15 @@ def test_a_text_of_a_csv_is_read_however_long_it_is(tmp_path: Path) -> None:
     file = tmp_path / "long.csv"
     file.write_text("text\n" + "".join(f'"{n} {long}"\n' for n in range(11)), encoding="utf-8")
     assert read_texts(str(file)).texts[3] == f"3 {long}"
+
+
+def test_a_parquet_with_a_column_twice_is_told_as_a_csv_is(tmp_path: Path) -> None:
+    pyarrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    columns = [["a", "b", "c"], ["d", "e", "f"], [1.0, 2.0, 3.0], [3.0, 2.0, 1.0]]
+    names = ["sentence1", "sentence2", "score", "score"]
+    parquet.write_table(pyarrow.table(columns, names=names), tmp_path / "a.parquet")
+    told = "FILE, schema: columns that stand more than once: score; rename one"
+    assert problem(tmp_path / "a.parquet") == told
 
 
 def test_scores_of_a_parquet_may_be_decimals(tmp_path: Path) -> None:

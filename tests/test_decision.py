@@ -592,8 +592,25 @@ def test_a_model_off_the_paths_comes_after_them_and_can_still_be_picked() -> Non
     assert decide(frame(mine, model_row("bge", p95_ms=45))).chosen == "mine fp32 cpu"
 
 
-@pytest.mark.parametrize("named", ["custom+49a9", "search-v3+49a9"])
-def test_a_path_names_a_model_of_ones_own_as_its_column_or_as_its_table_does(named: str) -> None:
+def test_a_changed_shipped_model_is_not_the_one_that_a_path_names() -> None:
+    changed = model_row("minilm+49a9", p95_ms=15)
+    assert decide(frame(changed, model_row("e5", p95_ms=16))).chosen == "e5 fp32 cpu"
+
+
+def test_a_path_that_names_several_models_of_ones_own_is_told() -> None:
+    policy = load_policy("default").model_copy(update={"paths": ["search-v3", "bge"]})
+    rows = [
+        model_row(f"custom+{digest}", p95_ms=p95, candidate_label=f"search-v3+{digest} fp32 cpu")
+        for digest, p95 in (("49a9", 15), ("77aa", 12))
+    ]
+    decision = decide(frame(*rows, model_row("bge", p95_ms=2)), policy)
+    assert decision.chosen == "search-v3+77aa fp32 cpu"
+    (told,) = decision.warnings
+    assert told.startswith("policy.paths: 'search-v3' is each of search-v3+49a9, search-v3+77aa; give")
+
+
+@pytest.mark.parametrize("named", ["custom+49a9", "search-v3+49a9", "search-v3"])
+def test_a_path_names_a_model_of_ones_own_as_its_column_or_as_its_table_does_or_by_name(named: str) -> None:
     policy = load_policy("default").model_copy(update={"paths": [named, "bge"]})
     mine = model_row("custom+49a9", p95_ms=15, candidate_label="search-v3+49a9 fp32 cpu")
     decision = decide(frame(mine, model_row("bge", p95_ms=2)), policy)
@@ -803,6 +820,8 @@ def test_evidence_of_a_short_time_is_provisional_and_says_how_to_spread_it() -> 
     assert "stand for 20 s of this machine, under 90 s" in said
     assert said.endswith("with: `python -m harness model=minilm ep=cpu measure.spread=true`")
     assert said in decision.to_markdown()
+    unknown = decide(frame(model_row("minilm", evidence_span_s=None)))
+    assert any("stand for an unknown time of this machine, needed are 90 s" in r for r in unknown.reasons)
 
 
 def test_only_what_must_gates_and_the_latency_target_read_can_make_evidence_provisional() -> None:
@@ -1009,6 +1028,10 @@ def test_a_run_that_another_command_goes_on_with_stays_part_of_its_confirmation(
         ("min_span_s", math.nan, "min_span_s cannot be null"),
         ("batch_size", 1.5, "batch_size is 1.5, no whole number"),
         ("cores", "two", "cores is 'two', no whole number"),
+        ("cores", "2.0", "cores is '2.0', a text and no number"),
+        ("peak_rss_bytes", "much", "peak_rss_bytes is 'much', a text and no number"),
+        ("separation_auc", "0.99", "separation_auc is '0.99', a text and no number"),
+        ("ndcg_at_10_by_query", ["fast"], "ndcg_at_10_by_query is 'fast', a text and no number"),
     ],
 )
 def test_what_every_row_has_is_there_and_whole(name: str, value: Any, told: str) -> None:
@@ -1101,7 +1124,7 @@ def test_columns_whose_meaning_changed_leave_a_verdict_of_an_older_schema_provis
     rows = [model_row("minilm", **unknown), model_row("minilm", "r32", batch_size=32, **unknown)]
     decision = decide(frame(*rows))
     assert (decision.verdict, decision.evidence) == ("GO", "provisional")
-    assert any("stand for 0 s of this machine" in reason for reason in decision.reasons)
+    assert any("stand for an unknown time of this machine" in reason for reason in decision.reasons)
     assert throughput(decision) == ("NOT_MEASURED", None)
 
 
@@ -1870,7 +1893,7 @@ def test_a_part_of_confirmation_that_was_not_measured_is_named(clients: int) -> 
     [
         ({"status": "interrupted"}, "4 clients was interrupted"),
         ({"evidence_span_s": 30.0}, "4 clients span 30 s, under 90 s"),
-        ({"evidence_span_s": None}, "4 clients span 0 s, under 90 s"),
+        ({"evidence_span_s": None}, "4 clients span an unknown time, needed are 90 s"),
         ({"launch_p95_ms": [12.0] * 9, "launches": 9}, "4 clients is undecided: 0 of 9 launches"),
         ({"launch_p95_ms": None}, "4 clients is undecided"),
         ({"status": "unavailable", "error": "gone"}, "4 concurrent callers were not measured"),
@@ -2488,6 +2511,69 @@ def test_figures_of_different_data_are_told_as_not_comparable(
     assert decide(frame(*(row | {data: "c" * 64} for row in rows)), policy).warnings == ()
     record = json.loads(decide(frame(*rows), policy).to_json())
     assert {c["runs"][0][data] for c in record["candidates"]} == {"a" * 64, "b" * 64}
+
+
+def by_spearman(objective: str, **changes: Any) -> PolicyConfig:
+    ranked = {"order": [{"metric": "sts_spearman"}, {"metric": "latency_p95_ms"}]}
+    weighed = {"matrix": [
+        {"metric": "sts_spearman", "weight": 1, "best": 100, "worst": 0},
+        {"metric": "latency_p95_ms", "weight": 1, "best": 0, "worst": 30},
+    ]}  # fmt: skip
+    known = load_policy("default").model_dump(mode="json")
+    return PolicyConfig.model_validate(known | ranked | weighed | {"objective": objective} | changes)
+
+
+def sts_row(model: str, spearman: float, file: str, **changes: Any) -> dict[str, Any]:
+    command = f"python -m harness model={model} ep=cpu quality.sts={file}.jsonl"
+    sts = {"sts_spearman": spearman, "sts_file_sha256": file * 64, "command": command}
+    return model_row(model, **(sts | changes))
+
+
+@pytest.mark.parametrize("objective", ["lexicographic", "weighted_matrix"])
+def test_an_objective_picks_nothing_by_figures_of_different_data(objective: str) -> None:
+    policy = by_spearman(objective)
+    decision = decide(frame(sts_row("minilm", 60.0, "a"), sts_row("e5", 90.0, "b")), policy)
+    assert (decision.verdict, decision.chosen) == ("INCONCLUSIVE", None)
+    assert decision.undisturbed == "INCONCLUSIVE"
+    (reason,) = decision.reasons
+    assert reason.startswith("no pick: e5 fp32 cpu, minilm fp32 cpu are each GO, and")
+    assert "apart by sts_spearman, of different data" in reason
+    anew = "`python -m harness model=minilm ep=cpu quality.sts=b.jsonl measure.force=true`"
+    assert decision.next_steps == (anew,)
+    assert (decision.stays, decision.changes) == (None, ())
+    json.loads(decision.to_json())
+    assert decide(frame(sts_row("minilm", 60.0, "a"), sts_row("e5", 90.0, "a")), policy).verdict == "GO"
+
+
+def test_best_quality_on_other_labelled_pairs_picks_nothing_and_measures_all_anew() -> None:
+    policy = load_policy("default").model_copy(update={"objective": "best_quality"})
+    rows = [model_row("minilm", quality_dataset="pairs 1"), model_row("e5", quality_dataset="pairs 2")]
+    decision = decide(frame(*rows), policy)
+    assert decision.verdict == "INCONCLUSIVE"
+    told = [step for step in decision.next_steps if "measure.force=true" in step]
+    assert [("model=e5" in step, "model=minilm" in step) for step in told] == [(True, False), (False, True)]
+    for other in ({"objective": "path_order"}, {"objective": "lowest_latency"}):
+        assert decide(frame(*rows), policy.model_copy(update=other)).verdict == "GO"
+
+
+def test_a_pick_that_no_figure_of_other_data_could_change_stands() -> None:
+    order = [{"metric": "latency_p95_ms", "step": 5}, {"metric": "sts_spearman"}]
+    policy = by_spearman("lexicographic", order=order)
+    slower = sts_row("e5", 90.0, "b", p95_ms=19)
+    assert decide(frame(sts_row("minilm", 60.0, "a", p95_ms=6), slower), policy).chosen == "minilm fp32 cpu"
+    failing = sts_row("e5", 90.0, "b", p95_ms=45)
+    decision = decide(frame(sts_row("minilm", 60.0, "a"), failing), by_spearman("weighted_matrix"))
+    assert decision.chosen == "minilm fp32 cpu"  # what cannot be picked is no rival
+
+
+def test_no_candidate_leaves_the_pareto_front_for_an_auc_of_other_pairs() -> None:
+    better, worse = {"p95_ms": 6, "separation_auc": 0.99}, {"p95_ms": 9, "separation_auc": 0.98}
+    for data, labels in (("1", ["e5"]), ("2", ["e5", "minilm"])):
+        rows = (
+            model_row("e5", quality_dataset="1", **better),
+            model_row("minilm", quality_dataset=data, **worse),
+        )
+        assert [point.label.split()[0] for point in decide(frame(*rows)).front] == labels
 
 
 def test_quality_on_other_labelled_pairs_is_told_in_one_line() -> None:

@@ -228,3 +228,17 @@ def test_a_weight_that_is_nothing_and_alone_tells_two_apart_changes_the_pick_at_
     decision = decide(pd.DataFrame(rows), policy_of(objective="weighted_matrix", matrix=matrix))
     assert decision.chosen == "minilm"
     assert str(of_kind(decision, "weight")) == "weight of latency_p95_ms, just past its 0, picks e5"
+
+
+@pytest.mark.parametrize(("auc", "then"), [(500_000, 750_000.0), (1_000_000, None)])
+def test_no_weight_is_told_that_no_policy_can_have(auc: int, then: float | None) -> None:
+    """Leads of -4/30 in latency and 0.2 in AUC: level at one and a half times the AUC's weight."""
+    rows = [row("minilm", 16, separation_auc=0.995), row("e5", 12, separation_auc=0.985)]
+    matrix = [
+        {"metric": "latency_p95_ms", "weight": 0, "best": 0, "worst": 30},
+        {"metric": "separation_auc", "weight": auc, "best": 1, "worst": 0.95},
+    ]
+    decision = decide(pd.DataFrame(rows), policy_of(objective="weighted_matrix", matrix=matrix))
+    assert decision.chosen == "minilm"
+    told = next((change.then for change in decision.changes if change.kind == "weight"), None)
+    assert told == (None if then is None else pytest.approx(then))

@@ -139,6 +139,11 @@ def test_a_run_fits_in_80_columns(row: dict[str, Any]) -> None:
     assert "…" not in text
 
 
+def test_how_long_launches_spread_is_no_time_where_it_is_unknown() -> None:
+    text = shown(lambda console: print_run(console, run_row(evidence_span_s=None)))
+    assert re.search(r"evidence\W+\?", text)
+
+
 def test_a_run_shows_its_figures() -> None:
     text = shown(lambda console: print_run(console, run_row()))
     for figure in (

@@ -72,7 +72,8 @@ def verdict(data: Results) -> Html:
         return Html(notes + _note(NOTHING))
     kind = _VERDICT_CLASS[decision.verdict]
     pick = f'<span class="pick">{escape(decision.chosen)}</span>' if decision.chosen else ""
-    machine = f"{decision.machine['cpu']}, {counted(decision.machine['cores'], 'core')}"
+    cpu, cores = (decision.machine[name] for name in ("cpu", "cores"))
+    machine = str(cpu) if cores is None else f"{cpu}, {counted(cores, 'core')}"
     box = (
         f'<div class="verdict {kind}"><strong>{_words(decision.verdict)}</strong>{pick}'
         f'<span class="evidence"><b>{escape(decision.evidence)} evidence{noise_mark(decision)}</b>, policy '
@@ -483,13 +484,16 @@ def _table(rows: Sequence[Row], columns: Sequence[Column], *, name: str, empty: 
 
 def _mteb_table(rows: Sequence[Row]) -> Html:
     """The main score of each task that was asked for, as the package gives it; without one is `–`."""
-    scores = {str(row["run_id"]): json.loads(str(row["mteb_scores"])) for row in rows}
-    told = [row | scores[str(row["run_id"])] for row in rows]
-    tasks = dict.fromkeys(task for mine in scores.values() for task in mine)
-    told = [dict.fromkeys(tasks) | row for row in told]
+    scores = [json.loads(str(row["mteb_scores"])) for row in rows]
+    tasks = dict.fromkeys(task for mine in scores for task in mine)
+    cell_of = "mteb:{}".format  # a task may be named as a column is
+    told = [
+        row | {cell_of(task): mine.get(task) for task in tasks}
+        for row, mine in zip(rows, scores, strict=True)
+    ]
     columns = (
         *_WHAT,
-        *(Column(task, *_number(task)) for task in tasks),
+        *(Column(task, *_number(cell_of(task))) for task in tasks),
         Column("mteb", _text("mteb_version")),
     )
     return _table(told, columns, name="mteb", empty="")

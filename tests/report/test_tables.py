@@ -51,6 +51,13 @@ def test_the_first_screen_has_verdict_pick_and_reason(tmp_path: Path) -> None:
     assert (data.decision.chosen or data.decision.reasons[0]) in text
 
 
+def test_no_number_of_cores_is_told_where_candidates_had_different_ones(tmp_path: Path) -> None:
+    rows = [run_row(model, model=model, candidate_label=f"{model} fp32 cpu") for model in ("minilm", "e5")]
+    stored(tmp_path, *(row | {"cores": cores} for row, cores in zip(rows, (1, 16), strict=True)))
+    told = report.verdict(report.read(tmp_path)).text
+    assert f"{rows[0]['cpu']}</span>" in told
+
+
 def test_figures_in_the_table_are_those_of_the_parquet(tmp_path: Path) -> None:
     rows = [run_row(f"r{i}", p95_ms=10.1234567 + i) for i in range(3)]
     text = report.runs(report.read(stored(tmp_path, *rows))).text
@@ -300,6 +307,16 @@ def test_scores_of_mteb_stand_with_the_other_qualities_a_task_a_column(tmp_path:
         assert f'data-value="{value!r}">{value}</td>' in told
     assert "<td>1.39.7</td>" in told
     assert "<b>" not in told
+
+
+def test_a_task_of_mteb_named_as_a_column_hides_nothing(tmp_path: Path) -> None:
+    scores = '{"batch_size": 0.25, "candidate_label": 0.5, "mteb_version": 0.75}'
+    row = run_row("a", batch_size=8, mteb_scores=scores, mteb_version="1.39.7")
+    text = report.quality(report.read(stored(tmp_path, row))).text
+    told = text.partition("<code>quality.mteb</code>")[2]
+    for cell in ('"8.0">8<', '"0.25">0.25<', '"0.5">0.5<', '"0.75">0.75<', ">1.39.7<"):
+        assert cell in told
+    assert str(row["candidate_label"]) in told
 
 
 def test_commands_in_backticks_become_code_and_stay_text() -> None:
