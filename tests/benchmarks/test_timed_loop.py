@@ -88,8 +88,7 @@ def test_the_timed_loop_against_a_bare_loop(minilm: Artifact, benchmark: Benchma
     ratios = benchmark.pedantic(pairs, rounds=1, iterations=1)
     low, middle, high = np.quantile(ratios, [0.25, 0.5, 0.75])
     print(
-        f"\ntimed / bare, median of {PAIRS} pairs of {BLOCK}: {middle:.3f} "
-        f"(quartiles {low:.3f}–{high:.3f})"
+        f"\ntimed / bare, median of {PAIRS} pairs of {BLOCK}: {middle:.3f} (quartiles {low:.3f}–{high:.3f})"
     )
     assert 0.98 <= middle <= 1.03, "the loop itself must not show in what it measures"
 
