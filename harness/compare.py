@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any
 from harness.command import run_command
 from harness.comparison import compare_retrieval, compare_runs
 from harness.config import parse_words
-from harness.errors import BadInputError, ExitCode, unknown_name
+from harness.errors import BadInputError, ExitCode, nearest, unknown_name
 from harness.evidence import rows_of
 from harness.pairing import without_counterpart
 from harness.paths import typed_path
+from harness.rerun import run_name
 from harness.store import load_launches, load_runs
 from harness.units import number_in
 
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
+# So many runs and sweeps are told where a word names none.
+_MOST_TOLD = 6
 _DEFAULTS = {"results": "results", "threshold": "0.05", "format": "table", "across_machines": "false"}
 _USAGE = (
     "python -m harness.compare A B [results=DIR] [threshold=0.05] [format=table|json] [across_machines=false]"
@@ -73,13 +76,29 @@ def select(word: str, results: Path) -> tuple[list[dict[str, Any]], pd.DataFrame
         if not known:
             raise BadInputError(f"{word}: no results directory, and there is no run in results={results}")
         if word not in known:
-            raise BadInputError(unknown_name("run, sweep or results directory", word, sorted(set(known))))
+            raise BadInputError(_unknown(word, runs, launches))
         in_sweep = launches.loc[launches["sweep_id"] == word, "run_id"]
         runs = runs[(runs["run_id"] == word) | runs["run_id"].isin(in_sweep)]
     measured = runs[runs["launches"] > 0]
     if measured.empty:
         raise BadInputError(f"{word}: no measured run in it")
     return rows_of(measured), launches
+
+
+def _unknown(word: str, runs: pd.DataFrame, launches: pd.DataFrame) -> str:
+    """One line on an unknown word: the measured runs and the sweeps of several, each told, nearest first."""
+    told = {str(row["run_id"]): run_name(row) for row in rows_of(runs[runs["launches"] > 0])}
+    for sweep_id, of_sweep in launches.groupby("sweep_id"):
+        ids = sorted(set(of_sweep["run_id"]) & told.keys())
+        if len(ids) > 1:
+            told[str(sweep_id)] = f"sweep of {len(ids)} runs, such as {told[ids[0]]}"
+    texts = [*told, *told.values()]
+    near = nearest(word, texts, most=len(texts), alike=0.0) if texts else []
+    nearest_first = sorted(told, key=lambda name: min(near.index(name), near.index(told[name])))
+    named = [f"{name} ({told[name]})" for name in nearest_first[:_MOST_TOLD]]
+    more = f"; {len(told) - len(named)} more" if len(told) > len(named) else ""
+    hint = f"the nearest are {'; '.join(named)}{more}" if named else "no run there was measured"
+    return f"unknown run, sweep or results directory '{word}': {hint}"
 
 
 def main(argv: list[str]) -> int:

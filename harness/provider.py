@@ -21,7 +21,7 @@ from harness.stats import cosines
 from harness.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -37,15 +37,23 @@ BATCH_SIZE = 32
 class EmbeddingProvider:
     """Texts in, L2-normalised vectors out."""
 
-    def __init__(
-        self, artifact: Artifact, session: Session, static_shapes: Mapping[str, int] | None = None
-    ) -> None:
+    def __init__(self, artifact: Artifact, session: Session, options: SessionOptions | None = None) -> None:
         """Use `load` or `open`."""
-        shapes = static_shapes or {}
+        options = options or SessionOptions()
+        shapes = options.static_shapes
         self.artifact = artifact
         self.session = session
         self._tokenizer = Tokenizer(artifact, shapes.get("sequence_length"))
         self._static_texts = shapes.get("batch_size")
+        self._ep = options.ep_provider
+
+    def __repr__(self) -> str:
+        """What it serves: model, precision, execution provider (ONNX Runtime's name), dimensions."""
+        told = self.artifact.manifest
+        return (
+            f"EmbeddingProvider(model={told.model!r}, precision={told.precision!r}, ep={self._ep!r}, "
+            f"dim={told.dim})"
+        )
 
     @classmethod
     def load(
@@ -94,7 +102,7 @@ class EmbeddingProvider:
         Raises:
             UnavailableError: the runtime or the execution provider is not available.
         """
-        return cls(artifact, load_session(runtime, artifact, options), options.static_shapes)
+        return cls(artifact, load_session(runtime, artifact, options), options)
 
     @property
     def dim(self) -> int:

@@ -171,8 +171,32 @@ def test_results_say_where_ids_are_looked_up(results: Path, tmp_path: Path, caps
 def test_an_unknown_id_suggests_the_nearest(results: Path, position: int) -> None:
     words = ["aaaa1111", "aaaa1111"]
     words[position] = "bbbb2223"
-    with pytest.raises(BadInputError, match=r"bbbb2223.*did you mean bbbb2222"):
+    with pytest.raises(BadInputError, match=r"'bbbb2223': the nearest are bbbb2222 \("):
         main(words)
+
+
+def test_an_unknown_name_tells_what_can_be_named_with_candidate_and_place_in_one_line(results: Path) -> None:
+    with pytest.raises(BadInputError) as raised:
+        main(["minilm openvino", "aaaa1111"])
+    (line,) = raised.value.problems
+    nearest, *others = line.partition("the nearest are ")[2].split("; ")
+    assert nearest == "bbbb2222 (minilm openvino, default, batch 1)"
+    assert "cccc3333 (minilm 2 threads, default, batch 1)" in others
+    assert any(other.startswith("first (sweep of 3 runs, ") for other in others)
+
+
+def test_of_many_runs_the_nearest_are_told_and_the_others_counted(results: Path) -> None:
+    for number in range(9):
+        store_run(results, f"eeee{number}", 10.0, n=1, sweep_id=f"more{number}")
+    with pytest.raises(BadInputError, match=r"'eeee44': the nearest are eeee4 \(.*; 8 more$"):
+        main(["eeee44", "aaaa1111"])
+
+
+def test_a_run_that_was_not_measured_is_none_of_those_that_can_be_named(results: Path) -> None:
+    store_run(results, "ffff6666", 10.0, n=0, sweep_id="third", status="unavailable")
+    with pytest.raises(BadInputError) as raised:
+        main(["ffff6667", "aaaa1111"])
+    assert "ffff6666" not in str(raised.value)
 
 
 @pytest.mark.parametrize(

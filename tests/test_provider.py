@@ -207,6 +207,15 @@ def test_a_batch_size_under_one_is_a_value_error(provider: EmbeddingProvider, ba
         provider.encode(["text"], batch_size=batch_size)
 
 
+def test_it_is_shown_by_model_precision_execution_provider_and_dimensions(fake_artifact: Artifact) -> None:
+    shown = repr(EmbeddingProvider.open(fake_artifact, "fake", SessionOptions("CoreMLExecutionProvider")))
+    told = fake_artifact.manifest
+    assert shown == (
+        f"EmbeddingProvider(model='{told.model}', precision='{told.precision}', "
+        f"ep='CoreMLExecutionProvider', dim={told.dim})"
+    )
+
+
 # --- loading
 
 

@@ -165,6 +165,14 @@ def test_a_wrong_pooling_shows_in_the_pooled_vector_alone_and_is_named(
     assert all(finding.agrees for stage, finding in findings.items() if stage != "pooled")
 
 
+def test_a_wrong_pooling_is_named_in_the_normalised_vector_where_no_pooled_one_was_dumped(
+    model: StagedModel, found: Callable[..., dict[str, Finding]]
+) -> None:
+    hidden, _, _ = model.vectors(model.token_ids(TEXT))
+    finding = found(pooled=None, normalised=(hidden[0] / np.linalg.norm(hidden[0])).tolist())["normalised"]
+    assert finding.told == "it is the first token's vector (CLS pooling), normalised"
+
+
 def test_a_vector_that_is_not_normalised_is_told_so(
     right: StageDump, found: Callable[..., dict[str, Finding]]
 ) -> None:
