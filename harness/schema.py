@@ -87,6 +87,8 @@ BatchSize = Annotated[int, Field(ge=1, le=4096)]
 Clients = Annotated[int, Field(ge=1, le=256)]
 # Metrics with one value a launch; their gates are settled launch by launch.
 LAUNCH_METRICS: tuple[Metric, ...] = ("latency_p95_ms", "throughput_texts_per_s")
+# Where a metric is told times 100, a bound of up to 1 is meant of 1: nearly everything would pass it.
+_HUNDRED = 100.0
 # What a metric can be at all, in its unit.
 METRIC_RANGES: dict[Metric, tuple[float, float]] = {
     "latency_p95_ms": (0.0, math.inf),
@@ -102,7 +104,7 @@ METRIC_RANGES: dict[Metric, tuple[float, float]] = {
     "index_overlap": (0.0, 1.0),
     "parity_cosine_min": (-1.0, 1.0),
     "batch_cosine_min": (-1.0, 1.0),
-    "sts_spearman": (-100.0, 100.0),
+    "sts_spearman": (-_HUNDRED, _HUNDRED),
     "ndcg_at_10": (0.0, 1.0),
     "texts_overlap": (0.0, 1.0),
     "peak_rss_bytes": (0.0, math.inf),
@@ -688,6 +690,8 @@ class GateConfig(Schema):
             raise ValueError(f"{told}, so that nothing is {self.op} it; correct the bound")
         if all(at_ends):
             raise ValueError(f"{told}, so that all is {self.op} it; correct the bound, or leave the gate out")
+        if most == _HUNDRED and 0 < abs(self.bound) <= 1:
+            raise ValueError(f"{told}, and this reads as one between -1 and 1; give {self.bound * most:g}")
         if self.metric in _NEVER_CERTAIN and self.op == ">=" and self.bound == most:
             raise ValueError(f"{told}, and no texts make it certain to be {most:g}; lower the bound")
         return self

@@ -652,6 +652,11 @@ def test_your_own_policy_is_read_from_a_file(tmp_path: Path) -> None:
             [SEPARATION | {"metric": "separation_auc", "op": ">=", "bound": 1}],
             "gates.0: bound 1: separation_auc lies between 0 and 1, and no texts make it certain to be 1",
         ),
+        (
+            [SEPARATION | {"metric": "sts_spearman", "op": ">=", "bound": 0.75}],
+            "gates.0: bound 0.75: sts_spearman lies between -100 and 100, and this reads as one "
+            "between -1 and 1; give 75",
+        ),
         ([{k: v for k, v in LATENCY.items() if k != "bound"}], "gates.0.bound: missing"),
         ([], "gates=[]: "),
         ([LATENCY | {"tier": "should"}], "no must gate"),
