@@ -340,8 +340,7 @@ def pareto(decision: Decision | None, policy: PolicyConfig) -> Figure:
 def timeline(launch_rows: pd.DataFrame, runs: pd.DataFrame) -> Figure:
     """The newest sweep as it went: each launch's P95 over time, and what the machine could do meanwhile.
 
-    A panel for each place and set-up, so that colour and marker tell the candidates in it apart; of one's own
-    models two may share a colour.
+    A panel for each place and set-up, so that colour and marker, or a number, tell its candidates apart.
     """
     known = {str(row["run_id"]): row for row in rows_of(runs)}
     by_run = _by_run(launch_rows, known)
@@ -358,10 +357,12 @@ def timeline(launch_rows: pd.DataFrame, runs: pd.DataFrame) -> Figure:
     shown = [run for run in order if _panel(run) in places]
     figure = canvas.new_figure(canvas.WIDTH_IN, 1.6 + max(2.4, 1.4 * len(places)))
     *panels, lower = figure.subplots(len(places) + 1, 1, sharex=True, height_ratios=(*[2] * len(places), 1))
+    numbers = looks.alike(shown)
     for run in shown:
         now = [row for row in by_run[str(run["run_id"])] if row["sweep_id"] == newest]
         p95s = [float(row["p95_ms"]) for row in now]
-        _launch_points(panels[places.index(_panel(run))], _seconds(now, began), p95s, now, run)
+        number = numbers.get(looks.kind(run))
+        _launch_points(panels[places.index(_panel(run))], _seconds(now, began), p95s, now, run, number)
     probed = [row for row in rows if looks.has(row, "capacity_before_gflops")]
     capacities = [row["capacity_before_gflops"] for row in probed]
     lower.plot(_seconds(probed, began), capacities, ".", color=looks.FAINT, ms=4)
@@ -488,16 +489,22 @@ def _point(axes: Axes, row: Row, x: float, y: float, metric: str, **more: Any) -
 
 
 def _launch_points(
-    axes: Axes, xs: Sequence[float], ys: Sequence[float], rows: Sequence[Row], run: Row
+    axes: Axes,
+    xs: Sequence[float],
+    ys: Sequence[float],
+    rows: Sequence[Row],
+    run: Row,
+    number: int | None = None,
 ) -> None:
-    """A run's launches with the run's marker, and over it that of a kind of which there is more to tell."""
-    axes.plot(xs, ys, ls="none", ms=4, zorder=3, **looks.look(run))
+    """A run's launches with its marker or number, in that of a kind of which there is more to tell."""
+    own = {"ms": 4, **looks.look(run)} if number is None else looks.numbered(run, number)
+    axes.plot(xs, ys, ls="none", zorder=3, **own)
     kinds = [looks.launch_kind(row) for row in rows]
     for kind in dict.fromkeys(filter(None, kinds)):
         ours = [i for i, each in enumerate(kinds) if each == kind]
         axes.plot(
-            [xs[i] for i in ours], [ys[i] for i in ours], ls="none", ms=5, zorder=3, color=looks.INK,
-            marker=looks.LAUNCH_KINDS[kind], mfc=looks.colour(run),
+            [xs[i] for i in ours], [ys[i] for i in ours], ls="none", ms=8, zorder=2.5, color=looks.INK,
+            marker=looks.LAUNCH_KINDS[kind], mfc="none",
         )  # fmt: skip
 
 

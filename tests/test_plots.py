@@ -13,7 +13,7 @@ import pytest
 from matplotlib.colors import to_hex
 from matplotlib.patches import Rectangle
 
-from harness import canvas, plots
+from harness import canvas, looks, plots
 from harness.baseline import load_reported
 from harness.comparison import Comparison
 from harness.config import load_policy
@@ -58,6 +58,12 @@ def marked(figure: Figure) -> Iterator[Line2D]:
         for line in axes.lines:
             if line.get_marker() not in ("None", "", None) and line.get_linestyle() in ("None", "none"):
                 yield line
+
+
+def legend_of(figure: Figure) -> list[tuple[Any, Any]]:
+    """The labels of a legend and what stands beside them."""
+    (legend,) = figure.legends
+    return list(zip(legend.get_texts(), legend.legend_handles, strict=True))
 
 
 def points(axes: Axes) -> list[tuple[float, float]]:
@@ -257,6 +263,27 @@ def test_execution_providers_of_a_model_are_told_apart_by_lines_panels_and_numbe
         assert panel in told
 
 
+def test_own_models_that_share_a_colour_and_marker_are_told_apart_by_numbers_in_a_timeline() -> None:
+    names = ("own0", "own2", "minilm")
+    rows = [run_row(name, model=name, candidate_label=f"{name} fp32 cpu") for name in names]
+    assert looks.colour(rows[0]) == looks.colour(rows[1])
+    launched = launch_frame(*(launch_row(i, run_id=name) for name in names for i in (0, 1)))
+    figure = plots.timeline(launched, runs(*rows))
+    drawn = [(to_hex(line.get_color()), line.get_marker()) for line in marked(figure)]
+    assert len(set(drawn)) == len(drawn)
+    handles = {text.get_text(): mark for text, mark in legend_of(figure)}
+    assert handles.keys() == {"minilm", "fp32", "own0 fp32", "own2 fp32"}
+    assert {handles[f"{name} fp32"].get_marker() for name in names[:2]} == {"$1$", "$2$"}
+
+
+def test_own_precisions_that_share_a_marker_are_told_apart_by_numbers() -> None:
+    rows = [run_row(precision=name) for name in ("own0", "own1", "own2", "own3", "own4", "own5")]
+    numbers = looks.alike([*rows, run_row(precision="int8")])
+    seen = {(looks.marker(row), numbers.get(looks.kind(row))) for row in rows}
+    assert len(seen) == len(rows), "there are more than there are markers"
+    assert looks.alike([run_row(precision=name) for name in SHIPPED]) == {}
+
+
 def test_the_newest_run_at_a_place_stands_in_a_line() -> None:
     rows = runs(
         run_row("old", latency_p95_ms=99.0), run_row("new", latency_p95_ms=5.0), run_row("b8", batch_size=8)
@@ -288,7 +315,8 @@ def test_disturbed_launches_are_crosses_and_stopped_ones_say_at_least() -> None:
         assert "launch stopped early: what it served until then" in text_in(figure)
         assert "disturbed and stopped early" in text_in(figure)
         points_of, _, stopped, _ = list(marked(figure))[:4]
-        assert to_hex(stopped.get_markerfacecolor()) == to_hex(points_of.get_color())
+        assert stopped.get_markerfacecolor() == "none", "the run's own point is seen in it"
+        assert stopped.get_markersize() > points_of.get_markersize()
 
 
 def test_a_run_whose_launches_were_stopped_early_bears_their_mark_and_no_other_does() -> None:
