@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 RUNS = 100
 _PARTS = (
-    "decision", "gates", "latency-against-quality", "latency", "quality", "where-it-really-ran",
+    "decision", "gates", "latency", "quality", "latency-against-quality", "where-it-really-ran",
     "environment-and-noise", "every-run", "comparison",
 )  # fmt: skip
 
@@ -75,6 +75,7 @@ def test_the_page_opens_with_the_verdict_and_has_every_part(page: Path) -> None:
     places = [text.index(f'id="{part}"') for part in _PARTS]
     assert places == sorted(places)
     assert text.index('class="verdict') < text.index('id="gates"')
+    assert places[1] < text.index('aria-label="p95 against gates"') < places[2], "a figure of gates"
     noise = [text.index(part) for part in ('class="facts"', "Was the machine quiet?", 'data-name="noise"')]
     told, drawn = text.index("The newest sweep over time"), text.index('aria-label="timeline"')
     assert [*noise, told, drawn] == sorted([*noise, told, drawn]), "with the table that counts what it draws"
