@@ -288,6 +288,8 @@ def stages(runs: pd.DataFrame) -> Figure:
 def pareto(decision: Decision | None, policy: PolicyConfig) -> Figure:
     """Latency against quality of the decision's candidates, with the front that the decision found.
 
+    Numbers have the pick, then the front, then the quickest others; of many the rest are small dots.
+
     Args:
         decision: by `policy`; None where there is nothing to decide.
         policy: where latency and quality are read.
@@ -301,15 +303,22 @@ def pareto(decision: Decision | None, policy: PolicyConfig) -> Figure:
     points = [c.point for c in known]
     front = [point for point in decision.front if point in points]
     beaten = sorted(set(points) - set(front), key=lambda point: (point.least_ms or 0.0, point.label))
-    numbers = {point: number for number, point in enumerate((*front, *beaten), start=1)}
+    order = [*front, *beaten]
+    most = sorted(order, key=lambda point: point.label != decision.chosen)[:_MOST_LINES]
+    numbers = {point: number for number, point in enumerate(filter(most.__contains__, order), start=1)}
     named = {point: front_text(replace(point, label=looks.short(point.label))) for point in front}
     named |= {point: looks.short(point.label, _LEGEND_LENGTH) for point in beaten}
     told = {point: looks.mark("", f"{number}: {named[point]}") for point, number in numbers.items()}
     rows = []
     for c, point in zip(known, points, strict=True):
         row = dict(run_at(latency_at(policy), c.rows) or {})  # whose figures the candidate's are
-        rows.append(row)
         x, y = float(row["latency_p95_ms"]), float(row["separation_auc"])
+        if point not in numbers:
+            ringed = point in front
+            axes.plot(x, y, "o", color=looks.FAINT, zorder=2, ms=6 if ringed else 2.5,
+                      mec=looks.INK if ringed else looks.FAINT, mew=1.5 * ringed)  # fmt: skip
+            continue
+        rows.append(row)
         alpha = 1.0 if c.verdict in PICKABLE else 0.35
         canvas.interval(axes, row, "latency_p95_ms", y, vertical=False, alpha=alpha)
         canvas.interval(axes, row, "separation_auc", x, vertical=True, alpha=alpha)
@@ -326,12 +335,15 @@ def pareto(decision: Decision | None, policy: PolicyConfig) -> Figure:
     axes.set_xlabel(f"P95 of a request, ms (log scale),\nat {place_of(latency_at(policy))}{without}")
     axes.set_ylabel("AUC of the labelled pairs")
     canvas.title(axes, "Latency against quality")
-    ringed = looks.mark(
-        "o", "ringed: the decision's Pareto front of P95, AUC and memory", mfc="none", mew=1.5
-    )
-    heading = [ringed] if front else []
-    faded = any(c.verdict not in PICKABLE for c in known)
-    marks = [looks.mark("o", "faint: cannot be picked", alpha=0.35)] if faded else []
+    rings = looks.mark("o", "ringed: the decision's Pareto front of P95, AUC and memory", mfc="none", mew=1.5)
+    heading = [rings] if front else []
+    faded = any(c.verdict not in PICKABLE for c in known if c.point in numbers)
+    marks = []
+    if unnumbered := sum(point not in numbers for point in points):
+        marks = [
+            looks.mark("o", f"{counted(unnumbered, 'more candidate')}, in the table", color=looks.FAINT, ms=3)
+        ]
+    marks += [looks.mark("o", "faint: cannot be picked", alpha=0.35)] if faded else []
     marks += looks.limit_handles(rows, ("latency_p95_ms", "separation_auc"))
     canvas.legend(figure, [*heading, *told.values(), *marks])
     return figure

@@ -383,6 +383,24 @@ def test_the_front_that_is_drawn_is_the_decisions_own() -> None:
     assert "good (" not in text_in(fewer)
 
 
+def test_of_many_candidates_the_front_and_the_quickest_are_numbered_and_the_others_counted() -> None:
+    def row(i: int) -> dict[str, Any]:
+        name = f"m{i:02d}"
+        own = {"candidate_label": name, "model": name, "model_id": name, "p95_ms": 5.0 + i / 10}
+        return run_row(name, **own, separation_auc=0.985 + (i == 39) / 100, peak_rss_bytes=2**28 + i)
+
+    decision = decide(runs(*map(row, range(40))))
+    assert {"m00", "m39"} <= {point.label for point in decision.front}
+    figure = plots.pareto(decision, POLICY)
+    (axes,) = figure.axes
+    assert len([text for text in axes.texts if text.get_text().isdigit()]) == 12
+    told = text_in(figure)
+    assert "1: m00 (" in told
+    assert ": m39 (" in told, "the slowest, and on the front"
+    assert "28 more candidates, in the table" in told
+    assert len(list(marked(figure))) == 40, "each is drawn"
+
+
 def test_twins_have_no_place_in_the_plane_of_quality() -> None:
     figure = plots.pareto(decide(runs(run_row(weights="random", separation_auc=None))), POLICY)
     assert "no candidate with trained weights" in text_in(figure)
