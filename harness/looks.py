@@ -11,6 +11,7 @@ olive and a lighter wine of Tol (2021), "Colour Schemes".
 from __future__ import annotations
 
 from collections import Counter
+from functools import cache
 from typing import TYPE_CHECKING, Any
 from zlib import crc32
 
@@ -186,17 +187,36 @@ def stopped_text(row: Row) -> str:
 
 def short(name: str, most: int = _NAME_LENGTH) -> str:
     """A name in so many characters: its end tells precisions, providers and folders of one model apart."""
-    name, end = harmless(name), max(most - 1, 1) * 2 // 3
+    name, end = _drawable(name), max(most - 1, 1) * 2 // 3
     return shown(name if len(name) <= most else f"{name[: max(most - 1 - end, 1)]}…{name[-end:]}")
 
 
 def shown(text: str) -> str:
     """Text as it stands, in one line.
 
-    A dollar sign would begin a formula; what would turn the writing, or an SVG file may not hold, is told by
-    its number.
+    A dollar sign would begin a formula; what would turn the writing, or an SVG file may not hold, or the
+    figures' font lacks, is told by its number.
     """
-    return " ".join(harmless(text).split()).replace("$", r"\$")
+    return " ".join(_drawable(text).split()).replace("$", r"\$")
+
+
+def _drawable(text: str) -> str:
+    """A text of characters that figures can draw; the others are told by their numbers."""
+    text = harmless(text)
+    if text.isascii():
+        return text
+    there = _characters()
+    return "".join(
+        c if c.isspace() or ord(c) in there else c.encode("unicode_escape").decode("ascii") for c in text
+    )
+
+
+@cache
+def _characters() -> frozenset[int]:
+    """The characters of the figures' font, by their numbers."""
+    from matplotlib.font_manager import FontProperties, findfont, get_font
+
+    return frozenset(get_font(findfont(FontProperties())).get_charmap())
 
 
 def handle(row: Row, label: str, **more: Any) -> Artist:

@@ -399,6 +399,8 @@ def test_of_many_candidates_the_front_and_the_quickest_are_numbered_and_the_othe
     assert ": m39 (" in told, "the slowest, and on the front"
     assert "28 more candidates, in the table" in told
     assert len(list(marked(figure))) == 40, "each is drawn"
+    everyone = plots.pareto(replace(decision, front=tuple(c.point for c in decision.candidates)), POLICY)
+    assert len([line for line in marked(everyone) if line.get_markeredgewidth() > 1]) == 40
 
 
 def test_twins_have_no_place_in_the_plane_of_quality() -> None:
@@ -479,6 +481,16 @@ def test_what_turns_the_writing_or_ends_an_svg_file_is_told_by_its_number() -> N
         figure.savefig(file, format="svg")
         ET.fromstring(file.getvalue())
     assert r"\u202eterces\x07" in text_in(plots.p95_against_gates(rows, POLICY))
+
+
+@pytest.mark.filterwarnings("error:Glyph")
+def test_what_the_figures_font_lacks_is_told_by_its_number_and_the_rest_as_it_is() -> None:
+    name = "modèle-中文-\U0001f642"
+    row = run_row("b1", model=name, candidate_label=f"{name} fp32 cpu", infer_p50_ms=3.0, workload="文")
+    rows = runs(row, {**row, "run_id": "b8", "batch_size": 8}, {**row, "run_id": "d", "workload": "default"})
+    for figure in every_figure(rows, launch_frame(launch_row(run_id="b1"))).values():
+        assert "中" not in text_in(figure)
+    assert r"modèle-\u4e2d\u6587-\U0001f642 fp32" in text_in(plots.p95_against_gates(rows, POLICY))
 
 
 def test_ratios_are_drawn_with_their_intervals_and_open_ends() -> None:
