@@ -83,8 +83,12 @@ def every_figure(run_rows: pd.DataFrame, launch_rows: pd.DataFrame) -> dict[str,
 
 
 def test_on_an_empty_result_set_every_figure_says_what_there_is_nothing_of() -> None:
+    whole = every_figure(runs(run_row()), launch_frame(launch_row()))
     for name, figure in every_figure(EMPTY_RUNS, EMPTY_LAUNCHES).items():
         assert "yet" in text_in(figure), name
+        assert figure.axes[0].get_title(loc="left"), "and names itself"
+        if whole[name].axes[0].axison:
+            assert figure.axes[0].get_title(loc="left") == whole[name].axes[0].get_title(loc="left")
 
 
 def test_on_one_run_every_figure_can_be_drawn() -> None:
