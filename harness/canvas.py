@@ -37,13 +37,14 @@ def rows_figure(rows: int) -> tuple[Figure, Axes]:
     return figure, figure.subplots()
 
 
-def nothing(figure: Figure, axes: Axes, sentence: str) -> Figure:
-    """The figure with a sentence in the place of its axes."""
+def nothing(figure: Figure, axes: Axes, name: str, sentence: str) -> Figure:
+    """The figure's title, and a sentence in the place of its axes: what there is nothing of."""
     axes.set_axis_off()
     axes.patch.set_visible(False)
     figure.patch.set_visible(False)
+    title(axes, name)
     axes.text(0, 0.5, sentence, va="center", color=INK, fontsize=9, transform=axes.transAxes)
-    figure.set_size_inches(WIDTH_IN, 0.4)
+    figure.set_size_inches(WIDTH_IN, 0.7)
     return figure
 
 

@@ -1,7 +1,8 @@
 """How runs look in figures: colour, marker and line, their labels, and what a legend says of them.
 
 A model has one colour in all figures, whatever else is drawn, a precision one marker, an execution provider
-one line. Hollow are random weights, hatched is a reported figure, a grey interval is provisional.
+one line. Of one's own models and precisions several may share one: `alike` numbers those. Hollow are random
+weights, hatched is a reported figure, a grey interval is provisional.
 
 Colours: Okabe & Ito (2008), "Color Universal Design", told apart by colour-blind people too; beyond them the
 olive and a lighter wine of Tol (2021), "Colour Schemes".
@@ -10,6 +11,7 @@ olive and a lighter wine of Tol (2021), "Colour Schemes".
 from __future__ import annotations
 
 from collections import Counter
+from functools import cache
 from typing import TYPE_CHECKING, Any
 from zlib import crc32
 
@@ -104,6 +106,29 @@ def marker(row: Row) -> str:
     return _own(_MARKERS, _OTHER_MARKERS, str(row["precision"]))
 
 
+def alike(rows: Iterable[Row]) -> dict[tuple[str, str, bool], int]:
+    """Numbers from 1 of those `kind`s of runs whose colour or marker is another's too; none for most."""
+    kinds = {kind(row): row for row in rows}
+    models = Counter(ink for _, ink in {(row["model"], colour(row)) for row in kinds.values()})
+    precisions = Counter(shape for _, shape in {(row["precision"], marker(row)) for row in kinds.values()})
+    shared = [
+        each
+        for each in sorted(kinds)
+        if models[colour(kinds[each])] > 1 or precisions[marker(kinds[each])] > 1
+    ]
+    return {each: number for number, each in enumerate(shared, start=1)}
+
+
+def kind(row: Row) -> tuple[str, str, bool]:
+    """What a look stands for: a run's model, its precision, and whether its weights are random."""
+    return str(row["model"]), str(row["precision"]), is_random(row)
+
+
+def numbered(row: Row, number: int) -> dict[str, Any]:
+    """The look of a run that its number tells from those that look alike."""
+    return {"color": colour(row), "marker": f"${number}$", "ms": 6, "mew": 0.4}
+
+
 def _own(shipped: Mapping[str, str], others: Sequence[str], name: str) -> str:
     """A name's own of what is given out."""
     return shipped.get(name) or others[crc32(name.encode()) % len(others)]
@@ -162,17 +187,36 @@ def stopped_text(row: Row) -> str:
 
 def short(name: str, most: int = _NAME_LENGTH) -> str:
     """A name in so many characters: its end tells precisions, providers and folders of one model apart."""
-    name, end = harmless(name), max(most - 1, 1) * 2 // 3
+    name, end = _drawable(name), max(most - 1, 1) * 2 // 3
     return shown(name if len(name) <= most else f"{name[: max(most - 1 - end, 1)]}…{name[-end:]}")
 
 
 def shown(text: str) -> str:
     """Text as it stands, in one line.
 
-    A dollar sign would begin a formula; what would turn the writing, or an SVG file may not hold, is told by
-    its number.
+    A dollar sign would begin a formula; what would turn the writing, or an SVG file may not hold, or the
+    figures' font lacks, is told by its number.
     """
-    return " ".join(harmless(text).split()).replace("$", r"\$")
+    return " ".join(_drawable(text).split()).replace("$", r"\$")
+
+
+def _drawable(text: str) -> str:
+    """A text of characters that figures can draw; the others are told by their numbers."""
+    text = harmless(text)
+    if text.isascii():
+        return text
+    there = _characters()
+    return "".join(
+        c if c.isspace() or ord(c) in there else c.encode("unicode_escape").decode("ascii") for c in text
+    )
+
+
+@cache
+def _characters() -> frozenset[int]:
+    """The characters of the figures' font, by their numbers."""
+    from matplotlib.font_manager import FontProperties, findfont, get_font
+
+    return frozenset(get_font(findfont(FontProperties())).get_charmap())
 
 
 def handle(row: Row, label: str, **more: Any) -> Artist:
@@ -202,19 +246,32 @@ def box(label: str, **more: Any) -> Artist:
     return Patch(**{"facecolor": "none", "edgecolor": FAINT, "label": label, **more})
 
 
-def model_handles(rows: Iterable[Row]) -> list[Artist]:
-    """The models of some runs in a legend, by their colours, and the precisions, by their markers."""
-    rows = list(rows)
-    models = {f"{row['model']}{' (random weights)' if is_random(row) else ''}": row for row in rows}
-    precisions = {str(row["precision"]): row for row in rows}
+def model_handles(rows: Sequence[Row]) -> list[Artist]:
+    """The models of some runs in a legend, by their colours, and the precisions, by their markers.
+
+    Those that these do not tell apart stand by their numbers.
+    """
+    numbers = alike(rows)
+    told = [row for row in rows if kind(row) not in numbers]
+    models = {_model(row): row for row in told}
+    precisions = {str(row["precision"]): row for row in told}
     found = [mark("", short(name), color=colour(models[name]), ls="-", lw=4) for name in sorted(models)]
-    return found + [mark(marker(precisions[name]), short(name)) for name in sorted(precisions)]
+    found += [mark(marker(precisions[name]), short(name)) for name in sorted(precisions)]
+    own = {numbers[kind(row)]: row for row in rows if kind(row) in numbers}
+    return found + [
+        mark("", f"{short(_model(row))} {short(str(row['precision']))}", **numbered(row, number))
+        for number, row in sorted(own.items())
+    ]
+
+
+def _model(row: Row) -> str:
+    return f"{row['model']}{' (random weights)' if is_random(row) else ''}"
 
 
 def launch_handles(rows: Iterable[Row]) -> list[Artist]:
     """What the markers of some launches tell, where there is more to tell than the run."""
     seen = {launch_kind(row) for row in rows}
-    return [mark(shape, kind) for kind, shape in LAUNCH_KINDS.items() if kind in seen]
+    return [mark(shape, told, mfc="none", ms=8) for told, shape in LAUNCH_KINDS.items() if told in seen]
 
 
 def limit_handles(rows: Sequence[Row], metrics: Sequence[str] = ()) -> list[Artist]:

@@ -81,8 +81,9 @@ def p95_against_gates(
     shown = rows[:MOST_RUNS]
     reported = _reported(baseline)
     figure, axes = canvas.rows_figure(len(shown) + len(reported))
+    called = "P95 against the gates"
     if not shown:
-        return canvas.nothing(figure, axes, "no run has a P95 yet")
+        return canvas.nothing(figure, axes, called, "no run has a P95 yet")
     labels = looks.labels(shown)
     for y, row in enumerate(shown):
         at = y + canvas.UNDER
@@ -107,7 +108,7 @@ def p95_against_gates(
         "P95 of a request, ms (log scale):\ndrawn is the median launch's, and its 95 % interval;\n"
         f"a gate asks it of a share of the launches{below}"
     )
-    canvas.title(axes, "P95 against the gates", _launched(runs) - len(shown), pad=48 if judged else 6)
+    canvas.title(axes, called, _launched(runs) - len(shown), pad=48 if judged else 6)
     handles = [_gate_handle(gate) for gate in gates if any(gate in each for each in asked.values())]
     handles += looks.limit_handles(shown, ("latency_p95_ms",))
     handles += [looks.box("reported, not measured here", hatch=looks.HATCH)] if reported else []
@@ -121,8 +122,9 @@ def launches(launch_rows: pd.DataFrame, runs: pd.DataFrame) -> Figure:
     by_run = _by_run(launch_rows, known)
     order = sorted(by_run, key=lambda run_id: float(known[run_id]["latency_p95_ms"]))[:MOST_RUNS]
     figure, axes = canvas.rows_figure(len(order))
+    called = "Every launch"
     if not order:
-        return canvas.nothing(figure, axes, "no launch was measured yet")
+        return canvas.nothing(figure, axes, called, "no launch was measured yet")
     for y, run_id in enumerate(order):
         mine, run = by_run[run_id], known[run_id]
         p50s, p95s = ([float(row[name]) for row in mine] for name in ("p50_ms", "p95_ms"))
@@ -134,7 +136,7 @@ def launches(launch_rows: pd.DataFrame, runs: pd.DataFrame) -> Figure:
     axes.set_xscale("log")
     canvas.plain_ticks(axes)
     axes.set_xlabel("a launch's requests from P50 to P95, ms (log scale)")
-    canvas.title(axes, "Every launch", _launched(runs) - len(shown))
+    canvas.title(axes, called, _launched(runs) - len(shown))
     drawn = [row for run_id in order for row in by_run[run_id]]
     canvas.legend(figure, [*looks.limit_handles(shown), *looks.launch_handles(drawn)])
     return figure
@@ -150,9 +152,10 @@ def scaling(runs: pd.DataFrame) -> Figure:
     )
     views = [(*view, lines) for view in asked if (lines := _lines(rows, *view[1:]))]
     figure = canvas.new_figure(canvas.WIDTH_IN, 5.8)
+    called = "How latency and throughput grow"
     if not views:
         sentence = "no candidate was measured at two sizes or lengths yet"
-        return canvas.nothing(figure, figure.add_subplot(), sentence)
+        return canvas.nothing(figure, figure.add_subplot(), called, sentence)
     of = {str(line[0]["candidate_label"]): line[0] for *_, lines in views for line in lines}
     quickest = sorted(of, key=lambda label: (float(of[label]["latency_p95_ms"]), label))[:_MOST_LINES]
     grid = figure.subplots(2, len(views), sharex="col", sharey="row", squeeze=False)
@@ -188,7 +191,7 @@ def scaling(runs: pd.DataFrame) -> Figure:
             canvas.ticks_at(axes, sorted({x_of(row) or 0.0 for line in lines for row in line}))
     for axes, (_, name) in zip(grid[:, 0], metrics, strict=True):
         axes.set_ylabel(name)
-    canvas.title(grid[0][0], "How latency and throughput grow", len(of) - len(quickest))
+    canvas.title(grid[0][0], called, len(of) - len(quickest))
     handles = [
         looks.handle(of[label], f"{number}: {looks.short(label, _LEGEND_LENGTH)}", ls=looks.dashes(of[label]))
         for number, label in enumerate(quickest, start=1)
@@ -215,8 +218,9 @@ def model_by_ep(runs: pd.DataFrame, decision: Decision | None = None) -> Figure:
     width_in = max(canvas.WIDTH_IN, 0.3 + 0.07 * max(map(len, named), default=0) + 1.15 * len(eps))
     figure = canvas.new_figure(width_in, 0.8 + 0.95 * max(1, len(models)))
     axes = figure.subplots()
+    called = "Lowest P95 of each model"
     if not rows:
-        return canvas.nothing(figure, axes, "no run at the default workload, batch 1, yet")
+        return canvas.nothing(figure, axes, called, "no run at the default workload, batch 1, yet")
     cells = [[_best(rows, model, ep, verdicts) for ep in eps] for model in models]
     values = [[math.nan if row is None else float(row["latency_p95_ms"]) for row in line] for line in cells]
     finite = [value for line in values for value in line if not math.isnan(value)]
@@ -243,7 +247,7 @@ def model_by_ep(runs: pd.DataFrame, decision: Decision | None = None) -> Figure:
     axes.set_xlim(-0.5, len(eps) - 0.5)
     axes.set_ylim(len(models) - 0.5, -0.5)
     canvas.clean(axes, grid=False)
-    canvas.title(axes, "Lowest P95 of each model")
+    canvas.title(axes, called)
     no_go = ";\na NO_GO only where all are" if "NO_GO" in verdicts.values() else ""
     told = f"the median launch's, with its 95 % interval, at default, batch 1{no_go}"
     figure.supxlabel(told, color=looks.INK, fontsize=9)
@@ -255,8 +259,9 @@ def stages(runs: pd.DataFrame) -> Figure:
     rows = [row for row in _measured(runs, "latency_p50_ms") if looks.has(row, "infer_p50_ms")]
     shown = sorted(rows, key=lambda row: float(row["latency_p50_ms"]))[:MOST_RUNS]
     figure, axes = canvas.rows_figure(len(shown))
+    called = "Stages of a request"
     if not shown:
-        return canvas.nothing(figure, axes, "no run tells its stages yet")
+        return canvas.nothing(figure, axes, called, "no run tells its stages yet")
     seen = [stage for stage in _STAGES if any(as_number(row[stage[1]]) for row in shown)]
     ends = []
     for y, row in enumerate(shown):
@@ -274,7 +279,7 @@ def stages(runs: pd.DataFrame) -> Figure:
     canvas.rows_axis(axes, looks.labels(shown))
     axes.set_xlim(0, 1.1 * max(ends))
     axes.set_xlabel("median of the median launch, ms; each stage has its own")
-    canvas.title(axes, "Stages of a request", _launched(runs) - len(shown))
+    canvas.title(axes, called, _launched(runs) - len(shown))
     handles = [looks.box(name, facecolor=colour) for name, _, colour in seen]
     handles += [looks.mark("|", "whole request, ms")]
     if any(looks.is_random(row) for row in shown):
@@ -288,6 +293,8 @@ def stages(runs: pd.DataFrame) -> Figure:
 def pareto(decision: Decision | None, policy: PolicyConfig) -> Figure:
     """Latency against quality of the decision's candidates, with the front that the decision found.
 
+    Numbers have the pick, then the front, then the quickest others; of many the rest are small dots.
+
     Args:
         decision: by `policy`; None where there is nothing to decide.
         policy: where latency and quality are read.
@@ -296,20 +303,29 @@ def pareto(decision: Decision | None, policy: PolicyConfig) -> Figure:
     axes = figure.subplots()
     candidates = () if decision is None else decision.candidates
     known = [c for c in candidates if c.point.least_ms is not None and c.separation_auc is not None]
+    called = "Latency against quality"
     if decision is None or not known:
-        return canvas.nothing(figure, axes, "no candidate with trained weights has a P95 and an AUC yet")
+        sentence = "no candidate with trained weights has a P95 and an AUC yet"
+        return canvas.nothing(figure, axes, called, sentence)
     points = [c.point for c in known]
     front = [point for point in decision.front if point in points]
     beaten = sorted(set(points) - set(front), key=lambda point: (point.least_ms or 0.0, point.label))
-    numbers = {point: number for number, point in enumerate((*front, *beaten), start=1)}
+    order = [*front, *beaten]
+    most = sorted(order, key=lambda point: point.label != decision.chosen)[:_MOST_LINES]
+    numbers = {point: number for number, point in enumerate(filter(most.__contains__, order), start=1)}
     named = {point: front_text(replace(point, label=looks.short(point.label))) for point in front}
     named |= {point: looks.short(point.label, _LEGEND_LENGTH) for point in beaten}
     told = {point: looks.mark("", f"{number}: {named[point]}") for point, number in numbers.items()}
     rows = []
     for c, point in zip(known, points, strict=True):
         row = dict(run_at(latency_at(policy), c.rows) or {})  # whose figures the candidate's are
-        rows.append(row)
         x, y = float(row["latency_p95_ms"]), float(row["separation_auc"])
+        if point not in numbers:
+            ringed = point in front
+            axes.plot(x, y, "o", color=looks.FAINT, zorder=2, ms=6 if ringed else 2.5,
+                      mec=looks.INK if ringed else looks.FAINT, mew=1.5 * ringed)  # fmt: skip
+            continue
+        rows.append(row)
         alpha = 1.0 if c.verdict in PICKABLE else 0.35
         canvas.interval(axes, row, "latency_p95_ms", y, vertical=False, alpha=alpha)
         canvas.interval(axes, row, "separation_auc", x, vertical=True, alpha=alpha)
@@ -325,13 +341,16 @@ def pareto(decision: Decision | None, policy: PolicyConfig) -> Figure:
     without = f"\n{counted(lacking, 'measured candidate')} without an AUC not drawn" if lacking else ""
     axes.set_xlabel(f"P95 of a request, ms (log scale),\nat {place_of(latency_at(policy))}{without}")
     axes.set_ylabel("AUC of the labelled pairs")
-    canvas.title(axes, "Latency against quality")
-    ringed = looks.mark(
-        "o", "ringed: the decision's Pareto front of P95, AUC and memory", mfc="none", mew=1.5
-    )
-    heading = [ringed] if front else []
-    faded = any(c.verdict not in PICKABLE for c in known)
-    marks = [looks.mark("o", "faint: cannot be picked", alpha=0.35)] if faded else []
+    canvas.title(axes, called)
+    rings = looks.mark("o", "ringed: the decision's Pareto front of P95, AUC and memory", mfc="none", mew=1.5)
+    heading = [rings] if front else []
+    faded = any(c.verdict not in PICKABLE for c in known if c.point in numbers)
+    marks = []
+    if unnumbered := sum(point not in numbers for point in points):
+        marks = [
+            looks.mark("o", f"{counted(unnumbered, 'more candidate')}, in the table", color=looks.FAINT, ms=3)
+        ]
+    marks += [looks.mark("o", "faint: cannot be picked", alpha=0.35)] if faded else []
     marks += looks.limit_handles(rows, ("latency_p95_ms", "separation_auc"))
     canvas.legend(figure, [*heading, *told.values(), *marks])
     return figure
@@ -340,15 +359,15 @@ def pareto(decision: Decision | None, policy: PolicyConfig) -> Figure:
 def timeline(launch_rows: pd.DataFrame, runs: pd.DataFrame) -> Figure:
     """The newest sweep as it went: each launch's P95 over time, and what the machine could do meanwhile.
 
-    A panel for each place and set-up, so that colour and marker tell the candidates in it apart; of one's own
-    models two may share a colour.
+    A panel for each place and set-up, so that colour and marker, or a number, tell its candidates apart.
     """
     known = {str(row["run_id"]): row for row in rows_of(runs)}
     by_run = _by_run(launch_rows, known)
     rows = [row for mine in by_run.values() for row in mine]
+    called = "The newest sweep, launch by launch"
     if not rows:
         figure = canvas.new_figure(canvas.WIDTH_IN, 1.2)
-        return canvas.nothing(figure, figure.add_subplot(), "no launch was measured yet")
+        return canvas.nothing(figure, figure.add_subplot(), called, "no launch was measured yet")
     newest = max(rows, key=lambda row: row["started_at"])["sweep_id"]
     rows = [row for row in rows if row["sweep_id"] == newest]
     began = min(row["started_at"] for row in rows)
@@ -358,10 +377,12 @@ def timeline(launch_rows: pd.DataFrame, runs: pd.DataFrame) -> Figure:
     shown = [run for run in order if _panel(run) in places]
     figure = canvas.new_figure(canvas.WIDTH_IN, 1.6 + max(2.4, 1.4 * len(places)))
     *panels, lower = figure.subplots(len(places) + 1, 1, sharex=True, height_ratios=(*[2] * len(places), 1))
+    numbers = looks.alike(shown)
     for run in shown:
         now = [row for row in by_run[str(run["run_id"])] if row["sweep_id"] == newest]
         p95s = [float(row["p95_ms"]) for row in now]
-        _launch_points(panels[places.index(_panel(run))], _seconds(now, began), p95s, now, run)
+        number = numbers.get(looks.kind(run))
+        _launch_points(panels[places.index(_panel(run))], _seconds(now, began), p95s, now, run, number)
     probed = [row for row in rows if looks.has(row, "capacity_before_gflops")]
     capacities = [row["capacity_before_gflops"] for row in probed]
     lower.plot(_seconds(probed, began), capacities, ".", color=looks.FAINT, ms=4)
@@ -377,7 +398,7 @@ def timeline(launch_rows: pd.DataFrame, runs: pd.DataFrame) -> Figure:
     if not probed:
         lower.set_yticks([])
     lower.set_xlabel(f"seconds since {began:%Y-%m-%d %H:%M} UTC")
-    canvas.title(panels[0], "The newest sweep, launch by launch", len(of) - len(shown), pad=20)
+    canvas.title(panels[0], called, len(of) - len(shown), pad=20)
     drawn = [row for run in shown for row in by_run[str(run["run_id"])] if row["sweep_id"] == newest]
     canvas.legend(figure, [*looks.model_handles(shown), *looks.launch_handles(drawn)])
     return figure
@@ -388,9 +409,10 @@ def ratios(found: Sequence[Comparison], threshold: float = 0.05) -> Figure:
     known = [each for each in found if any(end is not None for end in (each.low, each.ratio, each.high))]
     shown = known[:MOST_RUNS]
     figure, axes = canvas.rows_figure(len(shown))
+    called = "B against A"
     if not shown:
         pairs = f"no ratio is known of {counted(len(found), 'comparison')}: the table says why"
-        return canvas.nothing(figure, axes, pairs if found else "no two runs were compared")
+        return canvas.nothing(figure, axes, called, pairs if found else "no two runs were compared")
     figure.set_gid("ratios")  # as report.figure names the others
     axes.axvspan(1 / (1 + threshold), 1 + threshold, color=looks.FAINT, alpha=0.2, lw=0)
     axes.axvline(1, color=looks.FAINT, lw=1)
@@ -413,7 +435,7 @@ def ratios(found: Sequence[Comparison], threshold: float = 0.05) -> Figure:
     axes.set_xscale("log")
     canvas.plain_ticks(axes)
     axes.set_xlabel("B / A (log scale): right of the band is slower, left is quicker")
-    canvas.title(axes, "B against A", len(found) - len(shown))
+    canvas.title(axes, called, len(found) - len(shown))
     ends_known = {(each.low is not None) + (each.high is not None) for each in shown}
     handles = [looks.mark(">", "open end: launches failed or were stopped early")] if 1 in ends_known else []
     canvas.legend(figure, handles + ([looks.dotted()] if 0 in ends_known else []))
@@ -488,16 +510,22 @@ def _point(axes: Axes, row: Row, x: float, y: float, metric: str, **more: Any) -
 
 
 def _launch_points(
-    axes: Axes, xs: Sequence[float], ys: Sequence[float], rows: Sequence[Row], run: Row
+    axes: Axes,
+    xs: Sequence[float],
+    ys: Sequence[float],
+    rows: Sequence[Row],
+    run: Row,
+    number: int | None = None,
 ) -> None:
-    """A run's launches with the run's marker, and over it that of a kind of which there is more to tell."""
-    axes.plot(xs, ys, ls="none", ms=4, zorder=3, **looks.look(run))
+    """A run's launches with its marker or number, in that of a kind of which there is more to tell."""
+    own = {"ms": 4, **looks.look(run)} if number is None else looks.numbered(run, number)
+    axes.plot(xs, ys, ls="none", zorder=3, **own)
     kinds = [looks.launch_kind(row) for row in rows]
     for kind in dict.fromkeys(filter(None, kinds)):
         ours = [i for i, each in enumerate(kinds) if each == kind]
         axes.plot(
-            [xs[i] for i in ours], [ys[i] for i in ours], ls="none", ms=5, zorder=3, color=looks.INK,
-            marker=looks.LAUNCH_KINDS[kind], mfc=looks.colour(run),
+            [xs[i] for i in ours], [ys[i] for i in ours], ls="none", ms=8, zorder=2.5, color=looks.INK,
+            marker=looks.LAUNCH_KINDS[kind], mfc="none",
         )  # fmt: skip
 
 

@@ -13,7 +13,7 @@ import pytest
 from matplotlib.colors import to_hex
 from matplotlib.patches import Rectangle
 
-from harness import canvas, plots
+from harness import canvas, looks, plots
 from harness.baseline import load_reported
 from harness.comparison import Comparison
 from harness.config import load_policy
@@ -60,6 +60,12 @@ def marked(figure: Figure) -> Iterator[Line2D]:
                 yield line
 
 
+def legend_of(figure: Figure) -> list[tuple[Any, Any]]:
+    """The labels of a legend and what stands beside them."""
+    (legend,) = figure.legends
+    return list(zip(legend.get_texts(), legend.legend_handles, strict=True))
+
+
 def points(axes: Axes) -> list[tuple[float, float]]:
     return [(float(x), float(y)) for line in axes.lines for x, y in line.get_xydata().tolist()]
 
@@ -77,8 +83,12 @@ def every_figure(run_rows: pd.DataFrame, launch_rows: pd.DataFrame) -> dict[str,
 
 
 def test_on_an_empty_result_set_every_figure_says_what_there_is_nothing_of() -> None:
+    whole = every_figure(runs(run_row()), launch_frame(launch_row()))
     for name, figure in every_figure(EMPTY_RUNS, EMPTY_LAUNCHES).items():
         assert "yet" in text_in(figure), name
+        assert figure.axes[0].get_title(loc="left"), "and names itself"
+        if whole[name].axes[0].axison:
+            assert figure.axes[0].get_title(loc="left") == whole[name].axes[0].get_title(loc="left")
 
 
 def test_on_one_run_every_figure_can_be_drawn() -> None:
@@ -257,6 +267,27 @@ def test_execution_providers_of_a_model_are_told_apart_by_lines_panels_and_numbe
         assert panel in told
 
 
+def test_own_models_that_share_a_colour_and_marker_are_told_apart_by_numbers_in_a_timeline() -> None:
+    names = ("own0", "own2", "minilm")
+    rows = [run_row(name, model=name, candidate_label=f"{name} fp32 cpu") for name in names]
+    assert looks.colour(rows[0]) == looks.colour(rows[1])
+    launched = launch_frame(*(launch_row(i, run_id=name) for name in names for i in (0, 1)))
+    figure = plots.timeline(launched, runs(*rows))
+    drawn = [(to_hex(line.get_color()), line.get_marker()) for line in marked(figure)]
+    assert len(set(drawn)) == len(drawn)
+    handles = {text.get_text(): mark for text, mark in legend_of(figure)}
+    assert handles.keys() == {"minilm", "fp32", "own0 fp32", "own2 fp32"}
+    assert {handles[f"{name} fp32"].get_marker() for name in names[:2]} == {"$1$", "$2$"}
+
+
+def test_own_precisions_that_share_a_marker_are_told_apart_by_numbers() -> None:
+    rows = [run_row(precision=name) for name in ("own0", "own1", "own2", "own3", "own4", "own5")]
+    numbers = looks.alike([*rows, run_row(precision="int8")])
+    seen = {(looks.marker(row), numbers.get(looks.kind(row))) for row in rows}
+    assert len(seen) == len(rows), "there are more than there are markers"
+    assert looks.alike([run_row(precision=name) for name in SHIPPED]) == {}
+
+
 def test_the_newest_run_at_a_place_stands_in_a_line() -> None:
     rows = runs(
         run_row("old", latency_p95_ms=99.0), run_row("new", latency_p95_ms=5.0), run_row("b8", batch_size=8)
@@ -288,7 +319,8 @@ def test_disturbed_launches_are_crosses_and_stopped_ones_say_at_least() -> None:
         assert "launch stopped early: what it served until then" in text_in(figure)
         assert "disturbed and stopped early" in text_in(figure)
         points_of, _, stopped, _ = list(marked(figure))[:4]
-        assert to_hex(stopped.get_markerfacecolor()) == to_hex(points_of.get_color())
+        assert stopped.get_markerfacecolor() == "none", "the run's own point is seen in it"
+        assert stopped.get_markersize() > points_of.get_markersize()
 
 
 def test_a_run_whose_launches_were_stopped_early_bears_their_mark_and_no_other_does() -> None:
@@ -353,6 +385,26 @@ def test_the_front_that_is_drawn_is_the_decisions_own() -> None:
     # What stands in the figure is the decision's, whatever dominates what here.
     fewer = plots.pareto(replace(decision, front=decision.front[:1]), POLICY)
     assert "good (" not in text_in(fewer)
+
+
+def test_of_many_candidates_the_front_and_the_quickest_are_numbered_and_the_others_counted() -> None:
+    def row(i: int) -> dict[str, Any]:
+        name = f"m{i:02d}"
+        own = {"candidate_label": name, "model": name, "model_id": name, "p95_ms": 5.0 + i / 10}
+        return run_row(name, **own, separation_auc=0.985 + (i == 39) / 100, peak_rss_bytes=2**28 + i)
+
+    decision = decide(runs(*map(row, range(40))))
+    assert {"m00", "m39"} <= {point.label for point in decision.front}
+    figure = plots.pareto(decision, POLICY)
+    (axes,) = figure.axes
+    assert len([text for text in axes.texts if text.get_text().isdigit()]) == 12
+    told = text_in(figure)
+    assert "1: m00 (" in told
+    assert ": m39 (" in told, "the slowest, and on the front"
+    assert "28 more candidates, in the table" in told
+    assert len(list(marked(figure))) == 40, "each is drawn"
+    everyone = plots.pareto(replace(decision, front=tuple(c.point for c in decision.candidates)), POLICY)
+    assert len([line for line in marked(everyone) if line.get_markeredgewidth() > 1]) == 40
 
 
 def test_twins_have_no_place_in_the_plane_of_quality() -> None:
@@ -433,6 +485,16 @@ def test_what_turns_the_writing_or_ends_an_svg_file_is_told_by_its_number() -> N
         figure.savefig(file, format="svg")
         ET.fromstring(file.getvalue())
     assert r"\u202eterces\x07" in text_in(plots.p95_against_gates(rows, POLICY))
+
+
+@pytest.mark.filterwarnings("error:Glyph")
+def test_what_the_figures_font_lacks_is_told_by_its_number_and_the_rest_as_it_is() -> None:
+    name = "modèle-中文-\U0001f642"
+    row = run_row("b1", model=name, candidate_label=f"{name} fp32 cpu", infer_p50_ms=3.0, workload="文")
+    rows = runs(row, {**row, "run_id": "b8", "batch_size": 8}, {**row, "run_id": "d", "workload": "default"})
+    for figure in every_figure(rows, launch_frame(launch_row(run_id="b1"))).values():
+        assert "中" not in text_in(figure)
+    assert r"modèle-\u4e2d\u6587-\U0001f642 fp32" in text_in(plots.p95_against_gates(rows, POLICY))
 
 
 def test_ratios_are_drawn_with_their_intervals_and_open_ends() -> None:

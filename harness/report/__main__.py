@@ -55,7 +55,7 @@ def main(argv: list[str]) -> int:
     if any(word in ("--help", "-h") for word in argv):
         sys.stdout.write(_HELP)
         return 0
-    words = _whole_paths(parse_words(argv, defaults=_DEFAULTS))
+    words = parse_words(argv, defaults=_DEFAULTS)
     formats = [name for name in words["figures"].split(",") if name]
     if unknown := [name for name in formats if name not in FORMATS]:
         raise BadInputError(f"figures={words['figures']}: {unknown[0]} is none of {', '.join(FORMATS)}")
@@ -97,13 +97,6 @@ def _written(words: Mapping[str, str], out: Path, formats: Sequence[str]) -> lis
             return [*write_figures(data, out.parent, formats, compared=compared), out]
         except OSError as error:
             raise StorageError(f"{out} cannot be written: {error.strerror}; give out=FILE.html") from None
-
-
-def _whole_paths(words: dict[str, str]) -> dict[str, str]:
-    """The words with whole paths: a notebook is executed in its own folder."""
-    files = [name for name in ("policy.file", "baseline.file") if words[name]]
-    files += [name for name in ("a", "b") if words[name] and (typed_path(words[name]) / "runs").is_dir()]
-    return words | {name: str(typed_path(words[name]).resolve()) for name in ("results", *files)}
 
 
 def _given(words: Mapping[str, str], names: tuple[str, ...]) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -9,7 +10,6 @@ from harness.errors import UnavailableError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from pathlib import Path
 
 # A cell that takes longer hangs.
 _CELL_TIMEOUT_S = 120
@@ -33,7 +33,7 @@ def execute(
     *,
     on_cell: Callable[[int, int], None] = lambda _i, _n: None,
 ) -> list[Shown]:
-    """Execute a notebook from top to bottom in a kernel of its own.
+    """Execute a notebook from top to bottom in a kernel of its own, in the folder that is the current one.
 
     Args:
         notebook: the file; it stays as it is.
@@ -68,7 +68,7 @@ def execute(
             config=Config(KernelManager={"transport": "ipc", "ip": f"{folder}/kernel"}),
             kernel_name="python3",
             timeout=_CELL_TIMEOUT_S,
-            resources={"metadata": {"path": str(notebook.parent)}},
+            resources={"metadata": {"path": str(Path.cwd())}},
             on_cell_start=lambda cell_index, **_: on_cell(cell_index, len(document.cells)),
         ).execute()
     return [shown for cell in document.cells for shown in _shown(cell)]

@@ -63,7 +63,7 @@ def test_a_folder_without_results_is_told_as_such() -> None:
         main(["results=/nowhere"])
 
 
-def test_notebooks_are_given_whole_paths_for_they_run_in_their_own_folder(
+def test_notebooks_are_given_what_was_typed_so_that_they_tell_commands_that_way(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     stored(tmp_path / "one", run_row())
@@ -77,10 +77,21 @@ def test_notebooks_are_given_whole_paths_for_they_run_in_their_own_folder(
     )
     monkeypatch.chdir(tmp_path)
     assert main(["results=one", "policy.file=mine.yaml", "a=one", "b=two"]) == 0
-    assert given["measurements"]["results"] == given["compare"]["a"] == str(tmp_path / "one")
-    assert given["compare"]["b"] == str(tmp_path / "two")
-    assert given["decision"]["policy_file"] == str(policy)
-    assert capsys.readouterr().out == f"{tmp_path / 'one' / 'report.html'}\n"
+    assert given["measurements"]["results"] == given["compare"]["a"] == "one"
+    assert given["compare"]["b"] == "two"
+    assert given["decision"]["policy_file"] == "mine.yaml"
+    assert capsys.readouterr().out == "one/report.html\n"
+
+
+def test_a_notebook_runs_where_the_command_does_and_tells_relative_results_as_they_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stored(tmp_path / "mine", run_row())
+    monkeypatch.chdir(tmp_path)
+    assert main(["results=mine"]) == 0
+    page = (tmp_path / "mine" / "report.html").read_text(encoding="utf-8")
+    assert "results=mine" in page
+    assert str(tmp_path) not in page
 
 
 def test_the_notebooks_show_every_figure_once_and_take_all_that_they_are_given() -> None:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 RUNS = 100
 _PARTS = (
-    "decision", "gates", "latency-against-quality", "latency", "quality", "where-it-really-ran",
+    "decision", "gates", "latency", "quality", "latency-against-quality", "where-it-really-ran",
     "environment-and-noise", "every-run", "comparison",
 )  # fmt: skip
 
@@ -75,6 +75,7 @@ def test_the_page_opens_with_the_verdict_and_has_every_part(page: Path) -> None:
     places = [text.index(f'id="{part}"') for part in _PARTS]
     assert places == sorted(places)
     assert text.index('class="verdict') < text.index('id="gates"')
+    assert places[1] < text.index('aria-label="p95 against gates"') < places[2], "a figure of gates"
     noise = [text.index(part) for part in ('class="facts"', "Was the machine quiet?", 'data-name="noise"')]
     told, drawn = text.index("The newest sweep over time"), text.index('aria-label="timeline"')
     assert [*noise, told, drawn] == sorted([*noise, told, drawn]), "with the table that counts what it draws"
@@ -267,3 +268,45 @@ def test_verdict_pick_and_why_stand_in_one_screen_however_much_fails(
     browser.get(file.as_uri())
     why = "return document.querySelector('.verdict + ul').getBoundingClientRect().bottom"
     assert browser.execute_script(why) <= height
+
+
+def small_page(tmp_path: Path, *rows: dict[str, Any]) -> str:
+    """The address of a page of the tables of these runs."""
+    store = Store(tmp_path)
+    for row in rows:
+        store.write_run(row)
+    data = report.read(tmp_path)
+    tables = [Shown("html", shown(data).text) for shown in (report.verdict, report.gates, report.runs)]
+    file = tmp_path / "small.html"
+    file.write_text(compose(tables, title="t"), encoding="utf-8")
+    return file.as_uri()
+
+
+def test_figures_with_words_sort_by_their_values_and_the_unknown_stays_last(
+    browser: Chrome, tmp_path: Path
+) -> None:
+    spans_s = {"short": 57.0, "long": 7200.0, "middle": 107.0}
+    rows = [run_row(name, evidence_span_s=span_s) for name, span_s in spans_s.items()]
+    absent = run_row("absent", status="unavailable", latency_p95_ms=None, evidence_span_s=None)
+    browser.get(small_page(tmp_path, absent, *rows))
+    button = browser.execute_script(
+        "return [...document.querySelectorAll('th button')].find(b => b.textContent === 'evidence')"
+    )
+    orders = []
+    for _ in range(2):
+        browser.execute_script("arguments[0].click()", button)
+        orders.append(cells(browser, "run"))
+    assert orders == [["short", "middle", "long", "absent"], ["long", "middle", "short", "absent"]]
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_a_name_without_end_wraps_in_its_cell_and_moves_nothing(
+    browser: Chrome, tmp_path: Path, width: int
+) -> None:
+    name = "m" * 300
+    resize(browser, width)
+    browser.get(small_page(tmp_path, run_row(candidate_label=f"{name} fp32 cpu", model=name)))
+    assert browser.execute_script("return document.documentElement.scrollWidth") <= width
+    cell = "const c = document.querySelector('table[data-name=runs] tbody td'); return "
+    assert browser.execute_script(cell + "c.scrollWidth <= c.clientWidth")
+    assert browser.execute_script(cell + "c.clientWidth") <= min(width / 2, 320)
