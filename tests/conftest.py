@@ -19,7 +19,7 @@ from filelock import FileLock
 from harness import locks, stats
 from harness.artifacts.cache import Recipe, cache_dir
 from harness.compose import conf_dir
-from harness.config import load_model, load_precision, validate
+from harness.config import load_model, load_precision, validate, yaml_of
 from harness.gates import as_number
 from harness.provider import EmbeddingProvider, prepare_artifact
 from harness.record import RUN_COLUMNS, SCHEMA_VERSION
@@ -103,13 +103,6 @@ def merged(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
 
 def raw_config(**changes: Any) -> dict[str, Any]:
     """The default configuration of a fake run as plain values, with `changes` merged in."""
-    import yaml
-
-    def option(group: str, name: str) -> dict[str, Any]:
-        text = (conf_dir() / group / f"{name}.yaml").read_text(encoding="utf-8")
-        loaded: dict[str, Any] = yaml.safe_load(text)
-        return loaded
-
     chosen = {
         "model": "minilm",
         "ep": "cpu",
@@ -120,7 +113,9 @@ def raw_config(**changes: Any) -> dict[str, Any]:
         "policy": "default",
     }
     chosen |= {k: v for k, v in changes.items() if k in chosen and isinstance(v, str)}
-    raw: dict[str, Any] = {group: option(group, name) for group, name in chosen.items()}
+    raw: dict[str, Any] = {
+        group: yaml_of(conf_dir() / group / f"{name}.yaml") for group, name in chosen.items()
+    }
     raw |= {"batch_size": 1, "dim": None, "threads": None, "results": "results"}
     return merged(raw, {k: v for k, v in changes.items() if not (k in chosen and isinstance(v, str))})
 
