@@ -21,12 +21,15 @@ from harness.artifacts.cache import Recipe, cache_dir
 from harness.compose import conf_dir
 from harness.config import load_model, load_precision, validate, yaml_of
 from harness.gates import as_number
+from harness.measure.quality import quality_columns
 from harness.provider import EmbeddingProvider, prepare_artifact
 from harness.record import RUN_COLUMNS, SCHEMA_VERSION
 from harness.runtimes.base import SessionOptions
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
+
+    from numpy.typing import NDArray
 
     from harness.artifacts.manifest import Artifact
     from harness.schema import Config
@@ -51,6 +54,24 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         patch.setattr(tempfile, "tempdir", str(root / "tmp"))
         patch.setattr(locks, "MACHINE_WIDE", root)
         yield root
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _quality_once() -> Iterator[None]:
+    """The quality of the same vectors is found once: the fake gives hundreds of sweeps the same ones."""
+    known: dict[tuple[object, ...], dict[str, float | bool | None]] = {}
+
+    def once(
+        vectors: NDArray[np.float32], reference: NDArray[np.float32], similar: Sequence[bool]
+    ) -> dict[str, float | bool | None]:
+        key = (vectors.shape, vectors.tobytes(), reference.shape, reference.tobytes(), tuple(similar))
+        if key not in known:
+            known[key] = quality_columns(vectors, reference, similar)
+        return dict(known[key])
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("harness.describe.quality_columns", once)
+        yield
 
 
 def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
