@@ -441,7 +441,7 @@ def started(world: Path, tmp_path: Path) -> Iterator[Callable[..., subprocess.Po
         process.communicate()
 
 
-WORDS = ("runtime=fake", "measure.launches=3", "measure.spread=true", "measure.min_span_s=16")
+WORDS = ("runtime=fake", "measure.launches=3", "measure.spread=true", "measure.min_span_s=6")
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -533,7 +533,7 @@ def test_a_sweep_killed_again_and_again_has_every_launch_once(cli: Cli, world: P
 def test_a_second_command_waits_and_says_for_whom(
     world: Path, started: Callable[..., subprocess.Popen[str]], tmp_path: Path
 ) -> None:
-    first = started("runtime=fake", "measure.launches=3", "measure.spread=true", "measure.min_span_s=16")
+    first = started("runtime=fake", "measure.launches=3", "measure.spread=true", "measure.min_span_s=6")
     first.send_signal(signal.SIGSTOP)  # it holds its lock until the other is seen to wait, however slow
     words = ("runtime=fake", "measure.launches=1", "batch_size=8")
     with subprocess.Popen(
