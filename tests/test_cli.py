@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 import random
+import runpy
 import signal
 import subprocess
 import sys
 import time
+import warnings
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import onnxruntime as ort
 import pytest
 
+from harness.command import run_command
 from harness.config import load_ep
 from harness.store import load_launches, load_runs
 from tests.conftest import python_m
@@ -66,6 +69,26 @@ def measured(
     return run
 
 
+@pytest.fixture
+def within(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Iterator[Cli]:
+    """As `cli`, within this process: for what others here hold of a process of its own."""
+
+    def run(*words: str, module: str = "harness") -> subprocess.CompletedProcess[str]:
+        main = runpy.run_module(f"{module}.__main__" if module == "harness" else module)["main"]
+        monkeypatch.setattr(sys, "argv", [module, *words])
+        with warnings.catch_warnings():
+            code = run_command(lambda: main(list(words)))
+        return subprocess.CompletedProcess(words, code, *capsys.readouterr())
+
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    monkeypatch.chdir(tmp_path)
+    yield run
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
+
+
 def refused(done: subprocess.CompletedProcess[str], code: int) -> list[str]:
     """The lines of a command that was refused: on standard error alone, each an error, no traceback."""
     assert done.returncode == code
@@ -97,8 +120,8 @@ def refused(done: subprocess.CompletedProcess[str], code: int) -> list[str]:
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_bad_input_is_one_line_and_exit_2(cli: Cli, tmp_path: Path, words: list[str], said: str) -> None:
-    (line,) = refused(cli(*words), 2)
+def test_bad_input_is_one_line_and_exit_2(within: Cli, tmp_path: Path, words: list[str], said: str) -> None:
+    (line,) = refused(within(*words), 2)
     assert line.startswith(said)
     assert list(tmp_path.rglob("*.parquet")) == []
 
@@ -115,9 +138,9 @@ def test_bad_input_is_one_line_and_exit_2(cli: Cli, tmp_path: Path, words: list[
     ids=str,
 )
 def test_a_sweep_that_cannot_be_confirmed_is_bad_input(
-    cli: Cli, tmp_path: Path, words: list[str], said: str
+    within: Cli, tmp_path: Path, words: list[str], said: str
 ) -> None:
-    (line,) = refused(cli("-m", "runtime=fake", *words), 2)
+    (line,) = refused(within("-m", "runtime=fake", *words), 2)
     assert line.startswith(said)
     assert list(tmp_path.rglob("*.parquet")) == []
 
@@ -127,9 +150,9 @@ def test_all_wrong_values_are_told_at_once(cli: Cli) -> None:
     assert sorted(line.partition("=")[0] for line in lines) == ["batch_size", "measure.requests", "threads"]
 
 
-def test_every_run_of_a_sweep_is_valid_before_any_is_measured(cli: Cli, tmp_path: Path) -> None:
+def test_every_run_of_a_sweep_is_valid_before_any_is_measured(within: Cli, tmp_path: Path) -> None:
     lines = refused(
-        cli("-m", "batch_size=1,0", "model=minilm,e5", "workload=glob(tokens_*)", "runtime=fake"), 2
+        within("-m", "batch_size=1,0", "model=minilm,e5", "workload=glob(tokens_*)", "runtime=fake"), 2
     )
     assert set(lines) == {
         "batch_size=0: must be at least 1; of this sweep leave out batch_size=0",
@@ -137,7 +160,7 @@ def test_every_run_of_a_sweep_is_valid_before_any_is_measured(cli: Cli, tmp_path
         "of this sweep leave out model=minilm with workload=tokens_512",
     }
     assert list(tmp_path.iterdir()) == []
-    (line,) = refused(cli("-m", "threads=1,2", "batch_size=0", "runtime=fake"), 2)
+    (line,) = refused(within("-m", "threads=1,2", "batch_size=0", "runtime=fake"), 2)
     assert line == "batch_size=0: must be at least 1", "whatever is left out"
 
 
@@ -148,14 +171,14 @@ def test_a_file_where_the_results_should_be_is_bad_input(cli: Cli, tmp_path: Pat
     assert (tmp_path / "results").read_text(encoding="utf-8") == "mine"
 
 
-def test_your_own_model_without_its_tokenizer_is_bad_input(cli: Cli, tmp_path: Path) -> None:
+def test_your_own_model_without_its_tokenizer_is_bad_input(within: Cli, tmp_path: Path) -> None:
     folder = tmp_path / "my model, v=1"
     folder.mkdir()
     (folder / "config.json").write_text("{}", encoding="utf-8")
     facts = ("model.pooling=mean", "model.max_length=128", "model.dim=32")
-    (line,) = refused(cli("model=custom", f"model.path={folder}", *facts), 2)
+    (line,) = refused(within("model=custom", f"model.path={folder}", *facts), 2)
     assert line.startswith(f"model.path={folder}: has no tokenizer.json")
-    (line,) = refused(cli("model=custom", "model.path=nowhere", *facts), 2)
+    (line,) = refused(within("model=custom", "model.path=nowhere", *facts), 2)
     assert line.startswith("model.path=nowhere: no such directory; give the folder")
 
 
@@ -576,12 +599,12 @@ def test_the_verdict_is_the_exit_code_and_is_recorded_beside_the_runs(
 
 
 def test_the_same_runs_give_the_same_record_to_the_byte(
-    cli: Cli, measured: Callable[[str], Measured]
+    within: Cli, measured: Callable[[str], Measured]
 ) -> None:
     folder = measured("INCONCLUSIVE").folder
-    first = decided(cli, folder)
+    first = decided(within, folder)
     records = {path.name: path.read_bytes() for path in (folder / "decisions").iterdir()}
-    second = decided(cli, folder)
+    second = decided(within, folder)
     assert (second.returncode, second.stdout) == (first.returncode, first.stdout)
     assert {path.name: path.read_bytes() for path in (folder / "decisions").iterdir()} == records
     assert len(records) == 2
@@ -605,9 +628,9 @@ def test_json_is_alone_on_standard_output_even_beside_a_file_that_cannot_be_read
     assert line.startswith(f"warning: skipped {broken}: ")
 
 
-def test_markdown_is_the_recorded_page(cli: Cli, measured: Callable[[str], Measured]) -> None:
+def test_markdown_is_the_recorded_page(within: Cli, measured: Callable[[str], Measured]) -> None:
     folder = measured("NO_GO").folder
-    done = decided(cli, folder, "format=markdown")
+    done = decided(within, folder, "format=markdown")
     assert (done.returncode, done.stderr) == (11, "")
     assert done.stdout.startswith("# NO_GO\n")
     assert "accept Qwen3-Embedding-0.6B on CPU" in done.stdout
@@ -615,7 +638,7 @@ def test_markdown_is_the_recorded_page(cli: Cli, measured: Callable[[str], Measu
 
 
 def test_another_policy_may_judge_the_same_runs_otherwise(
-    cli: Cli, measured: Callable[[str], Measured], tmp_path: Path
+    within: Cli, measured: Callable[[str], Measured], tmp_path: Path
 ) -> None:
     own = tmp_path / "mine, 1 ms.yaml"
     own.write_text(
@@ -630,7 +653,7 @@ gates:
 """,
         encoding="utf-8",
     )
-    done = decided(cli, measured("GO").folder, f"policy.file={own}")
+    done = decided(within, measured("GO").folder, f"policy.file={own}")
     assert done.returncode == 11
     assert "NO_GO  (provisional, policy mine)" in done.stdout.splitlines()
 
@@ -645,9 +668,9 @@ gates:
     ],
 )
 def test_a_word_that_decide_does_not_know_is_exit_2(
-    cli: Cli, measured: Callable[[str], Measured], word: str, said: str
+    within: Cli, measured: Callable[[str], Measured], word: str, said: str
 ) -> None:
-    (line,) = refused(decided(cli, measured("INCONCLUSIVE").folder, word), 2)
+    (line,) = refused(decided(within, measured("INCONCLUSIVE").folder, word), 2)
     assert line.startswith(said)
 
 
