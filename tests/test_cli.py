@@ -276,16 +276,16 @@ def test_a_run_prints_its_figures_and_its_verdict_and_again_what_is_stored(
     assert {path: path.read_bytes() for path in (run.folder / "launches").iterdir()} == before
 
 
-def test_what_a_command_asks_for_is_judged_though_another_run_is_newer(cli: Cli, tmp_path: Path) -> None:
+def test_what_a_command_asks_for_is_judged_though_another_run_is_newer(within: Cli, tmp_path: Path) -> None:
     words = ("runtime=fake", "measure.launches=1")
     for requests in ((), ("measure.requests=200",), ()):
-        done = cli(*words, *requests)
+        done = within(*words, *requests)
     runs = load_runs(tmp_path / "results").set_index("requests")
     assert (
         f"other run(s), set up otherwise, exist at default, batch 1; {runs.loc[100, 'run_id']} is read"
         in (" ".join(done.stdout.split()))
     )
-    decided = cli(module="harness.decide").stdout
+    decided = within(module="harness.decide").stdout
     assert f"{runs.loc[200, 'run_id']} is read" in " ".join(decided.split())
 
 
@@ -306,8 +306,8 @@ def test_a_sweep_prints_its_runs_and_its_decision(cli: Cli, tmp_path: Path) -> N
     assert [path.name for path in tmp_path.iterdir()] == ["results"]
 
 
-def test_a_sweep_over_callers_is_two_runs_of_one_candidate(cli: Cli, tmp_path: Path) -> None:
-    done = cli("-m", "workload.clients=1,2", "measure.launches=3", "runtime=fake")
+def test_a_sweep_over_callers_is_two_runs_of_one_candidate(within: Cli, tmp_path: Path) -> None:
+    done = within("-m", "workload.clients=1,2", "measure.launches=3", "runtime=fake")
     assert done.returncode == 0
     runs = load_runs(tmp_path / "results")
     assert (sorted(runs["clients"]), set(runs["workload"])) == ([1, 2], {"default"})
@@ -317,12 +317,12 @@ def test_a_sweep_over_callers_is_two_runs_of_one_candidate(cli: Cli, tmp_path: P
     assert load_launches(tmp_path / "results").groupby("round")["run_id"].nunique().tolist() == [2] * 3
 
 
-def test_paced_arrivals_are_timed_from_when_they_were_due(cli: Cli, tmp_path: Path) -> None:
+def test_paced_arrivals_are_timed_from_when_they_were_due(within: Cli, tmp_path: Path) -> None:
     """A thousand a second of requests that take 2 ms: the queue grows, and every request behind it waits.
 
     They arrive for five seconds, and are timed until the last was served.
     """
-    done = cli("runtime=fake", "workload.arrival=poisson", "workload.rate=1000", "measure.launches=3")
+    done = within("runtime=fake", "workload.arrival=poisson", "workload.rate=1000", "measure.launches=3")
     assert done.returncode == 0
     assert "poisson 1000/s" in done.stdout
     (run,) = load_runs(tmp_path / "results").to_dict("records")
@@ -334,8 +334,8 @@ def test_paced_arrivals_are_timed_from_when_they_were_due(cli: Cli, tmp_path: Pa
         assert sorted(due) == list(due)
 
 
-def test_replicates_are_two_runs_of_the_same_thing(cli: Cli, tmp_path: Path) -> None:
-    done = cli("-m", "measure.replicate=1,2", "measure.launches=3", "runtime=fake")
+def test_replicates_are_two_runs_of_the_same_thing(within: Cli, tmp_path: Path) -> None:
+    done = within("-m", "measure.replicate=1,2", "measure.launches=3", "runtime=fake")
     assert done.returncode == 0
     runs = load_runs(tmp_path / "results")
     assert (sorted(runs["replicate"]), runs["run_id"].nunique()) == ([1, 2], 2)
@@ -343,9 +343,9 @@ def test_replicates_are_two_runs_of_the_same_thing(cli: Cli, tmp_path: Path) -> 
     assert len(figures.drop_duplicates()) == 1
 
 
-def test_a_soak_prints_growth_handles_and_drift(cli: Cli, tmp_path: Path) -> None:
+def test_a_soak_prints_growth_handles_and_drift(within: Cli, tmp_path: Path) -> None:
     words = ("runtime=fake", "runtime.script.infer_ms=[20]", "measure=soak", "measure.duration_s=30")
-    done = cli(*words)
+    done = within(*words)
     assert done.returncode == 0
     for line in ("memory growth", "handles gained", "latency drift"):
         assert line in done.stdout
@@ -353,7 +353,7 @@ def test_a_soak_prints_growth_handles_and_drift(cli: Cli, tmp_path: Path) -> Non
     assert (run["purpose"], run["launches"], run["soak_s"], run["status"]) == ("soak", 1, 30.0, "complete")
     assert run["requests"] == pytest.approx(30 / 0.02002, abs=30)
     assert run["latency_drift"] == 1.0
-    again = cli(*words)
+    again = within(*words)
     assert (again.returncode, again.stdout) == (0, done.stdout)
     assert len(load_launches(tmp_path / "results")) == 1
 
@@ -405,16 +405,16 @@ def test_a_killed_launch_is_exit_4_and_no_go(cli: Cli, tmp_path: Path) -> None:
     assert (run["status"], run["launches"], run["launches_failed"]) == ("complete", 4, 1)
 
 
-def test_a_run_whose_launches_all_fail_is_exit_4(cli: Cli, tmp_path: Path) -> None:
-    done = cli("runtime=fake", "runtime.script.launches=[abort]")
+def test_a_run_whose_launches_all_fail_is_exit_4(within: Cli, tmp_path: Path) -> None:
+    done = within("runtime=fake", "runtime.script.launches=[abort]")
     assert done.returncode == 4
     assert any(line.startswith("NO_GO") for line in done.stdout.splitlines())
     assert "None" not in done.stdout
     assert load_runs(tmp_path / "results")["status"].tolist() == ["failed"]
 
 
-def test_what_is_not_possible_here_is_a_row_of_a_sweep_and_exit_4(cli: Cli, tmp_path: Path) -> None:
-    done = cli("-m", "runtime=fake,onnxruntime", f"ep={ABSENT_EP}", "measure.launches=1")
+def test_what_is_not_possible_here_is_a_row_of_a_sweep_and_exit_4(within: Cli, tmp_path: Path) -> None:
+    done = within("-m", "runtime=fake,onnxruntime", f"ep={ABSENT_EP}", "measure.launches=1")
     assert done.returncode == 4
     assert "Traceback" not in done.stderr
     runs = load_runs(tmp_path / "results").set_index("runtime")
