@@ -42,6 +42,15 @@ STSB_DEV = Path(
 NO_STSB_DEV = f"the STS benchmark's dev split is not at {STSB_DEV}; HARNESS_STSB_DEV=FILE names it"
 
 
+# The modules that take longest come first: one that began last would leave the other worker idle.
+LONGEST = ("tests/test_cli.py", "tests/report/test_page.py")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """For `make test`, which tells pytest-xdist to keep this order."""
+    items.sort(key=lambda item: not item.nodeid.startswith(LONGEST))
+
+
 @pytest.fixture(scope="session", autouse=True)
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """No network, and a cache and a measuring lock that no other process shares."""
