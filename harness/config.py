@@ -10,6 +10,8 @@ import json
 import math
 import re
 import sys
+from copy import deepcopy
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
@@ -498,18 +500,29 @@ def yaml_of(file: Path) -> dict[str, Any]:
     import yaml
 
     try:
-        text = file.read_text(encoding="utf-8")
-        raw = yaml.safe_load(text)
-        nodes = list(_nodes_of(yaml.compose(text, Loader=yaml.SafeLoader)))
+        raw, problems = deepcopy(_parsed(file.read_text(encoding="utf-8")))
     except OSError as error:
         raise BadInputError(unreadable(file, error)) from None
     except (ValueError, yaml.YAMLError, RecursionError) as error:
         raise BadInputError(f"{file} cannot be read: {' '.join(str(error).split())}") from None
     if not isinstance(raw, dict):
         raise BadInputError(f"{file} holds no mapping of keys to values")
-    if problems := [*_keys_that_stand_twice(nodes), *_misread_numbers(nodes)]:
-        raise BadInputError(*(f"{file}: {line}" for _, line in sorted(problems)))
+    if problems:
+        raise BadInputError(*(f"{file}: {line}" for _, line in problems))
     return raw
+
+
+@lru_cache(maxsize=128)
+def _parsed(text: str) -> tuple[Any, list[tuple[int, str]]]:
+    """What YAML reads, and what is wrong with it, by line.
+
+    Kept by the text itself: a sweep reads the same few files again for every run, and PyYAML is slow.
+    """
+    import yaml
+
+    raw = yaml.safe_load(text)
+    nodes = list(_nodes_of(yaml.compose(text, Loader=yaml.SafeLoader)))
+    return raw, sorted([*_keys_that_stand_twice(nodes), *_misread_numbers(nodes)])
 
 
 def _nodes_of(root: yaml.Node | None) -> Iterator[yaml.Node]:

@@ -19,14 +19,17 @@ from filelock import FileLock
 from harness import locks, stats
 from harness.artifacts.cache import Recipe, cache_dir
 from harness.compose import conf_dir
-from harness.config import load_model, load_precision, validate
+from harness.config import load_model, load_precision, validate, yaml_of
 from harness.gates import as_number
+from harness.measure.quality import quality_columns
 from harness.provider import EmbeddingProvider, prepare_artifact
 from harness.record import RUN_COLUMNS, SCHEMA_VERSION
 from harness.runtimes.base import SessionOptions
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
+
+    from numpy.typing import NDArray
 
     from harness.artifacts.manifest import Artifact
     from harness.schema import Config
@@ -37,6 +40,15 @@ STSB_DEV = Path(
     or Path(__file__).resolve().parent.parent.parent / "shared" / "data" / "stsb-dev.jsonl"
 )
 NO_STSB_DEV = f"the STS benchmark's dev split is not at {STSB_DEV}; HARNESS_STSB_DEV=FILE names it"
+
+
+# The modules that take longest come first: one that began last would leave the other worker idle.
+LONGEST = ("tests/test_cli.py", "tests/report/test_page.py")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """For `make test`, which tells pytest-xdist to keep this order."""
+    items.sort(key=lambda item: not item.nodeid.startswith(LONGEST))
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -51,6 +63,24 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         patch.setattr(tempfile, "tempdir", str(root / "tmp"))
         patch.setattr(locks, "MACHINE_WIDE", root)
         yield root
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _quality_once() -> Iterator[None]:
+    """The quality of the same vectors is found once: the fake gives hundreds of sweeps the same ones."""
+    known: dict[tuple[object, ...], dict[str, float | bool | None]] = {}
+
+    def once(
+        vectors: NDArray[np.float32], reference: NDArray[np.float32], similar: Sequence[bool]
+    ) -> dict[str, float | bool | None]:
+        key = (vectors.shape, vectors.tobytes(), reference.shape, reference.tobytes(), tuple(similar))
+        if key not in known:
+            known[key] = quality_columns(vectors, reference, similar)
+        return dict(known[key])
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("harness.describe.quality_columns", once)
+        yield
 
 
 def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
@@ -103,13 +133,6 @@ def merged(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
 
 def raw_config(**changes: Any) -> dict[str, Any]:
     """The default configuration of a fake run as plain values, with `changes` merged in."""
-    import yaml
-
-    def option(group: str, name: str) -> dict[str, Any]:
-        text = (conf_dir() / group / f"{name}.yaml").read_text(encoding="utf-8")
-        loaded: dict[str, Any] = yaml.safe_load(text)
-        return loaded
-
     chosen = {
         "model": "minilm",
         "ep": "cpu",
@@ -120,7 +143,9 @@ def raw_config(**changes: Any) -> dict[str, Any]:
         "policy": "default",
     }
     chosen |= {k: v for k, v in changes.items() if k in chosen and isinstance(v, str)}
-    raw: dict[str, Any] = {group: option(group, name) for group, name in chosen.items()}
+    raw: dict[str, Any] = {
+        group: yaml_of(conf_dir() / group / f"{name}.yaml") for group, name in chosen.items()
+    }
     raw |= {"batch_size": 1, "dim": None, "threads": None, "results": "results"}
     return merged(raw, {k: v for k, v in changes.items() if not (k in chosen and isinstance(v, str))})
 

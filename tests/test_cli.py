@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 import random
+import runpy
 import signal
 import subprocess
 import sys
 import time
+import warnings
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import onnxruntime as ort
 import pytest
 
+from harness.command import run_command
 from harness.config import load_ep
 from harness.store import load_launches, load_runs
 from tests.conftest import python_m
@@ -66,6 +69,26 @@ def measured(
     return run
 
 
+@pytest.fixture
+def within(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Iterator[Cli]:
+    """As `cli`, within this process: for what others here hold of a process of its own."""
+
+    def run(*words: str, module: str = "harness") -> subprocess.CompletedProcess[str]:
+        main = runpy.run_module(f"{module}.__main__" if module == "harness" else module)["main"]
+        monkeypatch.setattr(sys, "argv", [module, *words])
+        with warnings.catch_warnings():
+            code = run_command(lambda: main(list(words)))
+        return subprocess.CompletedProcess(words, code, *capsys.readouterr())
+
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    monkeypatch.chdir(tmp_path)
+    yield run
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
+
+
 def refused(done: subprocess.CompletedProcess[str], code: int) -> list[str]:
     """The lines of a command that was refused: on standard error alone, each an error, no traceback."""
     assert done.returncode == code
@@ -97,8 +120,8 @@ def refused(done: subprocess.CompletedProcess[str], code: int) -> list[str]:
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_bad_input_is_one_line_and_exit_2(cli: Cli, tmp_path: Path, words: list[str], said: str) -> None:
-    (line,) = refused(cli(*words), 2)
+def test_bad_input_is_one_line_and_exit_2(within: Cli, tmp_path: Path, words: list[str], said: str) -> None:
+    (line,) = refused(within(*words), 2)
     assert line.startswith(said)
     assert list(tmp_path.rglob("*.parquet")) == []
 
@@ -115,9 +138,9 @@ def test_bad_input_is_one_line_and_exit_2(cli: Cli, tmp_path: Path, words: list[
     ids=str,
 )
 def test_a_sweep_that_cannot_be_confirmed_is_bad_input(
-    cli: Cli, tmp_path: Path, words: list[str], said: str
+    within: Cli, tmp_path: Path, words: list[str], said: str
 ) -> None:
-    (line,) = refused(cli("-m", "runtime=fake", *words), 2)
+    (line,) = refused(within("-m", "runtime=fake", *words), 2)
     assert line.startswith(said)
     assert list(tmp_path.rglob("*.parquet")) == []
 
@@ -127,9 +150,9 @@ def test_all_wrong_values_are_told_at_once(cli: Cli) -> None:
     assert sorted(line.partition("=")[0] for line in lines) == ["batch_size", "measure.requests", "threads"]
 
 
-def test_every_run_of_a_sweep_is_valid_before_any_is_measured(cli: Cli, tmp_path: Path) -> None:
+def test_every_run_of_a_sweep_is_valid_before_any_is_measured(within: Cli, tmp_path: Path) -> None:
     lines = refused(
-        cli("-m", "batch_size=1,0", "model=minilm,e5", "workload=glob(tokens_*)", "runtime=fake"), 2
+        within("-m", "batch_size=1,0", "model=minilm,e5", "workload=glob(tokens_*)", "runtime=fake"), 2
     )
     assert set(lines) == {
         "batch_size=0: must be at least 1; of this sweep leave out batch_size=0",
@@ -137,7 +160,7 @@ def test_every_run_of_a_sweep_is_valid_before_any_is_measured(cli: Cli, tmp_path
         "of this sweep leave out model=minilm with workload=tokens_512",
     }
     assert list(tmp_path.iterdir()) == []
-    (line,) = refused(cli("-m", "threads=1,2", "batch_size=0", "runtime=fake"), 2)
+    (line,) = refused(within("-m", "threads=1,2", "batch_size=0", "runtime=fake"), 2)
     assert line == "batch_size=0: must be at least 1", "whatever is left out"
 
 
@@ -148,14 +171,14 @@ def test_a_file_where_the_results_should_be_is_bad_input(cli: Cli, tmp_path: Pat
     assert (tmp_path / "results").read_text(encoding="utf-8") == "mine"
 
 
-def test_your_own_model_without_its_tokenizer_is_bad_input(cli: Cli, tmp_path: Path) -> None:
+def test_your_own_model_without_its_tokenizer_is_bad_input(within: Cli, tmp_path: Path) -> None:
     folder = tmp_path / "my model, v=1"
     folder.mkdir()
     (folder / "config.json").write_text("{}", encoding="utf-8")
     facts = ("model.pooling=mean", "model.max_length=128", "model.dim=32")
-    (line,) = refused(cli("model=custom", f"model.path={folder}", *facts), 2)
+    (line,) = refused(within("model=custom", f"model.path={folder}", *facts), 2)
     assert line.startswith(f"model.path={folder}: has no tokenizer.json")
-    (line,) = refused(cli("model=custom", "model.path=nowhere", *facts), 2)
+    (line,) = refused(within("model=custom", "model.path=nowhere", *facts), 2)
     assert line.startswith("model.path=nowhere: no such directory; give the folder")
 
 
@@ -253,16 +276,16 @@ def test_a_run_prints_its_figures_and_its_verdict_and_again_what_is_stored(
     assert {path: path.read_bytes() for path in (run.folder / "launches").iterdir()} == before
 
 
-def test_what_a_command_asks_for_is_judged_though_another_run_is_newer(cli: Cli, tmp_path: Path) -> None:
+def test_what_a_command_asks_for_is_judged_though_another_run_is_newer(within: Cli, tmp_path: Path) -> None:
     words = ("runtime=fake", "measure.launches=1")
     for requests in ((), ("measure.requests=200",), ()):
-        done = cli(*words, *requests)
+        done = within(*words, *requests)
     runs = load_runs(tmp_path / "results").set_index("requests")
     assert (
         f"other run(s), set up otherwise, exist at default, batch 1; {runs.loc[100, 'run_id']} is read"
         in (" ".join(done.stdout.split()))
     )
-    decided = cli(module="harness.decide").stdout
+    decided = within(module="harness.decide").stdout
     assert f"{runs.loc[200, 'run_id']} is read" in " ".join(decided.split())
 
 
@@ -283,8 +306,8 @@ def test_a_sweep_prints_its_runs_and_its_decision(cli: Cli, tmp_path: Path) -> N
     assert [path.name for path in tmp_path.iterdir()] == ["results"]
 
 
-def test_a_sweep_over_callers_is_two_runs_of_one_candidate(cli: Cli, tmp_path: Path) -> None:
-    done = cli("-m", "workload.clients=1,2", "measure.launches=3", "runtime=fake")
+def test_a_sweep_over_callers_is_two_runs_of_one_candidate(within: Cli, tmp_path: Path) -> None:
+    done = within("-m", "workload.clients=1,2", "measure.launches=3", "runtime=fake")
     assert done.returncode == 0
     runs = load_runs(tmp_path / "results")
     assert (sorted(runs["clients"]), set(runs["workload"])) == ([1, 2], {"default"})
@@ -294,12 +317,12 @@ def test_a_sweep_over_callers_is_two_runs_of_one_candidate(cli: Cli, tmp_path: P
     assert load_launches(tmp_path / "results").groupby("round")["run_id"].nunique().tolist() == [2] * 3
 
 
-def test_paced_arrivals_are_timed_from_when_they_were_due(cli: Cli, tmp_path: Path) -> None:
+def test_paced_arrivals_are_timed_from_when_they_were_due(within: Cli, tmp_path: Path) -> None:
     """A thousand a second of requests that take 2 ms: the queue grows, and every request behind it waits.
 
     They arrive for five seconds, and are timed until the last was served.
     """
-    done = cli("runtime=fake", "workload.arrival=poisson", "workload.rate=1000", "measure.launches=3")
+    done = within("runtime=fake", "workload.arrival=poisson", "workload.rate=1000", "measure.launches=3")
     assert done.returncode == 0
     assert "poisson 1000/s" in done.stdout
     (run,) = load_runs(tmp_path / "results").to_dict("records")
@@ -311,8 +334,8 @@ def test_paced_arrivals_are_timed_from_when_they_were_due(cli: Cli, tmp_path: Pa
         assert sorted(due) == list(due)
 
 
-def test_replicates_are_two_runs_of_the_same_thing(cli: Cli, tmp_path: Path) -> None:
-    done = cli("-m", "measure.replicate=1,2", "measure.launches=3", "runtime=fake")
+def test_replicates_are_two_runs_of_the_same_thing(within: Cli, tmp_path: Path) -> None:
+    done = within("-m", "measure.replicate=1,2", "measure.launches=3", "runtime=fake")
     assert done.returncode == 0
     runs = load_runs(tmp_path / "results")
     assert (sorted(runs["replicate"]), runs["run_id"].nunique()) == ([1, 2], 2)
@@ -320,9 +343,9 @@ def test_replicates_are_two_runs_of_the_same_thing(cli: Cli, tmp_path: Path) -> 
     assert len(figures.drop_duplicates()) == 1
 
 
-def test_a_soak_prints_growth_handles_and_drift(cli: Cli, tmp_path: Path) -> None:
+def test_a_soak_prints_growth_handles_and_drift(within: Cli, tmp_path: Path) -> None:
     words = ("runtime=fake", "runtime.script.infer_ms=[20]", "measure=soak", "measure.duration_s=30")
-    done = cli(*words)
+    done = within(*words)
     assert done.returncode == 0
     for line in ("memory growth", "handles gained", "latency drift"):
         assert line in done.stdout
@@ -330,7 +353,7 @@ def test_a_soak_prints_growth_handles_and_drift(cli: Cli, tmp_path: Path) -> Non
     assert (run["purpose"], run["launches"], run["soak_s"], run["status"]) == ("soak", 1, 30.0, "complete")
     assert run["requests"] == pytest.approx(30 / 0.02002, abs=30)
     assert run["latency_drift"] == 1.0
-    again = cli(*words)
+    again = within(*words)
     assert (again.returncode, again.stdout) == (0, done.stdout)
     assert len(load_launches(tmp_path / "results")) == 1
 
@@ -382,16 +405,16 @@ def test_a_killed_launch_is_exit_4_and_no_go(cli: Cli, tmp_path: Path) -> None:
     assert (run["status"], run["launches"], run["launches_failed"]) == ("complete", 4, 1)
 
 
-def test_a_run_whose_launches_all_fail_is_exit_4(cli: Cli, tmp_path: Path) -> None:
-    done = cli("runtime=fake", "runtime.script.launches=[abort]")
+def test_a_run_whose_launches_all_fail_is_exit_4(within: Cli, tmp_path: Path) -> None:
+    done = within("runtime=fake", "runtime.script.launches=[abort]")
     assert done.returncode == 4
     assert any(line.startswith("NO_GO") for line in done.stdout.splitlines())
     assert "None" not in done.stdout
     assert load_runs(tmp_path / "results")["status"].tolist() == ["failed"]
 
 
-def test_what_is_not_possible_here_is_a_row_of_a_sweep_and_exit_4(cli: Cli, tmp_path: Path) -> None:
-    done = cli("-m", "runtime=fake,onnxruntime", f"ep={ABSENT_EP}", "measure.launches=1")
+def test_what_is_not_possible_here_is_a_row_of_a_sweep_and_exit_4(within: Cli, tmp_path: Path) -> None:
+    done = within("-m", "runtime=fake,onnxruntime", f"ep={ABSENT_EP}", "measure.launches=1")
     assert done.returncode == 4
     assert "Traceback" not in done.stderr
     runs = load_runs(tmp_path / "results").set_index("runtime")
@@ -441,7 +464,7 @@ def started(world: Path, tmp_path: Path) -> Iterator[Callable[..., subprocess.Po
         process.communicate()
 
 
-WORDS = ("runtime=fake", "measure.launches=3", "measure.spread=true", "measure.min_span_s=16")
+WORDS = ("runtime=fake", "measure.launches=3", "measure.spread=true", "measure.min_span_s=6")
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -533,7 +556,7 @@ def test_a_sweep_killed_again_and_again_has_every_launch_once(cli: Cli, world: P
 def test_a_second_command_waits_and_says_for_whom(
     world: Path, started: Callable[..., subprocess.Popen[str]], tmp_path: Path
 ) -> None:
-    first = started("runtime=fake", "measure.launches=3", "measure.spread=true", "measure.min_span_s=16")
+    first = started("runtime=fake", "measure.launches=3", "measure.spread=true", "measure.min_span_s=6")
     first.send_signal(signal.SIGSTOP)  # it holds its lock until the other is seen to wait, however slow
     words = ("runtime=fake", "measure.launches=1", "batch_size=8")
     with subprocess.Popen(
@@ -576,12 +599,12 @@ def test_the_verdict_is_the_exit_code_and_is_recorded_beside_the_runs(
 
 
 def test_the_same_runs_give_the_same_record_to_the_byte(
-    cli: Cli, measured: Callable[[str], Measured]
+    within: Cli, measured: Callable[[str], Measured]
 ) -> None:
     folder = measured("INCONCLUSIVE").folder
-    first = decided(cli, folder)
+    first = decided(within, folder)
     records = {path.name: path.read_bytes() for path in (folder / "decisions").iterdir()}
-    second = decided(cli, folder)
+    second = decided(within, folder)
     assert (second.returncode, second.stdout) == (first.returncode, first.stdout)
     assert {path.name: path.read_bytes() for path in (folder / "decisions").iterdir()} == records
     assert len(records) == 2
@@ -605,9 +628,9 @@ def test_json_is_alone_on_standard_output_even_beside_a_file_that_cannot_be_read
     assert line.startswith(f"warning: skipped {broken}: ")
 
 
-def test_markdown_is_the_recorded_page(cli: Cli, measured: Callable[[str], Measured]) -> None:
+def test_markdown_is_the_recorded_page(within: Cli, measured: Callable[[str], Measured]) -> None:
     folder = measured("NO_GO").folder
-    done = decided(cli, folder, "format=markdown")
+    done = decided(within, folder, "format=markdown")
     assert (done.returncode, done.stderr) == (11, "")
     assert done.stdout.startswith("# NO_GO\n")
     assert "accept Qwen3-Embedding-0.6B on CPU" in done.stdout
@@ -615,7 +638,7 @@ def test_markdown_is_the_recorded_page(cli: Cli, measured: Callable[[str], Measu
 
 
 def test_another_policy_may_judge_the_same_runs_otherwise(
-    cli: Cli, measured: Callable[[str], Measured], tmp_path: Path
+    within: Cli, measured: Callable[[str], Measured], tmp_path: Path
 ) -> None:
     own = tmp_path / "mine, 1 ms.yaml"
     own.write_text(
@@ -630,7 +653,7 @@ gates:
 """,
         encoding="utf-8",
     )
-    done = decided(cli, measured("GO").folder, f"policy.file={own}")
+    done = decided(within, measured("GO").folder, f"policy.file={own}")
     assert done.returncode == 11
     assert "NO_GO  (provisional, policy mine)" in done.stdout.splitlines()
 
@@ -645,9 +668,9 @@ gates:
     ],
 )
 def test_a_word_that_decide_does_not_know_is_exit_2(
-    cli: Cli, measured: Callable[[str], Measured], word: str, said: str
+    within: Cli, measured: Callable[[str], Measured], word: str, said: str
 ) -> None:
-    (line,) = refused(decided(cli, measured("INCONCLUSIVE").folder, word), 2)
+    (line,) = refused(decided(within, measured("INCONCLUSIVE").folder, word), 2)
     assert line.startswith(said)
 
 

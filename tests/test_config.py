@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from harness.candidate import Candidate
 from harness.compose import compose, conf_dir
-from harness.config import load_ep, load_model, load_policy, load_precision, parse_words, validate
+from harness.config import load_ep, load_model, load_policy, load_precision, parse_words, validate, yaml_of
 from harness.errors import BadInputError
 from tests.conftest import raw_config
 
@@ -902,6 +902,15 @@ def test_a_file_without_keys_is_named(content: str, tmp_path: Path) -> None:
     file.write_text(content, encoding="utf-8")
     (problem,) = policy_problems(file)
     assert problem == f"{file} holds no mapping of keys to values"
+
+
+def test_a_file_is_read_as_it_is_now_and_what_was_read_is_the_readers_own(tmp_path: Path) -> None:
+    file = tmp_path / "own.yaml"
+    file.write_text("gates: [1]", encoding="utf-8")
+    yaml_of(file)["gates"].append(2)
+    assert yaml_of(file) == {"gates": [1]}
+    file.write_text("gates: [3]", encoding="utf-8")
+    assert yaml_of(file) == {"gates": [3]}
 
 
 def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
