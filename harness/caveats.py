@@ -8,7 +8,7 @@ from harness.compose import options_of
 from harness.errors import unknown_name
 from harness.gates import as_number, model_names, text_of
 from harness.rerun import run_name
-from harness.units import counted
+from harness.units import counted, ns_to_ms
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 # What helps where nothing was disturbed.
 _NARROWS = "more launches narrow it (measure.launches=N)"
-# A loop that adds more than this share to the median makes figures rough.
+# A loop that adds more than this share to the median, or a clock whose step is more, makes figures rough.
 OVERHEAD_SHARE_MAX = 0.01
 # More runs than this are not named in one line.
 _MOST_NAMED = 8
@@ -68,14 +68,14 @@ def of_noise(row: Mapping[str, Any]) -> tuple[str, ...]:
         told.append("; ".join(filter(None, (f"noise: {flagged}", seen, _remedies(what) or helps))))
     if (over_ms := as_number(row["truncated_over_ms"])) is not None:
         told.append(f"launches were stopped early over {over_ms:g} ms: by how much they are over is a guess")
-    if (overhead := _too_much_overhead(row)) is not None:
-        told.append(f"the timed loop itself is {overhead:.1%} of the median: figures this small are rough")
+    for what, share in _rough(row).items():
+        told.append(f"{what} is {share:.1%} of the median: figures this small are rough")
     return tuple(told)
 
 
 def is_limited(row: Mapping[str, Any]) -> bool:
-    """Whether launches of a run were disturbed, or the timed loop itself takes too much of its median."""
-    return any(_flags(row)) or _too_much_overhead(row) is not None
+    """Whether launches of a run were disturbed, or the timed loop or the clock takes part in its median."""
+    return any(_flags(row)) or bool(_rough(row))
 
 
 def of_runs(rows: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
@@ -96,10 +96,11 @@ def of_runs(rows: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
             f"noise: no launch was disturbed; a change of P95 under {least}"
             f"{'' if least == most else f' to {most}, by run,'} cannot be seen; {_NARROWS}"
         )
-    if slowed := [run_name(row) for row in limited if _too_much_overhead(row) is not None]:
+    rough = [(run_name(row), what) for row in limited for what in _rough(row)]
+    for what in dict.fromkeys(what for _, what in rough):
+        names = _listed([name for name, why in rough if why == what])
         told.append(
-            f"the timed loop itself is over {OVERHEAD_SHARE_MAX:.0%} of the median of {_listed(slowed)}: "
-            "figures this small are rough"
+            f"{what} is over {OVERHEAD_SHARE_MAX:.0%} of the median of {names}: figures this small are rough"
         )
     return tuple(told)
 
@@ -121,10 +122,14 @@ def _quiet_share(row: Mapping[str, Any]) -> float:
     return 1 - sum(flags) / len(flags)
 
 
-def _too_much_overhead(row: Mapping[str, Any]) -> float | None:
-    """The timed loop's share of the median, where that makes figures rough."""
-    overhead = as_number(row["loop_overhead_share"])
-    return overhead if overhead is not None and overhead > OVERHEAD_SHARE_MAX else None
+def _rough(row: Mapping[str, Any]) -> dict[str, float]:
+    """What makes figures rough, by its share of the median: the timed loop, or the clock's smallest step."""
+    step_ns, median_ms = as_number(row["timer_resolution_ns"]), as_number(row["latency_p50_ms"])
+    shares = {
+        "the timed loop itself": as_number(row["loop_overhead_share"]),
+        "the clock's smallest step": ns_to_ms(step_ns) / median_ms if step_ns and median_ms else None,
+    }
+    return {what: share for what, share in shares.items() if share is not None and share > OVERHEAD_SHARE_MAX}
 
 
 def _remedies(what: str) -> str:

@@ -19,6 +19,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from harness.measure.resources import held_to_cores
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -49,14 +51,15 @@ def run_worker(task: Task, *, timeout_s: float, on_tick: Callable[[], None] = la
         answer_file = Path(folder) / "answer.json"
         message = {**asdict(task), "answer_file": str(answer_file)}
         message["spawned_monotonic_ns"] = time.monotonic_ns()
-        worker = subprocess.Popen(
-            [sys.executable, "-m", "harness.worker"],
-            stdin=subprocess.PIPE,
-            stdout=log,
-            stderr=log,
-            env=_environment(task),
-            start_new_session=True,  # Ctrl-C reaches the parent alone, which then ends the worker
-        )
+        with held_to_cores(task.cpus):
+            worker = subprocess.Popen(
+                [sys.executable, "-m", "harness.worker"],
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=log,
+                env=_environment(task),
+                start_new_session=True,  # Ctrl-C reaches the parent alone, which then ends the worker
+            )
         try:
             ended = _wait(worker, json.dumps(message).encode() + b"\n", timeout_s, on_tick)
         finally:

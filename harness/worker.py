@@ -26,7 +26,7 @@ from harness.errors import EpUnavailableError, HarnessError, ProbeError
 from harness.measure.batching import batching_columns
 from harness.measure.hostile import hostile_vectors
 from harness.measure.latency import loop_overhead_ns, serve, warm_up
-from harness.measure.resources import Usage, hold_to_cores, peak_rss_bytes, usage
+from harness.measure.resources import Usage, peak_rss_bytes, usage
 from harness.measure.soak import soak
 from harness.measure.timer import timer_resolution_ns
 from harness.provider import EmbeddingProvider, batches_by_length
@@ -69,8 +69,8 @@ class Task:
     text's vector, beside `neighbour` too (where one is given), and what the vectors of `hostile` are. Before
     that it serves the requests of `probe` under the runtime's profiler and stops at the first that fails.
     Nothing of the last kind is timed, and without texts it probes alone. `texts_files` are encoded too.
-    ``mteb`` has the package mteb evaluate `mteb_tasks`, ``mteb_data`` finds out before whether it can. `cpus`
-    holds the process to so many cores.
+    ``mteb`` has the package mteb evaluate `mteb_tasks`, ``mteb_data`` finds out before whether it can. The
+    process is started on `cpus` cores.
     """
 
     kind: Literal["latency", "soak", "vectors", "mteb", "mteb_data"]
@@ -125,8 +125,6 @@ def run(task: Task) -> dict[str, Any]:
     Raises:
         HarnessError: the artifact or the execution provider cannot be loaded.
     """
-    if task.cpus is not None:
-        hold_to_cores(task.cpus)
     if task.kind == "vectors":
         return _vectors(task)
     if task.kind == "mteb":

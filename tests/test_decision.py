@@ -2211,6 +2211,16 @@ def test_a_loop_that_shows_in_its_own_figures_is_told(share: float | None, told:
     assert not told or "2.3% of the median" in lines[0]
 
 
+@pytest.mark.parametrize(
+    ("step_ns", "told"), [(None, False), (41, False), (120_000, False), (15_600_000, True)]
+)
+def test_a_clock_that_is_too_coarse_for_the_median_is_told(step_ns: int | None, told: bool) -> None:
+    row = model_row("minilm", timer_resolution_ns=step_ns, latency_p50_ms=12.0)
+    (candidate,) = decide(frame(row)).candidates
+    lines = [line for line in candidate.warnings if "clock's smallest step is 130.0% of the median" in line]
+    assert bool(lines) == told
+
+
 # --- the record with all of it
 
 

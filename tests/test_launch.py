@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -228,3 +229,22 @@ def test_a_worker_that_never_reads_a_long_task_is_killed_when_its_time_is_up(
     answer = run_worker(task(kind="vectors", texts=["a text of some length"] * 50_000), timeout_s=1)
     assert answer["status"] == "timeout"
     assert time.monotonic() - started < 4.5
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system cannot hold a process to cores")
+@pytest.mark.parametrize("cpus", [None, 1])
+def test_a_launch_is_started_on_its_cores(
+    task: Callable[..., Task], monkeypatch: pytest.MonkeyPatch, cpus: int | None
+) -> None:
+    """What its start takes elsewhere would hide what others take of its cores meanwhile."""
+    mine, held = sorted(os.sched_getaffinity(0)), []
+    popen = subprocess.Popen
+
+    def seen(*args: Any, **kwargs: Any) -> subprocess.Popen[bytes]:
+        held.append(sorted(os.sched_getaffinity(0)))
+        return popen(*args, **kwargs)
+
+    monkeypatch.setattr("harness.launch.subprocess.Popen", seen)
+    assert run_worker(task(cpus=cpus), timeout_s=60)["status"] == "complete"
+    assert held == [mine[:cpus]]
+    assert sorted(os.sched_getaffinity(0)) == mine

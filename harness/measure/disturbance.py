@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import resource
 import time
 from collections import Counter
@@ -213,7 +214,18 @@ def _thread_pools() -> ThreadpoolController:
 def _cpu_times(cores: list[int] | None) -> list[Any]:
     """What each of these cores did so far, in s, by kind; each one's of all where nobody tells which."""
     times = psutil.cpu_times(percpu=True)
-    return times if cores is None or cores[-1] >= len(times) else [times[core] for core in cores]
+    numbers = _core_numbers()
+    by_number = dict(zip(numbers if len(numbers) == len(times) else range(len(times)), times, strict=True))
+    return times if cores is None or not by_number.keys() >= set(cores) else [by_number[n] for n in cores]
+
+
+def _core_numbers() -> list[int]:
+    """The numbers of the cores that are told of, in their order; some between may be offline. Linux."""
+    try:
+        lines = (Path(psutil.PROCFS_PATH) / "stat").read_text(encoding="ascii").splitlines()
+    except (AttributeError, OSError):
+        return []
+    return [int(found[1]) for line in lines if (found := re.match(r"cpu(\d+) ", line))]
 
 
 def _own_cpu_s() -> float:

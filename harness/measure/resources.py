@@ -5,10 +5,14 @@ from __future__ import annotations
 import os
 import resource
 import sys
+from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import psutil
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 class Usage(NamedTuple):
@@ -66,10 +70,21 @@ def cores_of_a_launch(cpus: int | None = None) -> list[int] | None:
     return sorted(os.sched_getaffinity(0))[:cpus] if hasattr(os, "sched_getaffinity") else None
 
 
-def hold_to_cores(cpus: int) -> None:
-    """Let this process, and the threads it will start, run on the first `cpus` of its cores alone.
+@contextmanager
+def held_to_cores(cpus: int | None) -> Iterator[None]:
+    """Let this thread, and what it starts meanwhile, run on the first `cpus` of its cores alone; None is all.
+
+    A process that is started so is held from its first instruction: none of its CPU time is elsewhere.
 
     Raises:
         OSError: the system does not take it.
     """
+    if cpus is None:
+        yield
+        return
+    before = os.sched_getaffinity(0)
     os.sched_setaffinity(0, cores_of_a_launch(cpus) or ())
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)

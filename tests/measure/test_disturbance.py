@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -28,24 +28,28 @@ from harness.measure.disturbance import (
     told,
 )
 
+if TYPE_CHECKING:
+    from pathlib import Path
+
 
 def test_the_probe_reads_a_plausible_rate() -> None:
     assert 0.1 < capacity_gflops() < 1e6
 
 
-def test_a_watch_takes_its_own_children_for_the_harness() -> None:
+def test_a_watch_takes_its_own_children_for_the_harness(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The machine's counters are scripted; this process's own are real."""
+    monkeypatch.setattr(disturbance, "_cpu_times", lambda _cores: [SimpleNamespace(user=busy_s)])
+    burn = "import time\nwhile time.process_time() < 0.5: pass"
+    busy_s = 0.0
     watch = Watch()
-    burn = "import time; end = time.monotonic() + 0.6\nwhile time.monotonic() < end: pass"
     subprocess.run([sys.executable, "-c", burn], check=True)
-    mine = watch.stop()
+    busy_s = 0.5
+    conditions = watch.stop()
+    assert conditions.other_cpu_share == 0.0
     watch = Watch()
-    with subprocess.Popen([sys.executable, "-c", burn.replace("0.6", "1.5")]) as other:
-        time.sleep(0.6)
-        beside = watch.stop()  # not reaped yet: as a stranger's process would look
-        other.kill()
-    assert mine.other_cpu_share is not None
-    assert beside.other_cpu_share is not None
-    assert beside.other_cpu_share > mine.other_cpu_share + 0.1
+    time.sleep(0.1)
+    busy_s = 1.5  # what nobody here has used
+    assert (watch.stop().other_cpu_share or 0.0) > 0.5
 
 
 # --- the rule
@@ -204,6 +208,7 @@ class Cores:
         monkeypatch.setattr(os, "sched_getaffinity", lambda _pid: set(usable), raising=False)
         monkeypatch.setattr(disturbance.time, "monotonic", lambda: self.now_s)
         monkeypatch.setattr(disturbance.psutil, "cpu_times", self._times)
+        monkeypatch.setattr(disturbance, "_core_numbers", lambda: list(range(64)))
 
     def _times(self, *, percpu: bool) -> list[SimpleNamespace]:
         assert percpu
@@ -232,6 +237,29 @@ def test_others_count_on_the_cores_that_a_launch_may_use(
         machine.busy_s[core] = machine.stolen_s[core] = 2.0
     conditions = watch.stop()
     assert (conditions.other_cpu_share, conditions.steal_share) == (pytest.approx(share),) * 2
+
+
+def test_a_core_is_known_by_its_number_where_others_are_offline(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Each second core off, as without SMT: the third that is told of is number 4."""
+
+    def stat(busy: float) -> None:
+        cores = {0: 0.0, 2: busy, 4: 0.0, 6: 0.0}
+        ticks = [f"cpu{n} {int(s * os.sysconf('SC_CLK_TCK'))} 0 0 0 0 0 0 0 0 0" for n, s in cores.items()]
+        (tmp_path / "stat").write_text("\n".join(["cpu  0 0 0 0 0 0 0 0 0 0", *ticks, "ctxt 1"]) + "\n")
+
+    now_s = [0.0]
+    monkeypatch.setattr(disturbance, "capacity_gflops", lambda: 100.0)
+    monkeypatch.setattr(disturbance, "_own_cpu_s", lambda: 0.0)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _pid: {0, 2, 4, 6}, raising=False)
+    monkeypatch.setattr(disturbance.time, "monotonic", lambda: now_s[0])
+    monkeypatch.setattr(disturbance.psutil, "PROCFS_PATH", str(tmp_path))
+    stat(0.0)
+    watch = Watch(2)
+    now_s[0] = 2.0
+    stat(2.0)
+    assert watch.stop().other_cpu_share == pytest.approx(0.5)
 
 
 def test_the_probe_takes_all_usable_cores_whatever_a_shell_leaves_to_blas(

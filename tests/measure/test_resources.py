@@ -10,7 +10,7 @@ import sys
 import psutil
 import pytest
 
-from harness.measure.resources import peak_rss_bytes, rss_bytes, usage
+from harness.measure.resources import held_to_cores, peak_rss_bytes, rss_bytes, usage
 
 MIB = 2**20
 
@@ -75,15 +75,17 @@ def test_a_page_touched_for_the_first_time_is_a_minor_fault() -> None:
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system cannot hold a process to cores")
-def test_a_process_is_held_to_the_first_of_its_cores_and_so_are_its_threads() -> None:
+def test_a_process_is_held_to_the_first_cores_from_its_start_and_so_are_its_threads() -> None:
     code = (
-        "import os, threading; from harness.measure.resources import hold_to_cores;"
-        "mine = sorted(os.sched_getaffinity(0)); hold_to_cores(1); held = [];"
+        "import os, threading; held = [os.sched_getaffinity(0)];"
         "t = threading.Thread(target=lambda: held.append(os.sched_getaffinity(0))); t.start(); t.join();"
-        "print(os.sched_getaffinity(0) == held[0] == {mine[0]})"
+        "print(*held[0], *held[1])"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "True"
+    mine = os.sched_getaffinity(0)
+    with held_to_cores(1):
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == [str(min(mine))] * 2
+    assert os.sched_getaffinity(0) == mine  # whoever started it is free again
 
 
 def test_memory_in_use_is_told_to_the_page() -> None:
