@@ -22,6 +22,7 @@ from harness.artifacts.assemble import (
     load_tokenizer,
     require_dim,
     require_even_angles,
+    require_whole_attention,
     save_graph,
     save_references,
     save_tokenizer,
@@ -62,7 +63,9 @@ def adopt(request: dict[str, Any], step: Callable[[str], None]) -> dict[str, Any
     source, target = Path(request["source"]), Path(request["target"])
     graph = _read(request, "fp32")
     config = read_json(source, CONFIG) if (source / CONFIG).is_file() else {}
-    require_even_angles(_as_loaded(source, config), request["max_length"])
+    loaded = _as_loaded(source, config)
+    require_even_angles(loaded, request["max_length"])
+    require_whole_attention(loaded, request["max_length"])
     rows = embedding_rows(graph) or config.get("vocab_size")
     tokenizer = load_tokenizer(source, rows)
     pad_id, pad_token = save_tokenizer(request, tokenizer, rows, config.get("pad_token_id"))

@@ -79,6 +79,27 @@ def require_even_angles(config: Mapping[str, Any], max_length: int) -> None:
             require_even_angles(part, max_length)
 
 
+def require_whole_attention(config: Mapping[str, Any], max_length: int) -> None:
+    """Refuse texts that a model attends to in blocks: an export attends to the whole, as in short ones.
+
+    Args:
+        config: as `require_even_angles` takes it.
+        max_length: the longest text, in tokens.
+
+    Raises:
+        BadInputError: with the longest text, in tokens, that transformers' BigBird attends to as a whole.
+    """
+    if config.get("attention_type") != "block_sparse":
+        return
+    block, random = config.get("block_size", 64), config.get("num_random_blocks", 3)
+    if max_length > (limit := (5 + 2 * random) * block):
+        raise BadInputError(
+            f"{CONFIG} says attention_type=block_sparse: of texts of more than {limit} tokens, here of up to "
+            f"{max_length}, only blocks are attended to, which an export does not keep; give "
+            f"model.max_length={limit}, or another model"
+        )
+
+
 def dense_layers(request: dict[str, Any]) -> list[Dense]:
     """The Dense modules of the source, in order.
 

@@ -308,6 +308,18 @@ def test_texts_whose_angles_a_graph_does_not_keep_are_refused_as_those_of_weight
         adopt(request, lambda _: None)
 
 
+def test_texts_of_which_a_graph_keeps_another_attention_are_refused_as_those_of_weights_are(
+    exported: Path, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(exported, tmp_path / "graph")
+    write(
+        folder / "config.json", {"model_type": "big_bird", "block_size": 1}
+    )  # sparse unless it says otherwise
+    request = {"source": str(folder), "target": str(tmp_path), "graph": "model.onnx", "max_length": 20}
+    with pytest.raises(BadInputError, match=r"block_sparse: .* give model\.max_length=11, or"):
+        adopt(request, lambda _: None)
+
+
 def test_only_the_graph_says_how_many_dimensions_a_folder_without_a_config_has(
     exported: Path, tmp_path: Path
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 import subprocess
@@ -13,7 +14,7 @@ import numpy as np
 import onnxruntime as ort
 import pytest
 
-from harness.artifacts.build import _fit_tokenizer, _load
+from harness.artifacts.build import _fit_tokenizer, _load, build
 from harness.artifacts.cache import Recipe
 from harness.artifacts.manifest import GRAPH, Artifact, problems_of
 from harness.artifacts.pooling import OUTPUT
@@ -305,6 +306,18 @@ def test_a_layer_that_a_config_leaves_out_is_bad_input_by_gpt_2_s_names_too(tmp_
     _write(tmp_path / "config.json", config | {"n_layer": 1})
     with pytest.raises(BadInputError, match=r"6 of them would not be used \(h\.1\."):
         _load(tmp_path)
+
+
+def test_weights_whose_attention_an_export_does_not_keep_are_refused_before_it(tmp_path: Path) -> None:
+    from transformers import BigBirdConfig, BigBirdModel
+
+    folder = tiny_bert(tmp_path / "model")
+    sizes = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 8}
+    model = BigBirdModel(BigBirdConfig(**sizes, vocab_size=61, block_size=1, max_position_embeddings=64))
+    model.save_pretrained(folder)
+    request = {"source": str(folder), "target": str(tmp_path), "graph": None, "max_length": 12}
+    with pytest.raises(BadInputError, match=r"attention_type=block_sparse: .* give model\.max_length=11,"):
+        build(request, io.StringIO())
 
 
 @pytest.mark.parametrize(("named", "used"), [(None, "[PAD]"), ("<pad>", "[PAD]"), ("[UNK]", "[UNK]")])
