@@ -37,7 +37,7 @@ from harness.artifacts.graphs import (
 )
 from harness.artifacts.inputs import POSITIONS
 from harness.artifacts.manifest import GRAPH, TOKENIZER
-from harness.artifacts.modules import CONFIG, arguments_of
+from harness.artifacts.modules import CONFIG, OFFSET_POSITIONS, arguments_of
 from harness.artifacts.parameters import count_parameters
 from harness.artifacts.pooling import HIDDEN, pool
 from harness.errors import BadInputError
@@ -135,10 +135,17 @@ def adopt_published(request: dict[str, Any]) -> int:
 
 def _read(request: dict[str, Any], precision: str) -> ModelProto:
     """The graph that was asked for, of a precision, with its data."""
-    path = Path(request["source"]) / request["graph"]
+    source = Path(request["source"])
+    path = source / request["graph"]
+    kind = read_json(source, CONFIG).get("model_type") if (source / CONFIG).is_file() else None
     try:
         graph = read_graph(path)
         check_graph(graph, precision=precision)
+        if kind in OFFSET_POSITIONS and POSITIONS in {value.name for value in graph.graph.input}:
+            raise ValueError(
+                f"it wants {POSITIONS}, which are counted from 0 here, and {CONFIG} says model_type={kind}, "
+                "which counts them from 2; export it without that input, so that it counts them itself"
+            )
         load_data(graph, path)
     except ValueError as error:
         raise BadInputError(f"{request['graph']}: {error}") from None
