@@ -40,6 +40,7 @@ from harness.artifacts.manifest import GRAPH, TOKENIZER
 from harness.artifacts.modules import CONFIG, OFFSET_POSITIONS, arguments_of
 from harness.artifacts.parameters import count_parameters
 from harness.artifacts.pooling import HIDDEN, pool
+from harness.artifacts.sizes import sizes_of
 from harness.errors import BadInputError
 
 if TYPE_CHECKING:
@@ -66,6 +67,12 @@ def adopt(request: dict[str, Any], step: Callable[[str], None]) -> dict[str, Any
     loaded = _as_loaded(source, config)
     require_even_angles(loaded, request["max_length"])
     require_whole_attention(loaded, request["max_length"])
+    places, longest = sizes_of(graph).positions, request["max_length"]
+    if places is not None and longest > places:
+        raise BadInputError(
+            f"{request['graph']}: its table of positions has places for {places} tokens, texts may have "
+            f"{longest}; give model.max_length={places}"
+        )
     rows = embedding_rows(graph) or config.get("vocab_size")
     tokenizer = load_tokenizer(source, rows)
     pad_id, pad_token = save_tokenizer(request, tokenizer, rows, config.get("pad_token_id"))

@@ -335,6 +335,15 @@ def test_a_graph_that_wants_positions_which_its_architecture_counts_otherwise_is
         adopt(request, lambda _: None)
 
 
+def test_texts_that_a_graph_has_no_places_for_are_refused_as_those_of_weights_are(
+    exported: Path, tmp_path: Path
+) -> None:
+    request = {"source": str(exported), "target": str(tmp_path), "graph": "model.onnx", "max_length": 65}
+    told = r"^model\.onnx: .* places for 64 tokens, texts may have 65; give model\.max_length=64$"
+    with pytest.raises(BadInputError, match=told):
+        adopt(request, lambda _: None)
+
+
 def test_only_the_graph_says_how_many_dimensions_a_folder_without_a_config_has(
     exported: Path, tmp_path: Path
 ) -> None:
