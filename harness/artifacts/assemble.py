@@ -24,8 +24,13 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def at_fault(files: str) -> Iterator[None]:
+def at_fault(files: str, fault: str = "cannot be used", remedy: str = ANEW) -> Iterator[None]:
     """Tell whatever a library raises on a model's files as one line on them.
+
+    Args:
+        files: what the line begins with.
+        fault: what it says of them, before the library's own words.
+        remedy: what it ends with.
 
     Raises:
         BadInputError: it raised something; a missing package and the system's own errors are left alone.
@@ -36,7 +41,7 @@ def at_fault(files: str) -> Iterator[None]:
         if isinstance(error, ImportError | MemoryError) or getattr(error, "errno", None) is not None:
             raise
         said = said_by(error).split(". ")[0].rstrip(".")
-        raise BadInputError(f"{files} cannot be used ({said}); {ANEW}") from None
+        raise BadInputError(f"{files} {fault} ({said}); {remedy}") from None
 
 
 def require_dim(request: dict[str, Any], found: int) -> None:
