@@ -303,7 +303,7 @@ class ModelConfig(Schema):
         What stands behind the ``+`` stays, so that two folders of one name stay two. A name that a configured
         model has is told as that of one's own. No part of an identity.
         """
-        name, plus, digest = self.name.partition("+")
+        name, plus, digest = self.name.rpartition("+")
         if name != "custom" or not (self.path or self.id):
             return self.name
         place = typed_path(self.path).resolve().name if self.path else str(self.id).rpartition("/")[2]

@@ -572,6 +572,7 @@ def test_the_label_tells_soak_runs_apart(config: Plan) -> None:
         ({"path": "copies/minilm"}, "own-minilm+49a9"),  # what select=model=minilm does not mean
         ({"path": "e4ce9877abf3edfe10b0d82785e83bdcb973e22e"}, "custom+49a9"),
         ({"path": "models/own", "name": "mine+49a9"}, "mine+49a9"),
+        ({"path": "models/own", "name": "custom+1234+49a9"}, "custom+1234+49a9"),  # typed as custom+1234
         ({"name": "minilm"}, "minilm"),
     ],
 )

@@ -22,6 +22,7 @@ from harness.artifacts.assemble import (
     load_tokenizer,
     require_dim,
     require_even_angles,
+    require_whole_attention,
     save_graph,
     save_references,
     save_tokenizer,
@@ -36,9 +37,10 @@ from harness.artifacts.graphs import (
 )
 from harness.artifacts.inputs import POSITIONS
 from harness.artifacts.manifest import GRAPH, TOKENIZER
-from harness.artifacts.modules import CONFIG, arguments_of
+from harness.artifacts.modules import CONFIG, OFFSET_POSITIONS, arguments_of
 from harness.artifacts.parameters import count_parameters
 from harness.artifacts.pooling import HIDDEN, pool
+from harness.artifacts.sizes import sizes_of
 from harness.errors import BadInputError
 
 if TYPE_CHECKING:
@@ -62,7 +64,15 @@ def adopt(request: dict[str, Any], step: Callable[[str], None]) -> dict[str, Any
     source, target = Path(request["source"]), Path(request["target"])
     graph = _read(request, "fp32")
     config = read_json(source, CONFIG) if (source / CONFIG).is_file() else {}
-    require_even_angles(_as_loaded(source, config), request["max_length"])
+    loaded = _as_loaded(source, config)
+    require_even_angles(loaded, request["max_length"])
+    require_whole_attention(loaded, request["max_length"])
+    places, longest = sizes_of(graph).positions, request["max_length"]
+    if places is not None and longest > places:
+        raise BadInputError(
+            f"{request['graph']}: its table of positions has places for {places} tokens, texts may have "
+            f"{longest}; give model.max_length={places}"
+        )
     rows = embedding_rows(graph) or config.get("vocab_size")
     tokenizer = load_tokenizer(source, rows)
     pad_id, pad_token = save_tokenizer(request, tokenizer, rows, config.get("pad_token_id"))
@@ -132,10 +142,17 @@ def adopt_published(request: dict[str, Any]) -> int:
 
 def _read(request: dict[str, Any], precision: str) -> ModelProto:
     """The graph that was asked for, of a precision, with its data."""
-    path = Path(request["source"]) / request["graph"]
+    source = Path(request["source"])
+    path = source / request["graph"]
+    kind = read_json(source, CONFIG).get("model_type") if (source / CONFIG).is_file() else None
     try:
         graph = read_graph(path)
         check_graph(graph, precision=precision)
+        if kind in OFFSET_POSITIONS and POSITIONS in {value.name for value in graph.graph.input}:
+            raise ValueError(
+                f"it wants {POSITIONS}, which are counted from 0 here, and {CONFIG} says model_type={kind}, "
+                "which counts them from 2; export it without that input, so that it counts them itself"
+            )
         load_data(graph, path)
     except ValueError as error:
         raise BadInputError(f"{request['graph']}: {error}") from None

@@ -24,8 +24,13 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def at_fault(files: str) -> Iterator[None]:
+def at_fault(files: str, fault: str = "cannot be used", remedy: str = ANEW) -> Iterator[None]:
     """Tell whatever a library raises on a model's files as one line on them.
+
+    Args:
+        files: what the line begins with.
+        fault: what it says of them, before the library's own words.
+        remedy: what it ends with.
 
     Raises:
         BadInputError: it raised something; a missing package and the system's own errors are left alone.
@@ -36,7 +41,7 @@ def at_fault(files: str) -> Iterator[None]:
         if isinstance(error, ImportError | MemoryError) or getattr(error, "errno", None) is not None:
             raise
         said = said_by(error).split(". ")[0].rstrip(".")
-        raise BadInputError(f"{files} cannot be used ({said}); {ANEW}") from None
+        raise BadInputError(f"{files} {fault} ({said}); {remedy}") from None
 
 
 def require_dim(request: dict[str, Any], found: int) -> None:
@@ -77,6 +82,27 @@ def require_even_angles(config: Mapping[str, Any], max_length: int) -> None:
     for part in config.values():
         if isinstance(part, dict):  # of a model in several parts
             require_even_angles(part, max_length)
+
+
+def require_whole_attention(config: Mapping[str, Any], max_length: int) -> None:
+    """Refuse texts that a model attends to in blocks: an export attends to the whole, as in short ones.
+
+    Args:
+        config: as `require_even_angles` takes it.
+        max_length: the longest text, in tokens.
+
+    Raises:
+        BadInputError: with the longest text, in tokens, that transformers' BigBird attends to as a whole.
+    """
+    if config.get("attention_type") != "block_sparse":
+        return
+    block, random = config.get("block_size", 64), config.get("num_random_blocks", 3)
+    if max_length > (limit := (5 + 2 * random) * block):
+        raise BadInputError(
+            f"{CONFIG} says attention_type=block_sparse: of texts of more than {limit} tokens, here of up to "
+            f"{max_length}, only blocks are attended to, which an export does not keep; give "
+            f"model.max_length={limit}, or another model"
+        )
 
 
 def dense_layers(request: dict[str, Any]) -> list[Dense]:

@@ -29,6 +29,7 @@ from harness.artifacts.assemble import (
     load_tokenizer,
     require_dim,
     require_even_angles,
+    require_whole_attention,
     save_graph,
     save_references,
     save_tokenizer,
@@ -138,6 +139,7 @@ def build(request: dict[str, Any], out: TextIO) -> dict[str, Any]:
         model = _load(source)
         tokenizer = load_tokenizer(source, model.config.vocab_size)
         require_even_angles(model.config.to_dict(), request["max_length"])
+        require_whole_attention(model.config.to_dict(), request["max_length"])
     dense = dense_layers(request)
     require_dim(request, dense[-1].weight.shape[0] if dense else int(model.config.hidden_size))
     pad_id, pad_token = save_tokenizer(
@@ -221,17 +223,26 @@ def _load(source: Path) -> Any:
 
 
 def _export(model: Any, target: Path, request: dict[str, Any], dense: Sequence[Dense]) -> int:
-    """The graph with pooling inside; returns its opset. Weights beside it are moved, never loaded."""
+    """The graph with pooling inside; returns its opset. Weights beside it are moved, never loaded.
+
+    Raises:
+        BadInputError: the model's architecture cannot be exported.
+    """
     import onnx
     from optimum.exporters.onnx import onnx_export_from_model
 
     scratch = target / "export"
-    onnx_export_from_model(model, scratch, task="feature-extraction", opset=OPSET, do_validation=False)
-    graph = onnx.load(scratch / GRAPH, load_external_data=False)
-    for data in scratch.glob(f"{GRAPH}?data"):  # its name stands in the graph
-        shutil.move(data, target / data.name)
-    shutil.rmtree(scratch)
-    return save_graph(graph, request, dense)
+    with at_fault(
+        f"{CONFIG} says model_type={model.config.model_type}, which",
+        "cannot be exported here",
+        "give another model, or an ONNX graph of it that a text can feed, without the weights beside it",
+    ):
+        onnx_export_from_model(model, scratch, task="feature-extraction", opset=OPSET, do_validation=False)
+        graph = onnx.load(scratch / GRAPH, load_external_data=False)
+        for data in scratch.glob(f"{GRAPH}?data"):  # its name stands in the graph
+            shutil.move(data, target / data.name)
+        shutil.rmtree(scratch)
+        return save_graph(graph, request, dense)
 
 
 def _twin_vectors(model: Any, request: dict[str, Any], pad_id: int) -> NDArray[np.float32]:

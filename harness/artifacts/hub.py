@@ -47,10 +47,14 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True)
 class RemoteFile:
-    """A file as the hub lists it; None is not told."""
+    """A file as the hub lists it; None is not told.
+
+    `git_sha1` is git's hash of what the repository itself holds: a pointer, where there is a `sha256` too.
+    """
 
     size_bytes: int | None
     sha256: str | None
+    git_sha1: str | None = None
 
 
 @dataclass(frozen=True)
@@ -119,7 +123,9 @@ def find_repository(name: str, revision: str | None, *, tell: Tell) -> Repositor
             "HF_ENDPOINT, or that commit as model.revision"
         )
     files = {
-        sibling.rfilename: RemoteFile(sibling.size, None if sibling.lfs is None else sibling.lfs.sha256)
+        sibling.rfilename: RemoteFile(
+            sibling.size, None if sibling.lfs is None else sibling.lfs.sha256, sibling.blob_id
+        )
         for sibling in info.siblings or []
     }
     found = Repository(name, info.sha, is_commit(revision), files)
@@ -395,13 +401,16 @@ def _verify(repository: Repository, name: str, path: Path) -> None:
         ArtifactError: it is another file; it is removed, so that the next try downloads it anew.
     """
     blob = path.resolve()
-    listed = repository.files[name].sha256
-    told = {listed} if listed is not None else set()
+    listed = repository.files[name]
+    told = {listed.sha256} if listed.sha256 is not None else set()
     if _SHA256.fullmatch(blob.name):
         told.add(blob.name)
     found = {file_sha256(path)} if told else set()
-    if is_commit(blob.name):  # git's hashes look alike
-        told.add(blob.name)
+    small = {blob.name} if is_commit(blob.name) else set()  # git's hashes look alike
+    if listed.sha256 is None and listed.git_sha1 is not None:
+        small.add(listed.git_sha1)
+    if small:
+        told |= small
         found.add(_git_sha1(path))
     if told != found:
         for file in (path, blob):

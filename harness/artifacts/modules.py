@@ -76,8 +76,11 @@ _CONFIG_KEYS = {
     "heads": ("num_attention_heads", "n_heads", "num_heads", "n_head"),
     "vocab_size": ("vocab_size",),
 }
-# Architectures whose first two positions are never a token's.
-_OFFSET_POSITIONS = ("roberta", "xlm-roberta", "camembert", "mpnet", "longformer", "xlm-roberta-xl")
+# Architectures whose first two positions are never a token's: they count from the one after padding's.
+OFFSET_POSITIONS = (
+    "camembert", "data2vec-text", "ibert", "longformer", "luke", "mpnet", "roberta", "roberta-prelayernorm",
+    "xlm-roberta", "xlm-roberta-xl", "xmod",
+)  # fmt: skip
 # Architectures without a table of token types, which look those up among the tokens; no export feeds any.
 _TYPES_AMONG_TOKENS = ("codegen", "ctrl", "gpt2", "gpt_neo", "gptj", "openai-gpt")
 # The class of tokenizer that knows no architecture, and so gives token types unless its inputs are named.
@@ -486,7 +489,7 @@ def _size(
 
 def token_positions(rows: int, model_type: object) -> int:
     """How many places of a table of `rows` a text's tokens can have."""
-    return rows - 2 if model_type in _OFFSET_POSITIONS else rows
+    return rows - 2 if model_type in OFFSET_POSITIONS else rows
 
 
 def _transformer(files: _Files, stated: dict[str, Fact], problems: list[str]) -> bool:

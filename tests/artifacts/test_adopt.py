@@ -20,6 +20,7 @@ from harness.runtimes.base import SessionOptions
 from harness.stats import cosines
 from harness.texts import quality_texts
 from tests.artifacts.conftest import as_sentence_transformer, write
+from tests.artifacts.graphs import IDS, INT64, port
 from tests.artifacts.test_build import HIDDEN, TEXTS, tiny_bert
 from tests.conftest import raw_config
 from tests.hub import COMMIT, serving
@@ -305,6 +306,41 @@ def test_texts_whose_angles_a_graph_does_not_keep_are_refused_as_those_of_weight
     write(folder / "config.json", told)
     request = {"source": str(folder), "target": str(tmp_path), "graph": "model.onnx", "max_length": 20}
     with pytest.raises(BadInputError, match=r"rope_type=longrope: .* give model\.max_length=16, or"):
+        adopt(request, lambda _: None)
+
+
+def test_texts_of_which_a_graph_keeps_another_attention_are_refused_as_those_of_weights_are(
+    exported: Path, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(exported, tmp_path / "graph")
+    write(folder / "config.json", {"model_type": "big_bird", "block_size": 1})  # block_sparse is its default
+    request = {"source": str(folder), "target": str(tmp_path), "graph": "model.onnx", "max_length": 20}
+    with pytest.raises(BadInputError, match=r"block_sparse: .* give model\.max_length=11, or"):
+        adopt(request, lambda _: None)
+
+
+def test_a_graph_that_wants_positions_which_its_architecture_counts_otherwise_is_refused(
+    exported: Path, tmp_path: Path
+) -> None:
+    import onnx
+
+    folder = shutil.copytree(exported, tmp_path / "graph")
+    graph = onnx.load(folder / "model.onnx")
+    graph.graph.input.append(port("position_ids", IDS, INT64))
+    onnx.save(graph, folder / "model.onnx")
+    write(folder / "config.json", {"model_type": "xlm-roberta"})
+    request = {"source": str(folder), "target": str(tmp_path), "graph": "model.onnx", "max_length": 20}
+    told = r"^model\.onnx: it wants position_ids, .* model_type=xlm-roberta, .*; export it without that input"
+    with pytest.raises(BadInputError, match=told):
+        adopt(request, lambda _: None)
+
+
+def test_texts_that_a_graph_has_no_places_for_are_refused_as_those_of_weights_are(
+    exported: Path, tmp_path: Path
+) -> None:
+    request = {"source": str(exported), "target": str(tmp_path), "graph": "model.onnx", "max_length": 65}
+    told = r"^model\.onnx: .* places for 64 tokens, texts may have 65; give model\.max_length=64$"
+    with pytest.raises(BadInputError, match=told):
         adopt(request, lambda _: None)
 
 

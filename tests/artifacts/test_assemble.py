@@ -20,6 +20,7 @@ from harness.artifacts.assemble import (
     load_tokenizer,
     require_dim,
     require_even_angles,
+    require_whole_attention,
     save_references,
     save_tokenizer,
 )
@@ -154,6 +155,18 @@ def test_texts_that_a_model_turns_by_angles_of_their_own_are_refused_and_shorter
         told = pytest.raises(BadInputError, match=f"rope_type={kind}: texts of .* give model.max_length=16,")
         with nullcontext() if kind is None else told:
             require_even_angles(given, 64)
+
+
+def test_texts_of_which_a_model_attends_to_blocks_are_refused_and_shorter_ones_are_not() -> None:
+    from transformers import BigBirdConfig
+
+    sparse = BigBirdConfig(block_size=16, num_random_blocks=2).to_dict()
+    whole = sparse | {"attention_type": "original_full"}
+    for config, max_length in ((sparse, 144), (whole, 145), ({}, 4096)):
+        require_whole_attention(config, max_length)
+    told = r"attention_type=block_sparse: .* more than 144 tokens, .* to 145, .* give model\.max_length=144,"
+    with pytest.raises(BadInputError, match=told):
+        require_whole_attention(sparse, 145)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnxruntime as ort
 import pytest
 
-from harness.artifacts.build import _fit_tokenizer, _load
+from harness.artifacts.build import _export, _fit_tokenizer, _load, build
 from harness.artifacts.cache import Recipe
 from harness.artifacts.manifest import GRAPH, Artifact, problems_of
 from harness.artifacts.pooling import OUTPUT
@@ -23,6 +25,7 @@ from harness.provider import EmbeddingProvider, prepare_artifact
 from harness.runtimes.base import SessionOptions
 from harness.stats import cosines
 from harness.texts import quality_texts, texts_sha256
+from tests.artifacts.graphs import IDS, INT64, embedder, port, saved
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -305,6 +308,44 @@ def test_a_layer_that_a_config_leaves_out_is_bad_input_by_gpt_2_s_names_too(tmp_
     _write(tmp_path / "config.json", config | {"n_layer": 1})
     with pytest.raises(BadInputError, match=r"6 of them would not be used \(h\.1\."):
         _load(tmp_path)
+
+
+def test_weights_whose_attention_an_export_does_not_keep_are_refused_before_it(tmp_path: Path) -> None:
+    from transformers import BigBirdConfig, BigBirdModel
+
+    folder = tiny_bert(tmp_path / "model")
+    sizes = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 8}
+    model = BigBirdModel(BigBirdConfig(**sizes, vocab_size=61, block_size=1, max_position_embeddings=64))
+    model.save_pretrained(folder)
+    request = {"source": str(folder), "target": str(tmp_path), "graph": None, "max_length": 12}
+    with pytest.raises(BadInputError, match=r"attention_type=block_sparse: .* give model\.max_length=11,"):
+        build(request, io.StringIO())
+
+
+@pytest.mark.parametrize(
+    ("raises", "told"),
+    [
+        (RuntimeError("shape '[-1, 4]' is invalid for\n input of size 9. See the docs"), "shape .* size 9"),
+        (None, "the graph has inputs that a text does not have: global_attention_mask"),
+    ],
+    ids=["the exporter", "the graph"],
+)
+def test_an_architecture_that_cannot_be_exported_is_one_line_that_says_what_to_give(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, raises: Exception | None, told: str
+) -> None:
+    def export(_: Any, folder: Path, **__: Any) -> None:
+        if raises is not None:
+            raise raises
+        folder.mkdir()
+        made = embedder()
+        made.graph.input.append(port("global_attention_mask", IDS, INT64))
+        saved(made, folder)
+
+    monkeypatch.setattr("optimum.exporters.onnx.onnx_export_from_model", export)
+    odd = SimpleNamespace(config=SimpleNamespace(model_type="nystromformer"))
+    line = rf"^config\.json says model_type=nystromformer, which cannot be exported here \({told}\); give "
+    with pytest.raises(BadInputError, match=line):
+        _export(odd, tmp_path, {"target": str(tmp_path)}, [])
 
 
 @pytest.mark.parametrize(("named", "used"), [(None, "[PAD]"), ("<pad>", "[PAD]"), ("[UNK]", "[UNK]")])

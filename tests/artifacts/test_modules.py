@@ -171,8 +171,9 @@ def test_modules_are_known_by_the_names_that_a_current_release_gives_them(folder
         ({}, {"model_max_length": 50}, 50),
         ({}, {"model_max_length": 10**30}, 64),
         ({"model_type": "roberta"}, {}, 62),
+        ({"model_type": "data2vec-text"}, {}, 62),
     ],
-    ids=["positions", "tokenizer", "no limit of the tokenizer", "positions that are never a token's"],
+    ids=["positions", "tokenizer", "no limit of the tokenizer", "positions that are never a token's", "kin"],
 )
 def test_the_longest_text_is_the_shortest_limit_that_a_file_states(
     folder: Path, bert: dict[str, Any], tokenizer: dict[str, Any], length: int

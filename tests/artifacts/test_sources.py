@@ -400,12 +400,16 @@ def test_a_download_that_breaks_again_and_again_is_given_up_and_keeps_what_it_ha
     assert find_files(tiny_e5()).revision == COMMIT
 
 
-@pytest.mark.parametrize("lists_hashes", [True, False], ids=["by the list", "by the ETag"])
+@pytest.mark.parametrize(
+    ("listed", "etag"),
+    [(True, True), (False, True), (True, False)],
+    ids=["by both", "by the ETag", "by the list"],
+)
 @pytest.mark.parametrize("name", ["model.safetensors", "config.json"], ids=["large", "small"])
 def test_a_file_that_is_not_what_the_hub_told_is_an_error_and_removed(
-    hub: Hub, name: str, lists_hashes: bool
+    hub: Hub, name: str, listed: bool, etag: bool
 ) -> None:
-    hub.lists_hashes = lists_hashes
+    hub.lists_hashes, hub.etags_are_hashes = listed, etag
     hub.faults.append(Fault(f"{name}$", damage=True))
     with pytest.raises(ArtifactError, match=f"{name} from hub .* damaged on its way and is removed"):
         find_files(tiny_e5(SourceConfig(kind="hub"), graph_source()))
