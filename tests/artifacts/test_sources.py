@@ -502,9 +502,11 @@ INT8 = "onnx/model_quantized.onnx"
 
 
 def published_in(repository: Path, name: str = INT8) -> Path:
-    """Put a file for a lower precision beside the fp32 one, as far as it matters here: a matrix of bytes."""
+    """Put a file for a lower precision beside the fp32 one, as far as it matters here: quantised."""
     graph = onnx.load(repository / "onnx" / "model.onnx")
-    graph.graph.initializer.append(onnx.numpy_helper.from_array(np.zeros((2, 2), np.int8), "bytes"))
+    for number, kept in ((np.zeros((2, 2), np.int8), "bytes"), (np.ones((), np.float32), "scale")):
+        graph.graph.initializer.append(onnx.numpy_helper.from_array(number, kept))
+    graph.graph.node.append(onnx.helper.make_node("DequantizeLinear", ["bytes", "scale"], ["weight"]))
     graph.doc_string = name
     (repository / name).write_bytes(graph.SerializeToString())
     return repository / name
