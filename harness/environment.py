@@ -21,8 +21,8 @@ from harness.measure import container
 from harness.measure.resources import cores_of_a_launch
 
 # Versions that change what is measured; part of a run's identity.
-_MEASURING = ("onnxruntime", "tokenizers", "numpy")
-# Wheels that all install the module onnxruntime; one environment holds one of them.
+_MEASURING = ("tokenizers", "numpy")
+# Wheels that all install the module onnxruntime: of several, the last one that was installed is loaded.
 _ONNXRUNTIMES = ("onnxruntime", "onnxruntime-gpu", "onnxruntime-openvino", "onnxruntime-directml",
                  "onnxruntime-qnn", "onnxruntime-webgpu")  # fmt: skip
 
@@ -62,9 +62,8 @@ def fingerprint() -> Environment:
     cpu, memory = _cpu_name(), psutil.virtual_memory().total
     libraries = {name: found for name in _MEASURING if (found := _version(name))}
     libraries["harness"] = __version__
-    wheel = next((name for name in _ONNXRUNTIMES if _version(name)), None)
-    if wheel is not None:
-        libraries["onnxruntime"] = f"{_version(wheel)}{'' if wheel == 'onnxruntime' else f' ({wheel})'}"
+    if (loaded := _onnxruntime()) is not None:
+        libraries["onnxruntime"] = loaded
     return Environment(
         machine_id=_machine_id(cpu, memory),
         cpu=cpu,
@@ -147,6 +146,16 @@ def _output(*command: str) -> str | None:
     except (OSError, subprocess.SubprocessError):
         return None
     return done.stdout.strip() or None
+
+
+def _onnxruntime() -> str | None:
+    """The version of the module that is loaded, and the wheels that may have brought it; None without any."""
+    try:
+        import onnxruntime
+    except ImportError:
+        return None
+    wheels = ", ".join(name for name in _ONNXRUNTIMES if _version(name))
+    return f"{onnxruntime.__version__}{f' ({wheels})' if wheels not in ('', 'onnxruntime') else ''}"
 
 
 def _version(name: str) -> str | None:

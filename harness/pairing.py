@@ -64,6 +64,13 @@ def pair_runs(
                 f"A and B differ in {' and '.join(sorted(others))}: "
                 "not the same measurement; measure both alike"
             )
+        alike = all(first[name] == second[name] for name in ("model", "weights"))  # and so in their tokens
+        if alike and _tokens(first) != _tokens(second):
+            means = " and ".join(f"{_tokens(run)[0]:g}" for run in (first, second))
+            raise BadInputError(
+                f"A and B served other texts, of {means} tokens on average: not the same measurement; "
+                "measure both with one version of the harness"
+            )
         return [Pair(f"{run_name(first)} → {run_name(second)}", first, second, _differences(first, second))]
     ours, theirs = _by_work(a), _by_work(b)
     common = sorted(set(ours) & set(theirs))
@@ -102,7 +109,7 @@ def _by_work(runs: Sequence[dict[str, Any]]) -> dict[tuple[Any, ...], list[dict[
         soak, replicate = run["purpose"] == "soak", as_number(run["replicate"]) or 0.0
         held_to = as_number(run["cpus"]) or 0.0
         cores = int(run["cores"]), held_to, container_cpus(run) or math.inf
-        key = (candidate_key(run), row_place(run), soak, cores, replicate, _served(run))
+        key = (candidate_key(run), row_place(run), soak, cores, replicate, _served(run), _tokens(run))
         found.setdefault(key, []).append(run)
     return found
 
@@ -111,6 +118,11 @@ def _served(run: Mapping[str, Any]) -> tuple[str, ...]:
     """What a launch of it serves beside the workload, as words: requests, warm-up, the seed of the texts."""
     given = typed_words(run)
     return tuple(f"{name}={given.get(name, _usual()[name])}" for name in _SERVED)
+
+
+def _tokens(run: Mapping[str, Any]) -> tuple[float, ...]:
+    """The mean and P95 of its texts' tokens, which tell other texts of the same model; 0 is unknown."""
+    return tuple(as_number(run[name]) or 0.0 for name in ("tokens_mean", "tokens_p95"))
 
 
 @cache

@@ -553,6 +553,16 @@ def test_runs_that_serve_other_requests_are_not_the_same_measurement() -> None:
     )
 
 
+def test_runs_of_one_model_that_served_other_texts_are_not_the_same_measurement() -> None:
+    other = {"tokens_mean": 55.0, "tokens_p95": 90.0}
+    with pytest.raises(BadInputError, match="other texts, of 12 and 55 tokens on average"):
+        sides([run_row("a")], [run_row("b", **other)])
+    two_each = [[run_row(f"{side}1"), run_row(f"{side}8", batch_size=8)] for side in "ab"]
+    (found,) = sides(two_each[0], [two_each[1][0], two_each[1][1] | other])
+    assert found.a_run == "a1"
+    assert len(sides([run_row("a")], [run_row("b", model="e5", **other)])) == 1  # another tokenizer's
+
+
 def test_a_run_held_to_all_the_cores_there_are_is_not_one_held_to_none() -> None:
     """The limit sets the threads."""
     held = [run_row("a1"), run_row("a2", cpus=2, started_at=STARTED + timedelta(hours=1))]

@@ -215,3 +215,22 @@ def test_the_commit_of_the_source_tree_is_told(monkeypatch: pytest.MonkeyPatch) 
 
 def test_the_fingerprint_is_plain_values() -> None:
     assert json.loads(json.dumps(fingerprint().to_dict())) == fingerprint().to_dict()
+
+
+@pytest.mark.parametrize(
+    ("wheels", "told"),
+    [
+        ({"onnxruntime": "1.31.1"}, "1.98.0"),
+        ({"onnxruntime": "1.31.1", "onnxruntime-gpu": "1.98.0"}, "1.98.0 (onnxruntime, onnxruntime-gpu)"),
+        ({"onnxruntime-openvino": "1.98.0"}, "1.98.0 (onnxruntime-openvino)"),
+        ({"onnxruntime-migraphx": "1.98.0"}, "1.98.0"),
+    ],
+)
+def test_the_version_is_that_of_the_onnxruntime_that_is_loaded(
+    monkeypatch: pytest.MonkeyPatch, wheels: dict[str, str], told: str
+) -> None:
+    """Of two wheels the one that was installed last owns the module; one may bear another name."""
+    monkeypatch.setattr("onnxruntime.__version__", "1.98.0")
+    monkeypatch.setattr("harness.environment._version", wheels.get)
+    found = fingerprint()
+    assert (found.onnxruntime, found.libraries["onnxruntime"]) == (told, told)
