@@ -109,6 +109,8 @@ METRIC_RANGES: dict[Metric, tuple[float, float]] = {
     "latency_drift": (0.0, math.inf),
     "latency_overhead": (-1.0, math.inf),
 }
+# With less of a graph's nodes, or of their time, on the execution provider the figures are another one's.
+EP_SHARE_MIN = 0.5
 # Shares whose interval never ends at the most that they can be.
 _NEVER_CERTAIN: tuple[Metric, ...] = (
     "separation_auc",
@@ -785,11 +787,12 @@ class PolicyConfig(Schema):
         matrix: of ``weighted_matrix``: what is weighed.
         paths: of ``path_order``: models, the preferred first.
         fallback: what to accept where every candidate is NO_GO.
-        min_ep_node_share: a run with less of its nodes on the execution provider asked for is never GO.
+        min_ep_node_share: a run with less of its nodes on the execution provider asked for is never GO, nor is
+            one with none of them there: 0 asks for any.
         min_ep_time_share: the same of the nodes' time, by a profile of the run's own requests: the few nodes
             that fall back can take most of it. Half by default: with less there, the figures are those of
-            another provider. Unknown is missing evidence on any provider but the CPU's, unless 0 is asked. Of
-            one that works asynchronously (CUDA) it is the host's time.
+            another provider. Unknown is missing evidence on any provider but the CPU's, unless 0 is asked; a
+            known 0 is never GO. Of one that works asynchronously (CUDA) it is the host's time.
     """
 
     name: Name
@@ -800,7 +803,7 @@ class PolicyConfig(Schema):
     paths: list[str]
     fallback: FallbackConfig | None
     min_ep_node_share: Annotated[float, Field(ge=0, le=1)]
-    min_ep_time_share: Annotated[float, Field(ge=0, le=1)] = 0.5
+    min_ep_time_share: Annotated[float, Field(ge=0, le=1)] = EP_SHARE_MIN
 
     @model_validator(mode="after")
     def _something_must_hold(self) -> PolicyConfig:

@@ -386,6 +386,43 @@ def test_the_share_of_the_nodes_time_on_the_requested_ep_is_held_against_the_pol
     assert noted == (ep != "cpu" and share is None and not asked), "elsewhere it is a reason, or no matter"
 
 
+NO_MINIMUM = {"min_ep_node_share": 0.0, "min_ep_time_share": 0.0}
+
+
+@pytest.mark.parametrize(
+    ("nowhere", "said"),
+    [
+        ({"ep_node_share": 0.0, "ep_time_share": None}, "only 0% of the nodes run on coreml"),
+        ({"ep_nodes": 0, "ep_time_share": None}, "only 0% of the nodes run on coreml"),
+        ({"ep_time_share": 0.0}, "only 0% of the nodes' time is on coreml"),
+        ({"ep_nodes": 0, "ep_node_share": 0.0, "ep_time_share": 0.0}, "only 0% of the nodes run on coreml"),
+    ],
+    ids=["no share of the nodes", "no node", "no share of the time", "nothing"],
+)
+def test_a_run_that_fell_back_wholly_is_never_a_go_though_a_policy_asks_for_no_share(
+    nowhere: dict[str, Any], said: str
+) -> None:
+    policy = load_policy("default").model_copy(update=NO_MINIMUM)
+    assert decide(frame(model_row("minilm", ep="coreml")), policy).verdict == "GO"
+    decision = decide(frame(model_row("minilm", ep="coreml", **nowhere)), policy)
+    assert (decision.verdict, decision.chosen) == ("NO_GO", None)
+    (reason,) = [line for line in decision.candidates[0].reasons if said in line]
+    assert reason.endswith("at default, batch 1, needed some: a run that fell back is never GO")
+
+
+@pytest.mark.parametrize(
+    ("minimum", "share", "warned"), [(0.0, 0.03, True), (0.0, 0.5, False), (0.6, 0.5, False)]
+)
+def test_a_candidate_that_hardly_ran_on_its_ep_is_warned_of_where_the_policy_lets_it(
+    minimum: float, share: float, warned: bool
+) -> None:
+    policy = load_policy("default").model_copy(update=NO_MINIMUM | {"min_ep_node_share": minimum})
+    (candidate,) = decide(frame(model_row("minilm", ep="coreml", ep_node_share=share)), policy).candidates
+    said = "only 0.03 of the nodes on coreml at default, batch 1, under the usual 0.5: the figures are mostly"
+    assert candidate.verdict == ("NO_GO" if minimum else "GO")
+    assert any(line.startswith(said) for line in candidate.warnings) == warned
+
+
 @pytest.mark.parametrize("file", sorted((conf_dir() / "policy").glob("*.yaml")), ids=lambda f: f.stem)
 def test_every_shipped_policy_asks_for_half_of_the_nodes_time(file: Path) -> None:
     assert load_policy(file.stem).min_ep_time_share == 0.5
