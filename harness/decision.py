@@ -205,6 +205,8 @@ def _judge(rows: list[Row], policy: PolicyConfig) -> CandidateVerdict:
     rows = [as_read.get(row["run_id"], row) for row in rows]
     results = tuple(ask(gate, run_for(gate, current)) for gate in policy.gates)
     read = [row for row in current if any(run_for(gate, [row]) is row for gate in policy.gates)]
+    if not read and all(row["status"] in ("failed", "timeout", "unavailable") for row in rows):
+        read = current  # nothing else is known of it: where it failed is no matter
     load = confirmation_of(same, policy)
     confirmation = load if load.results else None
     noisy_load = any(r.rests_on_noise for _, r in load.results)  # settled as it is

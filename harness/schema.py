@@ -787,8 +787,8 @@ class PolicyConfig(Schema):
         matrix: of ``weighted_matrix``: what is weighed.
         paths: of ``path_order``: models, the preferred first.
         fallback: what to accept where every candidate is NO_GO.
-        min_ep_node_share: a run with less of its nodes on the execution provider asked for is never GO, nor is
-            one with none of them there: 0 asks for any.
+        min_ep_node_share: a run with less of its nodes on the execution provider asked for is never GO. Nor
+            is one with none of them there, so 0 asks for any.
         min_ep_time_share: the same of the nodes' time, by a profile of the run's own requests: the few nodes
             that fall back can take most of it. Half by default: with less there, the figures are those of
             another provider. Unknown is missing evidence on any provider but the CPU's, unless 0 is asked; a

@@ -523,6 +523,37 @@ def test_a_failed_run_elsewhere_is_context() -> None:
     assert decide(frame(model_row("minilm", "r1"), context)).verdict == "GO"
 
 
+@pytest.mark.parametrize("status", ["failed", "timeout"])
+@pytest.mark.parametrize(
+    "beside", [[], [{"workload": "tokens_512", "status": "unavailable", "error": "gone"}]]
+)
+def test_a_candidate_of_which_every_run_failed_is_a_no_go_wherever_that_was(
+    status: str, beside: list[dict[str, Any]]
+) -> None:
+    died = model_row("e5", "b8", batch_size=8, status=status, error="killed", launches_failed=20,
+                     launch_p95_ms=[INF] * 20, latency_p95_ms=None)  # fmt: skip
+    rows = [died, *(model_row("e5", f"beside-{i}", **changes) for i, changes in enumerate(beside))]
+    alone = decide(frame(*rows))
+    assert (alone.verdict, alone.exit_code) == ("NO_GO", ExitCode.NO_GO)
+    assert (
+        alone.candidates[0].reasons[0].startswith("the run failed at default, batch 8: killed; anew: `python")
+    )
+    slow = model_row("minilm", p95_ms=45)
+    without, beside_it = decide(frame(slow)), decide(frame(slow, *rows))
+    assert without.verdict == beside_it.verdict == "NO_GO"
+    assert without.fallback == beside_it.fallback is not None
+
+
+@pytest.mark.parametrize("status", ["complete", "interrupted"])
+def test_a_run_that_failed_where_no_gate_reads_is_context_beside_one_that_did_not(status: str) -> None:
+    """Even where that one is not read either."""
+    died = model_row("e5", "b8", batch_size=8, status="failed", error="killed")
+    other = model_row("e5", "b4", batch_size=4, status=status)
+    decision = decide(frame(died, other))
+    assert decision.verdict == "INCONCLUSIVE"
+    assert any(note.startswith("no gate reads it: the run failed") for note in decision.candidates[0].notes)
+
+
 @pytest.mark.parametrize(
     "place", [{"workload": "tokens_512"}, {"batch_size": 8}, {"clients": 2}, {"arrival": "poisson"}]
 )
