@@ -60,6 +60,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     **{metric: ends for metric, ends in METRIC_RANGES.items() if metric in RUN_UNITS},
     "ep_node_share": (0.0, 1.0),
     "ep_time_share": (0.0, 1.0),
+    "cores": (1.0, inf),
 }
 # More names than this are not told in one line.
 _MOST_NAMED = 8
@@ -231,6 +232,8 @@ def _inconsistency(row: Row) -> str:
         slack = _COSINE_SLACK if RUN_UNITS[name] == "cosine" else 0.0
         if (number := as_number(row[name])) is not None and not least - slack <= number <= most + slack:
             return f"{name} is {number:g}, which it cannot be"
+    if (bound := as_number(row["parity_bound"])) is not None and not 0 < bound <= 1:
+        return f"parity_bound is {bound:g}, which it cannot be"
     for name in WITH_INTERVAL:
         low, value, high = (as_number(row[f"{name}{part}"]) for part in ("_low", "", "_high"))
         if low is not None and high is not None and not low <= (low if value is None else value) <= high:

@@ -432,7 +432,7 @@ class PrecisionConfig(Schema):
 
     name: Name
     method: Literal["none", "fuse", "fp16", "dynamic_int8", "weight_only", "published"]
-    parity_cosine_min: Annotated[float, Field(ge=-1, le=1)]
+    parity_cosine_min: Annotated[float, Field(gt=0, le=1)]
     bits: Literal[4, 8] | None
     block_size: Literal[16, 32, 64, 128, 256] | None
     reduce_range: bool | None
