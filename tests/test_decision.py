@@ -1503,7 +1503,7 @@ def test_scripted_figures_are_never_picked_before_measured_ones() -> None:
         ({"status": "fine"}, "status 'fine' is none of"),
         ({"machine_id": None}, "machine_id cannot be null"),
         ({"batch_size": None}, "batch_size cannot be null"),
-        ({"launches": 1}, "1 launches, but 20 of their values"),
+        ({"launches": 1}, "1 launch, but 20 of their values in launch_p95_ms"),
         (
             {"throughput_texts_per_s_low": 310.0, "throughput_texts_per_s_high": 320.0},
             "throughput_texts_per_s 300.0 lies outside its interval 310.0 to",
@@ -2484,6 +2484,16 @@ def test_a_stricter_gate_on_ranks_disagrees_with_the_separation_too() -> None:
         ({"parity_bound": 0.0}, "parity_bound is 0, which it cannot be"),
         ({"parity_bound": -1.0}, "parity_bound is -1, which it cannot be"),
         ({"cores": -1}, "cores is -1, which it cannot be"),
+        (
+            {"launch_throughput_texts_per_s": [300.0] * 19},
+            "20 launches, but 19 of their values in launch_throughput_texts_per_s",
+        ),
+        ({"requests": 0}, "status complete, but 0 requests in 20 launches"),
+        ({"requests": 19}, "status complete, but 19 requests in 20 launches"),
+        (
+            {"launches": 0, "launch_p95_ms": [], "launch_throughput_texts_per_s": [], "requests": 0},
+            "status complete, but 0 requests in 0 launches",
+        ),
         ({"launch_p95_ms": [12.0] * 19 + [INF]}, "launches_failed is 0, but 1 of its launches failed"),
         ({"latency_p95_ms": -1.0, "launch_p95_ms": None}, "latency_p95_ms is -1, which it cannot be"),
     ],
