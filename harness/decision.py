@@ -54,6 +54,7 @@ from harness.overhead import REFERENCE, with_overhead
 from harness.remedies import means_nothing, missing_commands, on_the_data_of, ways_out
 from harness.rerun import again, command_for, elsewhere
 from harness.robustness import share_that_stays
+from harness.schema import EP_SHARE_MIN
 from harness.sensitivity import closest_changes
 from harness.units import counted, exact_number
 from harness.verdict import (
@@ -211,6 +212,8 @@ def _judge(rows: list[Row], policy: PolicyConfig) -> CandidateVerdict:
     rows = [as_read.get(row["run_id"], row) for row in rows]
     results = tuple(ask(gate, run_for(gate, current)) for gate in policy.gates)
     read = [row for row in current if any(run_for(gate, [row]) is row for gate in policy.gates)]
+    if not read and all(row["status"] in ("failed", "timeout", "unavailable") for row in rows):
+        read = current  # nothing else is known of it: where it failed is no matter
     load = confirmation_of(same, policy)
     confirmation = load if load.results else None
     noisy_load = any(r.rests_on_noise for _, r in load.results)  # settled as it is
@@ -278,7 +281,7 @@ def _judge(rows: list[Row], policy: PolicyConfig) -> CandidateVerdict:
         gates=results,
         reasons=tuple(reasons),
         notes=tuple(notes),
-        warnings=() if main is None else caveats.of_noise(main),
+        warnings=(*(() if main is None else caveats.of_noise(main)), *_hardly_there(read, policy)),
         missing=missing_commands(results, current, base, unsure),
         ways_out=ways_out(results, current, base),
         confirm=elsewhere(
@@ -438,21 +441,21 @@ def _guards(rows: list[Row], policy: PolicyConfig) -> tuple[list[str], list[str]
             error = text_of(row["error"], "no reason known")
             blocks.append(f"{failed:.0f} of {row['launches']} launches failed at {where} ({error}); anew: "
                           f"`{again(row, **{'measure.force': 'true'})}`")  # fmt: skip
-        share = as_number(row["ep_node_share"])
+        share = 0.0 if as_number(row["ep_nodes"]) == 0 else as_number(row["ep_node_share"])
         if share is None:
             unknowns.append(f"where the nodes ran is unknown at {where}")
-        elif share < policy.min_ep_node_share:
+        elif not share or share < policy.min_ep_node_share:
             blocks.append(
                 f"only {share:.0%} of the nodes run on {row['ep']} at {where}, "
-                f"needed {policy.min_ep_node_share:.0%}"
+                f"{_share_needed(policy.min_ep_node_share)}"
             )
         time = as_number(row["ep_time_share"])
         if time is None and row["ep"] != "cpu" and policy.min_ep_time_share:
             unknowns.append(_unprofiled(row))
-        elif time is not None and time < policy.min_ep_time_share:
+        elif time is not None and (not time or time < policy.min_ep_time_share):
             blocks.append(
                 f"only {time:.0%} of the nodes' time is on {row['ep']} at {where}, "
-                f"needed {policy.min_ep_time_share:.0%}"
+                f"{_share_needed(policy.min_ep_time_share)}"
             )
         parity, bound = as_number(row["parity_cosine_min"]), as_number(row["parity_bound"])
         if parity is None or bound is None:
@@ -472,6 +475,11 @@ def _refused(row: Row, policy: PolicyConfig) -> list[str]:
     return blocks if row["weights"] != "trained" else [*blocks, *unknowns]
 
 
+def _share_needed(least: float) -> str:
+    """What a policy's least share on the execution provider asks; 0 asks for some of it all the same."""
+    return f"needed {least:.0%}" if least else "needed some: a run that fell back is never GO"
+
+
 def _unprofiled(row: Row) -> str:
     return f"no profile says how much of the nodes' time is on {row['ep']} at {row_place(row)}"
 
@@ -489,6 +497,21 @@ def _time_elsewhere(rows: list[Row], policy: PolicyConfig) -> list[str]:
                 f"{row_place(row)}"
             )
     return told
+
+
+def _hardly_there(rows: list[Row], policy: PolicyConfig) -> list[str]:
+    """What a policy lets pass though most of it was elsewhere than on the execution provider."""
+    asked = [
+        ("ep_node_share", "nodes", policy.min_ep_node_share),
+        ("ep_time_share", "nodes' time", policy.min_ep_time_share),
+    ]
+    return [
+        f"only {share:.2g} of the {what} on {row['ep']} at {row_place(row)}, under the usual "
+        f"{EP_SHARE_MIN:g}: the figures are mostly another provider's"
+        for row in rows
+        for name, what, least in asked
+        if (share := as_number(row[name])) and least <= share < EP_SHARE_MIN
+    ]
 
 
 def _sentence(result: GateResult) -> str:

@@ -61,6 +61,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     **{metric: ends for metric, ends in METRIC_RANGES.items() if metric in RUN_UNITS},
     "ep_node_share": (0.0, 1.0),
     "ep_time_share": (0.0, 1.0),
+    "cores": (1.0, inf),
 }
 # More names than this are not told in one line.
 _MOST_NAMED = 8
@@ -218,6 +219,7 @@ def _inconsistency(row: Row) -> str:
     for name in (column.name for column in _NEVER_NULL if column.dtype == "int64"):
         if (number := as_number(row[name])) is None or not number.is_integer():
             return f"{name} is {row[name]!r}, no whole number"
+<<<<<<< HEAD
     for name in _NUMBERS:
         cells = row[name] if isinstance(row[name], list | tuple | np.ndarray) else (row[name],)
         if (text := next((cell for cell in cells if isinstance(cell, str)), None)) is not None:
@@ -226,6 +228,15 @@ def _inconsistency(row: Row) -> str:
     if hasattr(listed, "__len__") and launches is not None and len(listed) != launches:
         return f"{launches:.0f} launches, but {len(listed)} of their values"
     failed, dead = as_number(row["launches_failed"]), _count_dead(listed)
+=======
+    launches, failed = int(row["launches"]), as_number(row["launches_failed"])
+    for column in LAUNCH_COLUMN.values():
+        if hasattr(row[column], "__len__") and len(row[column]) != launches:
+            return f"{counted(launches, 'launch')}, but {len(row[column])} of their values in {column}"
+    if row["status"] == "complete" and row["requests"] < max(1, launches - (failed or 0)):
+        return f"status complete, but {row['requests']} requests in {counted(launches, 'launch')}"
+    dead = _count_dead(row["launch_p95_ms"])
+>>>>>>> n5
     if failed is not None and dead > failed:
         return f"launches_failed is {failed:.0f}, but {dead} of its launches failed"
     for name, column in LAUNCH_COLUMN.items():
@@ -236,6 +247,8 @@ def _inconsistency(row: Row) -> str:
         slack = _COSINE_SLACK if RUN_UNITS[name] == "cosine" else 0.0
         if (number := as_number(row[name])) is not None and not least - slack <= number <= most + slack:
             return f"{name} is {number:g}, which it cannot be"
+    if (bound := as_number(row["parity_bound"])) is not None and not 0 < bound <= 1:
+        return f"parity_bound is {bound:g}, which it cannot be"
     for name in WITH_INTERVAL:
         low, value, high = (as_number(row[f"{name}{part}"]) for part in ("_low", "", "_high"))
         if low is not None and high is not None and not low <= (low if value is None else value) <= high:

@@ -113,6 +113,8 @@ METRIC_RANGES: dict[Metric, tuple[float, float]] = {
     "latency_drift": (0.0, math.inf),
     "latency_overhead": (-1.0, math.inf),
 }
+# With less of a graph's nodes, or of their time, on the execution provider the figures are another one's.
+EP_SHARE_MIN = 0.5
 # Shares whose interval never ends at the most that they can be.
 _NEVER_CERTAIN: tuple[Metric, ...] = (
     "separation_auc",
@@ -434,7 +436,7 @@ class PrecisionConfig(Schema):
 
     name: Name
     method: Literal["none", "fuse", "fp16", "dynamic_int8", "weight_only", "published"]
-    parity_cosine_min: Annotated[float, Field(ge=-1, le=1)]
+    parity_cosine_min: Annotated[float, Field(gt=0, le=1)]
     bits: Literal[4, 8] | None
     block_size: Literal[16, 32, 64, 128, 256] | None
     reduce_range: bool | None
@@ -791,11 +793,12 @@ class PolicyConfig(Schema):
         matrix: of ``weighted_matrix``: what is weighed.
         paths: of ``path_order``: models, the preferred first.
         fallback: what to accept where every candidate is NO_GO.
-        min_ep_node_share: a run with less of its nodes on the execution provider asked for is never GO.
+        min_ep_node_share: a run with less of its nodes on the execution provider asked for is never GO. Nor
+            is one with none of them there, so 0 asks for any.
         min_ep_time_share: the same of the nodes' time, by a profile of the run's own requests: the few nodes
             that fall back can take most of it. Half by default: with less there, the figures are those of
-            another provider. Unknown is missing evidence on any provider but the CPU's, unless 0 is asked. Of
-            one that works asynchronously (CUDA) it is the host's time.
+            another provider. Unknown is missing evidence on any provider but the CPU's, unless 0 is asked; a
+            known 0 is never GO. Of one that works asynchronously (CUDA) it is the host's time.
     """
 
     name: Name
@@ -806,7 +809,7 @@ class PolicyConfig(Schema):
     paths: list[str]
     fallback: FallbackConfig | None
     min_ep_node_share: Annotated[float, Field(ge=0, le=1)]
-    min_ep_time_share: Annotated[float, Field(ge=0, le=1)] = 0.5
+    min_ep_time_share: Annotated[float, Field(ge=0, le=1)] = EP_SHARE_MIN
 
     @model_validator(mode="after")
     def _something_must_hold(self) -> PolicyConfig:

@@ -206,8 +206,10 @@ def run_row(run_id: str = "r1", **changes: Any) -> dict[str, Any]:
 
 
 def launched(**changes: Any) -> dict[str, Any]:
-    """Changes of a row with the figures that follow from its launches: their medians."""
+    """Changes of a row with the figures that follow from its launches: their medians, what each served."""
     rate = "throughput_texts_per_s"
+    if isinstance(n := changes.get("launches"), int):
+        changes = {f"launch_{rate}": [300.0] * n, "requests": 100 * n} | changes
     figures = {"launch_p95_ms": ("latency_p95_ms",), f"launch_{rate}": (rate, f"{rate}_low", f"{rate}_high")}
     found: dict[str, Any] = {}
     for launches, names in figures.items():

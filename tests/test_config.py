@@ -994,8 +994,8 @@ def test_what_is_changed_under_a_name_gets_a_name_of_its_own() -> None:
             "precision.method=dynamic_int8: precision=fp32 stands",
         ),
         (
-            {"precision": {"parity_cosine_min": -1.0}},
-            "precision.parity_cosine_min=-1.0: precision=fp32 stands",
+            {"precision": {"parity_cosine_min": 0.5}},
+            "precision.parity_cosine_min=0.5: precision=fp32 stands",
         ),
     ],
 )

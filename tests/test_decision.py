@@ -386,6 +386,43 @@ def test_the_share_of_the_nodes_time_on_the_requested_ep_is_held_against_the_pol
     assert noted == (ep != "cpu" and share is None and not asked), "elsewhere it is a reason, or no matter"
 
 
+NO_MINIMUM = {"min_ep_node_share": 0.0, "min_ep_time_share": 0.0}
+
+
+@pytest.mark.parametrize(
+    ("nowhere", "said"),
+    [
+        ({"ep_node_share": 0.0, "ep_time_share": None}, "only 0% of the nodes run on coreml"),
+        ({"ep_nodes": 0, "ep_time_share": None}, "only 0% of the nodes run on coreml"),
+        ({"ep_time_share": 0.0}, "only 0% of the nodes' time is on coreml"),
+        ({"ep_nodes": 0, "ep_node_share": 0.0, "ep_time_share": 0.0}, "only 0% of the nodes run on coreml"),
+    ],
+    ids=["no share of the nodes", "no node", "no share of the time", "nothing"],
+)
+def test_a_run_that_fell_back_wholly_is_never_a_go_though_a_policy_asks_for_no_share(
+    nowhere: dict[str, Any], said: str
+) -> None:
+    policy = load_policy("default").model_copy(update=NO_MINIMUM)
+    assert decide(frame(model_row("minilm", ep="coreml")), policy).verdict == "GO"
+    decision = decide(frame(model_row("minilm", ep="coreml", **nowhere)), policy)
+    assert (decision.verdict, decision.chosen) == ("NO_GO", None)
+    (reason,) = [line for line in decision.candidates[0].reasons if said in line]
+    assert reason.endswith("at default, batch 1, needed some: a run that fell back is never GO")
+
+
+@pytest.mark.parametrize(
+    ("minimum", "share", "warned"), [(0.0, 0.03, True), (0.0, 0.5, False), (0.6, 0.5, False)]
+)
+def test_a_candidate_that_hardly_ran_on_its_ep_is_warned_of_where_the_policy_lets_it(
+    minimum: float, share: float, warned: bool
+) -> None:
+    policy = load_policy("default").model_copy(update=NO_MINIMUM | {"min_ep_node_share": minimum})
+    (candidate,) = decide(frame(model_row("minilm", ep="coreml", ep_node_share=share)), policy).candidates
+    said = "only 0.03 of the nodes on coreml at default, batch 1, under the usual 0.5: the figures are mostly"
+    assert candidate.verdict == ("NO_GO" if minimum else "GO")
+    assert any(line.startswith(said) for line in candidate.warnings) == warned
+
+
 @pytest.mark.parametrize("file", sorted((conf_dir() / "policy").glob("*.yaml")), ids=lambda f: f.stem)
 def test_every_shipped_policy_asks_for_half_of_the_nodes_time(file: Path) -> None:
     assert load_policy(file.stem).min_ep_time_share == 0.5
@@ -484,6 +521,37 @@ def test_what_is_wrong_at_batch_32_is_held_against_the_candidate_too(corruption:
 def test_a_failed_run_elsewhere_is_context() -> None:
     context = model_row("minilm", "r2", workload="tokens_512", status="failed", error="killed", p95_ms=900)
     assert decide(frame(model_row("minilm", "r1"), context)).verdict == "GO"
+
+
+@pytest.mark.parametrize("status", ["failed", "timeout"])
+@pytest.mark.parametrize(
+    "beside", [[], [{"workload": "tokens_512", "status": "unavailable", "error": "gone"}]]
+)
+def test_a_candidate_of_which_every_run_failed_is_a_no_go_wherever_that_was(
+    status: str, beside: list[dict[str, Any]]
+) -> None:
+    died = model_row("e5", "b8", batch_size=8, status=status, error="killed", launches_failed=20,
+                     launch_p95_ms=[INF] * 20, latency_p95_ms=None)  # fmt: skip
+    rows = [died, *(model_row("e5", f"beside-{i}", **changes) for i, changes in enumerate(beside))]
+    alone = decide(frame(*rows))
+    assert (alone.verdict, alone.exit_code) == ("NO_GO", ExitCode.NO_GO)
+    assert (
+        alone.candidates[0].reasons[0].startswith("the run failed at default, batch 8: killed; anew: `python")
+    )
+    slow = model_row("minilm", p95_ms=45)
+    without, beside_it = decide(frame(slow)), decide(frame(slow, *rows))
+    assert without.verdict == beside_it.verdict == "NO_GO"
+    assert without.fallback == beside_it.fallback is not None
+
+
+@pytest.mark.parametrize("status", ["complete", "interrupted"])
+def test_a_run_that_failed_where_no_gate_reads_is_context_beside_one_that_did_not(status: str) -> None:
+    """Even where that one is not read either."""
+    died = model_row("e5", "b8", batch_size=8, status="failed", error="killed")
+    other = model_row("e5", "b4", batch_size=4, status=status)
+    decision = decide(frame(died, other))
+    assert decision.verdict == "INCONCLUSIVE"
+    assert any(note.startswith("no gate reads it: the run failed") for note in decision.candidates[0].notes)
 
 
 @pytest.mark.parametrize(
@@ -1458,7 +1526,7 @@ def test_scripted_figures_are_never_picked_before_measured_ones() -> None:
         ({"status": "fine"}, "status 'fine' is none of"),
         ({"machine_id": None}, "machine_id cannot be null"),
         ({"batch_size": None}, "batch_size cannot be null"),
-        ({"launches": 1}, "1 launches, but 20 of their values"),
+        ({"launches": 1}, "1 launch, but 20 of their values in launch_p95_ms"),
         (
             {"throughput_texts_per_s_low": 310.0, "throughput_texts_per_s_high": 320.0},
             "throughput_texts_per_s 300.0 lies outside its interval 310.0 to",
@@ -2446,6 +2514,19 @@ def test_a_stricter_gate_on_ranks_disagrees_with_the_separation_too() -> None:
         ({"latency_p95_ms": 5.0}, "latency_p95_ms is 5, but the median of its launches' is 12"),
         ({"throughput_texts_per_s": 900.0}, "throughput_texts_per_s is 900, but the median of its launches'"),
         ({"ep_time_share": 1.5}, "ep_time_share is 1.5, which it cannot be"),
+        ({"parity_bound": 0.0}, "parity_bound is 0, which it cannot be"),
+        ({"parity_bound": -1.0}, "parity_bound is -1, which it cannot be"),
+        ({"cores": -1}, "cores is -1, which it cannot be"),
+        (
+            {"launch_throughput_texts_per_s": [300.0] * 19},
+            "20 launches, but 19 of their values in launch_throughput_texts_per_s",
+        ),
+        ({"requests": 0}, "status complete, but 0 requests in 20 launches"),
+        ({"requests": 19}, "status complete, but 19 requests in 20 launches"),
+        (
+            {"launches": 0, "launch_p95_ms": [], "launch_throughput_texts_per_s": [], "requests": 0},
+            "status complete, but 0 requests in 0 launches",
+        ),
         ({"launch_p95_ms": [12.0] * 19 + [INF]}, "launches_failed is 0, but 1 of its launches failed"),
         ({"latency_p95_ms": -1.0, "launch_p95_ms": None}, "latency_p95_ms is -1, which it cannot be"),
     ],

@@ -371,7 +371,8 @@ def test_a_verdict_comes_with_its_pick_its_evidence_and_its_policy(decision: Cal
 
 
 def test_a_gate_that_was_not_measured_shows_no_value(decision: Callable[..., Decision]) -> None:
-    made = decision(run_row(finite=None, latency_p95_ms=None, launch_p95_ms=[], launches=0))
+    nothing = {"launches": 0, "launch_p95_ms": [], "latency_p95_ms": None}
+    made = decision(run_row(finite=None, status="interrupted", **nothing))
     text = shown(lambda console: print_decision(console, made, details=True))
     (line,) = [line for line in table_lines(text) if "values finite" in line]
     assert line.split("yes", 1)[1].split() == ["?", "not", "measured"]
