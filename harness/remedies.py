@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from harness.gates import ASKED_OF_OWN_DATA, OWN_DATA, as_number, gate_place, place_words, run_for, unpaced
 from harness.open_loop import launches_alone
 from harness.overhead import REFERENCE
-from harness.rerun import again, command_for, decide_command, elsewhere, typed_words
+from harness.rerun import again, command_for, elsewhere, typed_words
 from harness.schema import LAUNCH_METRICS, SOAK_METRICS
 from harness.stats import launches_to_settle
 from harness.verdict import is_target
@@ -126,7 +126,7 @@ def ways_out(results: Sequence[GateResult], current: list[Row], base: Row) -> tu
     if base["runtime"] == REFERENCE and any(r.gate.metric == "latency_overhead" for r in deciding):
         return (
             "the Python reference is what this policy holds other providers against, and no other was "
-            f"measured; by itself it is judged by: `{decide_command(base, policy='default')}`",
+            "measured; by itself it is judged with policy=default",
         )
     if base["weights"] == "random":
         trained = elsewhere(base, **{"model.weights": "trained", "model.path": "DIR"})

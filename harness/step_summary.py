@@ -46,8 +46,8 @@ def append_summary(page: str, asked: str = "") -> None:
 
 
 def _cut(page: str, most: int) -> bytes:
-    """The page, or as many whole lines of it as fit with a word on the rest."""
+    """The page, or as many whole lines of it as fit with a word on the rest; nothing where that does not."""
     whole, rest = page.encode(), _CUT.encode()
     if len(whole) <= most:
         return whole
-    return whole[: max(0, most - len(rest))].rpartition(b"\n")[0] + rest
+    return whole[: most - len(rest)].rpartition(b"\n")[0] + rest if most >= len(rest) else b""

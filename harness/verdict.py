@@ -269,15 +269,26 @@ class Decision:
         return tuple(f"{', '.join(names)}: {why}" for why, names in labels.items())
 
     @property
+    def _held(self) -> list[str]:
+        """What neither resampling nor the closest changes move, though launches make it."""
+        asked = [c for c in self.candidates if c.verdict in PICKABLE]
+        moved = {
+            "what was served under production's load": any(c.confirmation for c in asked),
+            "latency overheads": any(g.gate.metric == "latency_overhead" for c in asked for g in c.gates),
+        }
+        return [what for what, there in moved.items() if there]
+
+    @property
     def firmness(self) -> tuple[str, ...]:
         """How firm the pick is and what it is traded off against, a line each."""
         told = []
+        held = f" (as measured: {', '.join(self._held)})" if self._held else ""
         if self.stays is not None:
             told.append(
-                f"robustness: the pick stays in {self.stays:.1%} of data sets with launches resampled"
+                f"robustness: the pick stays in {self.stays:.1%} of data sets with launches resampled{held}"
             )
         if self.changes:
-            told.append(f"closest change of the pick: {'; '.join(map(str, self.changes))}")
+            told.append(f"closest change of the pick{held}: {'; '.join(map(str, self.changes))}")
         if len(self.front) > 1:
             more = len(self.front) - _FRONT_NAMED
             named = [front_text(point) for point in self.front[:_FRONT_NAMED]]

@@ -65,6 +65,18 @@ def test_what_cannot_be_written_is_a_warning_unless_it_was_asked_for(
         append_summary("# GO\n", lost)
 
 
+@pytest.mark.parametrize("room", [0, 1, 60])
+def test_a_summary_without_room_stays_as_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, room: int
+) -> None:
+    """One that is over the limit is not shown at all."""
+    monkeypatch.setattr(step_summary, "MOST_BYTES", 400)
+    file = tmp_path / "summary.md"
+    file.write_text("x" * (400 - room), encoding="utf-8")
+    append_summary("# GO\n" * 100, str(file))
+    assert file.stat().st_size == 400 - room
+
+
 @pytest.mark.parametrize("before", ["", "before\n"])
 def test_a_page_that_is_too_long_is_cut_at_a_line_and_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, before: str

@@ -29,6 +29,8 @@ TOOLS = ("onnx", "onnxruntime", "onnx_ir")
 # Operators that only the optimiser makes: without any of them nothing was fused.
 _FUSED = ("Attention", "MultiHeadAttention", "GroupQueryAttention", "SkipLayerNormalization",
           "SkipSimplifiedLayerNormalization")  # fmt: skip
+# Operators that multiply in integers: without any of them nothing was quantised.
+_INTEGER = ("MatMulInteger", "MatMulIntegerToFloat", "DynamicQuantizeMatMul", "QAttention")
 _ORT_DOMAIN = "com.microsoft"
 # Activations in 8 bits too, as ONNX Runtime's kernels do it fastest (its MatMulNBits `accuracy_level`).
 _INT8_ACTIVATIONS = 4
@@ -140,7 +142,10 @@ def _quantised(graph: Path, target: Path, settings: dict[str, Any], architecture
         nodes_to_exclude=_pooling_nodes(fused),
         extra_options={"DefaultTensorType": onnx.TensorProto.FLOAT},  # the fused operators tell no types
     )
-    return save(onnx.load(target / GRAPH), target)
+    model = onnx.load(target / GRAPH)
+    if not any(node.op_type in _INTEGER for node in model.graph.node):
+        raise ArtifactError("no matrix of this graph can be quantised; give another precision")
+    return save(model, target)
 
 
 def _pooling_nodes(model: ModelProto) -> list[str]:

@@ -14,6 +14,7 @@ from harness.artifacts.graphs import (
     external_files,
     hidden_size,
     load_data,
+    precisions_in,
     read_graph,
 )
 from tests.artifacts.graphs import FLOAT, IDS, INT64, UINT8, hollow, model, node, numbers, port, saved, weight
@@ -160,6 +161,21 @@ def test_a_graph_that_casts_to_16_bits_what_it_multiplies_is_no_fp32_graph(
     with pytest.raises(ValueError, match=f"it is no fp32 graph: it has {found}; give its fp32 export"):
         check_graph(graph)
     check_graph(graph, precision=f"{found}-published")
+
+
+def test_what_a_graph_s_own_functions_compute_in_16_bits_is_seen() -> None:
+    graph = token_vectors()
+    halve = onnx.helper.make_node("Cast", ["x"], ["half"], to=FLOAT16)
+    opsets = [onnx.helper.make_opsetid("", 17)]
+    graph.functions.append(onnx.helper.make_function("local", "Halve", ["x"], ["half"], [halve], opsets))
+    assert precisions_in(graph) == ["fp16"]
+
+
+def test_weights_in_floats_of_8_bits_are_seen() -> None:
+    graph = token_vectors()
+    dtype = onnx.TensorProto.FLOAT8E4M3FN
+    graph.graph.initializer.append(onnx.helper.make_tensor("w8", dtype, [2, 2], [1.0] * 4))
+    assert precisions_in(graph) == ["fp8"]
 
 
 MASKED = {  # a mask of 8 bits as exports use one: it chooses, or hides by a large number

@@ -245,6 +245,22 @@ def test_weights_of_layers_that_multiply_and_add_at_once_are_in_blocks_too(
     assert 0.99 < cosines(*vectors).min() < 1
 
 
+def test_a_graph_whose_matrices_cannot_be_found_is_no_int8(twins: Twins, tmp_path: Path) -> None:
+    """Its weights in nodes `Constant`: the quantiser passed them over, and fp32 was called int8."""
+    hidden = onnx.load(twins("bert", "fp32").path / GRAPH)
+    kept = [node("Constant", "", w.name, value=w) for w in hidden.graph.initializer]
+    del hidden.graph.initializer[:]
+    rest = list(hidden.graph.node)
+    del hidden.graph.node[:]
+    hidden.graph.node.extend([*kept, *rest])
+    base, target = tmp_path / "base", tmp_path / "target"
+    base.mkdir()
+    target.mkdir()
+    onnx.save(hidden, base / GRAPH)
+    with pytest.raises(ArtifactError, match="no matrix of this graph can be quantised; give another"):
+        derive(base, target, settings_of(load_precision("int8")), "bert")
+
+
 def test_a_graph_without_a_matrix_is_refused_by_blocks_in_plain_words(tmp_path: Path) -> None:
     base = of_one_product(tmp_path / "base", [node("Identity", "rows", "last_hidden_state")])
     request = {
