@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness import canvas, looks
 from harness.caveats import is_brief
-from harness.evidence import candidate_key, rows_of
+from harness.evidence import candidate_key, evidence_key, rows_of, told_apart, with_quota
 from harness.gates import (
     as_number,
     gate_place,
@@ -144,7 +144,7 @@ def launches(launch_rows: pd.DataFrame, runs: pd.DataFrame) -> Figure:
 
 def scaling(runs: pd.DataFrame) -> Figure:
     """P95 and throughput of one caller against the batch size, and against the length where it is fixed."""
-    rows = [row for row in _measured(runs, "latency_p95_ms") if row["purpose"] != "soak"]
+    rows = [with_quota(row) for row in _measured(runs, "latency_p95_ms") if row["purpose"] != "soak"]
     rows = [row for row in rows if (row["clients"], row["arrival"]) == (1, "back_to_back")]
     asked: tuple[tuple[str, Callable[[Row], float | None], Callable[[Row], str]], ...] = (
         ("texts in a request", lambda row: as_number(row["batch_size"]), lambda row: str(row["workload"])),
@@ -156,8 +156,8 @@ def scaling(runs: pd.DataFrame) -> Figure:
     if not views:
         sentence = "no candidate was measured at two sizes or lengths yet"
         return canvas.nothing(figure, figure.add_subplot(), called, sentence)
-    of = {str(line[0]["candidate_label"]): line[0] for *_, lines in views for line in lines}
-    quickest = sorted(of, key=lambda label: (float(of[label]["latency_p95_ms"]), label))[:_MOST_LINES]
+    of = {evidence_key(line[0]): line[0] for *_, lines in views for line in lines}
+    quickest = sorted(of, key=lambda key: (float(of[key]["latency_p95_ms"]), key))[:_MOST_LINES]
     grid = figure.subplots(2, len(views), sharex="col", sharey="row", squeeze=False)
     metrics = (
         ("latency_p95_ms", "P95 of a request, ms"),
@@ -165,13 +165,13 @@ def scaling(runs: pd.DataFrame) -> Figure:
     )
     drawn = []
     for column, (name, x_of, held_of, lines) in enumerate(views):
-        chosen = [line for line in lines if line[-1]["candidate_label"] in quickest]
+        chosen = [line for line in lines if evidence_key(line[0]) in quickest]
         held = {held_of(line[-1]) for line in chosen}
         for axes, (metric, _) in zip(grid[:, column], metrics, strict=True):
             for line in chosen:
                 known = [row for row in line if looks.has(row, metric)]
                 drawn += known
-                number = quickest.index(str(line[0]["candidate_label"])) + 1
+                number = quickest.index(evidence_key(line[0])) + 1
                 aside = 2 ** (_SPREAD * ((number - 0.5) / len(quickest) - 0.5))
                 xs = [(x_of(row) or 0.0) * aside for row in known]
                 _line(axes, known, xs, metric)
@@ -193,8 +193,8 @@ def scaling(runs: pd.DataFrame) -> Figure:
         axes.set_ylabel(name)
     canvas.title(grid[0][0], called, len(of) - len(quickest))
     handles = [
-        looks.handle(of[label], f"{number}: {looks.short(label, _LEGEND_LENGTH)}", ls=looks.dashes(of[label]))
-        for number, label in enumerate(quickest, start=1)
+        looks.handle(row, f"{number}: {name}", ls=looks.dashes(row))
+        for number, (row, name) in enumerate(_line_names([of[key] for key in quickest]), start=1)
     ]
     canvas.legend(figure, [*handles, *looks.limit_handles(drawn, [metric for metric, _ in metrics])])
     return figure
@@ -485,12 +485,30 @@ def _fixed_length(row: Row) -> float | None:
 def _lines(
     rows: Sequence[Row], x_of: Callable[[Row], float | None], held_of: Callable[[Row], str]
 ) -> list[list[Row]]:
-    """The newest rows of one candidate with all but x held, in the order of x; two points make a line."""
+    """The newest rows of one candidate with all but x held, in the order of x; two points make a line.
+
+    A line is of what a decision reads together: of one artifact, set-up and versions.
+    """
     groups: dict[tuple[Any, ...], dict[float, Row]] = {}
     for row in rows:
         if (x := x_of(row)) is not None:
-            groups.setdefault((str(row["candidate_label"]), row["cores"], held_of(row)), {})[x] = row
+            groups.setdefault((evidence_key(row), held_of(row)), {})[x] = row
     return [[group[x] for x in sorted(group)] for group in groups.values() if len(group) > 1]
+
+
+def _line_names(rows: Sequence[Row]) -> list[tuple[Row, str]]:
+    """A row of each line and the line's name; of several with one label also what tells it apart."""
+    alike: dict[str, list[Row]] = {}
+    for row in rows:
+        alike.setdefault(str(row["candidate_label"]), []).append(row)
+    told = {
+        str(r["run_id"]): text
+        for mine in alike.values()
+        for r, text in zip(mine, told_apart(mine), strict=True)
+    }
+    names = ((str(row["candidate_label"]), told[str(row["run_id"])]) for row in rows)
+    lines = ("\n".join(looks.short(text, _LEGEND_LENGTH) for text in filter(None, name)) for name in names)
+    return list(zip(rows, lines, strict=True))
 
 
 def _line(axes: Axes, rows: Sequence[Row], xs: Sequence[float], metric: str) -> None:

@@ -297,6 +297,24 @@ def test_the_newest_run_at_a_place_stands_in_a_line() -> None:
     assert 99.0 not in drawn
 
 
+@pytest.mark.parametrize(
+    "column", ["artifact_sha256", "onnxruntime", "python", "harness_version", "session_options"]
+)
+def test_runs_that_a_decision_reads_apart_are_no_line(column: str) -> None:
+    rows = [
+        run_row(f"{mine}{batch}", p95_ms=p95_ms, batch_size=batch, **{column: mine})
+        for mine, p95_ms in (("first", 5.0), ("second", 50.0))
+        for batch in (1, 8)
+    ]
+    figure = plots.scaling(runs(*rows))
+    joined = [line.get_ydata() for line in figure.axes[0].lines if len(line.get_xdata()) > 1]
+    assert [list(map(float, ys)) for ys in joined] == [[5.0, 5.0], [50.0, 50.0]]
+    named = [text.get_text() for text, _ in legend_of(figure)][:2]
+    assert named == [f"1: minilm fp32 cpu\n{column}=first", f"2: minilm fp32 cpu\n{column}=second"]
+    each_once = plots.scaling(runs(rows[0], rows[3]))
+    assert "yet" in text_in(each_once), "of two things two points make no line"
+
+
 def test_a_hundred_runs_draw_the_quickest_and_say_how_many_more_there_are() -> None:
     rows = runs(*(run_row(f"r{i:03d}", latency_p95_ms=10.0 + i) for i in range(100)))
     figure = plots.p95_against_gates(rows, POLICY)
