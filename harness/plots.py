@@ -213,7 +213,7 @@ def model_by_ep(runs: pd.DataFrame, decision: Decision | None = None) -> Figure:
     models = sorted({str(row["model"]) for row in rows})
     eps = sorted({str(row["ep"]) for row in rows})
     named = [looks.short(model, _MODEL_LETTERS) for model in models]
-    width_in = max(canvas.WIDTH_IN, 0.3 + 0.07 * max(map(len, named), default=0) + 1.15 * len(eps))
+    width_in = max(canvas.WIDTH_IN, 0.3 + 0.07 * max(map(looks.letters, named), default=0) + 1.15 * len(eps))
     figure = canvas.new_figure(width_in, 0.8 + 0.95 * max(1, len(models)))
     axes = figure.subplots()
     called = "Lowest P95 of each model"
@@ -240,7 +240,7 @@ def model_by_ep(runs: pd.DataFrame, decision: Decision | None = None) -> Figure:
                 ink = "white" if values[y][x] > math.sqrt(min(finite) * max(finite)) else "black"
                 told = _cell(row, verdicts.get(candidate_key(row), ""))
             axes.text(x, y, told, ha="center", va="center", fontsize=8, color=ink)
-    axes.set_xticks(range(len(eps)), [looks.shown(ep) for ep in eps])
+    axes.set_xticks(range(len(eps)), [looks.short(ep, _CELL_LETTERS) for ep in eps])
     axes.set_yticks(range(len(models)), named)
     axes.set_xlim(-0.5, len(eps) - 0.5)
     axes.set_ylim(len(models) - 0.5, -0.5)

@@ -454,6 +454,22 @@ def test_the_lowest_p95_is_no_older_attempt_s() -> None:
         assert "3 ms" not in told
 
 
+@pytest.mark.parametrize("model", ["W" * 28, "minilm"])
+def test_what_a_cell_tells_stays_in_the_cell_whatever_the_models_are_called(model: str) -> None:
+    eps = ("cpu", "cuda", "coreml", "openvino", "E" * 40)
+    rows = runs(*(run_row(f"{ep}{name}", model=name, ep=ep, precision="int4-weights", p95_ms=p95_ms)
+                  for ep in eps for name, p95_ms in ((model, 1234.5), ("e5", 10.0))))  # fmt: skip
+    decision = decide(rows, POLICY)
+    judged = replace(
+        decision, candidates=tuple(replace(c, verdict="CONDITIONAL_GO") for c in decision.candidates)
+    )
+    figure = plots.model_by_ep(rows, judged)
+    figure.savefig(io.BytesIO(), dpi=90)
+    (axes,) = figure.axes
+    width = axes.get_window_extent().width / len(eps)
+    assert max(text.get_window_extent().width for text in (*axes.texts, *axes.get_xticklabels())) < width
+
+
 def test_a_legend_names_what_is_drawn_alone() -> None:
     few = {"latency_p95_low_ms": None, "latency_p95_high_ms": None, "evidence_span_s": 5.0}
     told = text_in(plots.p95_against_gates(runs(run_row(**few)), POLICY))
