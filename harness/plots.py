@@ -572,12 +572,17 @@ def _best(rows: Iterable[Row], model: str, ep: str, verdicts: Mapping[str, str])
 def _cell(row: Row, verdict: str) -> str:
     """A run's P95 with its interval, its precision and verdict, and what limits it."""
     bounds = looks.bounds(row, "latency_p95_ms")
-    interval = "no interval" if bounds is None else f"({bounds[0]:.3g}–{bounds[1]:.3g})"
-    value, interval = stopped_cells(p95_floor_ms(row), f"{float(row['latency_p95_ms']):.3g}", interval)
+    interval = "no interval" if bounds is None else f"({_digits(bounds[0])}–{_digits(bounds[1])})"
+    value, interval = stopped_cells(p95_floor_ms(row), _digits(float(row["latency_p95_ms"])), interval)
     marks = ["random weights"] if looks.is_random(row) else []
     marks += ["provisional"] if is_brief(row) else []
     told = [looks.short(str(row["precision"]), _CELL_LETTERS), *filter(None, [verdict])]
     return "\n".join([f"{value} ms", interval, *told, *marks])
+
+
+def _digits(value: float) -> str:
+    """A figure of three digits, of more where it has them before the point."""
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"
 
 
 def _gate_line(axes: Axes, gate: GateConfig, ys: Sequence[int]) -> None:
