@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from harness.looks import FAINT, INK, PAPER, Row, bounds, colour, is_grey, shown
+from harness.looks import FAINT, INK, PAPER, Row, bounds, colour, is_grey, letters, shown
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,8 +19,10 @@ WIDTH_IN = 5.2
 # A row has its label above and its data so far under its middle, in rows.
 UNDER = 0.18
 _ROW_IN = 0.44
+# What a row grows by with each further line of a label.
+_MORE_IN = 0.36
 _LEGEND_ROW_IN = 0.19
-# Characters of a legend's line of which two stand side by side.
+# Letters of a legend's line of which two stand side by side.
 _HALF_LINE = 28
 
 
@@ -64,9 +66,15 @@ def clean(axes: Axes, *, grid: bool = True) -> None:
         axes.set_axisbelow(True)
 
 
-def rows_axis(axes: Axes, labels: Sequence[str]) -> None:
-    """Clean axes with a row for each label, which stands above the row's data; the first on top."""
+def rows_axis(figure: Figure, axes: Axes, labels: Sequence[str]) -> None:
+    """Clean axes with a row for each label, which stands above the row's data; the first on top.
+
+    Labels, in lines that are as wide as the figure at most, take no room from the axes: the figure grows.
+    """
     clean(axes)
+    width_in, height_in = figure.get_size_inches()
+    lines = max(label.count("\n") for label in labels)
+    figure.set_size_inches(width_in, height_in + _MORE_IN * lines * len(labels))
     axes.set_yticks([])
     axes.set_ylim(len(labels) - 0.5, -0.5)
     for y, label in enumerate(labels):
@@ -74,7 +82,7 @@ def rows_axis(axes: Axes, labels: Sequence[str]) -> None:
             label, (0, y - 0.5), xycoords=("axes fraction", "data"), xytext=(3, -3),
             textcoords="offset points", va="top", fontsize=8.5, color=INK, zorder=4,
             bbox={"fc": PAPER, "ec": "none", "pad": 0.5},
-        )  # fmt: skip
+        ).set_in_layout(False)  # fmt: skip
 
 
 def plain_ticks(axes: Axes) -> None:
@@ -146,7 +154,7 @@ def legend(figure: Figure, handles: Sequence[Artist]) -> None:
     if handles:
         width_in, height_in = figure.get_size_inches()
         labels = [str(each.get_label()) for each in handles]
-        columns = 2 if all(len(label) < _HALF_LINE for label in labels) else 1
+        columns = 2 if all(letters(label) < _HALF_LINE for label in labels) else 1
         lines = sum(label.count("\n") + 1 for label in labels)
         figure.set_size_inches(width_in, height_in + _LEGEND_ROW_IN * math.ceil(lines / columns))
         figure.legend(

@@ -76,6 +76,32 @@ def candidate_key(row: Mapping[str, Any]) -> str:
     return json.dumps([plain(row[name]) for name in _IDENTITY])
 
 
+def with_quota(row: Row) -> Row:
+    """A row with the quota that its environment tells, as a decision reads it."""
+    return {**row, "container_cpus": container_cpus(row)}
+
+
+def evidence_key(row: Row) -> str:
+    """What makes two rows evidence of one candidate that is read together, as text.
+
+    Args:
+        row: as `with_quota` gives it.
+    """
+    return json.dumps([candidate_key(row), *(plain(row[name]) for name in _SAME_EVIDENCE)])
+
+
+def told_apart(rows: Sequence[Row]) -> list[str]:
+    """What of its candidate and its evidence tells each row from the others, in words; empty of one alone.
+
+    Args:
+        rows: as `with_quota` gives them.
+    """
+    differing = [
+        name for name in (*_IDENTITY, *_SAME_EVIDENCE) if len({str(plain(r[name])) for r in rows}) > 1
+    ]
+    return [_told(row, differing) for row in rows]
+
+
 def candidate_rows(runs: pd.DataFrame, like: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     """The runs of the same candidates, on the same machine and of the same schema, as the rows of `like`."""
 
@@ -186,7 +212,7 @@ def checked(runs: pd.DataFrame) -> list[Row]:
     if runs.empty:
         raise BadInputError("no runs to decide on; measure first: python -m harness model=minilm ep=cpu")
     rows = sorted(rows_of(runs), key=lambda row: str(row["run_id"]))
-    rows = [{**row, "container_cpus": container_cpus(row)} for row in rows]
+    rows = [with_quota(row) for row in rows]
     counts = Counter(str(row["run_id"]) for row in rows)
     if twice := sorted(run_id for run_id, count in counts.items() if count > 1):
         raise BadInputError(f"run ids that stand more than once: {', '.join(twice)}")

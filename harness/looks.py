@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections import Counter
 from functools import cache
+from itertools import accumulate, takewhile
 from typing import TYPE_CHECKING, Any
 from zlib import crc32
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from matplotlib.artist import Artist
+    from matplotlib.ft2font import FT2Font
 
 Row = dict[str, Any]
 
@@ -56,9 +58,14 @@ _DASHES: dict[str, Any] = {"cpu": "-", "coreml": "--", "cuda": "-.", "openvino":
 _OTHER_DASHES = (0, (9, 3))
 # Whatever the launches, these are of texts: a short time of the machine does not limit them.
 _OF_TEXTS = ("separation_auc",)
-# Characters of a candidate's or model's name, and of a run's whole label, that fit.
-_NAME_LENGTH = 40
-_LABEL_LENGTH = 72
+# Letters of a candidate's or model's name, and of a line of a run's label, that fit; the fewest of a name.
+_NAME_LETTERS = 40
+_LINE_LETTERS = 72
+_FEWEST_LETTERS = 8
+# And of a name in a legend of one column.
+LEGEND_LETTERS = 60
+# How wide a letter of a usual name is, by the height of the font.
+_LETTER_EM = 0.58
 
 
 def has(row: Row, column: str) -> bool:
@@ -175,8 +182,18 @@ def _label(row: Row, *more: str) -> str:
     said += ["provisional"] if is_brief(row) else []
     said += [f"{row['launches_failed']} failed"] if as_number(row["launches_failed"]) else []
     said += [stopped_text(row)] if p95_floor_ms(row) is not None else []
-    where = ", ".join((*said, *more))
-    return f"{short(str(row['candidate_label']), _LABEL_LENGTH - len(where))} · {shown(where)}"
+    said += more
+    name = str(row["candidate_label"])
+    whole = f"{name} · {', '.join(said)}"
+    if letters(whole) <= _LINE_LETTERS:
+        return shown(whole)
+    lines = [name]
+    for each in said:
+        longer = f"{lines[-1]}, {each}"
+        lines[1:] = (
+            [*lines[1:-1], longer] if lines[1:] and letters(longer) <= _LINE_LETTERS else [*lines[1:], each]
+        )
+    return "\n".join(short(line, _LINE_LETTERS) for line in lines)
 
 
 def stopped_text(row: Row) -> str:
@@ -185,10 +202,24 @@ def stopped_text(row: Row) -> str:
     return f"P95 {value} ms, {mark}"
 
 
-def short(name: str, most: int = _NAME_LENGTH) -> str:
-    """A name in so many characters: its end tells precisions, providers and folders of one model apart."""
-    name, end = _drawable(name), max(most - 1, 1) * 2 // 3
-    return shown(name if len(name) <= most else f"{name[: max(most - 1 - end, 1)]}…{name[-end:]}")
+def short(name: str, most: int = _NAME_LETTERS) -> str:
+    """A name in the width of so many letters: its end tells precisions, providers and folders apart."""
+    name, most = _drawable(name), max(most, _FEWEST_LETTERS)
+    if letters(name) <= most:
+        return shown(name)
+    room = most - letters("…")
+    return shown(f"{_beginning(name, room / 3)}…{_beginning(name[::-1], room * 2 / 3)[::-1]}")
+
+
+def letters(text: str) -> float:
+    """How wide a text's longest line is drawn, in letters of a usual name."""
+    return max(sum(map(_width, line)) for line in _drawable(text).split("\n")) / _LETTER_EM
+
+
+def _beginning(text: str, room: float) -> str:
+    """As much of a text as so many letters are wide."""
+    ends = accumulate(map(letters, text))
+    return text[: sum(1 for _ in takewhile(lambda end: end <= room, ends))]
 
 
 def shown(text: str) -> str:
@@ -214,9 +245,25 @@ def _drawable(text: str) -> str:
 @cache
 def _characters() -> frozenset[int]:
     """The characters of the figures' font, by their numbers."""
+    return frozenset(_font().get_charmap())
+
+
+@cache
+def _width(character: str) -> float:
+    """How wide a character of the figures' font is, by the font's height."""
+    font = _font()
+    font.set_size(100, 72)
+    return (
+        float(font.load_char(ord(" " if character.isspace() else character)).linearHoriAdvance)
+        / 0x10000
+        / 100
+    )
+
+
+def _font() -> FT2Font:
     from matplotlib.font_manager import FontProperties, findfont, get_font
 
-    return frozenset(get_font(findfont(FontProperties())).get_charmap())
+    return get_font(findfont(FontProperties()))
 
 
 def handle(row: Row, label: str, **more: Any) -> Artist:
@@ -259,7 +306,7 @@ def model_handles(rows: Sequence[Row]) -> list[Artist]:
     found += [mark(marker(precisions[name]), short(name)) for name in sorted(precisions)]
     own = {numbers[kind(row)]: row for row in rows if kind(row) in numbers}
     return found + [
-        mark("", f"{short(_model(row))} {short(str(row['precision']))}", **numbered(row, number))
+        mark("", short(f"{_model(row)} {row['precision']}", LEGEND_LETTERS), **numbered(row, number))
         for number, row in sorted(own.items())
     ]
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness import canvas, looks
 from harness.caveats import is_brief
-from harness.evidence import candidate_key, rows_of
+from harness.evidence import candidate_key, evidence_key, rows_of, told_apart, with_quota
 from harness.gates import (
     as_number,
     gate_place,
@@ -54,10 +54,8 @@ _MOST_LINES = 12
 _SPREAD = 0.6
 # Places that a timeline shows, each in a panel of its own.
 _MOST_PLACES = 6
-# Characters of a candidate's name that fit in a legend.
-_LEGEND_LENGTH = 60
-# Characters of a model's name beside the heat map, and of a precision's in a cell of it.
-_MODEL_LENGTH, _CELL_LENGTH = 28, 16
+# Letters of a model's name beside the heat map, and of a precision's in a cell of it.
+_MODEL_LETTERS, _CELL_LETTERS = 28, 16
 _SLOWER, _QUICKER = "#D55E00", "#009E73"
 # Stages are no models, and none of their colours.
 _STAGES = (
@@ -94,7 +92,7 @@ def p95_against_gates(
         box.set(fill=False, edgecolor=looks.INK, hatch=looks.HATCH)
         canvas.beside(axes, f"{value:g}", 1.1 * value, y + canvas.UNDER)
         labels.append(label)
-    canvas.rows_axis(axes, labels)
+    canvas.rows_axis(figure, axes, labels)
     for gate in gates:
         _gate_line(axes, gate, [y for y, row in enumerate(shown) if gate in asked[str(row["run_id"])]])
     axes.set_xscale("log")
@@ -132,7 +130,7 @@ def launches(launch_rows: pd.DataFrame, runs: pd.DataFrame) -> Figure:
         axes.hlines(ys, p50s, p95s, color=looks.colour(run), lw=1, zorder=2)
         _launch_points(axes, p95s, ys, mine, run)
     shown = [known[run_id] for run_id in order]
-    canvas.rows_axis(axes, looks.labels(shown))
+    canvas.rows_axis(figure, axes, looks.labels(shown))
     axes.set_xscale("log")
     canvas.plain_ticks(axes)
     axes.set_xlabel("a launch's requests from P50 to P95, ms (log scale)")
@@ -144,7 +142,7 @@ def launches(launch_rows: pd.DataFrame, runs: pd.DataFrame) -> Figure:
 
 def scaling(runs: pd.DataFrame) -> Figure:
     """P95 and throughput of one caller against the batch size, and against the length where it is fixed."""
-    rows = [row for row in _measured(runs, "latency_p95_ms") if row["purpose"] != "soak"]
+    rows = [with_quota(row) for row in _measured(runs, "latency_p95_ms") if row["purpose"] != "soak"]
     rows = [row for row in rows if (row["clients"], row["arrival"]) == (1, "back_to_back")]
     asked: tuple[tuple[str, Callable[[Row], float | None], Callable[[Row], str]], ...] = (
         ("texts in a request", lambda row: as_number(row["batch_size"]), lambda row: str(row["workload"])),
@@ -156,8 +154,8 @@ def scaling(runs: pd.DataFrame) -> Figure:
     if not views:
         sentence = "no candidate was measured at two sizes or lengths yet"
         return canvas.nothing(figure, figure.add_subplot(), called, sentence)
-    of = {str(line[0]["candidate_label"]): line[0] for *_, lines in views for line in lines}
-    quickest = sorted(of, key=lambda label: (float(of[label]["latency_p95_ms"]), label))[:_MOST_LINES]
+    of = {evidence_key(line[0]): line[0] for *_, lines in views for line in lines}
+    quickest = sorted(of, key=lambda key: (float(of[key]["latency_p95_ms"]), key))[:_MOST_LINES]
     grid = figure.subplots(2, len(views), sharex="col", sharey="row", squeeze=False)
     metrics = (
         ("latency_p95_ms", "P95 of a request, ms"),
@@ -165,13 +163,13 @@ def scaling(runs: pd.DataFrame) -> Figure:
     )
     drawn = []
     for column, (name, x_of, held_of, lines) in enumerate(views):
-        chosen = [line for line in lines if line[-1]["candidate_label"] in quickest]
+        chosen = [line for line in lines if evidence_key(line[0]) in quickest]
         held = {held_of(line[-1]) for line in chosen}
         for axes, (metric, _) in zip(grid[:, column], metrics, strict=True):
             for line in chosen:
                 known = [row for row in line if looks.has(row, metric)]
                 drawn += known
-                number = quickest.index(str(line[0]["candidate_label"])) + 1
+                number = quickest.index(evidence_key(line[0])) + 1
                 aside = 2 ** (_SPREAD * ((number - 0.5) / len(quickest) - 0.5))
                 xs = [(x_of(row) or 0.0) * aside for row in known]
                 _line(axes, known, xs, metric)
@@ -193,8 +191,8 @@ def scaling(runs: pd.DataFrame) -> Figure:
         axes.set_ylabel(name)
     canvas.title(grid[0][0], called, len(of) - len(quickest))
     handles = [
-        looks.handle(of[label], f"{number}: {looks.short(label, _LEGEND_LENGTH)}", ls=looks.dashes(of[label]))
-        for number, label in enumerate(quickest, start=1)
+        looks.handle(row, f"{number}: {name}", ls=looks.dashes(row))
+        for number, (row, name) in enumerate(_line_names([of[key] for key in quickest]), start=1)
     ]
     canvas.legend(figure, [*handles, *looks.limit_handles(drawn, [metric for metric, _ in metrics])])
     return figure
@@ -214,8 +212,8 @@ def model_by_ep(runs: pd.DataFrame, decision: Decision | None = None) -> Figure:
     rows = list({candidate_key(row): row for row in rows if not judged or row["run_id"] in read}.values())
     models = sorted({str(row["model"]) for row in rows})
     eps = sorted({str(row["ep"]) for row in rows})
-    named = [looks.short(model, _MODEL_LENGTH) for model in models]
-    width_in = max(canvas.WIDTH_IN, 0.3 + 0.07 * max(map(len, named), default=0) + 1.15 * len(eps))
+    named = [looks.short(model, _MODEL_LETTERS) for model in models]
+    width_in = max(canvas.WIDTH_IN, 0.3 + 0.07 * max(map(looks.letters, named), default=0) + 1.15 * len(eps))
     figure = canvas.new_figure(width_in, 0.8 + 0.95 * max(1, len(models)))
     axes = figure.subplots()
     called = "Lowest P95 of each model"
@@ -242,7 +240,7 @@ def model_by_ep(runs: pd.DataFrame, decision: Decision | None = None) -> Figure:
                 ink = "white" if values[y][x] > math.sqrt(min(finite) * max(finite)) else "black"
                 told = _cell(row, verdicts.get(candidate_key(row), ""))
             axes.text(x, y, told, ha="center", va="center", fontsize=8, color=ink)
-    axes.set_xticks(range(len(eps)), [looks.shown(ep) for ep in eps])
+    axes.set_xticks(range(len(eps)), [looks.short(ep, _CELL_LETTERS) for ep in eps])
     axes.set_yticks(range(len(models)), named)
     axes.set_xlim(-0.5, len(eps) - 0.5)
     axes.set_ylim(len(models) - 0.5, -0.5)
@@ -276,7 +274,7 @@ def stages(runs: pd.DataFrame) -> Figure:
         axes.plot(total, y + canvas.UNDER, "|", color=looks.INK, ms=11, mew=1.5)
         told = served_cell(row, "latency_p50_ms", f"{total:.3g}")
         canvas.beside(axes, told, ends[-1], y + canvas.UNDER)
-    canvas.rows_axis(axes, looks.labels(shown))
+    canvas.rows_axis(figure, axes, looks.labels(shown))
     axes.set_xlim(0, 1.1 * max(ends))
     axes.set_xlabel("median of the median launch, ms; each stage has its own")
     canvas.title(axes, called, _launched(runs) - len(shown))
@@ -314,7 +312,7 @@ def pareto(decision: Decision | None, policy: PolicyConfig) -> Figure:
     most = sorted(order, key=lambda point: point.label != decision.chosen)[:_MOST_LINES]
     numbers = {point: number for number, point in enumerate(filter(most.__contains__, order), start=1)}
     named = {point: front_text(replace(point, label=looks.short(point.label))) for point in front}
-    named |= {point: looks.short(point.label, _LEGEND_LENGTH) for point in beaten}
+    named |= {point: looks.short(point.label, looks.LEGEND_LETTERS) for point in beaten}
     told = {point: looks.mark("", f"{number}: {named[point]}") for point, number in numbers.items()}
     rows = []
     for c, point in zip(known, points, strict=True):
@@ -391,7 +389,7 @@ def timeline(launch_rows: pd.DataFrame, runs: pd.DataFrame) -> Figure:
         axes.set_yscale("log")
         canvas.plain_ticks(axes)
         axes.set_ylabel("P95, ms\n(log scale)")
-        canvas.above(axes, place)
+        canvas.above(axes, looks.short(place, looks.LEGEND_LETTERS))
     canvas.clean(lower)
     lower.set_ylabel("capacity,\nGFLOP/s" if probed else "not probed")
     lower.set_ylim(0, 1.15 * max(capacities, default=1.0))
@@ -430,8 +428,8 @@ def ratios(found: Sequence[Comparison], threshold: float = 0.05) -> Figure:
             axes.plot(end, y, marker, color=colour, ms=6)
         if each.ratio is not None:
             axes.plot(each.ratio, y, "o", color=colour, ms=6)
-    labels = [f"{looks.short(each.label, 55)} · {each.metric[:3].upper()} {each.word}" for each in shown]
-    canvas.rows_axis(axes, labels)
+    labels = [f"{looks.short(each.label, 50)} · {each.metric[:3].upper()} {each.word}" for each in shown]
+    canvas.rows_axis(figure, axes, labels)
     axes.set_xscale("log")
     canvas.plain_ticks(axes)
     axes.set_xlabel("B / A (log scale): right of the band is slower, left is quicker")
@@ -485,12 +483,32 @@ def _fixed_length(row: Row) -> float | None:
 def _lines(
     rows: Sequence[Row], x_of: Callable[[Row], float | None], held_of: Callable[[Row], str]
 ) -> list[list[Row]]:
-    """The newest rows of one candidate with all but x held, in the order of x; two points make a line."""
+    """The newest rows of one candidate with all but x held, in the order of x; two points make a line.
+
+    A line is of what a decision reads together: of one artifact, set-up and versions.
+    """
     groups: dict[tuple[Any, ...], dict[float, Row]] = {}
     for row in rows:
         if (x := x_of(row)) is not None:
-            groups.setdefault((str(row["candidate_label"]), row["cores"], held_of(row)), {})[x] = row
+            groups.setdefault((evidence_key(row), held_of(row)), {})[x] = row
     return [[group[x] for x in sorted(group)] for group in groups.values() if len(group) > 1]
+
+
+def _line_names(rows: Sequence[Row]) -> list[tuple[Row, str]]:
+    """A row of each line and the line's name; of several with one label also what tells it apart."""
+    alike: dict[str, list[Row]] = {}
+    for row in rows:
+        alike.setdefault(str(row["candidate_label"]), []).append(row)
+    told = {
+        str(r["run_id"]): text
+        for mine in alike.values()
+        for r, text in zip(mine, told_apart(mine), strict=True)
+    }
+    names = ((str(row["candidate_label"]), told[str(row["run_id"])]) for row in rows)
+    lines = (
+        "\n".join(looks.short(text, looks.LEGEND_LETTERS) for text in filter(None, name)) for name in names
+    )
+    return list(zip(rows, lines, strict=True))
 
 
 def _line(axes: Axes, rows: Sequence[Row], xs: Sequence[float], metric: str) -> None:
@@ -536,7 +554,7 @@ def _seconds(rows: Sequence[Row], began: Any) -> list[float]:
 def _panel(run: Row) -> str:
     """Where a run was measured, and what of its candidate neither colour nor marker tells."""
     beside = str(run["candidate_label"]).partition(f" {run['precision']} ")[2] or str(run["ep"])
-    return looks.shown(f"{looks.place(run)}, {beside}")
+    return f"{looks.place(run)}, {beside}"
 
 
 def _best(rows: Iterable[Row], model: str, ep: str, verdicts: Mapping[str, str]) -> Row | None:
@@ -554,12 +572,17 @@ def _best(rows: Iterable[Row], model: str, ep: str, verdicts: Mapping[str, str])
 def _cell(row: Row, verdict: str) -> str:
     """A run's P95 with its interval, its precision and verdict, and what limits it."""
     bounds = looks.bounds(row, "latency_p95_ms")
-    interval = "no interval" if bounds is None else f"({bounds[0]:.3g}–{bounds[1]:.3g})"
-    value, interval = stopped_cells(p95_floor_ms(row), f"{float(row['latency_p95_ms']):.3g}", interval)
+    interval = "no interval" if bounds is None else f"({_digits(bounds[0])}–{_digits(bounds[1])})"
+    value, interval = stopped_cells(p95_floor_ms(row), _digits(float(row["latency_p95_ms"])), interval)
     marks = ["random weights"] if looks.is_random(row) else []
     marks += ["provisional"] if is_brief(row) else []
-    told = [looks.short(str(row["precision"]), _CELL_LENGTH), *filter(None, [verdict])]
+    told = [looks.short(str(row["precision"]), _CELL_LETTERS), *filter(None, [verdict])]
     return "\n".join([f"{value} ms", interval, *told, *marks])
+
+
+def _digits(value: float) -> str:
+    """A figure of three digits, of more where it has them before the point."""
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"
 
 
 def _gate_line(axes: Axes, gate: GateConfig, ys: Sequence[int]) -> None:
@@ -589,4 +612,4 @@ def _gate_handle(gate: GateConfig) -> Artist:
     """A gate in a legend: its bound, the share of launches that it asks, and where; long ones in lines."""
     where = "" if gate.at == AtConfig() else f" at {gate_place(gate)}"
     told = f"{_gate_bound(gate)} in {gate.launch_quantile:.0%} of launches{where}"
-    return looks.mark("", "\n".join(wrap(told, _LEGEND_LENGTH)), ls=_gate_style(gate), lw=1)
+    return looks.mark("", "\n".join(wrap(told, looks.LEGEND_LETTERS)), ls=_gate_style(gate), lw=1)

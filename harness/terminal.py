@@ -326,7 +326,7 @@ def print_decision(
         f"{pick}  ({decision.evidence}{noise_mark(decision)}, policy {decision.policy})",
         style="not bold default",
     )
-    console.print(headline)
+    _sentence(console, headline)
     for reason in decision.reasons:
         _bullet(console, reason)
     for line in decision.not_picked:
@@ -683,7 +683,12 @@ def _table(title: str) -> Table:
 
 
 def _bullet(console: Console, text: str) -> None:
-    console.print(Text(f"· {text}"), soft_wrap=not console.is_terminal)
+    _sentence(console, Text(f"· {text}"))
+
+
+def _sentence(console: Console, text: Text) -> None:
+    """A sentence: wrapped on a terminal, elsewhere one line whatever its length."""
+    console.print(text, soft_wrap=not console.is_terminal)
 
 
 def _number(value: Any, digits: int = 2) -> str:

@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 from matplotlib.colors import to_hex
 from matplotlib.patches import Rectangle
+from matplotlib.text import Text
 
 from harness import canvas, looks, plots
 from harness.baseline import load_reported
@@ -46,8 +47,6 @@ def launch_frame(*rows: dict[str, Any]) -> pd.DataFrame:
 
 
 def text_in(figure: Figure) -> str:
-    from matplotlib.text import Text
-
     figure.draw_without_rendering()
     return "\n".join(t.get_text() for t in figure.findobj(Text) if t.get_visible())
 
@@ -64,6 +63,11 @@ def legend_of(figure: Figure) -> list[tuple[Any, Any]]:
     """The labels of a legend and what stands beside them."""
     (legend,) = figure.legends
     return list(zip(legend.get_texts(), legend.legend_handles, strict=True))
+
+
+def row_labels(axes: Axes) -> list[Text]:
+    """The labels of rows, the first on top."""
+    return [text for text in axes.texts if not text.get_in_layout()]
 
 
 def points(axes: Axes) -> list[tuple[float, float]]:
@@ -297,6 +301,24 @@ def test_the_newest_run_at_a_place_stands_in_a_line() -> None:
     assert 99.0 not in drawn
 
 
+@pytest.mark.parametrize(
+    "column", ["artifact_sha256", "onnxruntime", "python", "harness_version", "session_options"]
+)
+def test_runs_that_a_decision_reads_apart_are_no_line(column: str) -> None:
+    rows = [
+        run_row(f"{mine}{batch}", p95_ms=p95_ms, batch_size=batch, **{column: mine})
+        for mine, p95_ms in (("first", 5.0), ("second", 50.0))
+        for batch in (1, 8)
+    ]
+    figure = plots.scaling(runs(*rows))
+    joined = [line.get_ydata() for line in figure.axes[0].lines if len(line.get_xdata()) > 1]
+    assert [list(map(float, ys)) for ys in joined] == [[5.0, 5.0], [50.0, 50.0]]
+    named = [text.get_text() for text, _ in legend_of(figure)][:2]
+    assert named == [f"1: minilm fp32 cpu\n{column}=first", f"2: minilm fp32 cpu\n{column}=second"]
+    each_once = plots.scaling(runs(rows[0], rows[3]))
+    assert "yet" in text_in(each_once), "of two things two points make no line"
+
+
 def test_a_hundred_runs_draw_the_quickest_and_say_how_many_more_there_are() -> None:
     rows = runs(*(run_row(f"r{i:03d}", latency_p95_ms=10.0 + i) for i in range(100)))
     figure = plots.p95_against_gates(rows, POLICY)
@@ -432,6 +454,23 @@ def test_the_lowest_p95_is_no_older_attempt_s() -> None:
         assert "3 ms" not in told
 
 
+@pytest.mark.parametrize("model", ["W" * 28, "minilm"])
+def test_what_a_cell_tells_stays_in_the_cell_whatever_the_models_are_called(model: str) -> None:
+    eps = ("cpu", "cuda", "coreml", "openvino", "E" * 40)
+    rows = runs(*(run_row(f"{ep}{name}", model=name, ep=ep, precision="int4-weights", p95_ms=p95_ms)
+                  for ep in eps for name, p95_ms in ((model, 1234.5), ("e5", 10.0))))  # fmt: skip
+    decision = decide(rows, POLICY)
+    judged = replace(
+        decision, candidates=tuple(replace(c, verdict="CONDITIONAL_GO") for c in decision.candidates)
+    )
+    figure = plots.model_by_ep(rows, judged)
+    figure.savefig(io.BytesIO(), dpi=90)
+    (axes,) = figure.axes
+    width = axes.get_window_extent().width / len(eps)
+    assert max(text.get_window_extent().width for text in (*axes.texts, *axes.get_xticklabels())) < width - 4
+    assert "1,234 ms" in text_in(figure)
+
+
 def test_a_legend_names_what_is_drawn_alone() -> None:
     few = {"latency_p95_low_ms": None, "latency_p95_high_ms": None, "evidence_span_s": 5.0}
     told = text_in(plots.p95_against_gates(runs(run_row(**few)), POLICY))
@@ -495,6 +534,62 @@ def test_what_the_figures_font_lacks_is_told_by_its_number_and_the_rest_as_it_is
     for figure in every_figure(rows, launch_frame(launch_row(run_id="b1"))).values():
         assert "中" not in text_in(figure)
     assert r"modèle-\u4e2d\u6587-\U0001f642 fp32" in text_in(plots.p95_against_gates(rows, POLICY))
+
+
+LONG = {
+    "confirmed": "minilm (random weights) fp32-fused openvino",
+    "wide": "W" * 54,
+    "Cyrillic": "ПоддержкаПоискаМногоязычнаяМодельШирокаяКомпанияВсеЩучЖШ+49a9",
+    "numbers": "多语言检索模型" * 4,
+    "endless": "m" * 230,
+}
+
+
+@pytest.mark.parametrize("name", LONG.values(), ids=LONG)
+def test_long_names_and_marks_leave_the_axes_their_width_and_stay_in_the_figure(name: str) -> None:
+    marks: dict[str, Any] = {
+        "workload": "mixture", "clients": 4, "arrival": "poisson", "offered_qps": 5.0, "purpose": "confirm",
+        "cpus": 2, "evidence_span_s": 20.0, "truncated_over_ms": 30.0, "launches_failed": 1,
+    }  # fmt: skip
+    own = {"model": name, "candidate_label": name, "infer_p50_ms": 6.0, "tokenize_p50_ms": 0.5}
+    rows = [
+        run_row("a1", **own),
+        run_row("a8", **own, batch_size=8),
+        run_row("c1", **own | marks, p95_ms=70.0),
+        run_row("q1", infer_p50_ms=6.0),
+    ]
+    launched = launch_frame(*(launch_row(run_id=str(row["run_id"])) for row in rows))
+    for called, figure in every_figure(runs(*rows), launched).items():
+        file = io.BytesIO()
+        figure.savefig(file, dpi=90)
+        rows_told = [label.get_window_extent() for axes in figure.axes for label in row_labels(axes)]
+        ends = [box.x1 / figure.dpi for box in rows_told] + [figure.get_tightbbox().x1]
+        assert figure.get_tightbbox().x0 > -0.02, called
+        assert max(ends) < figure.get_size_inches()[0] + 0.02, called
+        if called in ("p95_against_gates", "launches", "stages"):
+            (axes,) = figure.axes
+            assert axes.get_position().width > 0.5, called
+            for y, label in enumerate(row_labels(axes)):
+                data_from = axes.transData.transform((1, y + canvas.UNDER - 0.24))[1]
+                assert label.get_window_extent().y0 > data_from - 2, "a row's data stand under its label"
+
+
+def test_a_name_is_never_longer_for_being_shortened() -> None:
+    for most in (-9, 0, 2, 3, 8, 40):
+        for name in ("minilm fp32 cpu", "WW", "W" * 54, "Щ" * 60):
+            assert looks.letters(looks.short(name, most)) <= max(most, 8)
+
+
+def test_what_limits_a_run_stands_whole_below_a_name_that_fills_the_line() -> None:
+    row = run_row(candidate_label="m" * 230, clients=4, cpus=2, launches_failed=1, truncated_over_ms=30.0,
+                  p95_ms=70.0, evidence_span_s=20.0)  # fmt: skip
+    (label,) = looks.labels([row])
+    first, *others = label.split("\n")
+    assert "…" in first
+    assert ", ".join(others).startswith(
+        "default, 4 callers, held to 2 cores, provisional, 1 failed, P95 ≥ 30 ms"
+    )
+    assert looks.labels([run_row()]) == ["minilm fp32 cpu · default"]
 
 
 def test_ratios_are_drawn_with_their_intervals_and_open_ends() -> None:

@@ -344,6 +344,13 @@ def test_off_a_terminal_a_sentence_is_one_line_whatever_its_length(decision: Cal
         assert f"· {reason}" in lines
 
 
+def test_off_a_terminal_a_verdict_is_one_line_whatever_its_length(decision: Callable[..., Decision]) -> None:
+    name = "a model of a long name " * 5
+    made = replace(decision(run_row()), chosen=name)
+    lines = shown(lambda console: print_decision(console, made, details=False)).splitlines()
+    assert any(made.verdict in line and name in line and "policy" in line for line in lines)
+
+
 def test_how_firm_the_pick_is_stands_below_the_reasons(decision: Callable[..., Decision]) -> None:
     made = decision(
         run_row(peak_rss_bytes=2 * 10**8), run_row("r2", threads=1, p95_ms=13.0, peak_rss_bytes=10**8)

@@ -35,8 +35,9 @@ if TYPE_CHECKING:
 Row = dict[str, Any]
 
 NOTHING = "Nothing is measured yet. Measure first: `python -m harness model=minilm ep=cpu`"
-# Reasons that stand in the first screen; the others unfold.
-_MOST_REASONS = 5
+# Lines of a list that stand in the first screen, and characters of a line; what is more unfolds.
+_MOST_LINES = 5
+_MOST_CHARACTERS = 600
 _VERDICT_CLASS = {"GO": "good", "CONDITIONAL_GO": "fair", "INCONCLUSIVE": "fair", "NO_GO": "bad"}
 _STATUS_CLASS = {"pass": "good", "fail": "bad", "undecided": "fair", "not": "fair"}
 
@@ -79,18 +80,15 @@ def verdict(data: Results) -> Html:
         f'<span class="evidence"><b>{escape(decision.evidence)} evidence{noise_mark(decision)}</b>, policy '
         f"{escape(decision.policy)}; {escape(machine)}</span></div>"
     )
-    first, rest = decision.reasons[:_MOST_REASONS], decision.reasons[_MOST_REASONS:]
-    more = f"<details><summary>{len(rest)} more</summary>{_list(rest)}</details>" if rest else ""
     sections = (
-        ("Fallback", filter(None, [decision.fallback])),
-        ("Next", decision.next_steps),
-        ("Warnings", decision.warnings),
-        ("How firm", decision.firmness),
-        ("Not picked", decision.not_picked),
+        ("Fallback", _list(filter(None, [decision.fallback]))),
+        ("Next", _unfolding(decision.next_steps)),
+        ("Warnings", _list(decision.warnings)),
+        ("How firm", _list(decision.firmness)),
+        ("Not picked", _unfolding(decision.not_picked)),
     )
-    others = ((heading, _list(lines)) for heading, lines in sections)
-    told = "".join(f"<h3>{heading}</h3>{lines}" for heading, lines in others if lines)
-    return Html(f"{box}{_list(first)}{more}{notes}{told}")
+    told = "".join(f"<h3>{heading}</h3>{lines}" for heading, lines in sections if lines)
+    return Html(f"{box}{_unfolding(decision.reasons)}{notes}{told}")
 
 
 def gates(data: Results) -> Html:
@@ -575,8 +573,23 @@ def _words(text: str) -> str:
 
 
 def _list(lines: Iterable[str]) -> str:
-    items = "".join(f"<li>{_with_code(line)}</li>" for line in lines)
+    items = "".join(f"<li>{_line(line)}</li>" for line in lines)
     return f"<ul>{items}</ul>" if items else ""
+
+
+def _unfolding(lines: Sequence[str]) -> str:
+    """A list of which the first lines are shown, and the others on request."""
+    rest = lines[_MOST_LINES:]
+    more = f"<details><summary>{len(rest)} more</summary>{_list(rest)}</details>" if rest else ""
+    return _list(lines[:_MOST_LINES]) + more
+
+
+def _line(line: str) -> str:
+    """A line of a list; of a very long one, as an error can be, the beginning, and all of it on request."""
+    if len(line) <= _MOST_CHARACTERS:
+        return _with_code(line)
+    beginning = escape(line[: _MOST_CHARACTERS // 2])
+    return f"<details><summary>{beginning}…</summary>{_with_code(line)}</details>"
 
 
 def _with_code(line: str) -> str:

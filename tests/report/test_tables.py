@@ -213,6 +213,28 @@ def test_more_reasons_than_a_screen_holds_unfold(tmp_path: Path) -> None:
     assert "Fallback" in rest
 
 
+def test_more_steps_than_a_screen_holds_unfold(tmp_path: Path) -> None:
+    data = report.read(stored(tmp_path, run_row()))
+    assert data.decision is not None
+    steps = tuple(f"step {i}" for i in range(67))
+    told = report.verdict(replace(data, decision=replace(data.decision, next_steps=steps))).text
+    shown, _, folded = told.partition("<h3>Next</h3>")[2].partition("<details><summary>62 more</summary>")
+    assert shown.count("<li>step ") == 5
+    assert folded.partition("</details>")[0].count("<li>step ") == 62
+
+
+def test_a_very_long_error_unfolds_wherever_it_is_told(tmp_path: Path) -> None:
+    lacking = {"status": "unavailable", "launches": 0, "launch_p95_ms": [], "error": f"<b> {'x' * 3000} end"}
+    absent = run_row("u", ep="coreml", candidate_label="minilm fp32 coreml", **lacking)
+    data = report.read(stored(tmp_path, run_row(nodes_total=10), absent))
+    for table in (report.gates, report.placement):
+        text = table(data).text
+        unfolded, _, folded = text.partition("…</summary>")
+        assert "minilm fp32 coreml: not possible here: &lt;b&gt; xxx" in unfolded.rpartition("<summary>")[2]
+        assert "x" * 3000 not in unfolded
+        assert "x end" in folded.partition("</details>")[0]
+
+
 def test_a_selection_keeps_what_it_names(tmp_path: Path) -> None:
     stored(tmp_path, run_row("a", batch_size=1), run_row("b", batch_size=8), run_row("c", batch_size=32))
     assert sorted(report.read(tmp_path, select="batch_size=1,8").runs["run_id"]) == ["a", "b"]
