@@ -44,7 +44,8 @@ class Comparison:
     Hodges-Lehmann's, the median of all ratios between launches (or within rounds), which always lies in its
     interval as the ratio of the two medians need not. `ratio` is None where it is known within bounds
     alone; of the interval, a None beside a number is an open end. `b_fails_more`: B fails more often
-    than A by more than chance explains, and is slower whatever the others took.
+    than A by more than chance explains, and is slower whatever the others took; `a_fails_more`: A does, and
+    B is quicker unless the others took longer.
 
     `paired`: both were measured in the same rounds of one sweep, and the interval rests on the ratios
     within rounds, which the machine's drift does not reach. `without_disturbed` is the answer of the launches
@@ -65,6 +66,7 @@ class Comparison:
     paired: bool = False
     a_at_least: bool = False
     b_at_least: bool = False
+    a_fails_more: bool = False
     b_fails_more: bool = False
     without_disturbed: Change | None = None
     notes: tuple[str, ...] = ()
@@ -81,7 +83,8 @@ class Comparison:
     @property
     def slower(self) -> bool:
         """Whether B is slower, by the interval or by failing: the medians may say otherwise."""
-        return self.change == "changed" and (self.b_fails_more or (self.low or 0.0) > 1.0)
+        by_interval = not self.a_fails_more and (self.low or 0.0) > 1.0
+        return self.change == "changed" and (self.b_fails_more or by_interval)
 
     @property
     def word(self) -> str:
@@ -284,7 +287,9 @@ def compare_launches(
     against = ""
     if paired and len(rounds) < max(len(a), len(b)):
         against = _against(shift, over_all, edge, f"{len(rounds)} rounds in common, {len(a)} and {len(b)}")
-    if a_fails_more or b_fails_more or (shift.beyond(edge) and not against):
+    if a_fails_more and _of_served(a, b, edge, alpha).beyond(edge) > 0:
+        reason = f"{reason}; of those that did not, B's took longer: not one answer"
+    elif a_fails_more or b_fails_more or (shift.beyond(edge) and not against):
         change = "changed"
     elif shift.within(edge) and not some_failed:
         both: list[tuple[Sequence[Launch], Sequence[Launch]]] = [(a, b)]
@@ -311,6 +316,7 @@ def compare_launches(
         paired=paired,
         a_at_least=a_at_least,
         b_at_least=b_at_least,
+        a_fails_more=a_fails_more,
         b_fails_more=b_fails_more,
     )
 
@@ -404,6 +410,14 @@ def _between_all(a: Sequence[Launch], b: Sequence[Launch], edge: float, alpha: f
     high = stats.differences_interval(between[..., 1], alpha=alpha).high
     least, most = (float(np.median(between[..., end])) for end in (0, 1))
     return _Shift(low, high, least, most)
+
+
+def _of_served(a: Sequence[Launch], b: Sequence[Launch], edge: float, alpha: float) -> _Shift:
+    """B over A of the launches that did not fail, each against each."""
+    ours, theirs = ([launch for launch in side if not launch.failed] for side in (a, b))
+    if not ours or not theirs:
+        return _Shift(None, None, -math.inf, math.inf)
+    return _between_all(ours, theirs, edge, alpha)
 
 
 def _against(within: _Shift, over_all: _Shift, edge: float, counts: str) -> str:

@@ -84,6 +84,11 @@ def fingerprint() -> Environment:
     )
 
 
+def is_held() -> bool:
+    """Whether this process may use fewer cores than the machine has: ``taskset``, or a container's cpuset."""
+    return usable_cores() < (os.cpu_count() or 1)
+
+
 def usable_cores() -> int:
     """Cores that this process may use: by affinity where the system tells it, else all logical ones."""
     cores = cores_of_a_launch()

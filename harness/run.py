@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from harness import texts
 from harness.candidate import Candidate, identity, run_identity
 from harness.datasets import read_retrieval, read_sts, read_texts
-from harness.environment import fingerprint
+from harness.environment import fingerprint, is_held
 from harness.gates import GateResult, ask_launches, gate_place
 from harness.measure.limits import limit_columns
 from harness.record import PURPOSES, SCHEMA_VERSION
@@ -120,11 +120,14 @@ class Run:
     def options(self, *, record_placement: bool = False, launch_index: int | None = None) -> SessionOptions:
         """How its sessions are loaded.
 
-        Where cores are limited and the threads are the runtime's own to choose, it is told to take as many
-        as there are cores: left alone, ONNX Runtime takes one for each core of the machine and pins them.
+        Where cores are limited, by ``measure.cpus`` or around this process (``taskset``, a container's
+        cpuset), and the threads are the runtime's own to choose, it is told to take as many as there are
+        cores: left alone, ONNX Runtime takes one for each core of the machine and pins them, beyond those
+        that it was given.
         """
         candidate, pool = self.candidate, self.config.ep.threads_option
-        threads = candidate.threads if candidate.threads is not None else self.config.measure.cpus
+        limited = self.config.measure.cpus is not None or is_held()
+        threads = candidate.threads if candidate.threads is not None or not limited else self.cores
         # A provider with a thread pool of its own would not hear of it.
         own = {} if pool is None or threads is None else {pool: str(threads)}
         return SessionOptions(
@@ -242,6 +245,8 @@ class Run:
             extra["replicate"] = measure.replicate
         if measure.cpus is not None:  # as many as there are is a limit too: it sets the threads
             extra["cpus"] = measure.cpus
+        if is_held():  # so does this
+            extra["held"] = True
         if environment.container_cpus is not None:
             extra["container_cpus"] = environment.container_cpus
         extra |= self._own_data()

@@ -259,7 +259,8 @@ def test_the_answer_is_json_of_finite_numbers(results: Path, capsys: Capture) ->
         assert c["ratio"] is c["b_ms"] is None
         assert set(c) == {
             "label", "metric", "a_ms", "b_ms", "ratio", "low", "high", "change", "reason", "paired",
-            "a_at_least", "b_at_least", "b_fails_more", "without_disturbed", "notes", "a_run", "b_run",
+            "a_at_least", "b_at_least", "a_fails_more", "b_fails_more", "without_disturbed", "notes",
+            "a_run", "b_run",
         }  # fmt: skip
 
 

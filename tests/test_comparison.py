@@ -155,6 +155,20 @@ def test_a_b_whose_launches_fail_more_often_than_chance_explains_is_slower(
     json.dumps(vars(found), allow_nan=False)
 
 
+@pytest.mark.parametrize("paired", [True, False])
+@pytest.mark.parametrize(
+    ("factor", "word"), [(0.7, "quicker"), (1.0, "quicker"), (1.01, "quicker"), (1.3, "inconclusive")]
+)
+def test_a_b_that_fails_less_is_quicker_unless_what_it_served_took_longer(
+    factor: float, word: str, paired: bool
+) -> None:
+    took = [12.0 + 0.001 * n for n in range(40)]
+    failing = [math.inf if n % 5 == 0 else ms for n, ms in enumerate(took)]
+    found = two(failing, [ms * factor for ms in took], paired=paired)
+    assert (found.word, found.a_fails_more) == (word, True)
+    assert word == "quicker" or found.reason.endswith("B's took longer: not one answer")
+
+
 def test_failing_on_both_sides_tells_nothing() -> None:
     found = two([math.inf] * 17, [math.inf] * 17, paired=True)
     assert (found.change, found.ratio, found.low, found.high) == ("inconclusive", None, None, None)

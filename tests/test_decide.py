@@ -113,7 +113,7 @@ def test_speedups_are_told_in_every_format_and_change_no_exit_code(
             "unknown baseline 'qwen': neither reported .reported_qwen3, reported_candle. nor",
         ),
         (["baseline=soak-minilm"], "a soak run"),
-        (["baseline.file=missing.yaml"], "missing.yaml cannot be read"),
+        (["baseline.file=missing.yaml"], "missing.yaml: No such file or directory; give a readable file"),
     ],
 )
 def test_a_baseline_that_cannot_be_used_is_told_and_nothing_is_written(

@@ -907,7 +907,19 @@ def test_threads_that_are_given_stay_under_a_limit_on_cores(config: Plan, run: R
     assert (tasks_of(worker), row["threads"]) == ({(1, 3)}, 3)
 
 
-def test_without_a_limit_nothing_is_held(config: Plan, run: Run) -> None:
+def test_a_process_that_is_held_to_fewer_cores_takes_as_many_threads(
+    config: Plan, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By taskset, or a container's cpuset: left alone ONNX Runtime leaves the cores that it was given."""
+    monkeypatch.setattr("os.cpu_count", lambda: usable_cores() + 6)
+    worker = Scripted()
+    (row,) = run([config(measure={"launches": 1})], worker)
+    assert tasks_of(worker) == {(None, usable_cores())}
+    assert (row["cores"], row["threads"]) == (usable_cores(), None)
+
+
+def test_without_a_limit_nothing_is_held(config: Plan, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.cpu_count", usable_cores)
     worker = Scripted()
     (row,) = run([config(measure={"launches": 1})], worker)
     assert tasks_of(worker) == {(None, None)}
