@@ -45,7 +45,7 @@ class Comparison:
     interval as the ratio of the two medians need not. `ratio` is None where it is known within bounds
     alone; of the interval, a None beside a number is an open end. `b_fails_more`: B fails more often
     than A by more than chance explains, and is slower whatever the others took; `a_fails_more`: A does, and
-    B is quicker unless the others took longer.
+    B is quicker where the others certainly took no longer.
 
     `paired`: both were measured in the same rounds of one sweep, and the interval rests on the ratios
     within rounds, which the machine's drift does not reach. `without_disturbed` is the answer of the launches
@@ -287,8 +287,8 @@ def compare_launches(
     against = ""
     if paired and len(rounds) < max(len(a), len(b)):
         against = _against(shift, over_all, edge, f"{len(rounds)} rounds in common, {len(a)} and {len(b)}")
-    if a_fails_more and _of_served(a, b, edge, alpha).beyond(edge) > 0:
-        reason = f"{reason}; of those that did not, B's took longer: not one answer"
+    if a_fails_more and not _no_longer(a, b, edge, alpha):
+        reason = f"{reason}; of those that did not, B's took longer, or may have: not one answer"
     elif a_fails_more or b_fails_more or (shift.beyond(edge) and not against):
         change = "changed"
     elif shift.within(edge) and not some_failed:
@@ -412,12 +412,18 @@ def _between_all(a: Sequence[Launch], b: Sequence[Launch], edge: float, alpha: f
     return _Shift(low, high, least, most)
 
 
-def _of_served(a: Sequence[Launch], b: Sequence[Launch], edge: float, alpha: float) -> _Shift:
-    """B over A of the launches that did not fail, each against each."""
+def _no_longer(a: Sequence[Launch], b: Sequence[Launch], edge: float, alpha: float) -> bool:
+    """Whether what B served certainly took no longer than what A did, failed launches left out.
+
+    Within rounds where those that both served are enough. Where A served nothing, nothing took longer.
+    """
     ours, theirs = ([launch for launch in side if not launch.failed] for side in (a, b))
-    if not ours or not theirs:
-        return _Shift(None, None, -math.inf, math.inf)
-    return _between_all(ours, theirs, edge, alpha)
+    if not ours:
+        return True
+    shift = _within_rounds(_rounds(ours, theirs), edge, alpha)
+    if not shift.known:
+        shift = _between_all(ours, theirs, edge, alpha)
+    return shift.high is not None and shift.high <= edge
 
 
 def _against(within: _Shift, over_all: _Shift, edge: float, counts: str) -> str:
@@ -466,24 +472,26 @@ def _compare_both_ways(
 ) -> Comparison:
     """`compare_launches`, inconclusive where the launches that were not disturbed answer otherwise.
 
-    They are asked where there is a disturbed one, and heard where they are enough for an interval, within
-    rounds where that of all launches is. Where they are not, and a side was disturbed wholly, or more often
-    than chance explains beside the other, the disturbance may be what changed. It makes no launch fail: a B
-    that fails more is slower all the same.
+    They are asked where there is a disturbed one, and heard where they are enough for an interval; one that
+    is not within rounds, where that of all launches is, can deny a change and cannot vouch for it. Where they
+    are not heard, and a side was disturbed wholly, or more often than chance explains beside the other,
+    the disturbance may be what changed. It makes no launch fail: a B that fails more is slower all the same.
     """
     found = compare_launches(label, metric, a, b, threshold=threshold, alpha=alpha)
     calm = not any(launch.disturbed for launch in (*a, *b))
     if calm or found.b_fails_more or found.low is found.high is None:
         return found
     alone = compare_launches(label, metric, _quiet(a), _quiet(b), threshold=threshold, alpha=alpha)
-    if alone.low is alone.high is None or alone.paired != found.paired:
+    same = (alone.change, alone.slower) == (found.change, found.slower)
+    denies = not same and alone.change != "inconclusive"
+    if alone.low is alone.high is None or (alone.paired != found.paired and not denies):
         told, change = "too few are left to tell without the disturbed ones", found.change
         if unequal := _unequally_disturbed(a, b):
             told = f"{unequal}: a change cannot be told from that; measure both on a quiet machine"
             change = "inconclusive"
         return replace(found, change=change, reason="; ".join(filter(None, (found.reason, told))))
     found = replace(found, without_disturbed=alone.change)
-    if (alone.change, alone.slower) == (found.change, found.slower):
+    if same:
         return found
     told = f"{found.word} by all launches, {alone.word} without the disturbed ones: not certain"
     return replace(found, change="inconclusive", reason="; ".join(filter(None, (found.reason, told))))
@@ -537,7 +545,10 @@ def _unpaired(found: Comparison, a: Sequence[Launch], b: Sequence[Launch]) -> tu
         )
     if not _rounds(a, b):
         return ("not paired: their rounds were not measured one after the other",)
-    return (f"not paired: {len(common)} rounds in common are too few for an interval",)
+    return (
+        f"not paired: {len(common)} rounds in common are too few for an interval; how the machine changed "
+        "meanwhile is part of the ratio",
+    )
 
 
 def _rounds(a: Sequence[Launch], b: Sequence[Launch]) -> list[tuple[Launch, Launch]]:
