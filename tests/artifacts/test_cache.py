@@ -341,7 +341,7 @@ def test_two_processes_that_ask_at_once_get_one_build(tmp_path: Path) -> None:
     lines = [output.strip().splitlines() for output in outputs]
     assert lines[0][-1] == lines[1][-1]
     assert sum("building" in part for part in lines) == 1
-    assert any(part[0].startswith("waiting for a build by process") for part in lines)
+    assert any(line.startswith("waiting for a build by process") for part in lines for line in part)
     assert (tmp_path / "artifacts" / lines[0][-1] / MANIFEST).is_file()
 
 
