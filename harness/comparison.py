@@ -277,15 +277,16 @@ def compare_launches(
         alpha /= 2
     edge = math.log1p(threshold) + _ROUNDING
     rounds = _rounds(a, b)
-    shift, over_all = _within_rounds(rounds, edge, alpha), _between_all(a, b, edge, alpha)
+    shift = _within_rounds(rounds, edge, alpha)
     if not (paired := shift.known):
-        shift = over_all
+        shift = _between_all(a, b, edge, alpha)
     reason = "; ".join(filter(None, (_failed(a, b), stopped_early(metric, a, b))))
     a_fails_more = stats.fisher_tail(failed_a, len(a), failed_b, len(b)) <= alpha / 2
     b_fails_more = stats.fisher_tail(failed_b, len(b), failed_a, len(a)) <= alpha / 2
     change: Change = "inconclusive"
     against = ""
     if paired and len(rounds) < max(len(a), len(b)):
+        over_all = _between_all(a, b, edge, alpha)
         against = _against(shift, over_all, edge, f"{len(rounds)} rounds in common, {len(a)} and {len(b)}")
     if a_fails_more and not _no_longer(a, b, edge, alpha):
         reason = f"{reason}; of those that did not, B's took longer, or may have: not one answer"

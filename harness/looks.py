@@ -189,10 +189,10 @@ def _label(row: Row, *more: str) -> str:
         return shown(whole)
     lines = [name]
     for each in said:
-        longer = f"{lines[-1]}, {each}"
-        lines[1:] = (
-            [*lines[1:-1], longer] if lines[1:] and letters(longer) <= _LINE_LETTERS else [*lines[1:], each]
-        )
+        if len(lines) > 1 and letters(f"{lines[-1]}, {each}") <= _LINE_LETTERS:
+            lines[-1] += f", {each}"
+        else:
+            lines.append(each)
     return "\n".join(short(line, _LINE_LETTERS) for line in lines)
 
 
