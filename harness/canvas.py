@@ -22,6 +22,8 @@ _ROW_IN = 0.44
 # What a row grows by with each further line of a label.
 _MORE_IN = 0.36
 _LEGEND_ROW_IN = 0.19
+# A line of small letters, in heights of one of two axes that stand over each other.
+_LINE_SHARE = 0.07
 # Letters of a legend's line of which two stand side by side.
 _HALF_LINE = 28
 
@@ -124,6 +126,15 @@ def beside(axes: Axes, text: str, x: float, y: float, *, above: float = 0) -> No
     axes.annotate(
         shown(text), (x, y), xytext=(5, above), textcoords="offset points", va="center", fontsize=8, color=INK
     )
+
+
+def beside_each(axes: Axes, words: Sequence[tuple[str, float, float]]) -> None:
+    """A few words right of each (text, x, y), on a log scale: none over another, in the order of y."""
+    low, high = (math.log(end) for end in axes.get_ylim())
+    at = -math.inf
+    for text, x, y in sorted(words, key=lambda word: word[2]):
+        at = max(math.log(y), at + _LINE_SHARE * (high - low))
+        beside(axes, text, x, math.exp(at))
 
 
 def over(axes: Axes, text: str, x: float, row: Row, metric: str) -> None:

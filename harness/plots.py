@@ -162,6 +162,7 @@ def scaling(runs: pd.DataFrame) -> Figure:
         ("throughput_texts_per_s", "throughput, texts/s"),
     )
     drawn = []
+    held_at: dict[Axes, list[tuple[str, float, float]]] = {axes: [] for axes in grid.flat}
     for column, (name, x_of, held_of, lines) in enumerate(views):
         chosen = [line for line in lines if evidence_key(line[0]) in quickest]
         held = {held_of(line[-1]) for line in chosen}
@@ -176,7 +177,7 @@ def scaling(runs: pd.DataFrame) -> Figure:
                 if known:
                     canvas.over(axes, str(number), xs[-1], known[-1], metric)
                 if known and len(held) > 1:
-                    canvas.beside(axes, held_of(known[-1]), xs[-1], float(known[-1][metric]))
+                    held_at[axes].append((held_of(known[-1]), xs[-1], float(known[-1][metric])))
         where = looks.shown("; ".join((name, *held))) if len(held) == 1 else name
         aside_told = "\n(candidates stand side by side)" if len(quickest) > 1 else ""
         grid[1][column].set_xlabel(f"{where}{aside_told}")
@@ -187,6 +188,7 @@ def scaling(runs: pd.DataFrame) -> Figure:
             axes.set_yscale("log")
             canvas.plain_ticks(axes)
             canvas.ticks_at(axes, sorted({x_of(row) or 0.0 for line in lines for row in line}))
+            canvas.beside_each(axes, held_at[axes])
     for axes, (_, name) in zip(grid[:, 0], metrics, strict=True):
         axes.set_ylabel(name)
     canvas.title(grid[0][0], called, len(of) - len(quickest))

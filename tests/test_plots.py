@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from dataclasses import replace
 from datetime import timedelta
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree as ET
 
@@ -317,6 +318,24 @@ def test_runs_that_a_decision_reads_apart_are_no_line(column: str) -> None:
     assert named == [f"1: minilm fp32 cpu\n{column}=first", f"2: minilm fp32 cpu\n{column}=second"]
     each_once = plots.scaling(runs(rows[0], rows[3]))
     assert "yet" in text_in(each_once), "of two things two points make no line"
+
+
+def test_what_lines_are_held_at_is_told_beside_their_ends_and_never_one_over_another() -> None:
+    rows = [
+        run_row(
+            f"{tokens}-{batch}", workload=f"tokens_{tokens}", batch_size=batch, p95_ms=tokens * batch / 4.0,
+            throughput_texts_per_s=1e4 / tokens + batch / 100,
+        )
+        for tokens in (32, 128)
+        for batch in (1, 2, 4, 8)
+    ]  # fmt: skip
+    figure = plots.scaling(runs(*rows))
+    figure.draw_without_rendering()
+    for axes in figure.axes:
+        told = [text for text in axes.texts if text.get_text().startswith(("batch", "tokens"))]
+        boxes = sorted((text.get_window_extent() for text in told), key=lambda box: box.y0)
+        assert len(boxes) > 1
+        assert all(lower.y1 <= upper.y0 for lower, upper in pairwise(boxes))
 
 
 def test_a_hundred_runs_draw_the_quickest_and_say_how_many_more_there_are() -> None:

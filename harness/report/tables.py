@@ -6,6 +6,7 @@ Each function gives something on an empty result set too: what is missing, and t
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -222,13 +223,22 @@ def comparison(found: Sequence[Comparison]) -> Html:
 
 def _ordered(rows: Iterable[Row]) -> list[Row]:
     """What was measured first, by candidate and place."""
-    return sorted(rows, key=lambda row: (not row["launches"], str(row["candidate_label"]), row_place(row)))
+    return sorted(
+        rows,
+        key=lambda row: (not row["launches"], str(row["candidate_label"]), _counted(row), row_place(row)),
+    )
+
+
+def _counted(row: Row) -> list[str | int]:
+    """The name of a workload with its numbers as such: 32 tokens come before 128."""
+    return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", str(row["workload"]))]
 
 
 def _once(rows: Iterable[Row], *also: str) -> list[Row]:
     """The newest row of each candidate, batch size and further columns: what no workload changes."""
     of = ("candidate_label", "batch_size", *also)
-    return _ordered({tuple(str(row[name]) for name in of): row for row in rows}.values())
+    found = {tuple(str(row[name]) for name in of): row for row in rows}.values()
+    return sorted(_ordered(found), key=lambda row: (str(row["candidate_label"]), int(row["batch_size"])))
 
 
 def _known(row: Row, name: str) -> bool:

@@ -51,6 +51,20 @@ def test_the_first_screen_has_verdict_pick_and_reason(tmp_path: Path) -> None:
     assert (data.decision.chosen or data.decision.reasons[0]) in text
 
 
+def test_rows_stand_in_the_order_of_their_numbers(tmp_path: Path) -> None:
+    places = [("tokens_128", 1), ("tokens_32", 16), ("default", 2), ("tokens_8", 8)]
+    rows = [
+        run_row(f"r{batch}", workload=workload, batch_size=batch, nodes_total=10)
+        for workload, batch in places
+    ]
+    data = report.read(stored(tmp_path, *rows))
+    measured = re.findall(r"<td>([^<]+, batch \d+)", report.runs(data).text)
+    assert measured == ["default, batch 2", "tokens_8, batch 8", "tokens_32, batch 16", "tokens_128, batch 1"]
+    for table in (report.quality, report.placement):
+        batches = re.findall(r'<td class="number"[^>]*>(1|2|8|16)</td>', table(data).text)
+        assert batches[:: len(batches) // 4] == ["1", "2", "8", "16"]
+
+
 def test_no_number_of_cores_is_told_where_candidates_had_different_ones(tmp_path: Path) -> None:
     rows = [run_row(model, model=model, candidate_label=f"{model} fp32 cpu") for model in ("minilm", "e5")]
     stored(tmp_path, *(row | {"cores": cores} for row, cores in zip(rows, (1, 16), strict=True)))
