@@ -125,9 +125,12 @@ def _quiet_share(row: Mapping[str, Any]) -> float:
 def _rough(row: Mapping[str, Any]) -> dict[str, float]:
     """What makes figures rough, by its share of the median: the timed loop, or the clock's smallest step."""
     step_ns, median_ms = as_number(row["timer_resolution_ns"]), as_number(row["latency_p50_ms"])
+    step_ms = ns_to_ms(step_ns or 0.0)
+    known = step_ns and median_ms is not None
     shares = {
         "the timed loop itself": as_number(row["loop_overhead_share"]),
-        "the clock's smallest step": ns_to_ms(step_ns) / median_ms if step_ns and median_ms else None,
+        # A median of no time at all is somewhere under one step.
+        "the clock's smallest step": step_ms / (median_ms or step_ms) if known else None,
     }
     return {what: share for what, share in shares.items() if share is not None and share > OVERHEAD_SHARE_MAX}
 

@@ -268,7 +268,8 @@ def compare_launches(
     One that failed is slower than any that did not, by more than the threshold; by how much is open. Where
     some failed, half of `alpha` is kept for how often each side does (Fisher's exact test), and nothing is
     *unchanged*. Nor is it where one side has more slow or quick launches, which their centre does not see.
-    Launches of no common round are not in an interval within rounds: they must not say something else.
+    Launches of no common round are not in an interval within rounds, and rounds too few for one are not heard
+    in that of all launches: neither may say something else.
     """
     if not a or not b:
         return _unknown(label, metric, "launches are missing")
@@ -277,17 +278,17 @@ def compare_launches(
         alpha /= 2
     edge = math.log1p(threshold) + _ROUNDING
     rounds = _rounds(a, b)
-    shift = _within_rounds(rounds, edge, alpha)
-    if not (paired := shift.known):
+    shift = within = _within_rounds(rounds, edge, alpha)
+    if not (paired := within.known):
         shift = _between_all(a, b, edge, alpha)
     reason = "; ".join(filter(None, (_failed(a, b), stopped_early(metric, a, b))))
     a_fails_more = stats.fisher_tail(failed_a, len(a), failed_b, len(b)) <= alpha / 2
     b_fails_more = stats.fisher_tail(failed_b, len(b), failed_a, len(a)) <= alpha / 2
     change: Change = "inconclusive"
     against = ""
-    if paired and len(rounds) < max(len(a), len(b)):
-        over_all = _between_all(a, b, edge, alpha)
-        against = _against(shift, over_all, edge, f"{len(rounds)} rounds in common, {len(a)} and {len(b)}")
+    if rounds and len(rounds) < max(len(a), len(b)):
+        other = _between_all(a, b, edge, alpha) if paired else within
+        against = _against(shift, other, edge, f"{len(rounds)} rounds in common, {len(a)} and {len(b)}")
     if a_fails_more and not _no_longer(a, b, edge, alpha):
         reason = f"{reason}; of those that did not, B's took longer, or may have: not one answer"
     elif a_fails_more or b_fails_more or (shift.beyond(edge) and not against):
@@ -388,18 +389,22 @@ class _Shift(NamedTuple):
         above, under = self.low is not None and self.low > edge, self.high is not None and self.high < -edge
         return above - under
 
+    def leans(self, edge: float) -> int:
+        """`beyond` of its centre."""
+        return (self.least > edge) - (self.most < -edge)
+
     def within(self, edge: float) -> bool:
         """Whether it certainly is at most `edge` from none."""
         return self.low is not None and self.high is not None and -edge <= self.low and self.high <= edge
 
 
 def _within_rounds(rounds: Sequence[tuple[Launch, Launch]], edge: float, alpha: float) -> _Shift:
-    """B over A within the rounds that they share."""
+    """B over A within the rounds that they share; of none nothing is known."""
+    if not rounds:
+        return _Shift(None, None, -math.inf, math.inf)
     within = [_apart(first, second, edge) for first, second in rounds]
     low = stats.paired_shift_interval([least for least, _ in within], alpha=alpha).low
     high = stats.paired_shift_interval([most for _, most in within], alpha=alpha).high
-    if low is None and high is None:
-        return _Shift(None, None, -math.inf, math.inf)
     least, most = (stats.paired_shift_centre(ends) for ends in zip(*within, strict=True))
     return _Shift(low, high, least, most)
 
@@ -427,16 +432,18 @@ def _no_longer(a: Sequence[Launch], b: Sequence[Launch], edge: float, alpha: flo
     return shift.high is not None and shift.high <= edge
 
 
-def _against(within: _Shift, over_all: _Shift, edge: float, counts: str) -> str:
-    """How all launches contradict the answer of those of common rounds; empty where they do not.
+def _against(found: _Shift, other: _Shift, edge: float, counts: str) -> str:
+    """How the launches of common rounds and all of them contradict each other; empty where they do not.
 
-    A change must show in the centre of all as well, beyond the threshold; and there is none only where all
-    do not show one.
+    `found` is of those that answer. A change must show in the centre of the others as well, beyond the
+    threshold; and there is none only where the others do not show one, in their centre if they have no
+    interval.
     """
-    if direction := within.beyond(edge):
-        agree = over_all.least > edge if direction > 0 else over_all.most < -edge
+    if direction := found.beyond(edge):
+        agree = other.leans(edge) == direction
     else:
-        agree = not (within.within(edge) and over_all.beyond(edge))
+        shows = other.beyond(edge) if other.known else other.leans(edge)
+        agree = not (found.within(edge) and shows)
     return "" if agree else f"{counts} launches in all, which do not say the same: not certain"
 
 

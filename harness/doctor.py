@@ -114,13 +114,13 @@ def noise(seconds: float) -> Iterator[Finding]:
     other = conditions.other_cpu_share or 0.0
     yield Finding(
         "other processes",
-        f"{other:.0%} of the machine's CPU time",
+        f"{other:.0%} of the usable cores' time",
         "stop what else is running" if other > OTHER_CPU_SHARE_MAX else "",
     )
     if conditions.steal_share is not None:
         stolen = conditions.steal_share > STEAL_SHARE_MAX
         remedy = "the hypervisor gives it to others: use another machine or another hour" if stolen else ""
-        yield Finding("stolen time", f"{conditions.steal_share:.1%} of the machine's CPU time", remedy)
+        yield Finding("stolen time", f"{conditions.steal_share:.1%} of the usable cores' time", remedy)
 
 
 def _cores(usable: int) -> Finding:

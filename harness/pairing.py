@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 # Words of a command that change what a launch serves; other values are another measurement.
 _SERVED = ("measure.requests", "measure.warmup_requests", "workload.seed")
+_SOAKED = (*_SERVED, "measure.duration_s")
 # What two runs may differ in and still be compared: it is told.
 _TOLD = ("machine_id", "cores", "cpus", "python", "os")
 
@@ -115,9 +116,10 @@ def _by_work(runs: Sequence[dict[str, Any]]) -> dict[tuple[Any, ...], list[dict[
 
 
 def _served(run: Mapping[str, Any]) -> tuple[str, ...]:
-    """What a launch of it serves beside the workload, as words: requests, warm-up, the seed of the texts."""
+    """What a launch serves beside the workload, as words: requests, warm-up, texts; and a soak's length."""
     given = typed_words(run)
-    return tuple(f"{name}={given.get(name, _usual()[name])}" for name in _SERVED)
+    names = _SOAKED if run["purpose"] == "soak" else _SERVED
+    return tuple(f"{name}={given.get(name, _usual()[name])}" for name in names)
 
 
 def _tokens(run: Mapping[str, Any]) -> tuple[float, ...]:
@@ -127,9 +129,9 @@ def _tokens(run: Mapping[str, Any]) -> tuple[float, ...]:
 
 @cache
 def _usual() -> dict[str, str]:
-    """The values of `_SERVED` where a command does not say."""
+    """The values of `_SOAKED` where a command does not say."""
     groups = {group: yaml_of(conf_dir() / group / "default.yaml") for group in ("measure", "workload")}
-    return {name: str(groups[group][key]) for name in _SERVED for group, _, key in [name.partition(".")]}
+    return {name: str(groups[group][key]) for name in _SOAKED for group, _, key in [name.partition(".")]}
 
 
 def _taken(side: str, runs: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:

@@ -365,6 +365,29 @@ def test_too_few_common_rounds_are_compared_unpaired() -> None:
     assert (found.change, found.paired) == ("changed", False)
 
 
+@pytest.mark.parametrize(
+    ("common_a", "common_b"), [(20.0, 20.0), (20.0, 10.0), (20.0, 21.0)], ids=["alike", "quicker", "within"]
+)
+def test_a_change_that_too_few_common_rounds_deny_is_inconclusive(common_a: float, common_b: float) -> None:
+    """Both took as long while they were measured side by side; each went on alone, at another time."""
+    a = launches("a", [common_a] * 5 + [10.0] * 35)
+    b = launches("b", [common_b] * 5 + [15.0] * 35)
+    for row in b[5:]:
+        row["round"] += 100
+    found = compared(a, b)[1]
+    assert (found.change, found.paired) == ("inconclusive", False)
+    assert "5 rounds in common, 40 and 40 launches in all" in found.reason
+
+
+def test_nothing_is_unchanged_that_too_few_common_rounds_show_changed() -> None:
+    a, b = launches("a", [10.0] * 40), launches("b", [10.6] * 4 + [10.0] * 36)
+    for row in b[4:]:
+        row["round"] += 100
+    found = compared(a, b)[1]
+    assert (found.change, found.paired) == ("inconclusive", False)
+    assert "4 rounds in common" in found.reason
+
+
 @property_test
 @given(st.permutations(range(12)), st.permutations(range(12)))
 def test_the_order_of_launches_does_not_matter(first: list[int], second: list[int]) -> None:
@@ -498,6 +521,17 @@ def test_a_soak_run_is_not_compared_with_launches() -> None:
     with pytest.raises(BadInputError, match="soak"):
         sides([run_row("a")], [run_row("b", purpose="soak")])
     assert sides([run_row("a", purpose="soak")], [run_row("b", purpose="soak")])
+
+
+def test_soak_runs_of_other_lengths_are_not_compared() -> None:
+    command = "python -m harness model=minilm ep=cpu measure=soak"
+    usual, short = (
+        run_row(name, purpose="soak", command=f"{command}{words}")
+        for name, words in (("a", " measure.duration_s=300"), ("b", " measure.duration_s=60"))
+    )
+    with pytest.raises(BadInputError, match=r"measure.duration_s=300 and measure.duration_s=60"):
+        sides([usual], [short])
+    assert sides([usual], [run_row("c", purpose="soak", command=command)]), "300 s are the usual"
 
 
 def test_larger_sets_are_paired_by_candidate_and_place() -> None:

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness import robustness
+from harness import caveats, robustness
 from harness.compose import conf_dir
 from harness.config import load_policy
 from harness.confirmation import Limit
@@ -2287,6 +2287,12 @@ def test_a_clock_that_is_too_coarse_for_the_median_is_told(step_ns: int | None, 
     (candidate,) = decide(frame(row)).candidates
     lines = [line for line in candidate.warnings if "clock's smallest step is 130.0% of the median" in line]
     assert bool(lines) == told
+
+
+def test_a_median_of_no_time_at_all_is_the_clocks_smallest_step() -> None:
+    row = model_row("minilm", timer_resolution_ns=15_600_000, latency_p50_ms=0.0)
+    (told,) = (line for line in caveats.of_noise(row) if "smallest step" in line)
+    assert "100.0% of the median" in told
 
 
 # --- the record with all of it
