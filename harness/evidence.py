@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
+    from harness.schema import GateConfig
+
 Row = dict[str, Any]
 
 _IDENTITY = (
@@ -400,7 +402,8 @@ def _set_up(other: Row, row: Row) -> str:
 def contradicted(asked: list[tuple[GateResult, Row]], rows: list[Row]) -> tuple[str, ...]:
     """Must gates that other runs of the same thing answer the other way: nobody measures until GO.
 
-    What is left open is answered the other way by a run that fails.
+    What is left open is answered the other way by a run that fails. A pass is also denied by what others left
+    open, where the launches of all of them together leave it open.
 
     The same thing is the same candidate at the same place, of the same artifact and versions, however it was
     measured.
@@ -411,17 +414,45 @@ def contradicted(asked: list[tuple[GateResult, Row]], rows: list[Row]) -> tuple[
     """
     told = []
     for result, row in asked:
+        others = [
+            other
+            for other in rows
+            if other is not row and _standing(other) == _standing(row) and _agree(other, row, _SAME_THING)
+        ]
         other_way = "PASS" if result.status == "FAIL" else "FAIL"
-        against = []
-        for other in rows:
-            same = _standing(other) == _standing(row) and _agree(other, row, _SAME_THING)
-            if same and other is not row and ask(result.gate, other).status == other_way:
-                set_up = _set_up(other, row)
-                against.append(f"{other['run_id']}{set_up and f' ({set_up})'}")
+        against = [other for other in others if ask(result.gate, other).status == other_way]
+        how = f"is {other_way.lower()} in"
+        if not against and result.status == "PASS" and result.gate.metric in LAUNCH_COLUMN:
+            against = _leave_open(result.gate, row, others)
+            how = "is open with the launches of"
         if against:
+            set_ups = ((str(other["run_id"]), _set_up(other, row)) for other in against)
+            names = ", ".join(f"{run_id}{set_up and f' ({set_up})'}" for run_id, set_up in set_ups)
             where = "" if row_place(row) == gate_place(result.gate) else f" at {row_place(row)}"
             told.append(
-                f"provisional: must gate {result.gate.label}{where}, {status_text(result.status)}, is "
-                f"{other_way.lower()} in another run of the same thing: {', '.join(against)}"
+                f"provisional: must gate {result.gate.label}{where}, {status_text(result.status)}, {how} "
+                f"another run of the same thing: {names}"
             )
     return tuple(dict.fromkeys(told))
+
+
+def _leave_open(gate: GateConfig, row: Row, others: list[Row]) -> list[Row]:
+    """The runs that leave a gate open, where their launches and those of `row` together do not pass it."""
+    column = LAUNCH_COLUMN[gate.metric]
+    left_open = [
+        other
+        for other in others
+        if other["status"] in ("complete", "interrupted")
+        and np.iterable(other[column])
+        and ask(gate, other).status != "PASS"
+    ]
+    if not left_open:
+        return []
+    runs = [row, *left_open]
+    stopped_ms = [ms for run in runs if (ms := as_number(run["truncated_over_ms"])) is not None]
+    together = row | {
+        column: np.concatenate([np.asarray(run[column], dtype=np.float64) for run in runs]),
+        "launch_disturbed": None,
+        "truncated_over_ms": min(stopped_ms, default=None),
+    }
+    return [] if ask(gate, together).status == "PASS" else left_open

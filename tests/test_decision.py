@@ -970,7 +970,7 @@ def test_a_contradicted_verdict_is_never_confirmed() -> None:
     "other",
     [
         {"launch_p95_ms": [13.0] * 20},
-        {"launch_p95_ms": [12.0] * 9 + [60.0], "launches": 10},
+        {"launch_p95_ms": [12.0] * 10, "launches": 10},
         {"launch_p95_ms": [25.0] * 20},
         {"launch_p95_ms": [60.0] * 20, "config_hash": "another", "batch_size": 8},
         {"launch_p95_ms": [60.0] * 20, "config_hash": "another", "artifact_sha256": "b" * 64},
@@ -994,6 +994,40 @@ def test_a_run_that_does_not_answer_a_must_gate_the_other_way_contradicts_nothin
 ) -> None:
     old, new = attempts(12.0, 12.0)
     assert decide(frame(old | launched(**other), new)).candidates[0].provisional == ()
+
+
+@pytest.mark.parametrize(
+    ("older", "denied"),
+    [
+        ({"launch_p95_ms": [12.0] * 28 + [35.0] * 12}, True),
+        ({"launch_p95_ms": [12.0] * 28 + [35.0] * 12, "truncated_over_ms": 30.0}, True),
+        ({"launch_p95_ms": [12.0] * 15 + [16.0] * 5, "truncated_over_ms": 15.0}, True),
+        ({"launch_p95_ms": [12.0] * 9 + [60.0]}, True),
+        ({"launch_p95_ms": [12.0] * 16}, False),
+        ({"launch_p95_ms": [12.0] * 9, "truncated_over_ms": 15.0}, False),
+    ],
+    ids=[
+        "open",
+        "stopped early",
+        "stopped over another bound",
+        "too few",
+        "passes together",
+        "too few, all under",
+    ],
+)
+def test_a_pass_is_denied_by_what_an_older_run_left_open_where_all_launches_together_do_not_pass(
+    older: dict[str, Any], denied: bool
+) -> None:
+    old, new = attempts(12.0, 12.0)
+    old |= launched(**older, launches=len(older["launch_p95_ms"]))
+    assert decide(frame(old)).verdict != "GO"
+    decision = decide(frame(old, new))
+    assert decision.verdict == "GO", "the newest run is read"
+    told = decision.candidates[0].provisional
+    assert bool(told) == denied
+    if denied:
+        assert "must gate P95 latency ms, pass, is open with the launches of another run" in told[0]
+        assert told[0].endswith(": try-0")
 
 
 def test_of_one_sweep_s_runs_under_several_limits_that_of_the_fewest_cores_is_read_whichever_began() -> None:
