@@ -16,6 +16,7 @@ from harness.gates import as_number, container_cpus, plain, usable_cores
 from harness.measure.disturbance import PROBES, disturbances, reference_gflops
 from harness.measure.retrieval import paired_difference
 from harness.pairing import pair_runs
+from harness.summary import is_hopeless
 from harness.units import NS_PER_MS
 
 if TYPE_CHECKING:
@@ -29,6 +30,8 @@ Change = Literal["changed", "unchanged", "inconclusive"]
 _METRICS = ("p50_ms", "p95_ms")
 # The share of launches that a gate at the usual launch quantile of 0.8 lets lie over its bound.
 _SHARE = 0.2
+# So many launches of one side must have served before the other's, which never did, are more than chance.
+_MIN_SERVED = 6
 # The clock counts whole ns: what takes it no time takes less than one.
 _TICK_MS = 1 / NS_PER_MS
 # What the difference of two logarithms may be off by: a ratio of just the threshold is no change.
@@ -266,15 +269,14 @@ def compare_launches(
 
     Where a launch is known within bounds alone, each end of the interval is that of the worst case for it.
     One that failed is slower than any that did not, by more than the threshold; by how much is open. Where
-    some failed, half of `alpha` is kept for how often each side does (Fisher's exact test), and nothing is
+    some failed, half of `alpha` is kept for how often each side does (`_fails_more`), and nothing is
     *unchanged*. Nor is it where one side has more slow or quick launches, which their centre does not see.
     Launches of no common round are not in an interval within rounds, and rounds too few for one are not heard
     in that of all launches: neither may say something else.
     """
     if not a or not b:
         return _unknown(label, metric, "launches are missing")
-    failed_a, failed_b = (sum(launch.failed for launch in side) for side in (a, b))
-    if some_failed := failed_a + failed_b > 0:
+    if some_failed := any(launch.failed for launch in (*a, *b)):
         alpha /= 2
     edge = math.log1p(threshold) + _ROUNDING
     rounds = _rounds(a, b)
@@ -282,8 +284,7 @@ def compare_launches(
     if not (paired := within.known):
         shift = _between_all(a, b, edge, alpha)
     reason = "; ".join(filter(None, (_failed(a, b), stopped_early(metric, a, b))))
-    a_fails_more = stats.fisher_tail(failed_a, len(a), failed_b, len(b)) <= alpha / 2
-    b_fails_more = stats.fisher_tail(failed_b, len(b), failed_a, len(a)) <= alpha / 2
+    a_fails_more, b_fails_more = _fails_more(a, b, alpha), _fails_more(b, a, alpha)
     change: Change = "inconclusive"
     against = ""
     if rounds and len(rounds) < max(len(a), len(b)):
@@ -333,6 +334,19 @@ def _failed(a: Sequence[Launch], b: Sequence[Launch]) -> str:
         return ""
     counts = " and ".join(f"{sum(launch.failed for launch in side)} of {len(side)}" for side in (a, b))
     return f"{counts} launches failed: each counts as slower than any that did not, by how much is open"
+
+
+def _fails_more(side: Sequence[Launch], other: Sequence[Launch], alpha: float) -> bool:
+    """Whether a side's launches fail more often than chance explains, by Fisher's exact test.
+
+    A side that was given up because every launch failed does beside one that never did: no more launches of
+    it are measured, so that they would never be enough for many comparisons. With 3 against 6 launches that
+    is chance at most once in 300 times, whatever share fails.
+    """
+    failed, others_failed = ([launch.failed for launch in launches] for launches in (side, other))
+    if is_hopeless(failed) and len(other) >= _MIN_SERVED and not any(others_failed):
+        return True
+    return stats.fisher_tail(sum(failed), len(failed), sum(others_failed), len(others_failed)) <= alpha / 2
 
 
 def _tails(a: Sequence[Launch], b: Sequence[Launch], threshold: float) -> str:

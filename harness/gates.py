@@ -305,7 +305,7 @@ def ask_launches(
     low, high = interval if sign > 0 else (_negated(interval.high), _negated(interval.low))
     # The median launch's value is the run's own figure, where launches are even in number too.
     at_quantile = np.median(signed) if quantile == 0.5 else stats.nearest_rank(signed, quantile)
-    middle = sign * float(at_quantile)
+    middle = sign * float(at_quantile) + 0.0  # no texts/s at all are 0, not -0
     over = int(np.count_nonzero(signed >= bound))
     flags = [bool(flag) for flag in disturbed] if np.iterable(disturbed) else []
     quiet = signed[~np.asarray(flags)] if any(flags) and len(flags) == signed.size else None

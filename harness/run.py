@@ -18,7 +18,7 @@ from harness.record import PURPOSES, SCHEMA_VERSION
 from harness.runtimes.base import SessionOptions
 from harness.schema import LAUNCH_METRICS
 from harness.stats import launches_to_settle
-from harness.summary import evidence_span_s, launch_values, summarise_run
+from harness.summary import evidence_span_s, is_hopeless, launch_values, summarise_run
 from harness.workload import Workload, drawn_from, paced_requests
 
 if TYPE_CHECKING:
@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from harness.datasets import Retrieval, StsPairs, Texts
     from harness.schema import Config, GateConfig
 
-# A run whose first launches all failed is not asked for more.
-HOPELESS_AFTER = 3
 # Keys of `measure` that make another run of it.
 _IDENTITY_WORDS = (
     "measure.requests=", "measure.warmup_requests=", "measure.cpus=", "measure.replicate=",
@@ -182,8 +180,7 @@ class Run:
 
     def hopeless(self) -> bool:
         """Whether there are launches and all of them failed."""
-        failed = [row["status"] != "complete" for row in self.launches]
-        return len(failed) >= HOPELESS_AFTER and all(failed)
+        return is_hopeless([row["status"] != "complete" for row in self.launches])
 
     def done(self) -> bool:
         """Impossible, hopeless, settled (and spread), or at the number asked for or the command's cap."""

@@ -23,6 +23,8 @@ P99_MIN_REQUESTS = 1_000
 # A gap between launches counts with at most this share of the span that is wanted, so that two bursts far
 # apart are not taken for evidence from all the time between.
 _MOST_OF_A_SPAN = 0.2
+# A run whose first launches all failed is not asked for more.
+_HOPELESS_AFTER = 3
 
 
 def summarise_launch(answer: Mapping[str, Any], *, batch_size: int) -> dict[str, Any]:
@@ -58,6 +60,11 @@ _LAUNCH_VALUES = {
     "latency_p95_ms": ("p95_ms", math.inf),
     "throughput_texts_per_s": ("throughput_texts_per_s", 0.0),
 }
+
+
+def is_hopeless(failed: Sequence[bool]) -> bool:
+    """Whether all launches failed, given of each whether it did, and they are enough to give a run up."""
+    return len(failed) >= _HOPELESS_AFTER and all(failed)
 
 
 def evidence_span_s(launches: Sequence[Mapping[str, Any]], wanted_s: float) -> float | None:

@@ -169,6 +169,23 @@ def test_a_b_that_fails_less_is_quicker_unless_what_it_served_took_longer(
     assert word == "quicker" or "B's took longer, or may have: not one answer" in found.reason
 
 
+@pytest.mark.parametrize(
+    ("a", "b", "word"),
+    [
+        ([12.0] * 6, [math.inf] * 3, "slower"),
+        ([math.inf] * 3, [12.0] * 6, "quicker"),
+        ([12.0] * 5, [math.inf] * 3, "inconclusive"),
+        ([12.0] * 6, [math.inf] * 2, "inconclusive"),
+        ([12.0] * 17 + [math.inf], [math.inf] * 3, "inconclusive"),
+    ],
+)
+def test_a_side_that_was_given_up_is_told_from_one_that_never_failed_among_any_number_of_comparisons(
+    a: list[float], b: list[float], word: str
+) -> None:
+    """Its launches end with the third, and more of them cannot be had."""
+    assert two(a, b, alpha=0.05 / 1000).word == word
+
+
 @pytest.mark.parametrize("drift", [1.0, 10.0])
 def test_what_a_b_that_fails_less_served_is_held_against_a_within_rounds(drift: float) -> None:
     """The machine slows down over the sweep, by more than B is slower in every round."""

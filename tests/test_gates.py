@@ -245,6 +245,11 @@ def test_a_launch_value_that_is_not_a_number_is_not_measured(metric: str) -> Non
     assert (result.status, result.reason) == ("NOT_MEASURED", "a launch's value is no number")
 
 
+def test_no_texts_at_all_are_0_a_second_and_not_minus_0() -> None:
+    found = ask(shipped("throughput_texts_per_s"), run_row(launch_throughput_texts_per_s=[0.0] * 20))
+    assert str(found.value) == "0.0"
+
+
 def test_a_throughput_that_is_infinite_never_passes() -> None:
     """Infinitely many texts a second is a clock that stood still, not a fast model."""
     try:
