@@ -110,8 +110,9 @@ def main(argv: list[str]) -> int:
     if any(word in ("--help", "-h") for word in argv):
         sys.stdout.write(_HELP)
         return 0
-    sides = [word for word in argv if "=" not in word]
-    words = parse_words([word for word in argv if "=" in word], defaults=_DEFAULTS)
+    # No key has a slash: what has one before its "=" is a folder (./a=b).
+    sides = [word for word in argv if "=" not in word or "/" in word.partition("=")[0]]
+    words = parse_words([word for word in argv if word not in sides], defaults=_DEFAULTS)
     if len(sides) != 2:
         raise BadInputError(f"compare takes two sets of runs, not {len(sides)}: {_USAGE}")
     threshold = number_in(words["threshold"]) or 0.0

@@ -155,9 +155,11 @@ def test_two_directories_are_never_called_paired(results: Path, tmp_path: Path, 
 def test_a_directory_is_compared_with_a_run_of_another(
     results: Path, tmp_path: Path, capsys: Capture
 ) -> None:
-    store_run(tmp_path / "other", "ffff6666", 20.0)
+    for name in ("other", "n=2"):
+        store_run(tmp_path / name, "ffff6666", 20.0)
+        assert found(capsys, "aaaa1111", f"./{name}")[0] == 13
+        assert found(capsys, "aaaa1111", str(tmp_path / name))[0] == 13
     assert found(capsys, "aaaa1111", "other")[0] == 13
-    assert found(capsys, "aaaa1111", str(tmp_path / "other"))[0] == 13
 
 
 def test_results_say_where_ids_are_looked_up(results: Path, tmp_path: Path, capsys: Capture) -> None:
