@@ -38,6 +38,7 @@ from harness.measure.limits import limit_columns, saw_gflops
 from harness.measure.mteb import require_mteb
 from harness.provider import prepare_artifact
 from harness.record import SCHEMA_VERSION
+from harness.rerun import run_name
 from harness.run import Run
 from harness.summary import summarise_launch
 from harness.tokenizer import Tokenizer
@@ -159,6 +160,7 @@ def measure_in(sweep: Sweep, configs: Sequence[Config], *, strict: bool) -> list
             for run in runs:
                 if run.wanting():
                     _resume(run, store)  # again: whoever held the lock may have measured this run
+                    _tell_anew(run, progress)
             _go_on(runs, sweep_id)
             for run in runs:
                 if run.wanting():
@@ -317,6 +319,18 @@ def _resume(run: Run, store: Store) -> None:
             or (stored["min_span_s"] or 0.0) < run.min_span_s
             or (run.confirmation_at is not None and stored["confirmation_at"] != run.confirmation_at)
         )
+
+
+def _tell_anew(run: Run, progress: Progress) -> None:
+    """Say why launches that are stored are left alone, where nobody asked for it."""
+    left = run.replaced
+    if left is None or run.stored is not None or run.config.measure.force:
+        return
+    over_ms = left["truncated_over_ms"]
+    why = "failed" if over_ms is None else f"were stopped early over {over_ms:g} ms, and more is asked now"
+    progress.note(
+        f"{run_name(left)}: launches of run {left['run_id']} {why}: not gone on with, a new attempt begins"
+    )
 
 
 def _go_on(runs: Sequence[Run], sweep_id: str) -> None:

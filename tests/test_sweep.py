@@ -544,14 +544,19 @@ def test_launches_and_runs_tell_over_what_they_were_stopped(config: Plan, run: R
     assert quick["truncated_over_ms"] is None
 
 
-def test_a_run_that_was_stopped_over_a_tighter_bound_than_is_asked_now_is_measured_anew(
-    config: Plan, run: Run, store: Store
+def test_a_run_that_was_stopped_over_a_tighter_bound_than_is_asked_now_is_measured_anew_and_this_is_told(
+    config: Plan, run: Run, store: Store, told: io.StringIO
 ) -> None:
     (tight,) = run([config(policy=latency_policy(10.0))], Cut([25.0]))
     assert (tight["truncated_over_ms"], tight["settled"]) == (10.0, True)
+    assert "new attempt" not in told.getvalue()
     worker = Cut([25.0])
     (loose,) = run([config(policy=latency_policy(30.0))], worker)
     assert (loose["truncated_over_ms"], loose["launches"], len(worker.launched)) == (None, 17, 17)
+    line = (
+        f"launches of run {tight['run_id']} were stopped early over 10 ms, and more is asked now: not gone on"
+    )
+    assert line in told.getvalue()
     assert loose["config_hash"] == tight["config_hash"]
     assert loose["run_id"] != tight["run_id"]
     assert store.run_of(tight["run_id"]) == tight
