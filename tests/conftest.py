@@ -22,6 +22,7 @@ from harness.artifacts.cache import Recipe, cache_dir
 from harness.compose import conf_dir
 from harness.config import load_model, load_precision, validate, yaml_of
 from harness.gates import as_number
+from harness.measure.limits import Peaks
 from harness.measure.quality import quality_columns
 from harness.provider import EmbeddingProvider, prepare_artifact
 from harness.record import RUN_COLUMNS, SCHEMA_VERSION
@@ -120,6 +121,12 @@ def minilm(world: Path, tmp_path_factory: pytest.TempPathFactory) -> Artifact:
 def provider(minilm: Artifact) -> EmbeddingProvider:
     """The real MiniLM on the CPU."""
     return EmbeddingProvider.open(minilm, "onnxruntime", SessionOptions())
+
+
+@pytest.fixture
+def peaks_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The most that the machine can do is told: to find it out takes all cores for seconds."""
+    monkeypatch.setattr("harness.measure.limits._probed", lambda threads: Peaks(threads, 100.0, 10.0))
 
 
 @pytest.fixture(scope="session")

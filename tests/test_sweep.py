@@ -67,7 +67,7 @@ if TYPE_CHECKING:
     Run = Callable[..., list[dict[str, Any]]]
     Plan = Callable[..., Config]
 
-pytestmark = pytest.mark.usefixtures("fake_artifact")
+pytestmark = pytest.mark.usefixtures("fake_artifact", "peaks_known")
 
 Answer = dict[str, Any]
 Behaviour = float | str | type[BaseException]
