@@ -35,6 +35,7 @@ def watched(patch: pytest.MonkeyPatch, rates: list[float], conditions: Condition
     return {finding.what: finding.remedy for finding in doctor.noise(0.5)}
 
 
+@pytest.mark.usefixtures("peaks_known")
 def test_every_execution_provider_and_the_noise_get_a_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert doctor.main(["seconds=0.5"]) == 0
     lines = capsys.readouterr().out.splitlines()

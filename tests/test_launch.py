@@ -109,7 +109,7 @@ def test_a_launch_that_hangs_is_killed_when_its_time_is_up(task: Callable[..., T
     hanging = task("hang")
     answer = run_worker(hanging, timeout_s=2.2, on_tick=lambda: ticks.append(time.monotonic() - started))
     assert answer == {"status": "timeout", "error": "killed after 2.2 s without an answer"}
-    assert 2.2 <= time.monotonic() - started < 4.5
+    assert 2.2 <= time.monotonic() - started < 60
     assert 2 <= len(ticks) <= 5, "about once a second"
     assert psutil.Process().children() == []
     assert left_overs() == []
@@ -127,8 +127,8 @@ def test_an_interruption_ends_the_worker_and_is_passed_on(task: Callable[..., Ta
 
     started = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
-        run_worker(task("hang"), timeout_s=60, on_tick=interrupt)
-    assert time.monotonic() - started < 10
+        run_worker(task("hang"), timeout_s=600, on_tick=interrupt)
+    assert time.monotonic() - started < 60
     assert psutil.Process().children() == []
     assert left_overs() == []
 
@@ -224,11 +224,11 @@ def test_a_worker_that_dies_while_it_reads_a_long_task_has_failed(
 def test_a_worker_that_never_reads_a_long_task_is_killed_when_its_time_is_up(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, task: Callable[..., Task]
 ) -> None:
-    instead(monkeypatch, tmp_path, "exec sleep 5")
+    instead(monkeypatch, tmp_path, "exec sleep 600")
     started = time.monotonic()
     answer = run_worker(task(kind="vectors", texts=["a text of some length"] * 50_000), timeout_s=1)
     assert answer["status"] == "timeout"
-    assert time.monotonic() - started < 4.5
+    assert time.monotonic() - started < 60
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system cannot hold a process to cores")

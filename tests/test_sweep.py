@@ -67,7 +67,7 @@ if TYPE_CHECKING:
     Run = Callable[..., list[dict[str, Any]]]
     Plan = Callable[..., Config]
 
-pytestmark = pytest.mark.usefixtures("fake_artifact")
+pytestmark = pytest.mark.usefixtures("fake_artifact", "peaks_known")
 
 Answer = dict[str, Any]
 Behaviour = float | str | type[BaseException]
@@ -1246,7 +1246,8 @@ def test_far_more_threads_than_cores_are_not_possible_here(
     config: Plan, run: Run, no_weights: list[str], minilm: Artifact
 ) -> None:
     cores = fingerprint().cores
-    plans = [config(runtime="onnxruntime", threads=n * cores) for n in (5, 4)]
+    soon = {"launches": 1, "quiet_wait_s": 0}
+    plans = [config(runtime="onnxruntime", threads=n * cores, measure=soon) for n in (5, 4)]
     rows = run(plans, Scripted())
     assert rows[0]["error"].startswith(f"threads={5 * cores}: {cores} cores can be used here")
     assert no_weights == ["minilm trained"], "the other one went on"
@@ -1503,7 +1504,7 @@ def test_nothing_is_measured_while_somebody_else_measures(
         assert not finished.wait(0.5)
         assert worker.tasks == []
         assert f"waiting: process {os.getpid()} since " in told.getvalue()
-    assert finished.wait(10)
+    assert finished.wait(60)
     thread.join()
     assert len(worker.launched) == 1
 
@@ -1530,7 +1531,7 @@ def test_a_command_that_waited_takes_what_the_same_command_measured_meanwhile(
 
     first = Scripted(during=start_another)
     (row,) = run([config()], first)
-    waiter.join(30)
+    waiter.join(60)
     assert not waiter.is_alive()
     assert (len(first.launched), second.launched) == (17, [])
     assert store.run_of(row["run_id"])["latency_p95_ms"] == pytest.approx(2.0)

@@ -2,41 +2,35 @@
 
 from __future__ import annotations
 
-import io
 import json
-import logging
 import shutil
-import subprocess
-import sys
-import warnings
 from functools import cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from harness.artifacts import build
 from harness.artifacts.cache import Recipe
 from harness.config import load_precision
 from harness.provider import prepare_artifact
 from harness.schema import ModelConfig
 from tests.artifacts import tiny
+from tests.artifacts.building import build_here, quietly
 from tests.artifacts.test_build import tiny_bert
 from tests.conftest import made_once
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from harness.artifacts.manifest import Artifact
 
-EXPORT = """
-import sys
-from optimum.exporters.onnx import onnx_export_from_model
-from transformers import AutoModel
 
-model = AutoModel.from_pretrained(sys.argv[1], use_safetensors=True).eval()
-onnx_export_from_model(model, sys.argv[2], task="feature-extraction", opset=18, do_validation=False)
-"""
+@pytest.fixture(scope="module")
+def built_here() -> Iterator[None]:
+    """Artifacts are built within this process."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("harness.artifacts.cache.run_build", build_here)
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -45,11 +39,13 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     def export(root: Path) -> None:
         folder = tiny_bert(root / "weights")
-        subprocess.run(
-            [sys.executable, "-W", "ignore", "-c", EXPORT, str(folder), str(root / "graph")],
-            check=True,
-            capture_output=True,
-        )
+        with quietly():
+            from optimum.exporters.onnx import onnx_export_from_model
+            from transformers import AutoModel
+
+            model = AutoModel.from_pretrained(folder, use_safetensors=True).eval()
+            task = "feature-extraction"
+            onnx_export_from_model(model, root / "graph", task=task, opset=18, do_validation=False)
         for name in ("config.json", "tokenizer.json", "tokenizer_config.json"):
             (root / "graph" / name).write_bytes((folder / name).read_bytes())
 
@@ -117,9 +113,8 @@ def tinies(tmp_path_factory: pytest.TempPathFactory) -> Path:
         folder = tiny_bert(root / "declares mean")
         as_sentence_transformer(folder, "Pooling", "Normalize", **{"1_Pooling__config": means})
         (folder / "2_Normalize").mkdir()
-        words = [sys.executable, "-W", "ignore", "-m", "tests.artifacts.tiny", str(root)]
-        project = Path(__file__).parent.parent.parent
-        subprocess.run(words, check=True, capture_output=True, cwd=project)
+        with quietly():
+            tiny.main(root)
 
     return made_once(tmp_path_factory, "tinies", write_tinies)
 
@@ -139,9 +134,7 @@ def twins(
 
     def run_build(request: dict[str, Any], **_: Any) -> dict[str, Any]:
         if "base" in request:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                return build.convert(request, io.StringIO())
+            return build_here(request)
         name = request["twin"]["name"].removeprefix("tiny-")
         shutil.copytree(tinies / name, request["target"], dirs_exist_ok=True)
         known: dict[str, Any] = told["built"][name]
@@ -155,9 +148,6 @@ def twins(
         recipe = Recipe(model, load_precision(precision), "onnxruntime")
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr("harness.artifacts.cache.run_build", run_build)
-            try:
-                return prepare_artifact(recipe, tell=lambda *_: None, root=root)
-            finally:
-                logging.disable(logging.NOTSET)  # as the build leaves its own process
+            return prepare_artifact(recipe, tell=lambda *_: None, root=root)
 
     return artifact

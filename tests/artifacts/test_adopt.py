@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
     from harness.artifacts.manifest import Artifact
 
+pytestmark = pytest.mark.usefixtures("built_here")
+
 DIM = 16
 CUT = 8  # what sentence-transformers cuts its vectors to
 MEAN = {"word_embedding_dimension": HIDDEN, "pooling_mode_mean_tokens": True}
@@ -85,7 +87,9 @@ def built(folder: Path, root: Path) -> Artifact:
 
 
 @pytest.fixture(scope="module")
-def artifacts(exported: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Artifact]:
+def artifacts(
+    built_here: None, exported: Path, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, Artifact]:
     """The same model from its weights and from somebody's export of them."""
     root = tmp_path_factory.mktemp("adopt")
     weights = with_modules(tiny_bert(root / "weights"))

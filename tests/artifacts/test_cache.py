@@ -23,6 +23,7 @@ from harness.config import load_model, load_precision
 from harness.errors import ArtifactError, StorageError
 from harness.provider import EmbeddingProvider, prepare_artifact
 from harness.runtimes.base import SessionOptions
+from tests.artifacts.building import build_here
 from tests.artifacts.test_build import tiny_bert, tiny_model
 
 if TYPE_CHECKING:
@@ -247,8 +248,13 @@ def test_an_artifact_that_another_recipe_gives_too_is_left_where_it_is(tmp_path:
 
 
 def test_one_bit_flipped_in_the_real_graph_is_noticed_and_gives_the_same_vectors_again(
-    minilm: Artifact, provider: EmbeddingProvider, tmp_path: Path, log: Log
+    minilm: Artifact,
+    provider: EmbeddingProvider,
+    tmp_path: Path,
+    log: Log,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(cache, "run_build", build_here)
     shutil.copytree(cache_dir(), tmp_path / "cache")
     graph = tmp_path / "cache" / "artifacts" / minilm.sha256 / GRAPH
     flip(graph)

@@ -1,6 +1,6 @@
-"""What only torch can tell of small models: run once a session, in a process of its own.
+"""What only torch can tell of small models: found once a session.
 
-``python -m tests.artifacts.tiny FOLDER`` builds twins of a tiny BERT and a tiny Qwen3, and the BERT in
+`main` builds twins of a tiny BERT and a tiny Qwen3, and the BERT in
 ``declares mean`` as if it pooled on CLS and with arguments of its own, and a DistilBERT. It keeps
 sentence-transformers' vectors of both twins, and what their weights are.
 """
@@ -10,14 +10,15 @@ from __future__ import annotations
 import io
 import json
 import shutil
-import sys
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from harness.artifacts.verification import verification_texts
 from harness.config import load_model
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 TEXTS = ["", "fox", "the quick brown fox jumps over the lazy dog", "over and over again", "a b c d e f g h"]
 HIDDEN, MAX_LENGTH, CUT = 32, 48, 12
@@ -141,7 +142,3 @@ def expect(model: Any, built: Path, root: Path) -> None:
     found["dense"] = encode(Pooling(HIDDEN, pooling_mode="mean"), dense, Normalize())
     found["dense/weight"], found["dense/bias"] = (p.detach().numpy() for p in dense.linear.parameters())
     np.savez(root / f"{built.name}.npz", **found)
-
-
-if __name__ == "__main__":
-    main(Path(sys.argv[1]))

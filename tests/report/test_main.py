@@ -83,17 +83,6 @@ def test_notebooks_are_given_what_was_typed_so_that_they_tell_commands_that_way(
     assert capsys.readouterr().out == "one/report.html\n"
 
 
-def test_a_notebook_runs_where_the_command_does_and_tells_relative_results_as_they_are(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    stored(tmp_path / "mine", run_row())
-    monkeypatch.chdir(tmp_path)
-    assert main(["results=mine"]) == 0
-    page = (tmp_path / "mine" / "report.html").read_text(encoding="utf-8")
-    assert "results=mine" in page
-    assert str(tmp_path) not in page
-
-
 def test_the_notebooks_show_every_figure_once_and_take_all_that_they_are_given() -> None:
     shown = []
     for name, given in (("decision", _DECISION), ("measurements", _MEASUREMENTS), ("compare", _COMPARE)):

@@ -60,14 +60,37 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "report.html"
 
 
-@pytest.mark.parametrize("count", [0, 1])
-def test_the_notebooks_run_on_nothing_and_on_one_run(tmp_path: Path, count: int) -> None:
-    folder = stored(tmp_path, count)
-    (folder / "runs").mkdir(exist_ok=True)
-    assert main([f"results={folder}"]) == 0
-    text = (folder / "report.html").read_text(encoding="utf-8")
-    assert ("Nothing is measured yet" in text) == (count == 0)
+@pytest.fixture(scope="module")
+def page_of_one(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The report of one run, by a command in the folder where its results are."""
+    folder = tmp_path_factory.mktemp("one")
+    stored(folder / "mine", 1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        assert main(["results=mine"]) == 0
+    return folder / "mine" / "report.html"
+
+
+def test_the_notebooks_run_on_nothing(tmp_path: Path) -> None:
+    (stored(tmp_path, 0) / "runs").mkdir(exist_ok=True)
+    assert main([f"results={tmp_path}"]) == 0
+    text = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "Nothing is measured yet" in text
     assert "Traceback" not in text
+
+
+def test_the_notebooks_run_on_one_run(page_of_one: Path) -> None:
+    text = page_of_one.read_text(encoding="utf-8")
+    assert "Nothing is measured yet" not in text
+    assert "Traceback" not in text
+
+
+def test_a_notebook_runs_where_the_command_does_and_tells_relative_results_as_they_are(
+    page_of_one: Path,
+) -> None:
+    text = page_of_one.read_text(encoding="utf-8")
+    assert "results=mine" in text
+    assert str(page_of_one.parent.parent) not in text
 
 
 def test_the_page_opens_with_the_verdict_and_has_every_part(page: Path) -> None:
