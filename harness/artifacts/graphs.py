@@ -52,7 +52,7 @@ def said_by(error: Exception) -> str:
 
 
 def read_graph(path: Path) -> ModelProto:
-    """The graph in a file, without the data that it keeps in others.
+    """The graph in a file, its own functions inlined, without the data that it keeps in others.
 
     Raises:
         ValueError: no ONNX graph.
@@ -72,7 +72,20 @@ def read_graph(path: Path) -> ModelProto:
         raise ValueError(f"{path.name} is no ONNX graph; give the .onnx file itself")
     if any(isinstance(port.name, bytes) for port in (*model.graph.input, *model.graph.output)):
         raise ValueError(f"{path.name} is damaged: a name in it is no text; copy or export it anew")
-    return model
+    try:
+        return inlined(model)
+    except Exception as error:  # it has a class for each kind of reason
+        raise ValueError(f"{path.name} is damaged ({said_by(error)}); copy or export it anew") from None
+
+
+def inlined(model: ModelProto) -> ModelProto:
+    """A graph with the nodes of its own functions in their place: few tools look into functions.
+
+    One that is written in another opset than the graph stays as it is.
+    """
+    from onnx import inliner
+
+    return inliner.inline_local_functions(model) if model.functions else model
 
 
 def external_files(model: ModelProto, path: Path) -> list[str]:

@@ -171,6 +171,37 @@ def test_what_a_graph_s_own_functions_compute_in_16_bits_is_seen() -> None:
     assert precisions_in(graph) == ["fp16"]
 
 
+def with_function(opset: int = 18, **changes: Any) -> ModelProto:
+    """A graph that looks its table up in a function of its own, written in an opset."""
+    graph = token_vectors(nodes=[node("Rows", "input_ids", "last_hidden_state", domain="local")], weights=[])
+    body = [
+        node("Constant", "", "table", value=weight("table", 9, 4, **changes)),
+        node("Gather", "table ids", "kept"),
+        node("Cast", "kept", "rows", to=FLOAT),
+    ]
+    opsets = [onnx.helper.make_opsetid("", opset)]
+    graph.functions.append(onnx.helper.make_function("local", "Rows", ["ids"], ["rows"], body, opsets))
+    graph.opset_import.append(onnx.helper.make_opsetid("local", 1))
+    return graph
+
+
+@pytest.mark.parametrize(("dtype", "found"), [(np.float32, []), (np.int8, ["int8"])], ids=str)
+def test_a_graph_s_own_functions_are_read_as_what_stands_in_them(
+    dtype: type[np.generic], found: list[str], tmp_path: Path
+) -> None:
+    graph = read_graph(saved(with_function(dtype=dtype), tmp_path))
+    assert [node.op_type for node in graph.graph.node] == ["Constant", "Gather", "Cast"]
+    assert (len(graph.functions), embedding_rows(graph), precisions_in(graph)) == (0, 9, found)
+
+
+def test_a_function_that_calls_itself_is_told(tmp_path: Path) -> None:
+    graph = with_function()
+    graph.functions[0].node.append(node("Rows", "ids", "again", domain="local"))
+    graph.functions[0].opset_import.append(onnx.helper.make_opsetid("local", 1))
+    with pytest.raises(ValueError, match=r"model\.onnx is damaged \(Cycle detected .*\); copy or export it"):
+        read_graph(saved(graph, tmp_path))
+
+
 def test_weights_in_floats_of_8_bits_are_seen() -> None:
     graph = token_vectors()
     dtype = onnx.TensorProto.FLOAT8E4M3FN
