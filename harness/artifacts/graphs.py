@@ -6,6 +6,7 @@ Only the build and the search for sources read graphs; ``onnx`` is imported insi
 from __future__ import annotations
 
 import re
+from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -192,7 +193,7 @@ def check_graph(model: ModelProto, *, precision: str = "fp32") -> None:
 
 
 def precisions_in(model: ModelProto) -> list[str]:
-    """Precisions lower than fp32 of a graph's operators and weights: of int4, int8, fp8, fp16, bf16; sorted.
+    """Precisions lower than fp32 of operators and weights, of int4, int8, int16, fp8, fp16 and bf16; sorted.
 
     Weights count as they are kept, whatever they are cast to: what was rounded stays rounded. So does what is
     cast to a lower precision, to be computed in it.
@@ -202,14 +203,15 @@ def precisions_in(model: ModelProto) -> list[str]:
     kinds = TensorProto
     names = {kinds.INT4: "int4", kinds.UINT4: "int4", kinds.FLOAT16: "fp16", kinds.BFLOAT16: "bf16"}
     names |= {number: "fp8" for name, number in kinds.DataType.items() if name.startswith("FLOAT8")}
-    eight = (kinds.INT8, kinds.UINT8)
+    whole = {"int8": (kinds.INT8, kinds.UINT8), "int16": (kinds.INT16, kinds.UINT16)}
     nodes, weights = list(_nodes(model.graph)), list(constants(model.graph))
     nodes += [node for function in model.functions for node in function.node]
     packed = {name for node in nodes if node.op_type in _BLOCKWISE for name in node.input}
     found = {names[weight.data_type] for _, weight in weights if weight.data_type in names}
-    matrices = {name for name, w in weights if len(w.dims) > 1 and w.data_type in eight}
-    if _are_multiplied(model.graph, matrices - packed):
-        found.add("int8")
+    for kind, dtypes in whole.items():  # flat ones too, which are shaped in the graph
+        kept = {name for name, w in weights if prod(w.dims) > 1 and w.data_type in dtypes}
+        if _are_multiplied(model.graph, kept - packed):
+            found.add(kind)
     for node in nodes:
         if node.op_type == "Cast":
             found |= {names[part.i] for part in node.attribute if part.name == "to" and part.i in names}

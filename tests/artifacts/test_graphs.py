@@ -237,7 +237,8 @@ MULTIPLIED = {  # weights of 8 bits, dequantised by no operator of that name
         node("MatMul", "rows dense", "last_hidden_state"),
     ],
     "turned": [
-        node("Transpose", "constant", "turned"),
+        node("Reshape", "constant square", "matrix"),
+        node("Transpose", "matrix", "turned"),
         node("Cast", "turned", "dense", to=FLOAT),
         node("Gemm", "rows dense", "last_hidden_state"),
     ],
@@ -245,23 +246,25 @@ MULTIPLIED = {  # weights of 8 bits, dequantised by no operator of that name
 }
 
 
-@pytest.mark.parametrize("shape", [(8, 8), (1, 1, 8, 8)], ids=str)
+@pytest.mark.parametrize(("dtype", "found"), [(np.uint8, "int8"), (np.int16, "int16")], ids=str)
+@pytest.mark.parametrize("shape", [(8, 8), (1, 1, 8, 8), (64,)], ids=str)
 @pytest.mark.parametrize("use", [*MASKED, *MULTIPLIED])
-def test_a_constant_of_8_bits_is_a_quantised_weight_where_it_is_multiplied_and_not_where_it_masks(
-    use: str, shape: tuple[int, ...]
+def test_a_constant_of_few_bits_is_a_quantised_weight_where_it_is_multiplied_and_not_where_it_masks(
+    use: str, shape: tuple[int, ...], dtype: type[np.generic], found: str
 ) -> None:
     before = [
         node("Gather", "table input_ids", "rows"),
         node("Shape", "input_ids", "length", start=1),
     ]
-    constants = [weight("table", 9, 4), weight("constant", *shape, dtype=np.uint8), weight("one")]
+    constants = [weight("table", 9, 4), weight("constant", *shape, dtype=dtype), weight("one")]
     graph = token_vectors(
-        nodes=before + (MASKED | MULTIPLIED)[use], weights=[*constants, weight("least"), numbers("zero", 0)]
+        nodes=before + (MASKED | MULTIPLIED)[use],
+        weights=[*constants, weight("least"), numbers("zero", 0), numbers("square", 8, 8)],
     )
     if use in MASKED:
         check_graph(graph)
         return
-    with pytest.raises(ValueError, match="it is no fp32 graph: it has int8; give its fp32 export"):
+    with pytest.raises(ValueError, match=f"it is no fp32 graph: it has {found}; give its fp32 export"):
         check_graph(graph)
 
 
