@@ -24,20 +24,23 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def at_fault(files: str, fault: str = "cannot be used", remedy: str = ANEW) -> Iterator[None]:
+def at_fault(
+    files: str, fault: str = "cannot be used", remedy: str = ANEW, *, errors: type[Exception] = Exception
+) -> Iterator[None]:
     """Tell whatever a library raises on a model's files as one line on them.
 
     Args:
         files: what the line begins with.
         fault: what it says of them, before the library's own words.
         remedy: what it ends with.
+        errors: that are told so; others are left alone.
 
     Raises:
         BadInputError: it raised something; a missing package and the system's own errors are left alone.
     """
     try:
         yield
-    except Exception as error:
+    except errors as error:
         if isinstance(error, ImportError | MemoryError) or getattr(error, "errno", None) is not None:
             raise
         said = said_by(error).split(". ")[0].rstrip(".")
