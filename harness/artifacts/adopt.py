@@ -21,8 +21,7 @@ from harness.artifacts.assemble import (
     external_data,
     load_tokenizer,
     require_dim,
-    require_even_angles,
-    require_whole_attention,
+    require_short_texts,
     save_graph,
     save_references,
     save_tokenizer,
@@ -64,9 +63,7 @@ def adopt(request: dict[str, Any], step: Callable[[str], None]) -> dict[str, Any
     source, target = Path(request["source"]), Path(request["target"])
     graph = _read(request, "fp32")
     config = read_json(source, CONFIG) if (source / CONFIG).is_file() else {}
-    loaded = _as_loaded(source, config)
-    require_even_angles(loaded, request["max_length"])
-    require_whole_attention(loaded, request["max_length"])
+    require_short_texts(_as_loaded(source, config), request["max_length"])
     places, longest = sizes_of(graph).positions, request["max_length"]
     if places is not None and longest > places:
         raise BadInputError(

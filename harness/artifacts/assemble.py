@@ -60,15 +60,17 @@ def require_dim(request: dict[str, Any], found: int) -> None:
         )
 
 
-def require_even_angles(config: Mapping[str, Any], max_length: int) -> None:
-    """Refuse texts that a model turns by other angles than short ones: an export keeps those of short ones.
+def require_short_texts(config: Mapping[str, Any], max_length: int) -> None:
+    """Refuse texts so long that a model computes them otherwise: an export does as with short ones.
+
+    By angles of their own (longrope, dynamic), or by attending to blocks only (BigBird).
 
     Args:
         config: the model's, as transformers has it where it knows the architecture, with what stands in it.
         max_length: the longest text, in tokens.
 
     Raises:
-        BadInputError: with the longest text, in tokens, that it turns as it does short ones.
+        BadInputError: with the longest text, in tokens, that it computes as it does short ones.
     """
     said = config.get("rope_scaling") or config.get("rope_parameters")  # by its older and its newer name
     scaling: dict[str, Any] = said if isinstance(said, dict) else {}
@@ -82,30 +84,17 @@ def require_even_angles(config: Mapping[str, Any], max_length: int) -> None:
             f"have angles of their own, which an export does not keep; give model.max_length={limit}, or "
             "another model"
         )
+    if config.get("attention_type") == "block_sparse":
+        block, random = config.get("block_size", 64), config.get("num_random_blocks", 3)
+        if max_length > (limit := (5 + 2 * random) * block):
+            raise BadInputError(
+                f"{CONFIG} says attention_type=block_sparse: of texts of more than {limit} tokens, here of "
+                f"up to {max_length}, only blocks are attended to, which an export does not keep; give "
+                f"model.max_length={limit}, or another model"
+            )
     for part in config.values():
         if isinstance(part, dict):  # of a model in several parts
-            require_even_angles(part, max_length)
-
-
-def require_whole_attention(config: Mapping[str, Any], max_length: int) -> None:
-    """Refuse texts that a model attends to in blocks: an export attends to the whole, as in short ones.
-
-    Args:
-        config: as `require_even_angles` takes it.
-        max_length: the longest text, in tokens.
-
-    Raises:
-        BadInputError: with the longest text, in tokens, that transformers' BigBird attends to as a whole.
-    """
-    if config.get("attention_type") != "block_sparse":
-        return
-    block, random = config.get("block_size", 64), config.get("num_random_blocks", 3)
-    if max_length > (limit := (5 + 2 * random) * block):
-        raise BadInputError(
-            f"{CONFIG} says attention_type=block_sparse: of texts of more than {limit} tokens, here of up to "
-            f"{max_length}, only blocks are attended to, which an export does not keep; give "
-            f"model.max_length={limit}, or another model"
-        )
+            require_short_texts(part, max_length)
 
 
 def dense_layers(request: dict[str, Any]) -> list[Dense]:

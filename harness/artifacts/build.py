@@ -28,8 +28,7 @@ from harness.artifacts.assemble import (
     dense_layers,
     load_tokenizer,
     require_dim,
-    require_even_angles,
-    require_whole_attention,
+    require_short_texts,
     save_graph,
     save_references,
     save_tokenizer,
@@ -138,8 +137,7 @@ def build(request: dict[str, Any], out: TextIO) -> dict[str, Any]:
         source = Path(request["source"])
         model = _load(source)
         tokenizer = load_tokenizer(source, model.config.vocab_size)
-        require_even_angles(model.config.to_dict(), request["max_length"])
-        require_whole_attention(model.config.to_dict(), request["max_length"])
+        require_short_texts(model.config.to_dict(), request["max_length"])
     dense = dense_layers(request)
     require_dim(request, dense[-1].weight.shape[0] if dense else int(model.config.hidden_size))
     pad_id, pad_token = save_tokenizer(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -293,30 +293,34 @@ def test_a_graph_that_a_text_cannot_feed_is_refused_before_a_build_is_started(
         built(folder, tmp_path / "cache")
 
 
+ANGLES = {
+    "hidden_size": 3072,
+    "num_attention_heads": 32,
+    "rope_scaling": {"type": "longrope", "short_factor": [1.0] * 48, "long_factor": [4.0] * 48},
+    "max_position_embeddings": 64,
+    "original_max_position_embeddings": 16,
+}
+
+
 @pytest.mark.parametrize(
-    "changed", [{"model_type": "phi3"}, {"model_type": "zork"}], ids=["known", "unknown"]
+    ("config", "max_length", "told"),
+    [
+        (ANGLES | {"model_type": "phi3"}, 20, r"rope_type=longrope: .* give model\.max_length=16, or"),
+        (ANGLES | {"model_type": "zork"}, 20, r"rope_type=longrope: .* give model\.max_length=16, or"),
+        # block_sparse is its default
+        ({"model_type": "big_bird", "block_size": 1}, 20, r"block_sparse: .* give model\.max_length=11, or"),
+        ({}, 65, r"^model\.onnx: .* places for 64 tokens, texts may have 65; give model\.max_length=64$"),
+    ],
+    ids=["angles", "angles of an unknown model", "attention", "places"],
 )
-def test_texts_whose_angles_a_graph_does_not_keep_are_refused_as_those_of_weights_are(
-    exported: Path, tmp_path: Path, changed: dict[str, str]
+def test_texts_that_a_graph_does_not_compute_as_the_model_does_are_refused(
+    exported: Path, tmp_path: Path, config: dict[str, Any], max_length: int, told: str
 ) -> None:
     folder = shutil.copytree(exported, tmp_path / "graph")
-    angles = {"type": "longrope", "short_factor": [1.0] * 48, "long_factor": [4.0] * 48}
-    places = {"max_position_embeddings": 64, "original_max_position_embeddings": 16}
-    told = {"hidden_size": 3072, "num_attention_heads": 32, "rope_scaling": angles} | places | changed
-    write(folder / "config.json", told)
-    request = {"source": str(folder), "target": str(tmp_path), "graph": "model.onnx", "max_length": 20}
-    with pytest.raises(BadInputError, match=r"rope_type=longrope: .* give model\.max_length=16, or"):
-        adopt(request, lambda _: None)
-
-
-def test_texts_of_which_a_graph_keeps_another_attention_are_refused_as_those_of_weights_are(
-    exported: Path, tmp_path: Path
-) -> None:
-    folder = shutil.copytree(exported, tmp_path / "graph")
-    write(folder / "config.json", {"model_type": "big_bird", "block_size": 1})  # block_sparse is its default
-    request = {"source": str(folder), "target": str(tmp_path), "graph": "model.onnx", "max_length": 20}
-    with pytest.raises(BadInputError, match=r"block_sparse: .* give model\.max_length=11, or"):
-        adopt(request, lambda _: None)
+    write(folder / "config.json", config)
+    request = {"source": str(folder), "target": str(tmp_path), "graph": "model.onnx"}
+    with pytest.raises(BadInputError, match=told):
+        adopt(request | {"max_length": max_length}, lambda _: None)
 
 
 def test_a_graph_that_wants_positions_which_its_architecture_counts_otherwise_is_refused(
@@ -331,15 +335,6 @@ def test_a_graph_that_wants_positions_which_its_architecture_counts_otherwise_is
     write(folder / "config.json", {"model_type": "xlm-roberta"})
     request = {"source": str(folder), "target": str(tmp_path), "graph": "model.onnx", "max_length": 20}
     told = r"^model\.onnx: it wants position_ids, .* model_type=xlm-roberta, .*; export it without that input"
-    with pytest.raises(BadInputError, match=told):
-        adopt(request, lambda _: None)
-
-
-def test_texts_that_a_graph_has_no_places_for_are_refused_as_those_of_weights_are(
-    exported: Path, tmp_path: Path
-) -> None:
-    request = {"source": str(exported), "target": str(tmp_path), "graph": "model.onnx", "max_length": 65}
-    told = r"^model\.onnx: .* places for 64 tokens, texts may have 65; give model\.max_length=64$"
     with pytest.raises(BadInputError, match=told):
         adopt(request, lambda _: None)
 
