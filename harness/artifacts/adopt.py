@@ -31,6 +31,7 @@ from harness.artifacts.graphs import (
     check_graph,
     embedding_rows,
     hidden_size,
+    keep_token_vectors,
     load_data,
     read_graph,
 )
@@ -97,7 +98,8 @@ def adopt(request: dict[str, Any], step: Callable[[str], None]) -> dict[str, Any
     save_references(target, quality, verification)
 
     step("exporting")
-    opset = save_graph(graph, request, dense)
+    with at_fault(request["graph"], errors=ValueError):
+        opset = save_graph(graph, request, dense)
     return {
         "exporter": {name: version(name) for name in ("onnx", "onnxruntime", "transformers")},
         "opset": opset,
@@ -134,11 +136,12 @@ def adopt_published(request: dict[str, Any]) -> int:
     width = dense[-1].weight.shape[0] if dense else hidden_size(Path(request["source"]) / request["graph"])
     if width is not None:
         require_dim(request, width)
-    return save_graph(graph, request, dense)
+    with at_fault(request["graph"], errors=ValueError):
+        return save_graph(graph, request, dense)
 
 
 def _read(request: dict[str, Any], precision: str) -> ModelProto:
-    """The graph that was asked for, of a precision, with its data."""
+    """The graph that was asked for, of a precision, with its data, as far as the tokens' vectors go."""
     source = Path(request["source"])
     path = source / request["graph"]
     kind = read_json(source, CONFIG).get("model_type") if (source / CONFIG).is_file() else None
@@ -153,6 +156,7 @@ def _read(request: dict[str, Any], precision: str) -> ModelProto:
         load_data(graph, path)
     except ValueError as error:
         raise BadInputError(f"{request['graph']}: {error}") from None
+    keep_token_vectors(graph)
     return graph
 
 

@@ -202,7 +202,7 @@ def save_graph(graph: Any, request: dict[str, Any], dense: Sequence[Dense]) -> i
     """Put positions, pooling and normalisation into a graph and save it as the artifact's; returns its opset.
 
     Raises:
-        ValueError: the graph wants an input that a text does not have.
+        ValueError: the graph wants an input that a text does not have, or ONNX's checker refuses it.
     """
     import onnx
 
@@ -218,7 +218,10 @@ def save_graph(graph: Any, request: dict[str, Any], dense: Sequence[Dense]) -> i
         truncate=dim < request["dim"],
     )
     onnx.save(graph, path, **external_data(graph))
-    onnx.checker.check_model(str(path))
+    try:
+        onnx.checker.check_model(str(path))
+    except Exception as error:  # bytes that are no text in a name have a class of their own
+        raise ValueError(said_by(error)) from None
     return int(next(i.version for i in graph.opset_import if i.domain in ("", "ai.onnx")))
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.artifacts.inputs import INPUTS, POSITIONS
 from harness.artifacts.pooling import HIDDEN
+from harness.artifacts.shapes import inner_graphs
 from harness.errors import RuntimeUnavailableError
 
 if TYPE_CHECKING:
@@ -245,6 +246,38 @@ def _are_multiplied(graph: GraphProto, names: set[str]) -> bool:
     return any(port.name in held for inner in _graphs(graph) for port in inner.output)
 
 
+def keep_token_vectors(model: ModelProto) -> None:
+    """Drop, in place, all that the tokens' vectors do not need: a pooling of the graph's own, above all.
+
+    Its results may have the names of those that are added here.
+    """
+    graph = model.graph
+    hidden = next(name for name in HIDDEN if name in {value.name for value in graph.output})
+    sources = {output: node for node in graph.node for output in node.output if output}
+    needed: set[str] = set()
+    waiting = [hidden]
+    while waiting:
+        name = waiting.pop()
+        if name in needed:
+            continue
+        needed.add(name)
+        if (node := sources.get(name)) is not None:
+            waiting += node.input
+            for inner in (part for held in inner_graphs(node) for part in held.node):
+                waiting += inner.input  # of the graph outside, or its own
+            waiting += (value.name for held in inner_graphs(node) for value in held.output)
+    idle = {weight.name for weight in graph.initializer} - needed  # old exports list them as inputs too
+    for part, kept in (
+        (graph.input, [value for value in graph.input if value.name not in idle]),
+        (graph.initializer, [weight for weight in graph.initializer if weight.name not in idle]),
+        (graph.node, [node for node in graph.node if not needed.isdisjoint(node.output)]),
+        (graph.output, [value for value in graph.output if value.name == hidden]),
+    ):
+        if len(kept) < len(part):
+            del part[:]
+            part.extend(kept)
+
+
 def _require_lowered(model: ModelProto, precision: str) -> None:
     """Refuse a published graph that is not of the precision whose name it would bear.
 
@@ -314,11 +347,7 @@ def _root(folder: Path) -> Path:
 def _graphs(graph: GraphProto) -> Iterator[GraphProto]:
     yield graph
     for node in graph.node:
-        for attribute in node.attribute:
-            if attribute.HasField("g"):
-                yield from _graphs(attribute.g)
-            for inner in attribute.graphs:
-                yield from _graphs(inner)
+        yield from inner_graphs(node)
 
 
 def constants(graph: GraphProto) -> Iterator[tuple[str, TensorProto]]:

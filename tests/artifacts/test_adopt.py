@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from harness.artifacts.adopt import REFERENCE_BY, adopt
+from harness.artifacts.adopt import REFERENCE_BY, adopt, adopt_published
 from harness.artifacts.cache import Recipe
 from harness.artifacts.manifest import file_sha256
 from harness.config import load_model, load_precision, validate
@@ -20,7 +20,7 @@ from harness.runtimes.base import SessionOptions
 from harness.stats import cosines
 from harness.texts import quality_texts
 from tests.artifacts.conftest import as_sentence_transformer, write
-from tests.artifacts.graphs import IDS, INT64, port
+from tests.artifacts.graphs import IDS, INT64, node, numbers, port
 from tests.artifacts.test_build import HIDDEN, TEXTS, tiny_bert
 from tests.conftest import raw_config
 from tests.hub import COMMIT, serving
@@ -337,6 +337,48 @@ def test_a_graph_that_wants_positions_which_its_architecture_counts_otherwise_is
     told = r"^model\.onnx: it wants position_ids, .* model_type=xlm-roberta, .*; export it without that input"
     with pytest.raises(BadInputError, match=told):
         adopt(request, lambda _: None)
+
+
+def test_a_graph_as_sentence_transformers_exports_it_gives_the_vectors_of_its_tokens_pooled(
+    exported: Path, tmp_path: Path
+) -> None:
+    """It has a pooled vector of the name that is added here."""
+    import onnx
+
+    folder = shutil.copytree(exported, tmp_path / "graph")
+    graph = onnx.load(folder / "model.onnx")
+    request = {"source": str(folder), "target": str(tmp_path), "graph": "model.onnx", "precision": "own"}
+    request |= {"pooling": "mean", "normalize": True, "dim": HIDDEN, "truncate_dim": None, "dense": []}
+    graph.graph.initializer.append(numbers("first", 0))
+    graph.graph.node.append(node("Gather", "last_hidden_state first", "sentence_embedding", axis=1))
+    graph.graph.node.append(node("Cast", "sentence_embedding", "half", to=onnx.TensorProto.FLOAT16))
+    graph.graph.output.append(port("sentence_embedding", None))
+    onnx.save(graph, folder / "model.onnx")
+    adopt_published(request)
+    names = [value.name for value in onnx.load(tmp_path / "model.onnx").graph.output]
+    assert names == ["sentence_embedding"]
+
+
+@pytest.mark.parametrize(
+    ("opset", "told"), [(10, "the graph's opset is 10: mean pooling needs 11"), (18, "topologically sorted")]
+)
+def test_a_graph_that_pooling_cannot_be_added_to_is_told(
+    exported: Path, tmp_path: Path, opset: int, told: str
+) -> None:
+    import onnx
+
+    folder = shutil.copytree(exported, tmp_path / "graph")
+    graph = onnx.load(folder / "model.onnx")
+    graph.opset_import[0].version = opset
+    graph.graph.node.append(node("Cast", "input_ids", "half", to=onnx.TensorProto.FLOAT16))
+    nodes = list(graph.graph.node)
+    del graph.graph.node[:]
+    graph.graph.node.extend(nodes[::-1])
+    onnx.save(graph, folder / "model.onnx")
+    request = {"source": str(folder), "target": str(tmp_path), "graph": "model.onnx", "precision": "own"}
+    request |= {"pooling": "mean", "normalize": True, "dim": HIDDEN, "truncate_dim": None, "dense": []}
+    with pytest.raises(BadInputError, match=rf"^model\.onnx cannot be used \(.*{told}.*\); save"):
+        adopt_published(request)
 
 
 def test_only_the_graph_says_how_many_dimensions_a_folder_without_a_config_has(

@@ -13,6 +13,7 @@ from harness.artifacts.graphs import (
     embedding_rows,
     external_files,
     hidden_size,
+    keep_token_vectors,
     load_data,
     precisions_in,
     read_graph,
@@ -293,6 +294,29 @@ def test_a_graph_with_a_name_that_is_no_text_is_told(tmp_path: Path) -> None:
 
 def test_the_size_of_the_vectors_is_read_from_the_graph(tmp_path: Path) -> None:
     assert hidden_size(saved(token_vectors(), tmp_path)) == 4
+
+
+def test_of_a_graph_that_pools_by_itself_too_only_the_tokens_vectors_are_kept() -> None:
+    """As sentence-transformers exports one, with results of the names that are added here."""
+    inner = [node("Add", "rows bias", "moved")]
+    branch = onnx.helper.make_graph(inner, "branch", [], [port("moved", [*IDS, 4])])
+    graph = token_vectors(
+        nodes=[
+            node("Gather", "table input_ids", "rows"),
+            onnx.helper.make_node("If", ["on"], ["token_embeddings"], then_branch=branch, else_branch=branch),
+            node("ReduceMean", "token_embeddings axis", "pooled", keepdims=0),
+            node("MatMul", "pooled dense", "sentence_embedding"),
+        ],
+        outputs=[port("sentence_embedding", ["b", 4]), port("token_embeddings", [*IDS, 4])],
+        weights=[weight(name, 9, 4) for name in ("table", "dense")] + [weight("bias", 4), numbers("axis", 1)],
+        extra_inputs=[port("dense", [9, 4])],
+    )
+    graph.graph.initializer.append(onnx.numpy_helper.from_array(np.array(True), "on"))
+    keep_token_vectors(graph)
+    assert [it.op_type for it in graph.graph.node] == ["Gather", "If"]
+    assert [it.name for it in graph.graph.initializer] == ["table", "bias", "on"]
+    assert [it.name for it in graph.graph.input] == ["input_ids", "attention_mask"]
+    assert [it.name for it in graph.graph.output] == ["token_embeddings"]
 
 
 # --- data beside the graph
