@@ -35,7 +35,7 @@ from harness.artifacts.graphs import (
     load_data,
     read_graph,
 )
-from harness.artifacts.inputs import POSITIONS
+from harness.artifacts.inputs import INPUTS, POSITIONS
 from harness.artifacts.manifest import GRAPH, TOKENIZER
 from harness.artifacts.modules import CONFIG, OFFSET_POSITIONS, arguments_of
 from harness.artifacts.parameters import count_parameters
@@ -74,6 +74,11 @@ def adopt(request: dict[str, Any], step: Callable[[str], None]) -> dict[str, Any
     rows = embedding_rows(graph) or config.get("vocab_size")
     tokenizer = load_tokenizer(source, rows)
     pad_id, pad_token = save_tokenizer(request, tokenizer, rows, config.get("pad_token_id"))
+    if INPUTS[2] in {value.name for value in graph.graph.input} and any(tokenizer.encode("a text").type_ids):
+        raise BadInputError(
+            f"{TOKENIZER} gives tokens types other than 0, which {request['graph']} takes and no runtime "
+            "here feeds; choose another model"
+        )
     dense = dense_layers(request)
     params = count_parameters(graph) + count_dense(dense)
 

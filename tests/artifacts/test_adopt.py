@@ -339,6 +339,22 @@ def test_a_graph_that_wants_positions_which_its_architecture_counts_otherwise_is
         adopt(request, lambda _: None)
 
 
+def test_a_graph_whose_tokenizer_gives_types_that_it_would_not_be_fed_is_refused(
+    exported: Path, tmp_path: Path
+) -> None:
+    """Its reference is the graph itself, fed types of 0 as well: parity would see nothing."""
+    folder = shutil.copytree(exported, tmp_path / "graph")
+    told = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))
+    told["post_processor"]["single"][-1]["SpecialToken"]["type_id"] = 1
+    write(folder / "tokenizer.json", told)
+    request = {"source": str(folder), "target": str(tmp_path), "graph": "model.onnx", "max_length": 20}
+    request |= {"truncation_side": None, "lower_case": False}
+    with pytest.raises(
+        BadInputError, match=r"^tokenizer\.json gives tokens types other than 0, which model\."
+    ):
+        adopt(request, lambda _: None)
+
+
 def test_a_graph_as_sentence_transformers_exports_it_gives_the_vectors_of_its_tokens_pooled(
     exported: Path, tmp_path: Path
 ) -> None:
