@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from harness.artifacts.graphs import said_by
 from harness.artifacts.manifest import Artifact, problems_of, read_artifact
 from harness.artifacts.verification import PARITY_COSINE_MIN, verification_texts
 from harness.errors import ArtifactError, BadInputError, UnavailableError
@@ -198,12 +199,22 @@ def verify(artifact: Artifact, runtime: str) -> None:
     Every text alone, and all texts in one batch padded to the longest.
 
     Raises:
-        ArtifactError: under `PARITY_COSINE_MIN`, where its precision has one, or not a number.
+        ArtifactError: under `PARITY_COSINE_MIN`, where its precision has one, or not a number; or ONNX
+            Runtime does not run the graph.
     """
-    provider = EmbeddingProvider.open(artifact, runtime, SessionOptions())
     texts = verification_texts(artifact.manifest.max_length)
-    alone = provider.encode(texts, batch_size=1)
-    together = provider.infer(provider.tokenize(texts))
+    try:
+        provider = EmbeddingProvider.open(artifact, runtime, SessionOptions())
+        alone = provider.encode(texts, batch_size=1)
+        together = provider.infer(provider.tokenize(texts))
+    except Exception as error:
+        if not type(error).__module__.startswith("onnxruntime."):
+            raise
+        built = f"the {artifact.manifest.precision} graph built for {artifact.manifest.model}"
+        raise ArtifactError(
+            f"{built} does not run in ONNX Runtime ({said_by(error)}); give another precision, or another "
+            "export of the model"
+        ) from None
     reference = artifact.verification()
     found = np.minimum(cosines(alone, reference), cosines(together, reference))
     worst = int(np.argmin(np.nan_to_num(found, nan=-2.0)))

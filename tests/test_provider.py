@@ -323,3 +323,15 @@ def test_a_reference_that_is_not_the_graph_s_is_refused(
     np.save(copied / VERIFICATION, changed(artifact.verification()))
     with pytest.raises(ArtifactError, match=reason):
         verify(artifact, "fake")
+
+
+@pytest.mark.parametrize("precision", ["fp16", "int8-published"])
+def test_a_graph_that_onnx_runtime_does_not_load_is_refused_in_one_line(copied: Path, precision: str) -> None:
+    artifact = read_artifact(copied)
+    artifact.graph.write_bytes(b"no graph")
+    own = replace(artifact, manifest=replace(artifact.manifest, precision=precision))
+    told = (
+        f"^the {precision} graph built for minilm does not run in ONNX Runtime .*; give another precision, or"
+    )
+    with pytest.raises(ArtifactError, match=told):
+        verify(own, "onnxruntime")

@@ -21,8 +21,7 @@ from harness.artifacts.assemble import (
     external_data,
     load_tokenizer,
     require_dim,
-    require_even_angles,
-    require_whole_attention,
+    require_short_texts,
     save_graph,
     save_references,
     save_tokenizer,
@@ -32,10 +31,11 @@ from harness.artifacts.graphs import (
     check_graph,
     embedding_rows,
     hidden_size,
+    keep_token_vectors,
     load_data,
     read_graph,
 )
-from harness.artifacts.inputs import POSITIONS
+from harness.artifacts.inputs import INPUTS, POSITIONS
 from harness.artifacts.manifest import GRAPH, TOKENIZER
 from harness.artifacts.modules import CONFIG, OFFSET_POSITIONS, arguments_of
 from harness.artifacts.parameters import count_parameters
@@ -64,9 +64,7 @@ def adopt(request: dict[str, Any], step: Callable[[str], None]) -> dict[str, Any
     source, target = Path(request["source"]), Path(request["target"])
     graph = _read(request, "fp32")
     config = read_json(source, CONFIG) if (source / CONFIG).is_file() else {}
-    loaded = _as_loaded(source, config)
-    require_even_angles(loaded, request["max_length"])
-    require_whole_attention(loaded, request["max_length"])
+    require_short_texts(_as_loaded(source, config), request["max_length"])
     places, longest = sizes_of(graph).positions, request["max_length"]
     if places is not None and longest > places:
         raise BadInputError(
@@ -76,6 +74,11 @@ def adopt(request: dict[str, Any], step: Callable[[str], None]) -> dict[str, Any
     rows = embedding_rows(graph) or config.get("vocab_size")
     tokenizer = load_tokenizer(source, rows)
     pad_id, pad_token = save_tokenizer(request, tokenizer, rows, config.get("pad_token_id"))
+    if INPUTS[2] in {value.name for value in graph.graph.input} and any(tokenizer.encode("a text").type_ids):
+        raise BadInputError(
+            f"{TOKENIZER} gives tokens types other than 0, which {request['graph']} takes and no runtime "
+            "here feeds; choose another model"
+        )
     dense = dense_layers(request)
     params = count_parameters(graph) + count_dense(dense)
 
@@ -100,7 +103,8 @@ def adopt(request: dict[str, Any], step: Callable[[str], None]) -> dict[str, Any
     save_references(target, quality, verification)
 
     step("exporting")
-    opset = save_graph(graph, request, dense)
+    with at_fault(request["graph"], errors=ValueError):
+        opset = save_graph(graph, request, dense)
     return {
         "exporter": {name: version(name) for name in ("onnx", "onnxruntime", "transformers")},
         "opset": opset,
@@ -137,11 +141,12 @@ def adopt_published(request: dict[str, Any]) -> int:
     width = dense[-1].weight.shape[0] if dense else hidden_size(Path(request["source"]) / request["graph"])
     if width is not None:
         require_dim(request, width)
-    return save_graph(graph, request, dense)
+    with at_fault(request["graph"], errors=ValueError):
+        return save_graph(graph, request, dense)
 
 
 def _read(request: dict[str, Any], precision: str) -> ModelProto:
-    """The graph that was asked for, of a precision, with its data."""
+    """The graph that was asked for, of a precision, with its data, as far as the tokens' vectors go."""
     source = Path(request["source"])
     path = source / request["graph"]
     kind = read_json(source, CONFIG).get("model_type") if (source / CONFIG).is_file() else None
@@ -156,6 +161,7 @@ def _read(request: dict[str, Any], precision: str) -> ModelProto:
         load_data(graph, path)
     except ValueError as error:
         raise BadInputError(f"{request['graph']}: {error}") from None
+    keep_token_vectors(graph)
     return graph
 
 

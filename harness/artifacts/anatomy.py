@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from harness.artifacts.graphs import NEEDS_ONNX, constants, picks_tokens, said_by
+from harness.artifacts.graphs import NEEDS_ONNX, constants, inlined, picks_tokens, said_by
 from harness.artifacts.parameters import count_parameters
 from harness.artifacts.shapes import MICROSOFT, attribute, dims_of, infer_shapes, inner_graphs, name_of
 from harness.artifacts.work import Polynomial, Work, flops_of_a_text, work
@@ -100,7 +100,7 @@ class Anatomy:
 
 
 def load_graph(path: Path) -> ModelProto:
-    """An ONNX file without its external data, whose places are checked: they must lie beside it.
+    """An ONNX file, its own functions inlined, without its external data, which must lie beside it.
 
     Raises:
         BadInputError: not a readable ONNX graph, or external data outside its folder or missing.
@@ -119,6 +119,10 @@ def load_graph(path: Path) -> ModelProto:
     for what, parts in (("operator", model.graph.node), ("output", model.graph.output)):
         if not parts:
             raise BadInputError(f"{path}: no ONNX graph: it holds no {what}; give the .onnx file")
+    try:
+        model = inlined(model)
+    except Exception as error:  # it has a class for each kind of reason
+        raise BadInputError(f"{path}: a damaged graph ({said_by(error)}); copy or export it anew") from None
     for tensor in _tensors(model.graph):
         if tensor.data_type not in onnx.TensorProto.DataType.values():
             raise BadInputError(

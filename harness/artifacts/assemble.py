@@ -24,20 +24,23 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def at_fault(files: str, fault: str = "cannot be used", remedy: str = ANEW) -> Iterator[None]:
+def at_fault(
+    files: str, fault: str = "cannot be used", remedy: str = ANEW, *, errors: type[Exception] = Exception
+) -> Iterator[None]:
     """Tell whatever a library raises on a model's files as one line on them.
 
     Args:
         files: what the line begins with.
         fault: what it says of them, before the library's own words.
         remedy: what it ends with.
+        errors: that are told so; others are left alone.
 
     Raises:
         BadInputError: it raised something; a missing package and the system's own errors are left alone.
     """
     try:
         yield
-    except Exception as error:
+    except errors as error:
         if isinstance(error, ImportError | MemoryError) or getattr(error, "errno", None) is not None:
             raise
         said = said_by(error).split(". ")[0].rstrip(".")
@@ -57,15 +60,17 @@ def require_dim(request: dict[str, Any], found: int) -> None:
         )
 
 
-def require_even_angles(config: Mapping[str, Any], max_length: int) -> None:
-    """Refuse texts that a model turns by other angles than short ones: an export keeps those of short ones.
+def require_short_texts(config: Mapping[str, Any], max_length: int) -> None:
+    """Refuse texts so long that a model computes them otherwise: an export does as with short ones.
+
+    By angles of their own (longrope, dynamic), or by attending to blocks only (BigBird).
 
     Args:
         config: the model's, as transformers has it where it knows the architecture, with what stands in it.
         max_length: the longest text, in tokens.
 
     Raises:
-        BadInputError: with the longest text, in tokens, that it turns as it does short ones.
+        BadInputError: with the longest text, in tokens, that it computes as it does short ones.
     """
     said = config.get("rope_scaling") or config.get("rope_parameters")  # by its older and its newer name
     scaling: dict[str, Any] = said if isinstance(said, dict) else {}
@@ -79,30 +84,17 @@ def require_even_angles(config: Mapping[str, Any], max_length: int) -> None:
             f"have angles of their own, which an export does not keep; give model.max_length={limit}, or "
             "another model"
         )
+    if config.get("attention_type") == "block_sparse":
+        block, random = config.get("block_size", 64), config.get("num_random_blocks", 3)
+        if max_length > (limit := (5 + 2 * random) * block):
+            raise BadInputError(
+                f"{CONFIG} says attention_type=block_sparse: of texts of more than {limit} tokens, here of "
+                f"up to {max_length}, only blocks are attended to, which an export does not keep; give "
+                f"model.max_length={limit}, or another model"
+            )
     for part in config.values():
         if isinstance(part, dict):  # of a model in several parts
-            require_even_angles(part, max_length)
-
-
-def require_whole_attention(config: Mapping[str, Any], max_length: int) -> None:
-    """Refuse texts that a model attends to in blocks: an export attends to the whole, as in short ones.
-
-    Args:
-        config: as `require_even_angles` takes it.
-        max_length: the longest text, in tokens.
-
-    Raises:
-        BadInputError: with the longest text, in tokens, that transformers' BigBird attends to as a whole.
-    """
-    if config.get("attention_type") != "block_sparse":
-        return
-    block, random = config.get("block_size", 64), config.get("num_random_blocks", 3)
-    if max_length > (limit := (5 + 2 * random) * block):
-        raise BadInputError(
-            f"{CONFIG} says attention_type=block_sparse: of texts of more than {limit} tokens, here of up to "
-            f"{max_length}, only blocks are attended to, which an export does not keep; give "
-            f"model.max_length={limit}, or another model"
-        )
+            require_short_texts(part, max_length)
 
 
 def dense_layers(request: dict[str, Any]) -> list[Dense]:
@@ -210,7 +202,7 @@ def save_graph(graph: Any, request: dict[str, Any], dense: Sequence[Dense]) -> i
     """Put positions, pooling and normalisation into a graph and save it as the artifact's; returns its opset.
 
     Raises:
-        ValueError: the graph wants an input that a text does not have.
+        ValueError: the graph wants an input that a text does not have, or ONNX's checker refuses it.
     """
     import onnx
 
@@ -226,7 +218,10 @@ def save_graph(graph: Any, request: dict[str, Any], dense: Sequence[Dense]) -> i
         truncate=dim < request["dim"],
     )
     onnx.save(graph, path, **external_data(graph))
-    onnx.checker.check_model(str(path))
+    try:
+        onnx.checker.check_model(str(path))
+    except Exception as error:  # bytes that are no text in a name have a class of their own
+        raise ValueError(said_by(error)) from None
     return int(next(i.version for i in graph.opset_import if i.domain in ("", "ai.onnx")))
 
 

@@ -28,8 +28,7 @@ from harness.artifacts.assemble import (
     dense_layers,
     load_tokenizer,
     require_dim,
-    require_even_angles,
-    require_whole_attention,
+    require_short_texts,
     save_graph,
     save_references,
     save_tokenizer,
@@ -138,8 +137,7 @@ def build(request: dict[str, Any], out: TextIO) -> dict[str, Any]:
         source = Path(request["source"])
         model = _load(source)
         tokenizer = load_tokenizer(source, model.config.vocab_size)
-        require_even_angles(model.config.to_dict(), request["max_length"])
-        require_whole_attention(model.config.to_dict(), request["max_length"])
+        require_short_texts(model.config.to_dict(), request["max_length"])
     dense = dense_layers(request)
     require_dim(request, dense[-1].weight.shape[0] if dense else int(model.config.hidden_size))
     pad_id, pad_token = save_tokenizer(
@@ -189,7 +187,8 @@ def _load(source: Path) -> Any:
             f"{CONFIG} says model_type={kind}, an encoder with a decoder; the first alone cannot be exported "
             "here; give an ONNX graph of it, without the weights beside it"
         )
-    arguments = arguments_of(source, "config")
+    # Layers fed in chunks give the same vectors, and cannot be exported.
+    arguments = arguments_of(source, "config") | {"chunk_size_feed_forward": 0}
     with at_fault(f"{CONFIG} and the weights"):
         model, found = AutoModel.from_pretrained(
             source,
@@ -232,16 +231,18 @@ def _export(model: Any, target: Path, request: dict[str, Any], dense: Sequence[D
     from optimum.exporters.onnx import onnx_export_from_model
 
     scratch = target / "export"
-    with at_fault(
+    told = (
         f"{CONFIG} says model_type={model.config.model_type}, which",
         "cannot be exported here",
         "give another model, or an ONNX graph of it that a text can feed, without the weights beside it",
-    ):
+    )
+    with at_fault(*told):
         onnx_export_from_model(model, scratch, task="feature-extraction", opset=OPSET, do_validation=False)
-        graph = onnx.load(scratch / GRAPH, load_external_data=False)
-        for data in scratch.glob(f"{GRAPH}?data"):  # its name stands in the graph
-            shutil.move(data, target / data.name)
-        shutil.rmtree(scratch)
+    graph = onnx.load(scratch / GRAPH, load_external_data=False)
+    for data in scratch.glob(f"{GRAPH}?data"):  # its name stands in the graph
+        shutil.move(data, target / data.name)
+    shutil.rmtree(scratch)
+    with at_fault(*told, errors=ValueError):
         return save_graph(graph, request, dense)
 
 
@@ -296,9 +297,10 @@ def _reference(
 
     def encode(texts: list[str]) -> NDArray[np.float32]:
         some = [text if tokenizer.encode(request["prompt"] + text).ids else pad_token for text in texts]
-        vectors = model.encode(
-            some, prompt=request["prompt"] or None, normalize_embeddings=request["normalize"]
-        )
+        with at_fault("the files that sentence-transformers reads"):
+            vectors = model.encode(
+                some, prompt=request["prompt"] or None, normalize_embeddings=request["normalize"]
+            )
         return np.ascontiguousarray(vectors, dtype=np.float32)
 
     return encode(request["quality_texts"]), encode(request["verification_texts"]), by

@@ -6,11 +6,13 @@ Only the build and the search for sources read graphs; ``onnx`` is imported insi
 from __future__ import annotations
 
 import re
+from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.artifacts.inputs import INPUTS, POSITIONS
 from harness.artifacts.pooling import HIDDEN
+from harness.artifacts.shapes import inner_graphs
 from harness.errors import RuntimeUnavailableError
 
 if TYPE_CHECKING:
@@ -52,7 +54,7 @@ def said_by(error: Exception) -> str:
 
 
 def read_graph(path: Path) -> ModelProto:
-    """The graph in a file, without the data that it keeps in others.
+    """The graph in a file, its own functions inlined, without the data that it keeps in others.
 
     Raises:
         ValueError: no ONNX graph.
@@ -72,7 +74,20 @@ def read_graph(path: Path) -> ModelProto:
         raise ValueError(f"{path.name} is no ONNX graph; give the .onnx file itself")
     if any(isinstance(port.name, bytes) for port in (*model.graph.input, *model.graph.output)):
         raise ValueError(f"{path.name} is damaged: a name in it is no text; copy or export it anew")
-    return model
+    try:
+        return inlined(model)
+    except Exception as error:  # it has a class for each kind of reason
+        raise ValueError(f"{path.name} is damaged ({said_by(error)}); copy or export it anew") from None
+
+
+def inlined(model: ModelProto) -> ModelProto:
+    """A graph with the nodes of its own functions in their place: few tools look into functions.
+
+    One that is written in another opset than the graph stays as it is.
+    """
+    from onnx import inliner
+
+    return inliner.inline_local_functions(model) if model.functions else model
 
 
 def external_files(model: ModelProto, path: Path) -> list[str]:
@@ -179,7 +194,7 @@ def check_graph(model: ModelProto, *, precision: str = "fp32") -> None:
 
 
 def precisions_in(model: ModelProto) -> list[str]:
-    """Precisions lower than fp32 of a graph's operators and weights: of int4, int8, fp8, fp16, bf16; sorted.
+    """Precisions lower than fp32 of operators and weights, of int4, int8, int16, fp8, fp16 and bf16; sorted.
 
     Weights count as they are kept, whatever they are cast to: what was rounded stays rounded. So does what is
     cast to a lower precision, to be computed in it.
@@ -189,14 +204,15 @@ def precisions_in(model: ModelProto) -> list[str]:
     kinds = TensorProto
     names = {kinds.INT4: "int4", kinds.UINT4: "int4", kinds.FLOAT16: "fp16", kinds.BFLOAT16: "bf16"}
     names |= {number: "fp8" for name, number in kinds.DataType.items() if name.startswith("FLOAT8")}
-    eight = (kinds.INT8, kinds.UINT8)
+    whole = {"int8": (kinds.INT8, kinds.UINT8), "int16": (kinds.INT16, kinds.UINT16)}
     nodes, weights = list(_nodes(model.graph)), list(constants(model.graph))
     nodes += [node for function in model.functions for node in function.node]
     packed = {name for node in nodes if node.op_type in _BLOCKWISE for name in node.input}
     found = {names[weight.data_type] for _, weight in weights if weight.data_type in names}
-    matrices = {name for name, w in weights if len(w.dims) > 1 and w.data_type in eight}
-    if _are_multiplied(model.graph, matrices - packed):
-        found.add("int8")
+    for kind, dtypes in whole.items():  # flat ones too, which are shaped in the graph
+        kept = {name for name, w in weights if prod(w.dims) > 1 and w.data_type in dtypes}
+        if _are_multiplied(model.graph, kept - packed):
+            found.add(kind)
     for node in nodes:
         if node.op_type == "Cast":
             found |= {names[part.i] for part in node.attribute if part.name == "to" and part.i in names}
@@ -228,6 +244,38 @@ def _are_multiplied(graph: GraphProto, names: set[str]) -> bool:
         elif (moves or one_by_one) and not of_texts:
             fixed.update(node.output)
     return any(port.name in held for inner in _graphs(graph) for port in inner.output)
+
+
+def keep_token_vectors(model: ModelProto) -> None:
+    """Drop, in place, all that the tokens' vectors do not need: a pooling of the graph's own, above all.
+
+    Its results may have the names of those that are added here.
+    """
+    graph = model.graph
+    hidden = next(name for name in HIDDEN if name in {value.name for value in graph.output})
+    sources = {output: node for node in graph.node for output in node.output if output}
+    needed: set[str] = set()
+    waiting = [hidden]
+    while waiting:
+        name = waiting.pop()
+        if name in needed:
+            continue
+        needed.add(name)
+        if (node := sources.get(name)) is not None:
+            waiting += node.input
+            for inner in (part for held in inner_graphs(node) for part in held.node):
+                waiting += inner.input  # of the graph outside, or its own
+            waiting += (value.name for held in inner_graphs(node) for value in held.output)
+    idle = {weight.name for weight in graph.initializer} - needed  # old exports list them as inputs too
+    for part, kept in (
+        (graph.input, [value for value in graph.input if value.name not in idle]),
+        (graph.initializer, [weight for weight in graph.initializer if weight.name not in idle]),
+        (graph.node, [node for node in graph.node if not needed.isdisjoint(node.output)]),
+        (graph.output, [value for value in graph.output if value.name == hidden]),
+    ):
+        if len(kept) < len(part):
+            del part[:]
+            part.extend(kept)
 
 
 def _require_lowered(model: ModelProto, precision: str) -> None:
@@ -299,11 +347,7 @@ def _root(folder: Path) -> Path:
 def _graphs(graph: GraphProto) -> Iterator[GraphProto]:
     yield graph
     for node in graph.node:
-        for attribute in node.attribute:
-            if attribute.HasField("g"):
-                yield from _graphs(attribute.g)
-            for inner in attribute.graphs:
-                yield from _graphs(inner)
+        yield from inner_graphs(node)
 
 
 def constants(graph: GraphProto) -> Iterator[tuple[str, TensorProto]]:

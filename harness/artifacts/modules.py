@@ -133,8 +133,14 @@ def read_facts(folder: Path, *, graph: str | None = None, exported: bool = False
         if files.mapping(name).get("auto_map")
     ]
     kind, tokenizer = files.mapping(CONFIG).get("model_type"), files.mapping(TOKENIZER_CONFIG)
+    weights = graph is None and not exported
+    if weights and files.mapping(CONFIG).get("quantization_config"):
+        problems.append(
+            f"{CONFIG} has a quantization_config: its weights are quantised; give the model that they were "
+            "made from"
+        )
     named = tokenizer.get("model_input_names")
-    typed = graph is None and not exported and (not isinstance(named, list) or "token_type_ids" in named)
+    typed = weights and (not isinstance(named, list) or "token_type_ids" in named)
     if typed and kind in _TYPES_AMONG_TOKENS and tokenizer.get("tokenizer_class") == _GENERIC:
         problems.append(
             f"{TOKENIZER_CONFIG} says tokenizer_class={_GENERIC}, which gives token types, and model_type="

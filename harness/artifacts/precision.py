@@ -74,6 +74,12 @@ def derive(base: Path, target: Path, settings: dict[str, Any], architecture: str
         raise ArtifactError(
             f"the graph has {', '.join(sorted(already))} already: it is not as exported in fp32"
         )
+    if exported.functions:
+        names = ", ".join(sorted(function.name for function in exported.functions))
+        raise ArtifactError(
+            f"the graph has functions in another opset than its own ({names}), which the tools that "
+            "make other precisions do not look into; give precision=fp32, or a graph without any"
+        )
     method = settings["method"]
     if method == "fuse":
         model = _fused(graph, architecture, attention=True)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import shutil
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from harness.artifacts.adopt import REFERENCE_BY, adopt
+from harness.artifacts.adopt import REFERENCE_BY, adopt, adopt_published
 from harness.artifacts.cache import Recipe
 from harness.artifacts.manifest import file_sha256
 from harness.config import load_model, load_precision, validate
@@ -20,7 +20,7 @@ from harness.runtimes.base import SessionOptions
 from harness.stats import cosines
 from harness.texts import quality_texts
 from tests.artifacts.conftest import as_sentence_transformer, write
-from tests.artifacts.graphs import IDS, INT64, port
+from tests.artifacts.graphs import IDS, INT64, node, numbers, port
 from tests.artifacts.test_build import HIDDEN, TEXTS, tiny_bert
 from tests.conftest import raw_config
 from tests.hub import COMMIT, serving
@@ -297,30 +297,34 @@ def test_a_graph_that_a_text_cannot_feed_is_refused_before_a_build_is_started(
         built(folder, tmp_path / "cache")
 
 
+ANGLES = {
+    "hidden_size": 3072,
+    "num_attention_heads": 32,
+    "rope_scaling": {"type": "longrope", "short_factor": [1.0] * 48, "long_factor": [4.0] * 48},
+    "max_position_embeddings": 64,
+    "original_max_position_embeddings": 16,
+}
+
+
 @pytest.mark.parametrize(
-    "changed", [{"model_type": "phi3"}, {"model_type": "zork"}], ids=["known", "unknown"]
+    ("config", "max_length", "told"),
+    [
+        (ANGLES | {"model_type": "phi3"}, 20, r"rope_type=longrope: .* give model\.max_length=16, or"),
+        (ANGLES | {"model_type": "zork"}, 20, r"rope_type=longrope: .* give model\.max_length=16, or"),
+        # block_sparse is its default
+        ({"model_type": "big_bird", "block_size": 1}, 20, r"block_sparse: .* give model\.max_length=11, or"),
+        ({}, 65, r"^model\.onnx: .* places for 64 tokens, texts may have 65; give model\.max_length=64$"),
+    ],
+    ids=["angles", "angles of an unknown model", "attention", "places"],
 )
-def test_texts_whose_angles_a_graph_does_not_keep_are_refused_as_those_of_weights_are(
-    exported: Path, tmp_path: Path, changed: dict[str, str]
+def test_texts_that_a_graph_does_not_compute_as_the_model_does_are_refused(
+    exported: Path, tmp_path: Path, config: dict[str, Any], max_length: int, told: str
 ) -> None:
     folder = shutil.copytree(exported, tmp_path / "graph")
-    angles = {"type": "longrope", "short_factor": [1.0] * 48, "long_factor": [4.0] * 48}
-    places = {"max_position_embeddings": 64, "original_max_position_embeddings": 16}
-    told = {"hidden_size": 3072, "num_attention_heads": 32, "rope_scaling": angles} | places | changed
-    write(folder / "config.json", told)
-    request = {"source": str(folder), "target": str(tmp_path), "graph": "model.onnx", "max_length": 20}
-    with pytest.raises(BadInputError, match=r"rope_type=longrope: .* give model\.max_length=16, or"):
-        adopt(request, lambda _: None)
-
-
-def test_texts_of_which_a_graph_keeps_another_attention_are_refused_as_those_of_weights_are(
-    exported: Path, tmp_path: Path
-) -> None:
-    folder = shutil.copytree(exported, tmp_path / "graph")
-    write(folder / "config.json", {"model_type": "big_bird", "block_size": 1})  # block_sparse is its default
-    request = {"source": str(folder), "target": str(tmp_path), "graph": "model.onnx", "max_length": 20}
-    with pytest.raises(BadInputError, match=r"block_sparse: .* give model\.max_length=11, or"):
-        adopt(request, lambda _: None)
+    write(folder / "config.json", config)
+    request = {"source": str(folder), "target": str(tmp_path), "graph": "model.onnx"}
+    with pytest.raises(BadInputError, match=told):
+        adopt(request | {"max_length": max_length}, lambda _: None)
 
 
 def test_a_graph_that_wants_positions_which_its_architecture_counts_otherwise_is_refused(
@@ -339,13 +343,62 @@ def test_a_graph_that_wants_positions_which_its_architecture_counts_otherwise_is
         adopt(request, lambda _: None)
 
 
-def test_texts_that_a_graph_has_no_places_for_are_refused_as_those_of_weights_are(
+def test_a_graph_whose_tokenizer_gives_types_that_it_would_not_be_fed_is_refused(
     exported: Path, tmp_path: Path
 ) -> None:
-    request = {"source": str(exported), "target": str(tmp_path), "graph": "model.onnx", "max_length": 65}
-    told = r"^model\.onnx: .* places for 64 tokens, texts may have 65; give model\.max_length=64$"
-    with pytest.raises(BadInputError, match=told):
+    """Its reference is the graph itself, fed types of 0 as well: parity would see nothing."""
+    folder = shutil.copytree(exported, tmp_path / "graph")
+    told = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))
+    told["post_processor"]["single"][-1]["SpecialToken"]["type_id"] = 1
+    write(folder / "tokenizer.json", told)
+    request = {"source": str(folder), "target": str(tmp_path), "graph": "model.onnx", "max_length": 20}
+    request |= {"truncation_side": None, "lower_case": False}
+    with pytest.raises(
+        BadInputError, match=r"^tokenizer\.json gives tokens types other than 0, which model\."
+    ):
         adopt(request, lambda _: None)
+
+
+def test_a_graph_as_sentence_transformers_exports_it_gives_the_vectors_of_its_tokens_pooled(
+    exported: Path, tmp_path: Path
+) -> None:
+    """It has a pooled vector of the name that is added here."""
+    import onnx
+
+    folder = shutil.copytree(exported, tmp_path / "graph")
+    graph = onnx.load(folder / "model.onnx")
+    request = {"source": str(folder), "target": str(tmp_path), "graph": "model.onnx", "precision": "own"}
+    request |= {"pooling": "mean", "normalize": True, "dim": HIDDEN, "truncate_dim": None, "dense": []}
+    graph.graph.initializer.append(numbers("first", 0))
+    graph.graph.node.append(node("Gather", "last_hidden_state first", "sentence_embedding", axis=1))
+    graph.graph.node.append(node("Cast", "sentence_embedding", "half", to=onnx.TensorProto.FLOAT16))
+    graph.graph.output.append(port("sentence_embedding", None))
+    onnx.save(graph, folder / "model.onnx")
+    adopt_published(request)
+    names = [value.name for value in onnx.load(tmp_path / "model.onnx").graph.output]
+    assert names == ["sentence_embedding"]
+
+
+@pytest.mark.parametrize(
+    ("opset", "told"), [(10, "the graph's opset is 10: mean pooling needs 11"), (18, "topologically sorted")]
+)
+def test_a_graph_that_pooling_cannot_be_added_to_is_told(
+    exported: Path, tmp_path: Path, opset: int, told: str
+) -> None:
+    import onnx
+
+    folder = shutil.copytree(exported, tmp_path / "graph")
+    graph = onnx.load(folder / "model.onnx")
+    graph.opset_import[0].version = opset
+    graph.graph.node.append(node("Cast", "input_ids", "half", to=onnx.TensorProto.FLOAT16))
+    nodes = list(graph.graph.node)
+    del graph.graph.node[:]
+    graph.graph.node.extend(nodes[::-1])
+    onnx.save(graph, folder / "model.onnx")
+    request = {"source": str(folder), "target": str(tmp_path), "graph": "model.onnx", "precision": "own"}
+    request |= {"pooling": "mean", "normalize": True, "dim": HIDDEN, "truncate_dim": None, "dense": []}
+    with pytest.raises(BadInputError, match=rf"^model\.onnx cannot be used \(.*{told}.*\); save"):
+        adopt_published(request)
 
 
 def test_only_the_graph_says_how_many_dimensions_a_folder_without_a_config_has(

@@ -26,6 +26,7 @@ from tests.artifacts.graphs import (
     saved,
     weight,
 )
+from tests.artifacts.test_graphs import with_function
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -298,3 +299,9 @@ def test_nodes_within_a_loop_are_said_to_be_left_out() -> None:
     anatomy = read_anatomy(loop(), batch_size=1, tokens=8)
     assert (anatomy.nodes, anatomy.operators) == (2, {"Loop": 1, "Relu": 1})
     assert "3 nodes within Loop are left out of the counts" in anatomy.warnings
+
+
+def test_operators_within_a_graph_s_own_functions_are_counted(tmp_path: Path) -> None:
+    found = read(load_graph(saved(with_function(), tmp_path)))
+    assert (found.operators, found.parameters) == ({"Constant": 1, "Gather": 1, "Cast": 1}, 36)
+    assert found.architecture.vocab_size == 9

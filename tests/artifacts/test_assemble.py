@@ -19,8 +19,7 @@ from harness.artifacts.assemble import (
     dense_layers,
     load_tokenizer,
     require_dim,
-    require_even_angles,
-    require_whole_attention,
+    require_short_texts,
     save_references,
     save_tokenizer,
 )
@@ -151,10 +150,10 @@ def test_texts_that_a_model_turns_by_angles_of_their_own_are_refused_and_shorter
         config = Qwen3Config(max_position_embeddings=16, rope_scaling=scaling).to_dict()
     renamed = config | {"rope_scaling": None, "rope_parameters": config["rope_scaling"]}
     for given in (config, {"text_config": config}, renamed):
-        require_even_angles(given, 16)
+        require_short_texts(given, 16)
         told = pytest.raises(BadInputError, match=f"rope_type={kind}: texts of .* give model.max_length=16,")
         with nullcontext() if kind is None else told:
-            require_even_angles(given, 64)
+            require_short_texts(given, 64)
 
 
 def test_texts_of_which_a_model_attends_to_blocks_are_refused_and_shorter_ones_are_not() -> None:
@@ -163,10 +162,10 @@ def test_texts_of_which_a_model_attends_to_blocks_are_refused_and_shorter_ones_a
     sparse = BigBirdConfig(block_size=16, num_random_blocks=2).to_dict()
     whole = sparse | {"attention_type": "original_full"}
     for config, max_length in ((sparse, 144), (whole, 145), ({}, 4096)):
-        require_whole_attention(config, max_length)
+        require_short_texts(config, max_length)
     told = r"attention_type=block_sparse: .* more than 144 tokens, .* to 145, .* give model\.max_length=144,"
     with pytest.raises(BadInputError, match=told):
-        require_whole_attention(sparse, 145)
+        require_short_texts(sparse, 145)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])

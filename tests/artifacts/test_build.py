@@ -13,7 +13,7 @@ import numpy as np
 import onnxruntime as ort
 import pytest
 
-from harness.artifacts.build import _export, _fit_tokenizer, _load, build
+from harness.artifacts.build import _export, _fit_tokenizer, _load, _reference, build
 from harness.artifacts.cache import Recipe
 from harness.artifacts.manifest import GRAPH, Artifact, problems_of
 from harness.artifacts.pooling import OUTPUT
@@ -338,6 +338,36 @@ def test_an_architecture_that_cannot_be_exported_is_one_line_that_says_what_to_g
     line = rf"^config\.json says model_type=nystromformer, which cannot be exported here \({told}\); give "
     with pytest.raises(BadInputError, match=line):
         _export(odd, tmp_path, {"target": str(tmp_path)}, [])
+
+
+def test_a_fault_of_ours_is_not_told_as_the_architecture_s(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def export(_: Any, folder: Path, **__: Any) -> None:
+        folder.mkdir()
+        saved(embedder(), folder)
+
+    monkeypatch.setattr("optimum.exporters.onnx.onnx_export_from_model", export)
+    bert = SimpleNamespace(config=SimpleNamespace(model_type="bert"))
+    with pytest.raises(KeyError):
+        _export(bert, tmp_path, {"target": str(tmp_path)}, [])
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_layers_that_a_config_feeds_in_chunks_are_fed_whole(tmp_path: Path) -> None:
+    """Chunks change no vector, and cannot be exported; sentence-transformers refuses most texts with them."""
+    import torch
+
+    folder = tiny_bert(tmp_path / "model")
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    _write(folder / "config.json", config | {"chunk_size_feed_forward": 4})
+    assert _load(folder)(input_ids=torch.ones((1, 5), dtype=torch.long)).last_hidden_state.shape[1] == 5
+    shutil.copy(folder / "tokenizer.json", tmp_path)
+    request = {"target": str(tmp_path), "max_length": 8, "pooling": "mean", "dim": HIDDEN, "prompt": ""}
+    request |= {"normalize": True, "truncate_dim": None, "quality_texts": ["the fox over"]}
+    told = r"^the files that sentence-transformers reads cannot be used \(The dimension to be chunked 5 has"
+    with pytest.raises(BadInputError, match=told):
+        _reference(request, folder, "[PAD]")
 
 
 @pytest.mark.parametrize(("named", "used"), [(None, "[PAD]"), ("<pad>", "[PAD]"), ("[UNK]", "[UNK]")])

@@ -13,6 +13,7 @@ from harness.artifacts.graphs import (
     embedding_rows,
     external_files,
     hidden_size,
+    keep_token_vectors,
     load_data,
     precisions_in,
     read_graph,
@@ -171,6 +172,37 @@ def test_what_a_graph_s_own_functions_compute_in_16_bits_is_seen() -> None:
     assert precisions_in(graph) == ["fp16"]
 
 
+def with_function(opset: int = 18, **changes: Any) -> ModelProto:
+    """A graph that looks its table up in a function of its own, written in an opset."""
+    graph = token_vectors(nodes=[node("Rows", "input_ids", "last_hidden_state", domain="local")], weights=[])
+    body = [
+        node("Constant", "", "table", value=weight("table", 9, 4, **changes)),
+        node("Gather", "table ids", "kept"),
+        node("Cast", "kept", "rows", to=FLOAT),
+    ]
+    opsets = [onnx.helper.make_opsetid("", opset)]
+    graph.functions.append(onnx.helper.make_function("local", "Rows", ["ids"], ["rows"], body, opsets))
+    graph.opset_import.append(onnx.helper.make_opsetid("local", 1))
+    return graph
+
+
+@pytest.mark.parametrize(("dtype", "found"), [(np.float32, []), (np.int8, ["int8"])], ids=str)
+def test_a_graph_s_own_functions_are_read_as_what_stands_in_them(
+    dtype: type[np.generic], found: list[str], tmp_path: Path
+) -> None:
+    graph = read_graph(saved(with_function(dtype=dtype), tmp_path))
+    assert [node.op_type for node in graph.graph.node] == ["Constant", "Gather", "Cast"]
+    assert (len(graph.functions), embedding_rows(graph), precisions_in(graph)) == (0, 9, found)
+
+
+def test_a_function_that_calls_itself_is_told(tmp_path: Path) -> None:
+    graph = with_function()
+    graph.functions[0].node.append(node("Rows", "ids", "again", domain="local"))
+    graph.functions[0].opset_import.append(onnx.helper.make_opsetid("local", 1))
+    with pytest.raises(ValueError, match=r"model\.onnx is damaged \(Cycle detected .*\); copy or export it"):
+        read_graph(saved(graph, tmp_path))
+
+
 def test_weights_in_floats_of_8_bits_are_seen() -> None:
     graph = token_vectors()
     dtype = onnx.TensorProto.FLOAT8E4M3FN
@@ -206,7 +238,8 @@ MULTIPLIED = {  # weights of 8 bits, dequantised by no operator of that name
         node("MatMul", "rows dense", "last_hidden_state"),
     ],
     "turned": [
-        node("Transpose", "constant", "turned"),
+        node("Reshape", "constant square", "matrix"),
+        node("Transpose", "matrix", "turned"),
         node("Cast", "turned", "dense", to=FLOAT),
         node("Gemm", "rows dense", "last_hidden_state"),
     ],
@@ -214,23 +247,25 @@ MULTIPLIED = {  # weights of 8 bits, dequantised by no operator of that name
 }
 
 
-@pytest.mark.parametrize("shape", [(8, 8), (1, 1, 8, 8)], ids=str)
+@pytest.mark.parametrize(("dtype", "found"), [(np.uint8, "int8"), (np.int16, "int16")], ids=str)
+@pytest.mark.parametrize("shape", [(8, 8), (1, 1, 8, 8), (64,)], ids=str)
 @pytest.mark.parametrize("use", [*MASKED, *MULTIPLIED])
-def test_a_constant_of_8_bits_is_a_quantised_weight_where_it_is_multiplied_and_not_where_it_masks(
-    use: str, shape: tuple[int, ...]
+def test_a_constant_of_few_bits_is_a_quantised_weight_where_it_is_multiplied_and_not_where_it_masks(
+    use: str, shape: tuple[int, ...], dtype: type[np.generic], found: str
 ) -> None:
     before = [
         node("Gather", "table input_ids", "rows"),
         node("Shape", "input_ids", "length", start=1),
     ]
-    constants = [weight("table", 9, 4), weight("constant", *shape, dtype=np.uint8), weight("one")]
+    constants = [weight("table", 9, 4), weight("constant", *shape, dtype=dtype), weight("one")]
     graph = token_vectors(
-        nodes=before + (MASKED | MULTIPLIED)[use], weights=[*constants, weight("least"), numbers("zero", 0)]
+        nodes=before + (MASKED | MULTIPLIED)[use],
+        weights=[*constants, weight("least"), numbers("zero", 0), numbers("square", 8, 8)],
     )
     if use in MASKED:
         check_graph(graph)
         return
-    with pytest.raises(ValueError, match="it is no fp32 graph: it has int8; give its fp32 export"):
+    with pytest.raises(ValueError, match=f"it is no fp32 graph: it has {found}; give its fp32 export"):
         check_graph(graph)
 
 
@@ -259,6 +294,29 @@ def test_a_graph_with_a_name_that_is_no_text_is_told(tmp_path: Path) -> None:
 
 def test_the_size_of_the_vectors_is_read_from_the_graph(tmp_path: Path) -> None:
     assert hidden_size(saved(token_vectors(), tmp_path)) == 4
+
+
+def test_of_a_graph_that_pools_by_itself_too_only_the_tokens_vectors_are_kept() -> None:
+    """As sentence-transformers exports one, with results of the names that are added here."""
+    inner = [node("Add", "rows bias", "moved")]
+    branch = onnx.helper.make_graph(inner, "branch", [], [port("moved", [*IDS, 4])])
+    graph = token_vectors(
+        nodes=[
+            node("Gather", "table input_ids", "rows"),
+            onnx.helper.make_node("If", ["on"], ["token_embeddings"], then_branch=branch, else_branch=branch),
+            node("ReduceMean", "token_embeddings axis", "pooled", keepdims=0),
+            node("MatMul", "pooled dense", "sentence_embedding"),
+        ],
+        outputs=[port("sentence_embedding", ["b", 4]), port("token_embeddings", [*IDS, 4])],
+        weights=[weight(name, 9, 4) for name in ("table", "dense")] + [weight("bias", 4), numbers("axis", 1)],
+        extra_inputs=[port("dense", [9, 4])],
+    )
+    graph.graph.initializer.append(onnx.numpy_helper.from_array(np.array(True), "on"))
+    keep_token_vectors(graph)
+    assert [it.op_type for it in graph.graph.node] == ["Gather", "If"]
+    assert [it.name for it in graph.graph.initializer] == ["table", "bias", "on"]
+    assert [it.name for it in graph.graph.input] == ["input_ids", "attention_mask"]
+    assert [it.name for it in graph.graph.output] == ["token_embeddings"]
 
 
 # --- data beside the graph

@@ -225,6 +225,7 @@ def test_modules_in_another_order_or_of_foreign_code_are_refused(
         ("2_Dense/config.json", DENSE | {"module_input_name": "token_embeddings"}, "on sentence_embedding"),
         ("config.json", {"auto_map": {"AutoModel": "own.Model"}}, "config.json has an auto_map: it wants co"),
         ("tokenizer_config.json", {"auto_map": {"A": "b"}}, "tokenizer_config.json has an auto_map"),
+        ("config.json", {"quantization_config": {"quant_method": "awq"}}, "config.json has a quantizatio"),
         ("adapter_config.json", {}, "an adapter on another model; merge it"),
         ("sentence_bert_config.json", {"transformer_task": "text-generation"}, "the task text-generation"),
         ("sentence_bert_config.json", {"model_args": {"variant": "fp16"}}, "loads the weights with variant"),

@@ -33,7 +33,8 @@ from harness.measure.batching import batching_columns
 from harness.provider import EmbeddingProvider
 from harness.runtimes.base import SessionOptions, Tokens
 from harness.stats import cosines
-from tests.artifacts.graphs import IDS, INT64, model, node, numbers, port
+from tests.artifacts.graphs import IDS, INT64, model, node, numbers, port, saved
+from tests.artifacts.test_graphs import with_function
 from tests.artifacts.tiny import HIDDEN, TEXTS
 
 if TYPE_CHECKING:
@@ -196,6 +197,19 @@ def test_a_graph_that_is_not_as_exported_is_refused_with_what_it_has(
 def test_a_graph_in_half_precision_is_refused_too(twins: Twins, tmp_path: Path) -> None:
     with pytest.raises(ArtifactError, match="the graph has fp16 already"):
         derive(twins("bert", "fp16").path, tmp_path, settings_of(load_precision("int8")), "bert")
+
+
+@pytest.mark.parametrize("precision", DERIVED)
+def test_a_graph_with_functions_that_no_tool_looks_into_is_refused_by_their_names(
+    precision: str, tmp_path: Path
+) -> None:
+    graph = with_function(opset=17)
+    add_pooling(graph, "mean", normalize=True, dim=4)
+    base = saved(graph, tmp_path).parent
+    with pytest.raises(
+        ArtifactError, match=r"functions in another opset .* \(Rows\), .*; give precision=fp32, or"
+    ):
+        derive(base, tmp_path, settings_of(load_precision(precision)), "bert")
 
 
 def of_one_product(folder: Path, product: list[NodeProto]) -> Path:
