@@ -230,10 +230,8 @@ def _judge(rows: list[Row], policy: PolicyConfig) -> CandidateVerdict:
     relied_on = [row for row in read if any(run_for(r.gate, [row]) is row for r in (*musts, *targets))]
 
     failing = confirmation.failing if confirmation else ()
-    at_best: Verdict = "CONDITIONAL_GO" if failing else "GO"
-    if blocks or unknowns:
-        at_best = "NO_GO" if blocks else "INCONCLUSIVE"
-    verdict = verdict_by(at_best, ((r.gate, r.status) for r in results))
+    at_best: Verdict = "NO_GO" if blocks else "INCONCLUSIVE" if unknowns else "GO"
+    verdict = verdict_by(at_best, ((r.gate, r.status) for r in results), (r.status for _, r in load.results))
     met = all(r.status == "PASS" for r in targets)
     deciding = musts + targets
     if all(row["status"] == "unavailable" for row in current):
