@@ -19,8 +19,10 @@ if TYPE_CHECKING:
 REFERENCE = "onnxruntime"
 # What has to agree besides the place, the cores and the CPU quota, for the two to serve the same vectors.
 _SAME_MODEL = ("model", "model_id", "revision", "weights", "precision", "pooling", "dim", "ep")
-# What has to agree as well where both have it: the same load under the same software, on as many threads.
-_SAME_SETUP = ("threads", "artifact_sha256", "onnxruntime", "python", "harness_version")
+# What has to agree as well where both have it: the same load under the same software.
+_SAME_SOFTWARE = ("artifact_sha256", "onnxruntime", "python", "harness_version")
+# What has to agree in any case: left out it is the default, which is a set-up of its own.
+_SAME_SETUP = ("threads", "session_options")
 
 
 class Overhead(NamedTuple):
@@ -126,12 +128,17 @@ def _interval(theirs: _Values, ours: _Values) -> tuple[float | None, float | Non
 
 
 def _set_up_otherwise(reference: Mapping[str, Any], row: Mapping[str, Any]) -> list[str]:
-    pairs = [(name, plain(reference[name]), plain(row[name])) for name in _SAME_SETUP]
+    set_up = [(name, *(_chosen(run[name]) for run in (reference, row))) for name in _SAME_SETUP]
+    software = [(name, plain(reference[name]), plain(row[name])) for name in _SAME_SOFTWARE]
+    software = [pair for pair in software if None not in pair]
     return [
-        f"its {name} is {theirs}, not {ours}"
-        for name, theirs, ours in pairs
-        if None not in (theirs, ours) and theirs != ours
+        f"its {name} is {theirs}, not {ours}" for name, theirs, ours in (*set_up, *software) if theirs != ours
     ]
+
+
+def _chosen(cell: Any) -> Any:
+    """A set-up as it is told; what nothing was chosen of is the default."""
+    return "the default" if (value := plain(cell)) in (None, "{}") else value
 
 
 def _disturbed(row: Mapping[str, Any]) -> np.ndarray[Any, np.dtype[np.bool_]]:

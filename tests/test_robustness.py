@@ -161,13 +161,13 @@ FALLEN: dict[str, tuple[list[dict[str, Any]], str, dict[str, Any]]] = {
     ),
     "an overhead about its target": (
         [row("minilm", spread(10.0), "python"), external(spread(11.0), "a"),
-         external(spread(11.4), "b", threads=2)], "external_provider", {},
+         external(spread(11.4), "b", ep_options='{"arena": 0}')], "external_provider", {},
     ),
     "an overhead about its bound": (
         [row("minilm", spread(10.0), "python"), external(spread(13.4), "a")], "external_provider", {},
     ),
     "references that are about as fast": (
-        [row("minilm", spread(10.0), "one", threads=1), row("minilm", spread(9.9, 0.04), "two", threads=2),
+        [row("minilm", spread(10.0), "one"), row("minilm", spread(9.9, 0.04), "two", replicate=1),
          external(spread(12.1), "a")], "external_provider", {},
     ),
     "paced requests that may be more than can be served": (

@@ -83,13 +83,14 @@ SCENES: dict[str, tuple[list[dict[str, Any]], dict[str, Any]]] = {
         {"gates": LATENCY},
     ),
     "overheads": (
-        [row("minilm", 10, "python"), external(11, "a"), external(11.5, "b", threads=2)], EXTERNAL,
+        [row("minilm", 10, "python"), external(11, "a"), external(11.5, "b", ep_options='{"arena": 0}')],
+        EXTERNAL,
     ),
     "an overhead that only just passes": (
         [row("minilm", 10, "python"), external(14.8, "a")], EXTERNAL,
     ),
     "two references": (
-        [row("minilm", 10, "one", threads=1), row("minilm", 10.3, "two", threads=2), external(11.8, "a")],
+        [row("minilm", 10, "one"), row("minilm", 10.3, "two", replicate=1), external(11.8, "a")],
         EXTERNAL,
     ),
 }  # fmt: skip
