@@ -56,6 +56,9 @@ _SETTINGS = ("measure.", "quality.", "runtime.script.")
 _ASKED = {*METRIC_RANGES, *LAUNCH_COLUMN.values()}
 _NEVER_NULL = tuple(column for column in RUN_COLUMNS if not column.nullable and column.name not in _ASKED)
 _NUMBERS = tuple(column.name for column in RUN_COLUMNS if column.dtype.endswith(("int64", "double")))
+_TEXTS, _TIMES = (
+    tuple(column.name for column in RUN_COLUMNS if column.dtype == dtype) for dtype in ("string", "timestamp")
+)
 # What a figure can be at all.
 _RANGES: dict[str, tuple[float, float]] = {
     **{metric: ends for metric, ends in METRIC_RANGES.items() if metric in RUN_UNITS},
@@ -249,6 +252,12 @@ def _inconsistency(row: Row) -> str:
         cells = row[name] if isinstance(row[name], list | tuple | np.ndarray) else (row[name],)
         if (text := next((cell for cell in cells if isinstance(cell, str)), None)) is not None:
             return f"{name} is {text!r}, a text and no number"
+    for name in _TEXTS:
+        if not _is_text(row[name]):
+            return f"{name} is {row[name]!r}, no text that can be written"
+    for name in _TIMES:
+        if plain(row[name]) is not None and getattr(row[name], "tzinfo", None) is None:
+            return f"{name} is {str(row[name])!r}, no time with a time zone"
     launches, failed = int(row["launches"]), as_number(row["launches_failed"])
     for column in LAUNCH_COLUMN.values():
         if hasattr(row[column], "__len__") and len(row[column]) != launches:
@@ -273,6 +282,17 @@ def _inconsistency(row: Row) -> str:
         if low is not None and high is not None and not low <= (low if value is None else value) <= high:
             return f"{name} {value} lies outside its interval {low} to {high}"
     return ""
+
+
+def _is_text(cell: Any) -> bool:
+    """Whether a cell is null, or a text that can be written in UTF-8."""
+    if not isinstance(cell, str):
+        return plain(cell) is None
+    try:
+        cell.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _count_dead(p95s_ms: Any) -> int:

@@ -358,7 +358,7 @@ def plain(value: Any) -> Any:
     """A cell as JSON can hold it; every kind of null is None."""
     if value is None or str(value) in ("<NA>", "nan", "NaT"):
         return None
-    return value.item() if hasattr(value, "item") else value
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def _more(gate: GateConfig, over: int, n: int) -> str:

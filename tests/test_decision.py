@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import math
 import re
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given, settings
@@ -1100,11 +1101,32 @@ def test_a_run_that_another_command_goes_on_with_stays_part_of_its_confirmation(
         ("peak_rss_bytes", "much", "peak_rss_bytes is 'much', a text and no number"),
         ("separation_auc", "0.99", "separation_auc is '0.99', a text and no number"),
         ("ndcg_at_10_by_query", ["fast"], "ndcg_at_10_by_query is 'fast', a text and no number"),
+        ("disturbance", 3, "disturbance is 3, no text that can be written"),
+        ("config_hash", ["x"], "config_hash is ['x'], no text that can be written"),
+        (
+            "source",
+            np.array(["x", "y"]),
+            "source is array(['x', 'y'], dtype='<U1'), no text that can be written",
+        ),
+        (
+            "finished_at",
+            datetime(2026, 1, 1),
+            "finished_at is '2026-01-01 00:00:00', no time with a time zone",
+        ),
+        ("started_at", "yesterday", "started_at is 'yesterday', no time with a time zone"),
     ],
 )
 def test_what_every_row_has_is_there_and_whole(name: str, value: Any, told: str) -> None:
     with pytest.raises(BadInputError, match=re.escape(f"run run-minilm: {told}; measure it anew")):
         decide(frame(model_row("minilm") | {name: value}))
+
+
+def test_a_label_that_no_file_can_keep_is_refused() -> None:
+    runs = frame(model_row("minilm")).astype({"candidate_label": object})
+    runs.loc[0, "candidate_label"] = "half a \ud83d"
+    told = r"run run-minilm: candidate_label is 'half a \ud83d', no text that can be written; measure it anew"
+    with pytest.raises(BadInputError, match=re.escape(told)):
+        decide(runs)
 
 
 def test_a_policy_s_name_is_no_markup_on_the_page() -> None:
