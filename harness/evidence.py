@@ -66,6 +66,8 @@ _RANGES: dict[str, tuple[float, float]] = {
     "ep_time_share": (0.0, 1.0),
     "cores": (1.0, inf),
 }
+# Under so many requests a launch's P95 is the slowest of them.
+_FEWEST_REQUESTS = 20
 # More names than this are not told in one line.
 _MOST_NAMED = 8
 # What rounding adds to a cosine of float32 vectors, at most.
@@ -262,7 +264,8 @@ def _inconsistency(row: Row) -> str:
     for column in LAUNCH_COLUMN.values():
         if hasattr(row[column], "__len__") and len(row[column]) != launches:
             return f"{counted(launches, 'launch')}, but {len(row[column])} of their values in {column}"
-    if row["status"] == "complete" and row["requests"] < max(1, launches - (failed or 0)):
+    fewest = 1 if as_number(row["truncated_over_ms"]) is not None else _FEWEST_REQUESTS
+    if row["status"] == "complete" and row["requests"] < max(1, fewest * (launches - (failed or 0))):
         return f"status complete, but {row['requests']} requests in {counted(launches, 'launch')}"
     dead = _count_dead(row["launch_p95_ms"])
     if failed is not None and dead > failed:

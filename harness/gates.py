@@ -166,6 +166,9 @@ def ask(gate: GateConfig, run: Mapping[str, Any] | None) -> GateResult:
         return GateResult(gate, "NOT_MEASURED", reason=text_of(run["error"], "unavailable"))
     gate = _of_whose_texts(gate, run)
     if gate.metric in LAUNCH_METRICS:
+        if lacks_median(gate.metric, run):
+            told = f"{gate.metric} is unknown, though that of each launch is not"
+            return GateResult(gate, "NOT_MEASURED", reason=told)
         result = _ask_run_launches(gate, run)
         return _within_load(result, run) if gate.metric == "latency_p95_ms" else result
     value = as_number(run.get(gate.metric))
@@ -182,6 +185,16 @@ def ask(gate: GateConfig, run: Mapping[str, Any] | None) -> GateResult:
     reason = "" if status != "UNDECIDED" else "the interval holds the bound"
     quiet = _overhead_undisturbed(gate, run) if gate.metric == "latency_overhead" else None
     return GateResult(gate, status, value, low, high, reason=reason, undisturbed=quiet)
+
+
+def lacks_median(metric: str, run: Mapping[str, Any]) -> bool:
+    """Whether a run's figure is unknown though there is a median of its launches': one of them is wrong."""
+    listed = run[LAUNCH_COLUMN[metric]]
+    if as_number(run[metric]) is not None or not np.iterable(listed):
+        return False
+    values = np.asarray(listed, dtype=np.float64)
+    with np.errstate(invalid="ignore"):
+        return values.size > 0 and math.isfinite(np.median(values))
 
 
 def _by_interval(gate: GateConfig, low: float, high: float) -> GateStatus:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from harness import stats
-from harness.gates import as_number, container_cpus, plain, row_place
+from harness.gates import as_number, container_cpus, lacks_median, plain, row_place
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -157,6 +157,6 @@ def _log_p95s(row: Mapping[str, Any]) -> _Values | None:
     listed = row["launch_p95_ms"]
     values = np.asarray(listed if np.iterable(listed) else [], dtype=np.float64)
     sound = row["status"] == "complete" and row["purpose"] != "soak" and values.size > 0
-    if not sound or as_number(row["truncated_over_ms"]) is not None:
+    if not sound or as_number(row["truncated_over_ms"]) is not None or lacks_median("latency_p95_ms", row):
         return None
     return np.log(values) if np.isfinite(values).all() and (values > 0).all() else None

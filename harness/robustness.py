@@ -22,6 +22,7 @@ from harness.gates import (
     as_number,
     bears_load,
     gate_at,
+    lacks_median,
     row_place,
     run_at,
     run_for,
@@ -224,7 +225,7 @@ def _stopped_as(
 
 def _launches(metric: str, row: Mapping[str, Any]) -> NDArray[np.float64] | None:
     """A value a launch, the less the better; None where there is none, or one is unknown."""
-    if metric not in LAUNCH_METRICS:
+    if metric not in LAUNCH_METRICS or lacks_median(metric, row):
         return None
     listed = row[LAUNCH_COLUMN[metric]]
     values = _sign(metric) * np.asarray(listed if np.iterable(listed) else [], dtype=np.float64)

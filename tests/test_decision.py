@@ -324,6 +324,9 @@ CORRUPTIONS: dict[str, dict[str, Any]] = {
     "random weights": {"weights": "random"},
     "off the requested EP": {"ep_node_share": 0.49},
     "EP share unknown": {"ep_node_share": None},
+    "off the requested EP by its nodes": {"ep_nodes": 4},
+    "EP share over that of its nodes": {"ep_nodes": 9},
+    "P95 unknown, its launches' known": {"latency_p95_ms": None},
     "off the requested EP in time": {"ep_time_share": 0.49},
     "EP time unknown": {"ep": "coreml", "ep_time_share": None},
     "parity failed": {"parity_cosine_min": 0.9998},
@@ -2544,7 +2547,12 @@ def test_a_stricter_gate_on_ranks_disagrees_with_the_separation_too() -> None:
             "20 launches, but 19 of their values in launch_throughput_texts_per_s",
         ),
         ({"requests": 0}, "status complete, but 0 requests in 20 launches"),
-        ({"requests": 19}, "status complete, but 19 requests in 20 launches"),
+        ({"requests": 20}, "status complete, but 20 requests in 20 launches"),
+        ({"requests": 399}, "status complete, but 399 requests in 20 launches"),
+        (
+            {"requests": 19, "truncated_over_ms": 30.0},
+            "status complete, but 19 requests in 20 launches",
+        ),
         (
             {"launches": 0, "launch_p95_ms": [], "launch_throughput_texts_per_s": [], "requests": 0},
             "status complete, but 0 requests in 0 launches",
@@ -2558,6 +2566,23 @@ def test_figures_that_contradict_their_launches_or_reason_are_refused(
 ) -> None:
     with pytest.raises(BadInputError, match=said):
         decide(frame(model_row("minilm") | changes))
+
+
+def test_a_figure_that_is_null_beside_whole_launches_passes_nothing_and_is_told() -> None:
+    (candidate,) = decide(frame(model_row("minilm") | {"latency_p95_ms": None})).candidates
+    told = "(latency_p95_ms is unknown, though that of each launch is not)"
+    assert (candidate.verdict, told in candidate.reasons[0]) == ("INCONCLUSIVE", True)
+    (command,) = [line for line in candidate.missing if "batch_size" not in line and "soak" not in line]
+    assert "measure.force=true" in command
+
+
+def test_a_share_of_nodes_that_is_more_than_their_count_is_told() -> None:
+    (candidate,) = decide(frame(model_row("minilm", ep_nodes=9))).candidates
+    assert candidate.reasons[0] == (
+        "where the nodes ran is unknown at default, batch 1: ep_node_share is 1, but 9 of 10 are on cpu"
+    )
+    (candidate,) = decide(frame(model_row("minilm", ep_nodes=4))).candidates
+    assert candidate.reasons[0] == "only 40% of the nodes run on cpu at default, batch 1, needed 50%"
 
 
 def test_a_models_name_that_nobody_knows_is_told_with_the_nearest() -> None:
