@@ -2576,6 +2576,19 @@ def test_a_figure_that_is_null_beside_whole_launches_passes_nothing_and_is_told(
     assert "measure.force=true" in command
 
 
+@pytest.mark.parametrize("launches", [20, 5])
+def test_what_tells_where_the_nodes_ran_comes_before_what_no_must_asks(launches: int) -> None:
+    """A run of its own needs no more launches of the one that does not know."""
+    command = "python -m harness model=minilm ep=coreml"
+    row = model_row("minilm", ep="coreml", ep_time_share=None, command=command)
+    row |= launched(launches=launches, launch_p95_ms=[12.0] * launches)
+    decision = decide(frame(row))
+    assert decision.candidates[0].missing == (
+        f"{command} measure.force=true", f"{command} batch_size=32", f"{command} measure=soak",
+    )  # fmt: skip
+    assert decision.next_steps[1] == f"`{command} measure.force=true`"
+
+
 def test_a_share_of_nodes_that_is_more_than_their_count_is_told() -> None:
     (candidate,) = decide(frame(model_row("minilm", ep_nodes=9))).candidates
     assert candidate.reasons[0] == (
