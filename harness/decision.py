@@ -6,6 +6,7 @@ The same runs and the same policy give the same bytes, in any order of rows or c
 from __future__ import annotations
 
 from functools import partial
+from math import isclose
 from typing import TYPE_CHECKING
 
 from harness import __version__, caveats
@@ -230,10 +231,8 @@ def _judge(rows: list[Row], policy: PolicyConfig) -> CandidateVerdict:
     relied_on = [row for row in read if any(run_for(r.gate, [row]) is row for r in (*musts, *targets))]
 
     failing = confirmation.failing if confirmation else ()
-    at_best: Verdict = "CONDITIONAL_GO" if failing else "GO"
-    if blocks or unknowns:
-        at_best = "NO_GO" if blocks else "INCONCLUSIVE"
-    verdict = verdict_by(at_best, ((r.gate, r.status) for r in results))
+    at_best: Verdict = "NO_GO" if blocks else "INCONCLUSIVE" if unknowns else "GO"
+    verdict = verdict_by(at_best, ((r.gate, r.status) for r in results), (r.status for _, r in load.results))
     met = all(r.status == "PASS" for r in targets)
     deciding = musts + targets
     if all(row["status"] == "unavailable" for row in current):
@@ -441,13 +440,20 @@ def _guards(rows: list[Row], policy: PolicyConfig) -> tuple[list[str], list[str]
             error = text_of(row["error"], "no reason known")
             blocks.append(f"{failed:.0f} of {row['launches']} launches failed at {where} ({error}); anew: "
                           f"`{again(row, **{'measure.force': 'true'})}`")  # fmt: skip
-        share = 0.0 if as_number(row["ep_nodes"]) == 0 else as_number(row["ep_node_share"])
-        if share is None:
+        nodes, total = as_number(row["ep_nodes"]), as_number(row["nodes_total"])
+        told = 0.0 if nodes == 0 else as_number(row["ep_node_share"])
+        share = told if told is None or nodes is None or not total else min(told, nodes / total)
+        if told is None or share is None:
             unknowns.append(f"where the nodes ran is unknown at {where}")
         elif not share or share < policy.min_ep_node_share:
             blocks.append(
                 f"only {share:.0%} of the nodes run on {row['ep']} at {where}, "
                 f"{_share_needed(policy.min_ep_node_share)}"
+            )
+        elif not isclose(share, told):
+            unknowns.append(
+                f"where the nodes ran is unknown at {where}: ep_node_share is {told:g}, but {nodes:g} of "
+                f"{total:g} are on {row['ep']}"
             )
         time = as_number(row["ep_time_share"])
         if time is None and row["ep"] != "cpu" and policy.min_ep_time_share:

@@ -58,6 +58,9 @@ _SETTINGS = ("measure.", "quality.", "runtime.script.")
 _ASKED = {*METRIC_RANGES, *LAUNCH_COLUMN.values()}
 _NEVER_NULL = tuple(column for column in RUN_COLUMNS if not column.nullable and column.name not in _ASKED)
 _NUMBERS = tuple(column.name for column in RUN_COLUMNS if column.dtype.endswith(("int64", "double")))
+_TEXTS, _TIMES = (
+    tuple(column.name for column in RUN_COLUMNS if column.dtype == dtype) for dtype in ("string", "timestamp")
+)
 # What a figure can be at all.
 _RANGES: dict[str, tuple[float, float]] = {
     **{metric: ends for metric, ends in METRIC_RANGES.items() if metric in RUN_UNITS},
@@ -65,6 +68,8 @@ _RANGES: dict[str, tuple[float, float]] = {
     "ep_time_share": (0.0, 1.0),
     "cores": (1.0, inf),
 }
+# Under so many requests a launch's P95 is the slowest of them.
+_FEWEST_REQUESTS = 20
 # More names than this are not told in one line.
 _MOST_NAMED = 8
 # What rounding adds to a cosine of float32 vectors, at most.
@@ -251,11 +256,18 @@ def _inconsistency(row: Row) -> str:
         cells = row[name] if isinstance(row[name], list | tuple | np.ndarray) else (row[name],)
         if (text := next((cell for cell in cells if isinstance(cell, str)), None)) is not None:
             return f"{name} is {text!r}, a text and no number"
+    for name in _TEXTS:
+        if not _is_text(row[name]):
+            return f"{name} is {row[name]!r}, no text that can be written"
+    for name in _TIMES:
+        if plain(row[name]) is not None and getattr(row[name], "tzinfo", None) is None:
+            return f"{name} is {str(row[name])!r}, no time with a time zone"
     launches, failed = int(row["launches"]), as_number(row["launches_failed"])
     for column in LAUNCH_COLUMN.values():
         if hasattr(row[column], "__len__") and len(row[column]) != launches:
             return f"{counted(launches, 'launch')}, but {len(row[column])} of their values in {column}"
-    if row["status"] == "complete" and row["requests"] < max(1, launches - (failed or 0)):
+    fewest = 1 if as_number(row["truncated_over_ms"]) is not None else _FEWEST_REQUESTS
+    if row["status"] == "complete" and row["requests"] < max(1, fewest * (launches - (failed or 0))):
         return f"status complete, but {row['requests']} requests in {counted(launches, 'launch')}"
     dead = _count_dead(row["launch_p95_ms"])
     if failed is not None and dead > failed:
@@ -275,6 +287,17 @@ def _inconsistency(row: Row) -> str:
         if low is not None and high is not None and not low <= (low if value is None else value) <= high:
             return f"{name} {value} lies outside its interval {low} to {high}"
     return ""
+
+
+def _is_text(cell: Any) -> bool:
+    """Whether a cell is null, or a text that can be written in UTF-8."""
+    if not isinstance(cell, str):
+        return plain(cell) is None
+    try:
+        cell.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _count_dead(p95s_ms: Any) -> int:

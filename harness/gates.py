@@ -166,6 +166,9 @@ def ask(gate: GateConfig, run: Mapping[str, Any] | None) -> GateResult:
         return GateResult(gate, "NOT_MEASURED", reason=text_of(run["error"], "unavailable"))
     gate = _of_whose_texts(gate, run)
     if gate.metric in LAUNCH_METRICS:
+        if lacks_median(gate.metric, run):
+            told = f"{gate.metric} is unknown, though that of each launch is not"
+            return GateResult(gate, "NOT_MEASURED", reason=told)
         result = _ask_run_launches(gate, run)
         return _within_load(result, run) if gate.metric == "latency_p95_ms" else result
     value = as_number(run.get(gate.metric))
@@ -182,6 +185,16 @@ def ask(gate: GateConfig, run: Mapping[str, Any] | None) -> GateResult:
     reason = "" if status != "UNDECIDED" else "the interval holds the bound"
     quiet = _overhead_undisturbed(gate, run) if gate.metric == "latency_overhead" else None
     return GateResult(gate, status, value, low, high, reason=reason, undisturbed=quiet)
+
+
+def lacks_median(metric: str, run: Mapping[str, Any]) -> bool:
+    """Whether a run's figure is unknown though there is a median of its launches': one of them is wrong."""
+    listed = run[LAUNCH_COLUMN[metric]]
+    if as_number(run[metric]) is not None or not np.iterable(listed):
+        return False
+    values = np.asarray(listed, dtype=np.float64)
+    with np.errstate(invalid="ignore"):
+        return values.size > 0 and math.isfinite(np.median(values))
 
 
 def _by_interval(gate: GateConfig, low: float, high: float) -> GateStatus:
@@ -218,11 +231,9 @@ def _within_load(result: GateResult, run: Mapping[str, Any]) -> GateResult:
     What one caller is served counts at the low end of its interval.
     """
     place, alone = row_place(run), run.get("alone") or {}
-    if result.status != "PASS" or place.offered_qps is None:
+    if result.status != "PASS" or place.offered_qps is None or bears_load(run):
         return result
     known, low = (as_number(alone.get(f"throughput_texts_per_s{end}")) for end in ("", "_low"))
-    if low is not None and low >= texts_needed_per_s(place):
-        return result
     served = f"what one caller is served at {unpaced(place)}"
     if known is None:
         told = f"{served} is not known"
@@ -234,6 +245,18 @@ def _within_load(result: GateResult, run: Mapping[str, Any]) -> GateResult:
     reason = f"{requests_per_s(place.offered_qps)} may be more than can be served: {told}"
     quiet: GateStatus | None = "UNDECIDED" if result.undisturbed == "PASS" else result.undisturbed
     return replace(result, status="UNDECIDED", reason=reason, undisturbed=quiet, load_open=True)
+
+
+def bears_load(run: Mapping[str, Any], *, factor: float = 1.0) -> bool:
+    """Whether what is paced at a run's place is known to be borne; true where nothing is paced.
+
+    Args:
+        run: as `harness.open_loop.with_alone` gives it.
+        factor: what one caller is served counts so many times as it was measured.
+    """
+    place, alone = row_place(run), run.get("alone") or {}
+    low = as_number(alone.get("throughput_texts_per_s_low"))
+    return place.offered_qps is None or (low is not None and factor * low >= texts_needed_per_s(place))
 
 
 def texts_needed_per_s(place: Place) -> float:
@@ -348,7 +371,7 @@ def plain(value: Any) -> Any:
     """A cell as JSON can hold it; every kind of null is None."""
     if value is None or str(value) in ("<NA>", "nan", "NaT"):
         return None
-    return value.item() if hasattr(value, "item") else value
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def _more(gate: GateConfig, over: int, n: int) -> str:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from harness import stats
-from harness.gates import as_number, container_cpus, plain, row_place
+from harness.gates import as_number, container_cpus, lacks_median, plain, row_place
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -19,8 +19,19 @@ if TYPE_CHECKING:
 REFERENCE = "onnxruntime"
 # What has to agree besides the place, the cores and the CPU quota, for the two to serve the same vectors.
 _SAME_MODEL = ("model", "model_id", "revision", "weights", "precision", "pooling", "dim", "ep")
-# What has to agree as well where both have it: the same load under the same software, on as many threads.
-_SAME_SETUP = ("threads", "artifact_sha256", "onnxruntime", "python", "harness_version")
+# What has to agree as well where both have it: the same load under the same software.
+_SAME_SOFTWARE = ("artifact_sha256", "onnxruntime", "python", "harness_version")
+# What has to agree in any case: left out it is the default, which is a set-up of its own.
+_SAME_SETUP = ("threads", "session_options")
+
+
+class Overhead(NamedTuple):
+    """What a run takes over one run of the reference, in shares, with its interval."""
+
+    reference: Mapping[str, Any]
+    value: float
+    low: float | None
+    high: float | None
 
 
 def with_overhead(
@@ -30,9 +41,10 @@ def with_overhead(
 
     It is the ratio of the launches' P95 less 1, Hodges-Lehmann's with its exact interval
     (`harness.stats.shift_interval` of the logarithms); `overhead_over` is the reference's row, of several the
-    fastest. Null for the reference itself, without one that counts (`overhead_unknown` says why not), and
-    where a launch of either failed or was stopped early. `overhead_quiet` is the same of the launches that
-    were not disturbed: the least share of them among the two, and the interval; null where all were quiet.
+    fastest; `overheads` has that over each, the fastest first. Null for the reference itself, without one
+    that counts (`overhead_unknown` says why not), and where a launch of either failed or was stopped early.
+    `overhead_quiet` is the same of the launches that were not disturbed: the least share of them among the
+    two, and the interval; null where all were quiet.
 
     Args:
         rows: of runs.
@@ -46,6 +58,32 @@ def with_overhead(
     return [{**row, **_overhead(row, references.get(_work(row), []), wrong)} for row in rows]
 
 
+def interval_where(
+    overheads: Sequence[Overhead], factor: float, reference: str, reference_factor: float
+) -> tuple[float | None, float | None]:
+    """The interval of `latency_overhead`, were P95s other ones.
+
+    Args:
+        overheads: of a run, at least one, as `with_overhead` gives them.
+        factor: the run's P95 counts so many times as it was measured.
+        reference: id of the reference's run whose P95 counts otherwise.
+        reference_factor: it counts so many times.
+    """
+
+    def of_reference(found: Overhead) -> float:
+        return reference_factor if found.reference["run_id"] == reference else 1.0
+
+    def p95_ms(found: Overhead) -> tuple[float, str]:
+        return found.reference["latency_p95_ms"] * of_reference(found), found.reference["run_id"]
+
+    fastest = min(overheads, key=p95_ms)
+    by = factor / of_reference(fastest)
+    if by == 1:
+        return fastest.low, fastest.high
+    low, high = (None if end is None else (1 + end) * by - 1 for end in (fastest.low, fastest.high))
+    return low, high
+
+
 def _overhead(
     row: Mapping[str, Any],
     references: Sequence[Mapping[str, Any]],
@@ -53,25 +91,31 @@ def _overhead(
 ) -> dict[str, Any]:
     unknown: dict[str, Any] = dict.fromkeys(
         ("latency_overhead", "latency_overhead_low", "latency_overhead_high", "overhead_over")
-    )
+    ) | {"overheads": ()}
     ours = _log_p95s(row)
     if row["runtime"] == REFERENCE or ours is None:
         return unknown
     against = [(each, [*wrong[each["run_id"]], *_set_up_otherwise(each, row)]) for each in references]
-    reference = next((each for each, why in against if not why), None)
-    if reference is None:
+    counting = [each for each, why in against if not why]
+    if not counting:
         told = [
             f"run {each['run_id']} of the Python reference does not count: {why[0]}" for each, why in against
         ]
         return unknown | {"overhead_unknown": "; ".join(told)}
+    overheads = tuple(
+        Overhead(each, math.expm1(stats.shift_centre(theirs, ours)), *_interval(theirs, ours))
+        for each in counting
+        if (theirs := _log_p95s(each)) is not None
+    )
+    reference, value, low, high = overheads[0]
     theirs = _log_p95s(reference)
     assert theirs is not None
-    low, high = _interval(theirs, ours)
     quiet = [values[~_disturbed(each)] for each, values in ((reference, theirs), (row, ours))]
     share = min(quiet[0].size / theirs.size, quiet[1].size / ours.size)
     return {
+        "overheads": overheads,
         "overhead_over": reference,
-        "latency_overhead": math.expm1(stats.shift_centre(theirs, ours)),
+        "latency_overhead": value,
         "latency_overhead_low": low,
         "latency_overhead_high": high,
         "overhead_quiet": None if share == 1 else (share, *(_interval(*quiet) if share else (None, None))),
@@ -84,12 +128,17 @@ def _interval(theirs: _Values, ours: _Values) -> tuple[float | None, float | Non
 
 
 def _set_up_otherwise(reference: Mapping[str, Any], row: Mapping[str, Any]) -> list[str]:
-    pairs = [(name, plain(reference[name]), plain(row[name])) for name in _SAME_SETUP]
+    set_up = [(name, *(_chosen(run[name]) for run in (reference, row))) for name in _SAME_SETUP]
+    software = [(name, plain(reference[name]), plain(row[name])) for name in _SAME_SOFTWARE]
+    software = [pair for pair in software if None not in pair]
     return [
-        f"its {name} is {theirs}, not {ours}"
-        for name, theirs, ours in pairs
-        if None not in (theirs, ours) and theirs != ours
+        f"its {name} is {theirs}, not {ours}" for name, theirs, ours in (*set_up, *software) if theirs != ours
     ]
+
+
+def _chosen(cell: Any) -> Any:
+    """A set-up as it is told; what nothing was chosen of is the default."""
+    return "the default" if (value := plain(cell)) in (None, "{}") else value
 
 
 def _disturbed(row: Mapping[str, Any]) -> np.ndarray[Any, np.dtype[np.bool_]]:
@@ -108,6 +157,6 @@ def _log_p95s(row: Mapping[str, Any]) -> _Values | None:
     listed = row["launch_p95_ms"]
     values = np.asarray(listed if np.iterable(listed) else [], dtype=np.float64)
     sound = row["status"] == "complete" and row["purpose"] != "soak" and values.size > 0
-    if not sound or as_number(row["truncated_over_ms"]) is not None:
+    if not sound or as_number(row["truncated_over_ms"]) is not None or lacks_median("latency_p95_ms", row):
         return None
     return np.log(values) if np.isfinite(values).all() and (values > 0).all() else None

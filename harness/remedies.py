@@ -30,8 +30,9 @@ def missing_commands(
 ) -> tuple[str, ...]:
     """Commands that would measure what is open, must and should gates only; one for each run.
 
-    Where several gates read one run, the first that is open says how many launches it takes. What a run that
-    was measured does not know, only another one can.
+    What must gates ask comes first, then what every candidate is asked, then the rest. Where several gates
+    read one run, the first that is open says how many launches it takes. What a run that was measured does
+    not know, only another one can, which then needs none of these launches.
 
     Args:
         results: the gates' answers.
@@ -41,8 +42,13 @@ def missing_commands(
     """
     if base["weights"] == "random":
         return ()
-    commands: dict[tuple[Any, ...], str] = {}
-    for result in results:
+    commands: dict[tuple[Any, ...], tuple[str, str]] = {}
+    anew = {
+        str(row["run_id"]): again(row, **{"measure.force": "true"})
+        for row in unknown
+        if row["status"] != "unavailable"
+    }
+    for result in sorted(results, key=lambda result: result.gate.tier != "must"):
         gate = result.gate
         if gate.tier == "nice" or result.status not in ("NOT_MEASURED", "UNDECIDED"):
             continue
@@ -56,11 +62,13 @@ def missing_commands(
             if (total := launches_alone(row)) is not None:  # more than can be served no command mends
                 words = {**place_words(place), "measure.launches": total}
                 command_of = elsewhere if row["alone"] is None else command_for
-                commands.setdefault((place,), command_of(row["alone"] or row, **words))
+                commands.setdefault((place,), (gate.tier, command_of(row["alone"] or row, **words)))
             continue
         if row is None and "+" in gate.at.workload:
             continue  # changed under its name: only who typed it knows how
         what = _what_is_added(result, row, [row or base, *current])
+        if row is not None and str(row["run_id"]) in anew and not what:
+            continue
         launches: dict[str, Any] = {}
         if result.n is not None and result.over is not None and gate.launch_quantile is not None:
             more = launches_to_settle(result.over, result.n, launch_quantile=gate.launch_quantile)
@@ -68,9 +76,10 @@ def missing_commands(
         at = place_words(gate_place(gate)) if row is None else {}
         command_of = elsewhere if row is None or "runtime" in what else command_for
         key = (gate_place(gate), *what.items())
-        commands.setdefault(key, command_of(row or base, **at, **what, **launches))
-    anew = [again(row, **{"measure.force": "true"}) for row in unknown if row["status"] != "unavailable"]
-    return tuple(dict.fromkeys((*commands.values(), *anew)))
+        commands.setdefault(key, (gate.tier, command_of(row or base, **at, **what, **launches)))
+    first = [command for tier, command in commands.values() if tier == "must"]
+    rest = [command for tier, command in commands.values() if tier != "must"]
+    return tuple(dict.fromkeys((*first, *anew.values(), *rest)))
 
 
 def _what_is_added(result: GateResult, row: Row | None, rows: Sequence[Row]) -> dict[str, Any]:

@@ -90,7 +90,7 @@ LAUNCH_METRICS: tuple[Metric, ...] = ("latency_p95_ms", "throughput_texts_per_s"
 # Where a metric is told times 100, a bound of up to 1 is meant of 1: nearly everything would pass it.
 _HUNDRED = 100.0
 # What a metric can be at all, in its unit.
-METRIC_RANGES: dict[Metric, tuple[float, float]] = {
+METRIC_RANGES: dict[Metric | Comparable, tuple[float, float]] = {
     "latency_p95_ms": (0.0, math.inf),
     "throughput_texts_per_s": (0.0, math.inf),
     "l2_norm_max_error": (0.0, math.inf),
@@ -628,6 +628,12 @@ class AtConfig(Schema):
         return self
 
 
+def _check_scale(told: str, metric: Metric | Comparable, value: float) -> None:
+    _, most = METRIC_RANGES.get(metric, (0.0, math.inf))
+    if most == _HUNDRED and 0 < abs(value) <= 1:
+        raise ValueError(f"{told}, and this reads as one between -1 and 1; give {value * most:g}")
+
+
 class GateConfig(Schema):
     """One gate: a metric, a bound, and how much it matters.
 
@@ -692,8 +698,7 @@ class GateConfig(Schema):
             raise ValueError(f"{told}, so that nothing is {self.op} it; correct the bound")
         if all(at_ends):
             raise ValueError(f"{told}, so that all is {self.op} it; correct the bound, or leave the gate out")
-        if most == _HUNDRED and 0 < abs(self.bound) <= 1:
-            raise ValueError(f"{told}, and this reads as one between -1 and 1; give {self.bound * most:g}")
+        _check_scale(told, self.metric, self.bound)
         if self.metric in _NEVER_CERTAIN and self.op == ">=" and self.bound == most:
             raise ValueError(f"{told}, and no texts make it certain to be {most:g}; lower the bound")
         return self
@@ -779,6 +784,16 @@ class CriterionConfig(Schema):
                 f"best {self.best:g}, worst {self.worst:g}: {'less' if less else 'more'} "
                 f"{self.metric} is better"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _its_ends_can_be_reached(self) -> CriterionConfig:
+        least, most = METRIC_RANGES.get(self.metric, (-math.inf, math.inf))
+        for name, end in (("best", self.best), ("worst", self.worst)):
+            told = f"{name} {end:g}: {self.metric} lies between {least:g} and {most:g}"
+            if not least <= end <= most:
+                raise ValueError(f"{told}; correct it")
+            _check_scale(told, self.metric, end)
         return self
 
 

@@ -1,15 +1,20 @@
 """The smallest change of a bound, a measurement or a weight that would change the pick. Pure.
 
-Each kind is searched by itself, one number at a time; the nearest is told, as a share of the number.
+Each kind is searched by itself, one number at a time; the nearest is told, as a share of the number. A run's
+P95 moves what it takes over the Python reference with it, and so does the reference's own.
 """
 
 from __future__ import annotations
 
 import math
+from collections import defaultdict
+from dataclasses import replace
+from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from harness.gates import as_number, run_at
+from harness.gates import as_number, bears_load, gate_at, gate_place, place_of, run_at, run_for, unpaced
 from harness.objective import latency_at, preference, read_from, scored
+from harness.overhead import interval_where
 from harness.schema import (
     LESS_IS_BETTER,
     METRIC_RANGES,
@@ -18,7 +23,7 @@ from harness.schema import (
     YES_OR_NO,
     AtConfig,
 )
-from harness.verdict import PICKABLE, VERDICTS, Change, demerit, is_target
+from harness.verdict import PICKABLE, VERDICTS, Change, demerit, is_target, load_demerit
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -38,14 +43,21 @@ NEAREST = 20
 _MOST_FACTOR = 10.0
 # Halvings of the factor's logarithm: it is then known to a millionth.
 _HALVINGS = 22
+# What is just past a level.
+_JUST = 1e-6
 
 
 class _Figure(NamedTuple):
-    """A metric of the run at a place, `factor` times what was measured."""
+    """A metric of the run at a place, `factor` times what was measured.
+
+    `reference` is the id of the run of the Python reference that it is the P95 of, for all that are held
+    against it; empty for a candidate's own.
+    """
 
     metric: Any
     at: AtConfig
     factor: float = 1.0
+    reference: str = ""
 
 
 def closest_changes(candidates: Sequence[CandidateVerdict], policy: PolicyConfig) -> tuple[Change, ...]:
@@ -56,7 +68,8 @@ def closest_changes(candidates: Sequence[CandidateVerdict], policy: PolicyConfig
         policy: by which they are judged.
     """
     near = candidates[:NEAREST]
-    kinds = (_bounds(near, policy), _measurements(near, policy), _weights(near, policy))
+    measurements = chain(_measurements(near, policy), _references(near, policy))
+    kinds = (_bounds(near, policy), measurements, _weights(near, policy))
     nearest = (min(found, key=_size, default=None) for found in kinds)
     return tuple(sorted((change for change in nearest if change is not None), key=_size))
 
@@ -70,7 +83,7 @@ def _bounds(near: Sequence[CandidateVerdict], policy: PolicyConfig) -> Iterator[
     """Of each gate the nearest bound that changes the pick: just past an end of some candidate's interval."""
     pick = _pick([_standing(c, policy) for c in near])
     for index, gate in enumerate(policy.gates):
-        results = [c.gates[index] for c in near] if _decides(gate) else []
+        results = [r for c in near for r in (c.gates[index], *_of_load(c, gate))] if _decides(gate) else []
         ends = {end for r in results for end in (r.low, r.high) if end is not None}
         for end in sorted(ends, key=lambda end: (abs(end - gate.bound), end)):
             just_past = (math.nextafter(end, way) for way in (-math.inf, math.inf))
@@ -94,7 +107,7 @@ def _measurements(near: Sequence[CandidateVerdict], policy: PolicyConfig) -> Ite
     pick = _pick(standings)
     for index, candidate in enumerate(near):
         others = standings[:index] + standings[index + 1 :]
-        for figure in _figures(policy):
+        for figure in _figures(policy, candidate):
             run = run_at(figure.at, candidate.rows, soak=figure.metric in SOAK_METRICS)
             now = None if run is None else as_number(run[figure.metric])
             if now is None or now <= 0:
@@ -104,9 +117,8 @@ def _measurements(near: Sequence[CandidateVerdict], policy: PolicyConfig) -> Ite
             most = min(_MOST_FACTOR, max(1.0, highest / now)) if grows else 1 / _MOST_FACTOR
             if found := _least_factor(candidate, policy, figure, others, most):
                 factor, other = found
-                yield Change(
-                    "measurement", f"{candidate.label}'s {figure.metric}", now, now * factor, _label(other)
-                )
+                what = f"{candidate.label}'s {figure.metric}{_elsewhere(figure.at, policy)}"
+                yield Change("measurement", what, now, now * factor, _label(other))
 
 
 def _least_factor(
@@ -128,6 +140,32 @@ def _least_factor(
         else:
             high, other = middle, found
     return most**high, other
+
+
+def _references(near: Sequence[CandidateVerdict], policy: PolicyConfig) -> Iterator[Change]:
+    """Of each run of the Python reference the nearest P95 that changes the pick.
+
+    That is one just past where an end of some candidate's interval meets its bound, or where another run of
+    the reference is as fast.
+    """
+    pick, factors, runs = _pick([_standing(c, policy) for c in near]), defaultdict[str, set[float]](set), {}
+    gates = [gate for gate in policy.gates if _decides(gate) and gate.metric == "latency_overhead"]
+    read = [(gate, row) for gate in gates for c in near if (row := run_for(gate, c.rows)) is not None]
+    for gate, row in read:
+        for reference, _, *ends in row["overheads"]:
+            run_id, p95_ms = str(reference["run_id"]), reference["latency_p95_ms"]
+            runs[run_id] = reference, gate.at
+            factors[run_id] |= {(1 + end) / (1 + gate.bound) for end in ends if end is not None}
+            factors[run_id] |= {other.reference["latency_p95_ms"] / p95_ms for other in row["overheads"]}
+    for run_id, (reference, at) in runs.items():
+        for factor in sorted(factors[run_id], key=lambda f: (abs(f - 1), f)):
+            figures = [_Figure("latency_p95_ms", at, factor * way, run_id) for way in (1 - _JUST, 1 + _JUST)]
+            picks = [_pick([_standing(c, policy, figure) for c in near]) for figure in figures]
+            if 1 / _MOST_FACTOR <= factor <= _MOST_FACTOR and (changed := [p for p in picks if p != pick]):
+                now, where = reference["latency_p95_ms"], _elsewhere(at, policy)
+                what = f"{reference['candidate_label']}'s latency_p95_ms{where} (the Python reference)"
+                yield Change("measurement", what, now, now * factor, _label(changed[0]))
+                break
 
 
 def _weights(near: Sequence[CandidateVerdict], policy: PolicyConfig) -> Iterator[Change]:
@@ -159,30 +197,57 @@ def _standing(candidate: CandidateVerdict, policy: PolicyConfig, changed: _Figur
     """What candidates are sorted by, at this policy's bounds and with one figure changed."""
 
     def factor(metric: Any, at: AtConfig) -> float:
-        return changed.factor if changed is not None and changed[:2] == (metric, at) else 1.0
+        own = changed is not None and not changed.reference
+        return changed.factor if changed is not None and own and changed[:2] == (metric, at) else 1.0
 
     def read(metric: Comparable, at: AtConfig) -> float:
         return read_from(candidate.rows, metric, at) * factor(metric, at)
 
+    def moved(gate: GateConfig, result: GateResult) -> GateResult:
+        row, by = run_for(gate, candidate.rows), factor(gate.metric, gate.at)
+        if row is None or result.status == "NOT_MEASURED":
+            return result
+        if gate.metric == "latency_overhead":
+            theirs = ("", 1.0) if changed is None else (changed.reference, changed.factor)
+            low, high = interval_where(row["overheads"], factor("latency_p95_ms", gate.at), *theirs)
+            return replace(result, low=low, high=high)
+        served = factor("throughput_texts_per_s", gate_at(gate, unpaced(gate_place(gate))).at)
+        low, high, over_ms = (
+            None if each is None else each * by for each in (result.low, result.high, result.stopped_over_ms)
+        )
+        is_open = gate.metric == "latency_p95_ms" and not bears_load(row, factor=served)
+        return replace(result, low=low, high=high, stopped_over_ms=over_ms, load_open=is_open)
+
+    asked = list(zip(policy.gates, candidate.gates, strict=True))
     verdict = VERDICTS.index(candidate.at_best)
-    for gate, result in zip(policy.gates, candidate.gates, strict=True):
-        verdict = max(verdict, demerit(gate, _answer(gate, result, factor(gate.metric, gate.at))))
+    for gate, result in asked:
+        verdict = max(verdict, demerit(gate, _answer(gate, result, moved(gate, result))))
+        for place, loaded in candidate.under_load:
+            if loaded.gate == result.gate:
+                there = gate_at(gate, place)
+                verdict = max(verdict, load_demerit(_answer(there, loaded, moved(there, loaded))))
     return (verdict, *preference(policy, candidate.names, read), candidate.label, candidate.run_ids)
 
 
-def _answer(gate: GateConfig, result: GateResult, factor: float) -> GateStatus:
-    """A gate's answer at its bound now, with its interval `factor` times as large as it is."""
-    if not _decides(gate) or (factor == 1.0 and gate.bound == result.gate.bound):
+def _answer(gate: GateConfig, result: GateResult, moved: GateResult) -> GateStatus:
+    """A gate's answer at its bound now, with its interval where it is moved to."""
+    if not _decides(gate) or (moved == result and gate.bound == result.gate.bound):
         return result.status
     by_launches = gate.launch_quantile is not None  # one end alone can settle it
-    if result.status == "NOT_MEASURED" or (not by_launches and None in (result.low, result.high)):
+    if result.status == "NOT_MEASURED" or (not by_launches and None in (moved.low, moved.high)):
         return result.status
-    if result.stopped_over_ms is not None and gate.bound > factor * result.stopped_over_ms:
+    if moved.stopped_over_ms is not None and gate.bound > moved.stopped_over_ms:
         return "PASS" if result.status == "PASS" else "UNDECIDED"  # by how much it is over is a guess
-    worst, best = (result.high, result.low) if gate.op in ("<", "<=") else (result.low, result.high)
-    if worst is not None and gate.holds(worst * factor):
-        return "UNDECIDED" if result.load_open else "PASS"
-    return "FAIL" if best is not None and not gate.holds(best * factor) else "UNDECIDED"
+    less = gate.op in ("<", "<=")
+    worst, best = (moved.high, moved.low) if less else (moved.low, moved.high)
+    if worst is not None and gate.holds(worst):
+        return "UNDECIDED" if moved.load_open else "PASS"
+    return "FAIL" if best is not None and not gate.holds(best) else "UNDECIDED"
+
+
+def _of_load(candidate: CandidateVerdict, gate: GateConfig) -> list[GateResult]:
+    """The answers of a gate under production's load."""
+    return [result for _, result in candidate.under_load if result.gate == gate]
 
 
 def _decides(gate: GateConfig) -> bool:
@@ -190,17 +255,32 @@ def _decides(gate: GateConfig) -> bool:
     return (gate.tier == "must" or is_target(gate)) and gate.metric not in YES_OR_NO
 
 
-def _figures(policy: PolicyConfig) -> list[_Figure]:
-    """What the verdicts and the objective rest on, each metric at each place once."""
+def _figures(policy: PolicyConfig, candidate: CandidateVerdict) -> list[_Figure]:
+    """What the verdict on a candidate and the objective rest on, each metric at each place once."""
     at = latency_at(policy)
     compared: dict[str, list[_Figure]] = {
         "best_quality": [_Figure("separation_auc", at)],
         "lexicographic": [_Figure(rank.metric, rank.at) for rank in policy.order],
         "weighted_matrix": [_Figure(criterion.metric, criterion.at) for criterion in policy.matrix],
     }
-    gated = [_Figure(gate.metric, gate.at) for gate in policy.gates if _decides(gate)]
-    found = [*gated, *compared.get(policy.objective, []), _Figure("latency_p95_ms", at)]
+    gates = [gate for gate in policy.gates if _decides(gate)]
+    loaded = [gate_at(result.gate, place) for place, result in candidate.under_load]
+    gated = [
+        _Figure("latency_p95_ms" if gate.metric == "latency_overhead" else gate.metric, gate.at)
+        for gate in (*gates, *loaded)
+    ]
+    alone = [
+        _Figure("throughput_texts_per_s", gate_at(gate, unpaced(gate_place(gate))).at)
+        for gate in gates
+        if gate.metric == "latency_p95_ms" and gate.at.rate is not None
+    ]
+    found = [*gated, *alone, *compared.get(policy.objective, []), _Figure("latency_p95_ms", at)]
     return list(dict.fromkeys(found))
+
+
+def _elsewhere(at: AtConfig, policy: PolicyConfig) -> str:
+    """Where a figure is of, if not where candidates are compared."""
+    return "" if at == latency_at(policy) else f" at {place_of(at)}"
 
 
 def _pick(standings: Sequence[Standing]) -> Pick:

@@ -472,11 +472,15 @@ def differences_interval(differences: ArrayLike, *, alpha: float = ALPHA) -> Int
     if between.size == 0:
         return Interval(None, None)
     n, m = between.shape
+    return _cut_at(np.sort(between, axis=None), shift_cut(m, n, alpha=alpha))
+
+
+def shift_cut(n_first: int, n_second: int, *, alpha: float = ALPHA) -> int:
+    """How many differences lie beyond each end of `shift_interval`; -1 where samples are too few for one."""
+    m, n = n_first, n_second
     if m + n > _LARGE_SAMPLE:
-        cut = _normal_cut(m * n / 2, math.sqrt(m * n * (m + n + 1) / 12), alpha)
-    else:
-        cut = _exact_cut(_rank_sum_counts(m, n), alpha)
-    return _cut_at(np.sort(between, axis=None), cut)
+        return _normal_cut(m * n / 2, math.sqrt(m * n * (m + n + 1) / 12), alpha)
+    return _exact_cut(_rank_sum_counts(m, n), alpha)
 
 
 def shift_centre(first: ArrayLike, second: ArrayLike) -> float:

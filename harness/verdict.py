@@ -72,14 +72,22 @@ def demerit(gate: GateConfig, status: GateStatus) -> int:
     return VERDICTS.index("CONDITIONAL_GO") if is_target(gate) else 0
 
 
+def load_demerit(status: GateStatus) -> int:
+    """`demerit` of a must latency gate's answer under production's load."""
+    return VERDICTS.index("CONDITIONAL_GO") if status == "FAIL" else 0
+
+
 def _quiet_status(result: GateResult) -> GateStatus:
     """A gate's answer without the launches that were disturbed, where it rests on them."""
     return result.undisturbed if result.rests_on_noise and result.undisturbed else result.status
 
 
-def verdict_by(at_best: Verdict, answers: Iterable[tuple[GateConfig, GateStatus]]) -> Verdict:
-    """The verdict that gates' answers leave, of one that nothing could better."""
-    return VERDICTS[max([VERDICTS.index(at_best), *(demerit(gate, status) for gate, status in answers)])]
+def verdict_by(
+    at_best: Verdict, answers: Iterable[tuple[GateConfig, GateStatus]], under_load: Iterable[GateStatus]
+) -> Verdict:
+    """The verdict that answers of gates, and those under production's load, leave of one that is the best."""
+    demerits = [*(demerit(gate, status) for gate, status in answers), *map(load_demerit, under_load)]
+    return VERDICTS[max([VERDICTS.index(at_best), *demerits])]
 
 
 @dataclass(frozen=True)
@@ -146,9 +154,9 @@ class CandidateVerdict:
     """One candidate: its verdict, every gate's answer, and sentences on why.
 
     `missing` are commands that measure what is open, `ways_out` sentences on what none of them settles.
-    `at_best` is the best verdict that gates could still give it: where something stands against it that no
-    gate asks, that is worse than GO. `rows` are the runs that were read, `auc_data` the labelled pairs that
-    the AUC is of; they are no part of the record.
+    `at_best` is the best verdict that gates could still give it, here and under production's load: where
+    something stands against it that no gate asks, that is worse than GO. `rows` are the runs that were read,
+    `auc_data` the labelled pairs that the AUC is of; they are no part of the record.
     """
 
     label: str
@@ -199,13 +207,16 @@ class CandidateVerdict:
     @property
     def undisturbed(self) -> Verdict:
         """The verdict without the launches that were disturbed, where an answer rests on them."""
-        under_load = [] if self.confirmation is None else [r for _, r in self.confirmation.results]
+        under_load = [r for _, r in self.under_load]
         if not any(result.rests_on_noise for result in (*self.gates, *under_load)):
             return self.verdict
-        at_best = self.at_best
-        if at_best in PICKABLE:
-            at_best = "CONDITIONAL_GO" if "FAIL" in map(_quiet_status, under_load) else "GO"
-        return verdict_by(at_best, ((r.gate, _quiet_status(r)) for r in self.gates))
+        answers = ((r.gate, _quiet_status(r)) for r in self.gates)
+        return verdict_by(self.at_best, answers, map(_quiet_status, under_load))
+
+    @property
+    def under_load(self) -> tuple[tuple[Place, GateResult], ...]:
+        """The answers under production's load, each with where it was asked."""
+        return () if self.confirmation is None else self.confirmation.results
 
 
 @dataclass(frozen=True)
@@ -269,26 +280,15 @@ class Decision:
         return tuple(f"{', '.join(names)}: {why}" for why, names in labels.items())
 
     @property
-    def _held(self) -> list[str]:
-        """What neither resampling nor the closest changes move, though launches make it."""
-        asked = [c for c in self.candidates if c.verdict in PICKABLE]
-        moved = {
-            "what was served under production's load": any(c.confirmation for c in asked),
-            "latency overheads": any(g.gate.metric == "latency_overhead" for c in asked for g in c.gates),
-        }
-        return [what for what, there in moved.items() if there]
-
-    @property
     def firmness(self) -> tuple[str, ...]:
         """How firm the pick is and what it is traded off against, a line each."""
         told = []
-        held = f" (as measured: {', '.join(self._held)})" if self._held else ""
         if self.stays is not None:
             told.append(
-                f"robustness: the pick stays in {self.stays:.1%} of data sets with launches resampled{held}"
+                f"robustness: the pick stays in {self.stays:.1%} of data sets with launches resampled"
             )
         if self.changes:
-            told.append(f"closest change of the pick{held}: {'; '.join(map(str, self.changes))}")
+            told.append(f"closest change of the pick: {'; '.join(map(str, self.changes))}")
         if len(self.front) > 1:
             more = len(self.front) - _FRONT_NAMED
             named = [front_text(point) for point in self.front[:_FRONT_NAMED]]

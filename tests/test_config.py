@@ -817,6 +817,19 @@ WEIGHED: dict[str, Any] = {"metric": "latency_p95_ms", "weight": 1, "best": 0, "
             "matrix.0: best 0.9, worst 1: more separation_auc is better",
         ),
         ({"matrix": [WEIGHED | {"worst": 0}]}, "matrix.0: best 0, worst 0: "),
+        (
+            {"matrix": [WEIGHED | {"metric": "sts_spearman", "best": 0.9, "worst": 0.7}]},
+            "matrix.0: best 0.9: sts_spearman lies between -100 and 100, and this reads as one between -1 "
+            "and 1; give 90",
+        ),
+        (
+            {"matrix": [WEIGHED | {"metric": "sts_spearman", "best": 90, "worst": 0.7}]},
+            "matrix.0: worst 0.7: sts_spearman lies between -100 and 100, and this reads as one between -1",
+        ),
+        (
+            {"matrix": [WEIGHED | {"metric": "separation_auc", "best": 100, "worst": 0.95}]},
+            "matrix.0: best 100: separation_auc lies between 0 and 1; correct it",
+        ),
         ({"matrix": [WEIGHED | {"metric": "speed"}]}, "matrix.0.metric='speed': valid: 'latency_p50_ms'"),
         ({"order": [{"metric": "speed"}]}, "order.0.metric='speed': valid: 'latency_p50_ms'"),
         ({"order": [{"metric": "separation_auc", "step": 0}]}, "order.0.step=0: must be more than 0"),

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import math
 import re
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given, settings
@@ -323,6 +324,9 @@ CORRUPTIONS: dict[str, dict[str, Any]] = {
     "random weights": {"weights": "random"},
     "off the requested EP": {"ep_node_share": 0.49},
     "EP share unknown": {"ep_node_share": None},
+    "off the requested EP by its nodes": {"ep_nodes": 4},
+    "EP share over that of its nodes": {"ep_nodes": 9},
+    "P95 unknown, its launches' known": {"latency_p95_ms": None},
     "off the requested EP in time": {"ep_time_share": 0.49},
     "EP time unknown": {"ep": "coreml", "ep_time_share": None},
     "parity failed": {"parity_cosine_min": 0.9998},
@@ -1134,11 +1138,32 @@ def test_a_run_that_another_command_goes_on_with_stays_part_of_its_confirmation(
         ("peak_rss_bytes", "much", "peak_rss_bytes is 'much', a text and no number"),
         ("separation_auc", "0.99", "separation_auc is '0.99', a text and no number"),
         ("ndcg_at_10_by_query", ["fast"], "ndcg_at_10_by_query is 'fast', a text and no number"),
+        ("disturbance", 3, "disturbance is 3, no text that can be written"),
+        ("config_hash", ["x"], "config_hash is ['x'], no text that can be written"),
+        (
+            "source",
+            np.array(["x", "y"]),
+            "source is array(['x', 'y'], dtype='<U1'), no text that can be written",
+        ),
+        (
+            "finished_at",
+            datetime(2026, 1, 1),
+            "finished_at is '2026-01-01 00:00:00', no time with a time zone",
+        ),
+        ("started_at", "yesterday", "started_at is 'yesterday', no time with a time zone"),
     ],
 )
 def test_what_every_row_has_is_there_and_whole(name: str, value: Any, told: str) -> None:
     with pytest.raises(BadInputError, match=re.escape(f"run run-minilm: {told}; measure it anew")):
         decide(frame(model_row("minilm") | {name: value}))
+
+
+def test_a_label_that_no_file_can_keep_is_refused() -> None:
+    runs = frame(model_row("minilm")).astype({"candidate_label": object})
+    runs.loc[0, "candidate_label"] = "half a \ud83d"
+    told = r"run run-minilm: candidate_label is 'half a \ud83d', no text that can be written; measure it anew"
+    with pytest.raises(BadInputError, match=re.escape(told)):
+        decide(runs)
 
 
 def test_a_policy_s_name_is_no_markup_on_the_page() -> None:
@@ -2562,7 +2587,12 @@ def test_a_stricter_gate_on_ranks_disagrees_with_the_separation_too() -> None:
             "20 launches, but 19 of their values in launch_throughput_texts_per_s",
         ),
         ({"requests": 0}, "status complete, but 0 requests in 20 launches"),
-        ({"requests": 19}, "status complete, but 19 requests in 20 launches"),
+        ({"requests": 20}, "status complete, but 20 requests in 20 launches"),
+        ({"requests": 399}, "status complete, but 399 requests in 20 launches"),
+        (
+            {"requests": 19, "truncated_over_ms": 30.0},
+            "status complete, but 19 requests in 20 launches",
+        ),
         (
             {"launches": 0, "launch_p95_ms": [], "launch_throughput_texts_per_s": [], "requests": 0},
             "status complete, but 0 requests in 0 launches",
@@ -2576,6 +2606,36 @@ def test_figures_that_contradict_their_launches_or_reason_are_refused(
 ) -> None:
     with pytest.raises(BadInputError, match=said):
         decide(frame(model_row("minilm") | changes))
+
+
+def test_a_figure_that_is_null_beside_whole_launches_passes_nothing_and_is_told() -> None:
+    (candidate,) = decide(frame(model_row("minilm") | {"latency_p95_ms": None})).candidates
+    told = "(latency_p95_ms is unknown, though that of each launch is not)"
+    assert (candidate.verdict, told in candidate.reasons[0]) == ("INCONCLUSIVE", True)
+    (command,) = [line for line in candidate.missing if "batch_size" not in line and "soak" not in line]
+    assert "measure.force=true" in command
+
+
+@pytest.mark.parametrize("launches", [20, 5])
+def test_what_tells_where_the_nodes_ran_comes_before_what_no_must_asks(launches: int) -> None:
+    """A run of its own needs no more launches of the one that does not know."""
+    command = "python -m harness model=minilm ep=coreml"
+    row = model_row("minilm", ep="coreml", ep_time_share=None, command=command)
+    row |= launched(launches=launches, launch_p95_ms=[12.0] * launches)
+    decision = decide(frame(row))
+    assert decision.candidates[0].missing == (
+        f"{command} measure.force=true", f"{command} batch_size=32", f"{command} measure=soak",
+    )  # fmt: skip
+    assert decision.next_steps[1] == f"`{command} measure.force=true`"
+
+
+def test_a_share_of_nodes_that_is_more_than_their_count_is_told() -> None:
+    (candidate,) = decide(frame(model_row("minilm", ep_nodes=9))).candidates
+    assert candidate.reasons[0] == (
+        "where the nodes ran is unknown at default, batch 1: ep_node_share is 1, but 9 of 10 are on cpu"
+    )
+    (candidate,) = decide(frame(model_row("minilm", ep_nodes=4))).candidates
+    assert candidate.reasons[0] == "only 40% of the nodes run on cpu at default, batch 1, needed 50%"
 
 
 def test_a_models_name_that_nobody_knows_is_told_with_the_nearest() -> None:

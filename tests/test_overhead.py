@@ -100,7 +100,7 @@ def test_a_provider_with_a_failed_launch_has_no_overhead_to_tell() -> None:
 
 
 def test_of_several_references_the_fastest_counts() -> None:
-    rows = [python(20.0, "one", threads=1), python(10.0, "two", threads=2), rust(15.0)]
+    rows = [python(20.0, "one"), python(10.0, "two", replicate=1), rust(15.0)]
     assert overhead(*rows)[0] == pytest.approx(0.5)
     assert overhead(*rows[1::-1], rows[2])[0] == pytest.approx(0.5)
 
@@ -114,6 +114,8 @@ def test_of_several_references_the_fastest_counts() -> None:
         ({"launches_failed": 1}, "1 of 20 launches failed"),
         ({"ep_node_share": 0.0}, "only 0% of the nodes run on cpu"),
         ({"threads": 1}, "its threads is 1, not 8"),
+        ({"threads": None}, "its threads is the default, not 8"),
+        ({"session_options": '{"spinning": false}'}, 'its session_options is {"spinning": false}, not the'),
         ({"onnxruntime": "1.0"}, "its onnxruntime is 1.0, not 1.31.1"),
         ({"harness_version": "0.0.1"}, "its harness_version is 0.0.1, not 0.1.0"),
         ({"artifact_sha256": "b" * 64}, "its artifact_sha256 is b"),
@@ -124,10 +126,11 @@ def test_a_reference_that_is_broken_or_set_up_otherwise_does_not_count(
     broken: dict[str, Any], why: str
 ) -> None:
     candidate = rust(12.0, threads=8)
+    broken = {"threads": 8} | broken
     alone = decided(python(30.0, **broken), candidate)
     assert (alone.verdict, alone.chosen) == ("INCONCLUSIVE", None)
     assert any(f"run python of the Python reference does not count: {why}" in r for r in alone.reasons)
-    beside = decided(python(2.0, **broken), python(11.0, "sound"), candidate)
+    beside = decided(python(2.0, **broken), python(11.0, "sound", threads=8), candidate)
     assert beside.verdict == "GO"
     assert any("run sound" in note for note in beside.candidates[0].notes)
 

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 from math import comb
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from harness import robustness
 from harness.config import load_policy
 from harness.decision import decide
-from harness.stats import count_verdict
+from harness.schema import PolicyConfig
+from harness.stats import count_verdict, launch_interval
 from tests.conftest import launched, run_row
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 INF = float("inf")
 
@@ -112,3 +118,98 @@ def test_a_candidate_that_cannot_be_picked_changes_no_share(
     rows = [row("minilm", first), row("minilm", second, "two", threads=2)]
     other = row("minilm", [2.0] * 20, "a-first", threads=1) | launched(**HOPELESS[how])
     assert stays(*rows, other) == stays(*rows)
+
+
+# --- what launches make elsewhere than where candidates are compared
+
+
+def spread(middle_ms: float, share: float = 0.02, n: int = 20) -> list[float]:
+    """P95s of launches about a middle, in ms."""
+    return [middle_ms * (1 + share * (i - (n - 1) / 2)) for i in range(n)]
+
+
+def under_load(p95s: list[float], label: str, clients: int = 4, **changes: Any) -> dict[str, Any]:
+    """A candidate's run under production's load."""
+    loaded = {"workload": "mixture", "purpose": "confirm", "clients": clients}
+    return row("minilm", p95s, label, **(loaded | changes)) | {"run_id": f"load-{label}-{clients}"}
+
+
+def external(p95s: list[float], label: str, **changes: Any) -> dict[str, Any]:
+    """A run of an external provider."""
+    return row("minilm", p95s, label, runtime="http", **changes)
+
+
+PACED = {
+    "gates": [
+        {"tier": "must", "metric": "latency_p95_ms", "op": "<", "bound": 30, "launch_quantile": 0.5,
+         "label": "paced", "at": {"workload": "mixture", "arrival": "poisson", "rate": 90}},
+    ],
+    "objective": "lowest_latency",
+}  # fmt: skip
+FALLEN: dict[str, tuple[list[dict[str, Any]], str, dict[str, Any]]] = {
+    "a budget that may not hold under load": (
+        [
+            row("minilm", [12.0] * 20, "a"), under_load([12.0] * 9 + [40.0] * 8, "a"),
+            row("minilm", [13.0] * 20, "b", threads=2),
+        ], "default", {},
+    ),
+    "a rival's that may hold": (
+        [
+            row("minilm", [13.0] * 20, "a"), row("minilm", [12.0] * 20, "b", threads=2),
+            under_load([12.0] * 3 + [40.0] * 8, "b", threads=2),
+        ], "default", {},
+    ),
+    "an overhead about its target": (
+        [row("minilm", spread(10.0), "python"), external(spread(11.0), "a"),
+         external(spread(11.4), "b", ep_options='{"arena": 0}')], "external_provider", {},
+    ),
+    "an overhead about its bound": (
+        [row("minilm", spread(10.0), "python"), external(spread(13.4), "a")], "external_provider", {},
+    ),
+    "references that are about as fast": (
+        [row("minilm", spread(10.0), "one"), row("minilm", spread(9.9, 0.04), "two", replicate=1),
+         external(spread(12.1), "a")], "external_provider", {},
+    ),
+    "paced requests that may be more than can be served": (
+        [
+            row("minilm", [12.0] * 20, "a", workload="mixture")
+            | launched(launch_throughput_texts_per_s=[120.0] * 15 + [80.0] * 5),
+            row("minilm", [12.0] * 20, "a", workload="mixture", arrival="poisson", offered_qps=90.0)
+            | {"run_id": "paced"},
+        ], "default", PACED,
+    ),
+}  # fmt: skip
+
+
+def fallen_otherwise(r: dict[str, Any], which: Sequence[int]) -> dict[str, Any]:
+    """The run with other launches of its own."""
+    rate = "throughput_texts_per_s"
+    p95s, rates = ([r[name][i] for i in which] for name in ("launch_p95_ms", f"launch_{rate}"))
+    again = launched(launch_p95_ms=p95s, **{f"launch_{rate}": rates})
+    low, high = launch_interval([-value for value in rates])
+    return r | again | {f"{rate}_low": high and -high, f"{rate}_high": low and -low}
+
+
+@pytest.mark.parametrize("scene", FALLEN)
+def test_the_share_is_that_of_deciding_anew_on_each_resampled_data_set(
+    scene: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows, name, changes = FALLEN[scene]
+    policy, sets = policy_of(name, **changes), 40
+    monkeypatch.setattr(robustness, "RESAMPLES", sets)
+    drawn = {r["run_id"]: robustness._resampled(r["run_id"], np.asarray(r["launch_p95_ms"])) for r in rows}
+    decision = decide(pd.DataFrame(rows), policy)
+    monkeypatch.setattr("harness.decision.share_that_stays", lambda *_: None)
+    monkeypatch.setattr("harness.decision.closest_changes", lambda *_: ())
+    again = [
+        decide(pd.DataFrame([fallen_otherwise(r, drawn[r["run_id"]][i].tolist()) for r in rows]), policy)
+        for i in range(sets)
+    ]
+    assert decision.chosen is not None
+    assert {other.chosen for other in again} > {decision.chosen}, "these launches are what it hangs on"
+    assert decision.stays == sum(other.chosen == decision.chosen for other in again) / sets
+
+
+def policy_of(name: str, **changes: Any) -> PolicyConfig:
+    """A shipped policy with other parts."""
+    return PolicyConfig.model_validate({**load_policy(name).model_dump(), **changes})

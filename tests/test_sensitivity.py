@@ -9,6 +9,7 @@ import pytest
 
 from harness.config import load_policy
 from harness.decision import decide
+from harness.gates import row_place
 from harness.schema import PolicyConfig
 from tests.conftest import run_row
 
@@ -40,7 +41,26 @@ def of_kind(decision: Decision, kind: str) -> Change:
     return change
 
 
+def under_load(p95_ms: float, label: str = "minilm", **changes: Any) -> dict[str, Any]:
+    """A candidate's run with four callers, as confirmation measures it."""
+    loaded = {"workload": "mixture", "purpose": "confirm", "clients": 4}
+    return row("minilm", p95_ms, label, **loaded, **changes) | {"run_id": f"load-{label}"}
+
+
+def external(p95_ms: float, label: str, **changes: Any) -> dict[str, Any]:
+    """A run of an external provider."""
+    return row("minilm", p95_ms, label, runtime="http", **changes)
+
+
 LATENCY = [gate.model_dump() for gate in load_policy().gates if gate.metric == "latency_p95_ms"]
+EXTERNAL = {
+    **load_policy("external_provider").model_dump(),
+    "gates": [
+        gate.model_dump()
+        for gate in load_policy("external_provider").gates
+        if gate.metric in ("latency_overhead", "latency_p95_ms")
+    ],
+}
 SCENES: dict[str, tuple[list[dict[str, Any]], dict[str, Any]]] = {
     "one, far from its bounds": ([row("minilm", 12)], {}),
     "one, on latency alone": ([row("minilm", 12)], {"gates": LATENCY}),
@@ -54,6 +74,24 @@ SCENES: dict[str, tuple[list[dict[str, Any]], dict[str, Any]]] = {
     "weighted": (
         [row("minilm", 12, separation_auc=0.985, peak_rss_bytes=1e8), row("e5", 17, peak_rss_bytes=1e8)],
         {"objective": "weighted_matrix"},
+    ),
+    "a budget that only just holds under load": (
+        [row("minilm", 12), under_load(28), row("e5", 12)], {"gates": LATENCY},
+    ),
+    "a faster one that only just does not hold under load": (
+        [row("minilm", 13), row("minilm", 12, "b", threads=2), under_load(31, "b", threads=2)],
+        {"gates": LATENCY},
+    ),
+    "overheads": (
+        [row("minilm", 10, "python"), external(11, "a"), external(11.5, "b", ep_options='{"arena": 0}')],
+        EXTERNAL,
+    ),
+    "an overhead that only just passes": (
+        [row("minilm", 10, "python"), external(14.8, "a")], EXTERNAL,
+    ),
+    "two references": (
+        [row("minilm", 10, "one"), row("minilm", 10.3, "two", replicate=1), external(11.8, "a")],
+        EXTERNAL,
     ),
 }  # fmt: skip
 
@@ -71,10 +109,11 @@ def bound_of(policy: PolicyConfig, change: Change, bound: float) -> PolicyConfig
 
 def measured(rows: list[dict[str, Any]], change: Change, factor: float) -> list[dict[str, Any]]:
     """The rows as if that figure of that candidate had been measured so many times as large."""
-    label, _, metric = change.what.partition("'s ")
+    label, _, told = change.what.removesuffix(" (the Python reference)").partition("'s ")
+    metric, _, place = told.partition(" at ")
     return [
         {**r, **{name: scaled(r[name], factor) for name in OF_A_FIGURE[metric]}}
-        if r["candidate_label"] == label
+        if r["candidate_label"] == label and str(row_place(r)) == (place or "default, batch 1")
         else r
         for r in rows
     ]
@@ -242,3 +281,29 @@ def test_no_weight_is_told_that_no_policy_can_have(auc: int, then: float | None)
     assert decision.chosen == "minilm"
     told = next((change.then for change in decision.changes if change.kind == "weight"), None)
     assert told == (None if then is None else pytest.approx(then))
+
+
+def test_what_was_served_under_load_and_what_the_reference_took_are_measurements_too() -> None:
+    rows, changes = SCENES["a budget that only just holds under load"]
+    change = of_kind(decide(pd.DataFrame(rows), policy_of(**changes)), "measurement")
+    assert change.what == "minilm's latency_p95_ms at mixture, batch 1, 4 clients"
+    assert (change.now, change.pick) == (28, "e5")
+    assert change.then == pytest.approx(30, rel=1e-5)
+    rows, changes = SCENES["an overhead that only just passes"]
+    change = of_kind(decide(pd.DataFrame(rows), policy_of(**changes)), "measurement")
+    assert change.what == "python's latency_p95_ms (the Python reference)"
+    assert change.then == pytest.approx(14.8 / 1.5, rel=1e-5)
+
+
+def test_paced_requests_are_borne_once_one_caller_is_served_enough() -> None:
+    paced = LATENCY[0] | {"at": {"workload": "mixture", "arrival": "poisson", "rate": 100.0}}
+    rate = "throughput_texts_per_s"
+    rows = [
+        row("minilm", 12, workload="mixture", **{f"launch_{rate}": [110.0] * 20}) | {"run_id": "alone"},
+        row("minilm", 12, workload="mixture", arrival="poisson", offered_qps=100.0),
+    ]
+    decision = decide(pd.DataFrame(rows), policy_of(gates=[paced]))
+    change = of_kind(decision, "measurement")
+    assert (decision.chosen, change.what) == (None, f"minilm's {rate} at mixture, batch 1")
+    assert (change.now, change.pick) == (110, "minilm")
+    assert change.then == pytest.approx(100 / 0.9, rel=1e-5)

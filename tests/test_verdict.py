@@ -208,14 +208,6 @@ def test_how_firm_a_pick_is_is_three_lines() -> None:
         assert f"- {line[0].upper()}{line[1:]}." in page.splitlines()
 
 
-def test_what_robustness_leaves_as_measured_is_said() -> None:
-    """Nor do the closest changes move it: a pick may be less firm there than they tell."""
-    overhead = gate(metric="latency_overhead", bound=0.5, launch_quantile=None)
-    judged = candidate(gates=(GateResult(overhead, "PASS", 0.4, 0.3, 0.5),), confirmation=CONFIRMATION)
-    for line in decision(judged, **FIRM).firmness[:2]:
-        assert "(as measured: what was served under production's load, latency overheads)" in line
-
-
 def test_a_change_that_no_figure_shows_is_told_in_words() -> None:
     change = Change("bound", "bound of the must gate P95", 30.0, 30.00000004, None)
     assert str(change) == "bound of the must gate P95, just past its 30, picks none"
