@@ -24,6 +24,8 @@ _MORE_IN = 0.36
 _LEGEND_ROW_IN = 0.19
 # A line of small letters, in heights of one of two axes that stand over each other.
 _LINE_SHARE = 0.07
+# Letters beside a point.
+_BESIDE_LETTERS = 20
 # Letters of a legend's line of which two stand side by side.
 _HALF_LINE = 28
 
@@ -129,12 +131,29 @@ def beside(axes: Axes, text: str, x: float, y: float, *, above: float = 0) -> No
 
 
 def beside_each(axes: Axes, words: Sequence[tuple[str, float, float]]) -> None:
-    """A few words right of each (text, x, y), on a log scale: none over another, in the order of y."""
+    """A few words right of each (text, x, y), on a log scale: none over another, nor far from its own end.
+
+    Those of ends that lie within one line of each other stand together, the uppermost first.
+    """
     low, high = (math.log(end) for end in axes.get_ylim())
+    line = _LINE_SHARE * (high - low)
+    bands: list[list[tuple[str, float, float]]] = []
+    for word in sorted(words, key=lambda word: word[2]):
+        if not bands or math.log(word[2]) > math.log(bands[-1][0][2]) + line:
+            bands.append([])
+        bands[-1].append(word)
     at = -math.inf
-    for text, x, y in sorted(words, key=lambda word: word[2]):
-        at = max(math.log(y), at + _LINE_SHARE * (high - low))
-        beside(axes, text, x, math.exp(at))
+    for band in bands:
+        # Never higher than a line over its lowest end, as the next band's is above that.
+        at = max(sum(math.log(y) for _, _, y in band) / len(band), at + line)
+        beside(axes, _listed([text for text, _, _ in reversed(band)]), band[-1][1], math.exp(at))
+
+
+def _listed(names: Sequence[str]) -> str:
+    """Names in a row, each once; of more than there is room for the first and the last."""
+    told = list(dict.fromkeys(names))
+    fits = len(told) < 3 or letters(", ".join(told)) <= _BESIDE_LETTERS
+    return ", ".join(told) if fits else f"{told[0]} … {told[-1]}"
 
 
 def over(axes: Axes, text: str, x: float, row: Row, metric: str) -> None:

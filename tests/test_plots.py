@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from dataclasses import replace
 from datetime import timedelta
 from itertools import pairwise
@@ -320,22 +321,45 @@ def test_runs_that_a_decision_reads_apart_are_no_line(column: str) -> None:
     assert "yet" in text_in(each_once), "of two things two points make no line"
 
 
-def test_what_lines_are_held_at_is_told_beside_their_ends_and_never_one_over_another() -> None:
+@pytest.mark.parametrize("models", [("minilm",), ("minilm", "e5", "bge")])
+def test_what_lines_are_held_at_is_told_beside_their_ends_and_never_one_over_another(
+    models: Sequence[str],
+) -> None:
     rows = [
         run_row(
-            f"{tokens}-{batch}", workload=f"tokens_{tokens}", batch_size=batch, p95_ms=tokens * batch / 4.0,
-            throughput_texts_per_s=1e4 / tokens + batch / 100,
+            f"{model}-{precision}-{tokens}-{batch}", model=model, precision=precision,
+            candidate_label=f"{model} {precision} cpu", workload=f"tokens_{tokens}", batch_size=batch,
+            p95_ms=(1 + 0.3 * models.index(model)) * pace * tokens * batch / 4.0,
+            throughput_texts_per_s=(1e4 / tokens + batch / 100) / pace,
         )
-        for tokens in (32, 128)
+        for model in models
+        for precision, pace in (("fp32", 1.0), ("fp32-fused", 0.9), ("int8", 0.6))[: len(models)]
+        for tokens in (8, 32, 128)
         for batch in (1, 2, 4, 8)
     ]  # fmt: skip
     figure = plots.scaling(runs(*rows))
     figure.draw_without_rendering()
-    for axes in figure.axes:
-        told = [text for text in axes.texts if text.get_text().startswith(("batch", "tokens"))]
+    for axes, (held, metric) in zip(
+        figure.axes,
+        [(h, m) for m in ("latency_p95_ms", "throughput_texts_per_s") for h in ("workload", "batch_size")],
+        strict=True,
+    ):
+        told = [text for text in axes.texts if not text.get_text().isdigit()]
         boxes = sorted((text.get_window_extent() for text in told), key=lambda box: box.y0)
-        assert len(boxes) > 1
+        assert boxes
         assert all(lower.y1 <= upper.y0 for lower, upper in pairwise(boxes))
+        low, high = axes.get_ylim()
+        line = (high / low) ** 0.08
+        last = 8 if held == "workload" else "tokens_128"
+        for text in told:
+            for name in re.split(", | … ", text.get_text()):
+                ends = [
+                    row[metric]
+                    for row in rows
+                    if str(row[held]) == name.removeprefix("batch ")
+                    and last in (row["batch_size"], row["workload"])
+                ]
+                assert any(text.xy[1] / line <= end <= text.xy[1] * line for end in ends), name
 
 
 def test_a_hundred_runs_draw_the_quickest_and_say_how_many_more_there_are() -> None:
