@@ -16,6 +16,7 @@ from harness.workload import Place
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from harness.gates import GateStatus
     from harness.schema import GateConfig, PolicyConfig
 
 RowT = TypeVar("RowT", bound="Mapping[str, Any]")
@@ -38,13 +39,15 @@ class Limit:
     `holds` is the highest that passes, below all that fail; `fails` the lowest that fails; `undecided` the
     lowest between them that its launches did not settle. Each is a gate's own answer, at 95 %.
     `seen_within_s` is how long a time the launches of `holds` stand for, where that is under `SPAN_S`: what
-    is searched for is measured in a burst.
+    is searched for is measured in a burst. `rests_on_noise`: the answer at `holds` or `fails` would be open
+    without the launches that were disturbed; where it would be the opposite, the level is undecided.
     """
 
     holds: float | None = None
     undecided: float | None = None
     fails: float | None = None
     seen_within_s: float | None = None
+    rests_on_noise: bool = False
 
 
 @dataclass(frozen=True)
@@ -77,14 +80,18 @@ class Confirmation:
         ):
             told = [] if limit.undecided is None else [f"{exact_number(limit.undecided)} is undecided"]
             told += [] if limit.fails is None else [f"{exact_number(limit.fails)} is too much"]
+            resting = ["resting on disturbed launches"] if limit.rests_on_noise else []
             if limit.holds is not None:
                 seen_s = limit.seen_within_s
                 beyond = f" ({', '.join(told)})" if told else ""
                 within = f"{seen_s:.0f} s" if seen_s else "an unknown time"  # no one launch holds a budget
-                beyond += "" if seen_s is None else f"; provisional: seen within {within}"
+                weak = ([] if seen_s is None else [f"seen within {within}"]) + resting
+                beyond += f"; provisional: {', '.join(weak)}" if weak else ""
                 found.append(f"within the budget: {what} {shown(limit.holds)}{beyond}")
             elif told:
-                found.append(f"not shown to be within the budget at {every} measured ({', '.join(told)})")
+                found.append(
+                    f"not shown to be within the budget at {every} measured ({', '.join(told + resting)})"
+                )
         return tuple(found)
 
 
@@ -140,13 +147,18 @@ def confirmation_of(rows: Sequence[Mapping[str, Any]], policy: PolicyConfig) -> 
         if result.rests_on_noise
     ]
     batch_sizes = {gate.at.batch_size for gate in gates}
-    held = [row for row in _newest_runs(rows).values() if row["batch_size"] in batch_sizes]
+    runs: dict[Place, list[Mapping[str, Any]]] = {}
+    for row in rows:
+        if row["batch_size"] in batch_sizes and row["purpose"] != "soak":
+            runs.setdefault(row_place(row), []).append(row)
     return Confirmation(
         results=results,
         lacking=tuple(dict.fromkeys(lacking)),
         failing=tuple(_over(place, r) for place, r in results if r.status == "FAIL"),
-        longest_tokens=_limit(gates, [(level, row) for row in held if (level := _tokens(row)) is not None]),
-        highest_qps=_limit(gates, [(level, row) for row in held if (level := _qps(row)) is not None]),
+        longest_tokens=_limit(
+            gates, [(n, runs[place]) for place in runs if (n := _tokens(place)) is not None]
+        ),
+        highest_qps=_limit(gates, [(n, runs[place]) for place in runs if (n := _qps(place)) is not None]),
         cores=max((int(row["cores"]) for row in load), default=0),
     )
 
@@ -190,35 +202,62 @@ def _over(place: Place, result: GateResult) -> str:
     return f"{result.gate.label} at {place}{value}, needed {result.gate.op} {result.gate.bound:g}"
 
 
-def _limit(gates: Sequence[GateConfig], levels: Sequence[tuple[float, Mapping[str, Any]]]) -> Limit:
-    holding, failing, undecided = [], [], []
-    for level, row in levels:
-        answers = {ask(gate, row).status for gate in gates if gate.at.batch_size == row["batch_size"]}
-        if "FAIL" in answers:
-            failing.append(level)
-        elif answers == {"PASS"}:
-            holding.append(level)
-        else:
-            undecided.append(level)
-    fails = min(failing, default=None)
-    holds = max((level for level in holding if fails is None or level < fails), default=None)
-    between = [level for level in undecided if (holds or 0) < level and (fails is None or level < fails)]
-    spans_s = {level: as_number(row["evidence_span_s"]) or 0.0 for level, row in levels}
-    seen_s = None if holds is None or spans_s[holds] >= SPAN_S else spans_s[holds]
-    return Limit(holds, min(between, default=None), fails, seen_s)
+def _limit(gates: Sequence[GateConfig], levels: Sequence[tuple[float, Sequence[Mapping[str, Any]]]]) -> Limit:
+    """Where the budget ends, given the runs at each level, the newest first."""
+    answers = [(level, *_answer(gates, runs)) for level, runs in levels]
+
+    def are(status: GateStatus) -> list[float]:
+        return [level for level, found, _ in answers if found == status]
+
+    fails = min(are("FAIL"), default=None)
+    holds = max((level for level in are("PASS") if fails is None or level < fails), default=None)
+    between = [
+        level for level in are("UNDECIDED") if (holds or 0) < level and (fails is None or level < fails)
+    ]
+    seen_s = min(
+        (as_number(runs[0]["evidence_span_s"]) or 0.0 for n, runs in levels if n == holds), default=SPAN_S
+    )
+    return Limit(
+        holds,
+        min(between, default=None),
+        fails,
+        seen_s if seen_s < SPAN_S else None,
+        any(noisy for level, _, noisy in answers if level in (holds, fails)),
+    )
 
 
-def _tokens(row: Mapping[str, Any]) -> float | None:
-    """The length a row measures, where it is one text of a fixed length and one caller."""
-    place = row_place(row)
+def _answer(gates: Sequence[GateConfig], runs: Sequence[Mapping[str, Any]]) -> tuple[GateStatus, bool]:
+    """Whether the budget holds at a level, and whether that would be open without disturbed launches.
+
+    The newest run answers. It does not hold where a launch failed, and is open where the quiet launches alone
+    say the opposite, or where it holds and another run of the level fails: nobody measures until it holds.
+    """
+    (status, asked), *others = (_asked(gates, run) for run in runs)
+    opposite = {"PASS": "FAIL", "FAIL": "PASS"}.get(status)
+    denied = any(result.undisturbed == opposite for result in asked) if opposite else False
+    if denied or (status == "PASS" and any(other == "FAIL" for other, _ in others)):
+        return "UNDECIDED", False
+    return status, any(result.rests_on_noise for result in asked)
+
+
+def _asked(gates: Sequence[GateConfig], run: Mapping[str, Any]) -> tuple[GateStatus, list[GateResult]]:
+    """The answer of one run, with that of each gate that reads its batch size."""
+    asked = [ask(gate, run) for gate in gates if gate.at.batch_size == run["batch_size"]]
+    statuses = {result.status for result in asked}
+    if "FAIL" in statuses or as_number(run["launches_failed"]):
+        return "FAIL", asked
+    return ("PASS" if statuses == {"PASS"} else "UNDECIDED"), asked
+
+
+def _tokens(place: Place) -> float | None:
+    """The length measured at a place, where it is one text of a fixed length and one caller."""
     length = place.workload.removeprefix("tokens_")
     plain = (place.clients, place.arrival) == (1, "back_to_back")
     fixed = length != place.workload and length.isdigit()
-    return float(length) if plain and fixed and row["purpose"] != "soak" else None
+    return float(length) if plain and fixed else None
 
 
-def _qps(row: Mapping[str, Any]) -> float | None:
-    """The rate a row measures, where it is paced arrivals of confirmation's workload, one caller."""
-    place = row_place(row)
+def _qps(place: Place) -> float | None:
+    """The rate measured at a place, where it is paced arrivals of confirmation's workload, one caller."""
     paced = (place.workload, place.clients, place.arrival) == (WORKLOAD, 1, "poisson")
     return place.offered_qps if paced else None

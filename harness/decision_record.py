@@ -98,6 +98,8 @@ class LimitRecord(_Record):
     """The lowest that fails."""
     seen_within_s: float | None
     """How long a time, in s, the launches of the highest that passes stand for, where that is short."""
+    rests_on_noise: bool
+    """Whether the highest that passes or the lowest that fails would be open without disturbed launches."""
 
 
 class ConfirmationRecord(_Record):

@@ -15,7 +15,7 @@ from harness.confirmation import LENGTHS, RATES, SPAN_S, Confirmation, Limit, co
 from harness.open_loop import with_alone
 from harness.schema import PolicyConfig
 from harness.workload import Place
-from tests.conftest import STARTED, run_row
+from tests.conftest import STARTED, launched, run_row
 
 INF = float("inf")
 PASSES, FAILS = 12.0, 60.0
@@ -428,6 +428,45 @@ def test_a_workload_without_one_length_has_no_level(name: str) -> None:
 def test_a_level_that_could_not_be_measured_holds_nothing() -> None:
     here = {"status": "unavailable", "launch_p95_ms": [], "launches": 0}
     assert confirmed([tokens_row(64), tokens_row(128, **here)]).longest_tokens.holds == 64
+
+
+def test_a_level_at_which_a_launch_failed_does_not_hold() -> None:
+    crashed = launched(launch_p95_ms=[PASSES] * 30 + [INF], launches=31, launches_failed=1)
+    for rows in ([tokens_row(64), tokens_row(128, **crashed)], [rate_row(10.0), rate_row(20.0, **crashed)]):
+        found = confirmed([alone_row(), *rows])
+        (limit,) = {found.longest_tokens, found.highest_qps} - {Limit()}
+        assert (limit.holds, limit.fails) in ((64, 128), (10, 20))
+
+
+@pytest.mark.parametrize(
+    ("quiet_ms", "disturbed_ms", "expected", "told"),
+    [
+        ([PASSES] * 17, [FAILS] * 30, Limit(holds=64, undecided=128), "(128 is undecided)"),
+        ([FAILS] * 6, [PASSES] * 80, Limit(holds=64, undecided=128), "(128 is undecided)"),
+        ([PASSES] * 3, [PASSES] * 17, Limit(holds=128, rests_on_noise=True), "resting on disturbed launches"),
+        ([FAILS] * 2, [FAILS] * 17, Limit(holds=64, fails=128, rests_on_noise=True), "resting on disturbed"),
+        ([PASSES] * 17, [PASSES] * 3, Limit(holds=128), "128 tokens, one caller"),
+    ],
+    ids=["fails by noise", "holds by noise", "holds, few quiet", "fails, few quiet", "holds"],
+)
+def test_a_level_that_rests_on_disturbed_launches_is_told_or_left_open(
+    quiet_ms: list[float], disturbed_ms: list[float], expected: Limit, told: str
+) -> None:
+    p95_ms = [*quiet_ms, *disturbed_ms]
+    flags = [False] * len(quiet_ms) + [True] * len(disturbed_ms)
+    row = tokens_row(128, **launched(launch_p95_ms=p95_ms, launches=len(p95_ms), launch_disturbed=flags))
+    found = confirmed([tokens_row(64), row])
+    assert found.longest_tokens == expected
+    assert told in found.limits[0]
+
+
+def test_a_level_is_not_measured_until_it_holds() -> None:
+    """The newest first: an older attempt at the same length failed."""
+    older = tokens_row(128, p95_ms=FAILS) | {"run_id": "older"}
+    found = confirmed([tokens_row(64), tokens_row(128), older])
+    assert found.longest_tokens == Limit(holds=64, undecided=128)
+    failing = confirmed([tokens_row(64), older, tokens_row(128)])
+    assert failing.longest_tokens == Limit(holds=64, fails=128), "what fails now is too much"
 
 
 def test_of_two_must_gates_the_stricter_limits() -> None:
