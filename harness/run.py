@@ -56,7 +56,7 @@ class Run:
     launches: list[dict[str, Any]] = field(default_factory=list)
     stored_launches: int = 0
     stored: dict[str, Any] | None = None
-    replaced: dict[str, Any] | None = None  # the row of the attempt before it
+    replaced: dict[str, Any] | None = None  # the newest row of the attempts before it
     goes_on: bool = False  # with a command that was interrupted, maybe while another run was measured
     confirmation_at: datetime | None = None
     requests_file: str = ""

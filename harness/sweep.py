@@ -160,7 +160,7 @@ def measure_in(sweep: Sweep, configs: Sequence[Config], *, strict: bool) -> list
             for run in runs:
                 if run.wanting():
                     _resume(run, store)  # again: whoever held the lock may have measured this run
-                    _tell_anew(run, progress)
+                    _tell_anew(run, store, progress)
             _go_on(runs, sweep_id)
             for run in runs:
                 if run.wanting():
@@ -293,21 +293,24 @@ def _require_room(run: Run) -> None:
 def _resume(run: Run, store: Store) -> None:
     """Take up what is stored of this run: its newest attempt.
 
-    A forced run is a new attempt, under an id of its own, and so is the one after an attempt that failed
-    altogether or was stopped early over a tighter bound than is asked now; whoever types the command without
-    force goes on with the newest, also where an older one's row was lost.
+    An attempt is there where its row is, or its launches: a row that was lost is made again from them. A
+    forced run is a new attempt, under an id of its own, and so is the one after an attempt that failed
+    altogether, was stopped early over a tighter bound than is asked now, or lost launches that its row tells
+    of; whoever types the command without force goes on with the newest.
     """
-    run.run_id, run.replaced, attempt = run.attempt_id(0), None, 0
+    run.run_id, run.replaced = run.attempt_id(0), None
     if run.artifact is None:
         return
-    stored = store.run_of(run.run_id)
-    while (following := store.run_of(run.attempt_id(attempt + 1))) is not None or (
-        stored is not None and (run.config.measure.force or not run.can_go_on_from(stored))
-    ):
-        attempt, run.replaced, stored = attempt + 1, stored, following
-        run.run_id = run.attempt_id(attempt)
-    run.stored = stored
-    run.launches = store.launches_of(run.run_id)
+    attempt, stored = 0, store.run_of(run.run_id)
+    while (following := store.run_of(after := run.attempt_id(attempt + 1))) or store.launches_of(after):
+        attempt, run.run_id = attempt + 1, after
+        run.replaced, stored = stored or run.replaced, following
+    launches = store.launches_of(run.run_id)
+    goes_on = stored is None or (len(launches) >= stored["launches"] and run.can_go_on_from(stored))
+    if (stored or launches) and (run.config.measure.force or not goes_on):
+        run.run_id = run.attempt_id(attempt + 1)
+        run.replaced, stored, launches = stored or run.replaced, None, []
+    run.stored, run.launches = stored, launches
     run.stored_launches = len(run.launches)
     if stored is not None and stored["tokens_mean"] is not None:
         run.facts = {name: stored.get(name) for name in FACTS}
@@ -321,13 +324,15 @@ def _resume(run: Run, store: Store) -> None:
         )
 
 
-def _tell_anew(run: Run, progress: Progress) -> None:
+def _tell_anew(run: Run, store: Store, progress: Progress) -> None:
     """Say why launches that are stored are left alone, where nobody asked for it."""
     left = run.replaced
-    if left is None or run.stored is not None or run.config.measure.force:
+    if left is None or run.stored is not None or run.launches or run.config.measure.force:
         return
-    over_ms = left["truncated_over_ms"]
+    over_ms, kept = left["truncated_over_ms"], len(store.launches_of(left["run_id"]))
     why = "failed" if over_ms is None else f"were stopped early over {over_ms:g} ms, and more is asked now"
+    if kept < left["launches"]:
+        why = f"are lost ({kept} of {left['launches']} are there)"
     progress.note(
         f"{run_name(left)}: launches of run {left['run_id']} {why}: not gone on with, a new attempt begins"
     )

@@ -1483,6 +1483,89 @@ def test_launches_that_cannot_be_used_are_set_aside_and_measured_again(
     assert damaged in [path.read_bytes() for path in store.path.rglob("*") if path.is_file()]
 
 
+def deleted(file: Path) -> None:
+    file.unlink()
+
+
+def without_the_last(file: Path) -> None:
+    table = pq.read_table(file, partitioning=None)
+    pq.write_table(table.slice(0, table.num_rows - 1), file)
+
+
+@pytest.mark.filterwarnings("ignore::harness.store.UnreadableFileWarning")
+@pytest.mark.parametrize(
+    ("damage", "kept"), [(cut_off, 0), (deleted, 0), (without_the_last, 5)], ids=lambda it: str(it)
+)
+def test_a_row_whose_launches_were_lost_is_kept_and_speaks_against_the_attempt_that_replaces_it(
+    config: Plan, run: Run, store: Store, told: io.StringIO, damage: Callable[[Path], None], kept: int
+) -> None:
+    (slow,) = run([config()], Scripted([90.0]))
+    damage(store.path / "launches" / f"{slow['run_id']}.parquet")
+    (quick,) = run([config()], Scripted())
+    assert (quick["launches"], quick["run_id"] == slow["run_id"]) == (17, False)
+    assert store.run_of(slow["run_id"]) == slow
+    line = (
+        f"launches of run {slow['run_id']} are lost ({kept} of 6 are there): not gone on with, a new attempt"
+    )
+    assert line in told.getvalue()
+    (candidate,) = decide(load_runs(store.path)).candidates
+    assert any(
+        f"is fail in another run of the same thing: {slow['run_id']}" in x for x in candidate.provisional
+    )
+    again = Scripted()
+    assert run([config()], again) == [quick]
+    assert again.tasks == []
+
+
+def test_a_row_of_an_attempt_that_has_no_launches_yet_is_gone_on_with(
+    config: Plan, run: Run, store: Store
+) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        run([config()], Scripted([KeyboardInterrupt]))
+    (row,) = run([config(measure={"launches": 1})], Scripted())
+    assert list(load_runs(store.path)["run_id"]) == [row["run_id"]] == [row["config_hash"][:16]]
+
+
+@pytest.mark.filterwarnings("ignore::harness.store.UnreadableFileWarning")
+@pytest.mark.parametrize("damage", [cut_off, deleted], ids=lambda damage: damage.__name__)
+def test_the_newest_attempt_is_made_again_from_its_launches_where_its_row_was_lost(
+    config: Plan, run: Run, store: Store, told: io.StringIO, damage: Callable[[Path], None]
+) -> None:
+    run([config()], Scripted())
+    (forced,) = run([config(measure={"force": True})], Scripted([90.0]))
+    damage(store.path / "runs" / f"{forced['run_id']}.parquet")
+    worker = Scripted()
+    (row,) = run([config()], worker)
+    assert (row["run_id"], row["launches"], worker.launched) == (forced["run_id"], 6, [])
+    assert row["launch_p95_ms"] == forced["launch_p95_ms"]
+    assert "new attempt" not in told.getvalue()
+
+
+@pytest.mark.parametrize("before", [0, 1], ids="{} attempts before".format)
+def test_a_forced_run_measures_anew_also_where_the_newest_row_was_lost(
+    config: Plan, run: Run, store: Store, before: int
+) -> None:
+    forced = config(measure={"launches": 2, "force": True})
+    *_, newest = [run([forced], Scripted([9.0]))[0] for _ in range(before + 1)]
+    (store.path / "runs" / f"{newest['run_id']}.parquet").unlink()
+    worker = Scripted()
+    (row,) = run([forced], worker)
+    assert (len(worker.launched), row["launches"], row["launch_p95_ms"]) == (2, 2, [2.0, 2.0])
+    assert len(store.launches_of(newest["run_id"])) == 2
+    assert row["run_id"] != newest["run_id"]
+
+
+def test_a_forced_run_is_newer_than_the_attempts_before_one_whose_row_was_lost(
+    config: Plan, run: Run, store: Store
+) -> None:
+    forced = config(measure={"launches": 1, "force": True})
+    first, second = (run([forced], Scripted())[0] for _ in range(2))
+    store.write_run(first | {"finished_at": first["finished_at"] + timedelta(days=1)})
+    (store.path / "runs" / f"{second['run_id']}.parquet").unlink()
+    (third,) = run([forced], Scripted())
+    assert list(load_runs(store.path)["run_id"]) == [first["run_id"], third["run_id"]]
+
+
 # --- one measuring process at a time
 
 
