@@ -225,16 +225,18 @@ def _judge(rows: list[Row], policy: PolicyConfig) -> CandidateVerdict:
     blocks, unknowns = _guards([*read, *under_load], policy)
     unsure = [row for row in (*read, *under_load) if _guards([row], policy)[1]]
     musts = [r for r in results if r.gate.tier == "must"]
-    asked = [(r, row) for r in musts if (row := run_for(r.gate, current)) is not None]
-    asked += [(r, loaded[place]) for place, r in load.results]
     targets = [r for r in results if is_target(r.gate)]
-    relied_on = [row for row in read if any(run_for(r.gate, [row]) is row for r in (*musts, *targets))]
+    deciding = musts + targets
+    asked, aimed = (
+        [(r, row) for r in some if (row := run_for(r.gate, current)) is not None] for some in (musts, targets)
+    )
+    asked += [(r, loaded[place]) for place, r in load.results]
+    relied_on = [row for row in read if any(run_for(r.gate, [row]) is row for r in deciding)]
 
     failing = confirmation.failing if confirmation else ()
     at_best: Verdict = "NO_GO" if blocks else "INCONCLUSIVE" if unknowns else "GO"
     verdict = verdict_by(at_best, ((r.gate, r.status) for r in results), (r.status for _, r in load.results))
     met = all(r.status == "PASS" for r in targets)
-    deciding = musts + targets
     if all(row["status"] == "unavailable" for row in current):
         blocks, unknowns, deciding = [], [f"not possible here: {text_of(newest['error'], '')}"], []
     reasons = [*blocks, *unknowns, *(_sentence(r) for r in deciding if r.status != "PASS")]
@@ -295,7 +297,7 @@ def _judge(rows: list[Row], policy: PolicyConfig) -> CandidateVerdict:
             *_provisional(relied_on),
             *(f"{line} (the Python reference)" for line in _provisional(references)),
             *_depends_on_noise(results),
-            *contradicted(asked, rows),
+            *(contradicted(asked, rows) or contradicted(aimed, rows)),
             *_fails_elsewise(newest, rows, policy),
         ),
         confirmation=confirmation,

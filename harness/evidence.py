@@ -423,7 +423,7 @@ def _set_up(other: Row, row: Row) -> str:
 
 
 def contradicted(asked: list[tuple[GateResult, Row]], rows: list[Row]) -> tuple[str, ...]:
-    """Must gates that other runs of the same thing answer the other way: nobody measures until GO.
+    """Gates that decide and that other runs of the same thing answer the other way: nobody measures until GO.
 
     What is left open is answered the other way by a run that fails. A pass is also denied by what others left
     open, where the launches of all of them together leave it open.
@@ -432,7 +432,7 @@ def contradicted(asked: list[tuple[GateResult, Row]], rows: list[Row]) -> tuple[
     measured.
 
     Args:
-        asked: each must gate's answer, with the run that gave it.
+        asked: the answer of each gate that decides, with the run that gave it.
         rows: all runs of the candidate.
     """
     told = []
@@ -453,7 +453,8 @@ def contradicted(asked: list[tuple[GateResult, Row]], rows: list[Row]) -> tuple[
             names = ", ".join(f"{run_id}{set_up and f' ({set_up})'}" for run_id, set_up in set_ups)
             where = "" if row_place(row) == gate_place(result.gate) else f" at {row_place(row)}"
             told.append(
-                f"provisional: must gate {result.gate.label}{where}, {status_text(result.status)}, {how} "
+                f"provisional: {result.gate.tier} gate {result.gate.label}{where}, "
+                f"{status_text(result.status)}, {how} "
                 f"another run of the same thing: {names}"
             )
     return tuple(dict.fromkeys(told))

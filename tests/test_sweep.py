@@ -1494,7 +1494,9 @@ def without_the_last(file: Path) -> None:
 
 @pytest.mark.filterwarnings("ignore::harness.store.UnreadableFileWarning")
 @pytest.mark.parametrize(
-    ("damage", "kept"), [(cut_off, 0), (deleted, 0), (without_the_last, 5)], ids=lambda it: str(it)
+    ("damage", "kept"),
+    [(cut_off, 0), (deleted, 0), (without_the_last, 5)],
+    ids=["cut off", "deleted", "without the last"],
 )
 def test_a_row_whose_launches_were_lost_is_kept_and_speaks_against_the_attempt_that_replaces_it(
     config: Plan, run: Run, store: Store, told: io.StringIO, damage: Callable[[Path], None], kept: int
