@@ -40,6 +40,8 @@ NOTHING = "Nothing is measured yet. Measure first: `python -m harness model=mini
 # Lines of a list that stand in the first screen, and characters of a line; what is more unfolds.
 _MOST_LINES = 5
 _MOST_CHARACTERS = 600
+# A command in a sentence, to the backtick behind it; one within quotes is of a name.
+_COMMAND = re.compile(r"""`(python -m (?:'[^']*'|"[^"]*"|[^`'"])*)`""")
 _VERDICT_CLASS = {"GO": "good", "CONDITIONAL_GO": "fair", "INCONCLUSIVE": "fair", "NO_GO": "bad"}
 _STATUS_CLASS = {"pass": "good", "fail": "bad", "undecided": "fair", "not": "fair"}
 
@@ -618,10 +620,8 @@ def _line(line: str) -> str:
 
 
 def _with_code(line: str) -> str:
-    """A sentence whose commands stand in backticks."""
-    parts = line.split("`")
-    if len(parts) % 2 == 0:  # a backtick by itself is no command
-        return escape(line)
+    """A sentence whose commands stand in backticks; other backticks are a name's own."""
+    parts = _COMMAND.split(line)
     return "".join(f"<code>{escape(part)}</code>" if i % 2 else escape(part) for i, part in enumerate(parts))
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+import shlex
 from dataclasses import replace
 from datetime import timedelta
+from html import escape
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -411,5 +413,15 @@ def test_a_task_of_mteb_named_as_a_column_hides_nothing(tmp_path: Path) -> None:
 
 
 def test_commands_in_backticks_become_code_and_stay_text() -> None:
-    assert _with_code("type `a <b>` now") == "type <code>a &lt;b&gt;</code> now"
+    assert (
+        _with_code("type `python -m a '<b>'` now")
+        == "type <code>python -m a &#x27;&lt;b&gt;&#x27;</code> now"
+    )
     assert _with_code("a lone ` stays") == "a lone ` stays"
+
+
+@pytest.mark.parametrize("name", ["a`b`c", "it's`", "``'"])
+def test_a_name_s_own_backticks_are_no_code(name: str) -> None:
+    command = shlex.join(["python", "-m", "harness", f"model.path={name}"])
+    told = _with_code(f"{name}: `{command}`, as {name}")
+    assert told == f"{escape(name)}: <code>{escape(command)}</code>, as {escape(name)}"
