@@ -5,6 +5,7 @@ The same runs and the same policy give the same bytes, in any order of rows or c
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from math import isclose
 from typing import TYPE_CHECKING
@@ -18,6 +19,7 @@ from harness.evidence import (
     checked,
     contradicted,
     current_evidence,
+    names_apart,
     newest_first,
     of_one_evidence,
     under_other_limits,
@@ -141,9 +143,11 @@ def decide(
         groups.setdefault(candidate_key(row), []).append(row)
     measured = [row for row in rows if row["status"] != "unavailable"] or rows
     scripted_only = all(row["runtime"] == "fake" for row in measured)
+    judged = [_judge(groups[key], policy) for key in sorted(groups)]
+    called = names_apart([dict(candidate.rows[0]) for candidate in judged])
     candidates = tuple(
         sorted(
-            (_judge(groups[key], policy) for key in sorted(groups)),
+            (replace(candidate, label=name) for candidate, name in zip(judged, called, strict=True)),
             key=lambda c: (
                 c.scripted and not scripted_only,
                 c.impossible,  # no evidence for or against anything

@@ -100,13 +100,37 @@ def evidence_key(row: Row) -> str:
 def told_apart(rows: Sequence[Row]) -> list[str]:
     """What of its candidate and its evidence tells each row from the others, in words; empty of one alone.
 
+    Only rows of one label are told from one another.
+
     Args:
         rows: as `with_quota` gives them.
     """
-    differing = [
-        name for name in (*_IDENTITY, *_SAME_EVIDENCE) if len({str(plain(r[name])) for r in rows}) > 1
+    alike: dict[str, list[Row]] = {}
+    for row in rows:
+        alike.setdefault(str(row["candidate_label"]), []).append(row)
+    differing = {
+        label: [
+            name for name in (*_IDENTITY, *_SAME_EVIDENCE) if len({str(plain(r[name])) for r in mine}) > 1
+        ]
+        for label, mine in alike.items()
+    }
+    return [_told(row, differing[str(row["candidate_label"])]) for row in rows]
+
+
+def names_apart(rows: Sequence[Row]) -> list[str]:
+    """What each row's candidate is called: its label, and of other things of one label what tells them apart.
+
+    What could not be measured is known by its label alone.
+
+    Args:
+        rows: as `with_quota` gives them.
+    """
+    apart = iter(told_apart([row for row in rows if row["status"] != "unavailable"]))
+    told = ("" if row["status"] == "unavailable" else next(apart) for row in rows)
+    return [
+        f"{row['candidate_label']} ({text})" if text else str(row["candidate_label"])
+        for row, text in zip(rows, told, strict=True)
     ]
-    return [_told(row, differing) for row in rows]
 
 
 def candidate_rows(runs: pd.DataFrame, like: Sequence[Mapping[str, Any]]) -> pd.DataFrame:

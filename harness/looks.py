@@ -165,19 +165,19 @@ def labels(rows: Sequence[Row]) -> list[str]:
 
 
 def place(row: Row) -> str:
-    """Where a run was measured; batch 1 and one caller go without saying."""
+    """Where a run was measured, and which of several there; batch 1 and one caller go without saying."""
     said = [str(row["workload"])]
     said += [f"batch {row['batch_size']}"] if row["batch_size"] != 1 else []
     said += [f"{row['clients']} callers"] if row["clients"] != 1 else []
     said += [f"{row['offered_qps']:g}/s"] if has(row, "offered_qps") else []
     said += ["soak"] if row["purpose"] == "soak" else []
+    said += [f"replicate {row['replicate']}"] if as_number(row["replicate"]) else []
+    said += [f"held to {counted(int(row['cpus']), 'core')}"] if has(row, "cpus") else []
     return ", ".join(said)
 
 
 def _label(row: Row, *more: str) -> str:
     said = [place(row)]
-    said += [f"replicate {row['replicate']}"] if as_number(row["replicate"]) else []
-    said += [f"held to {counted(int(row['cpus']), 'core')}"] if has(row, "cpus") else []
     said += ["random weights"] if is_random(row) and "random" not in str(row["candidate_label"]) else []
     said += ["provisional"] if is_brief(row) else []
     said += [f"{row['launches_failed']} failed"] if as_number(row["launches_failed"]) else []

@@ -498,15 +498,7 @@ def _lines(
 
 def _line_names(rows: Sequence[Row]) -> list[tuple[Row, str]]:
     """A row of each line and the line's name; of several with one label also what tells it apart."""
-    alike: dict[str, list[Row]] = {}
-    for row in rows:
-        alike.setdefault(str(row["candidate_label"]), []).append(row)
-    told = {
-        str(r["run_id"]): text
-        for mine in alike.values()
-        for r, text in zip(mine, told_apart(mine), strict=True)
-    }
-    names = ((str(row["candidate_label"]), told[str(row["run_id"])]) for row in rows)
+    names = zip((str(row["candidate_label"]) for row in rows), told_apart(rows), strict=True)
     lines = (
         "\n".join(looks.short(text, looks.LEGEND_LETTERS) for text in filter(None, name)) for name in names
     )

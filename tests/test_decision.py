@@ -2799,3 +2799,12 @@ def test_candidates_within_different_cpu_quotas_are_told() -> None:
     decision = decide(frame(held, model_row("e5")))
     assert any("minilm fp32 cpu on 2 cores within a quota of 0.5 CPUs" in w for w in decision.warnings)
     assert decision.machine["cores"] == 2
+
+
+def test_candidates_of_one_name_are_named_by_what_tells_them_apart() -> None:
+    twice = [run_row(n, revision=n, p95_ms=p95_ms) for n, p95_ms in (("one", 12.0), ("two", 99.0))]
+    made = decide(frame(*twice, run_row("e5", model="e5", candidate_label="e5 fp32 cpu", p95_ms=99.0)))
+    called = {candidate.run_ids[0]: candidate.label for candidate in made.candidates}
+    one, two = (f"minilm fp32 cpu (revision={n})" for n in ("one", "two"))
+    assert called == {"one": one, "two": two, "e5": "e5 fp32 cpu"}
+    assert made.chosen == one

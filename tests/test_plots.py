@@ -273,6 +273,14 @@ def test_execution_providers_of_a_model_are_told_apart_by_lines_panels_and_numbe
         assert panel in told
 
 
+def test_replicates_and_runs_of_other_cores_have_panels_of_their_own_in_a_timeline() -> None:
+    rows = [run_row("a", replicate=1), run_row("b", replicate=2), run_row("c", cpus=1)]
+    figure = plots.timeline(launch_frame(*(launch_row(run_id=row["run_id"]) for row in rows)), runs(*rows))
+    told = text_in(figure)
+    for panel in ("default, replicate 1, cpu", "default, replicate 2, cpu", "default, held to 1 core, cpu"):
+        assert panel in told
+
+
 def test_own_models_that_share_a_colour_and_marker_are_told_apart_by_numbers_in_a_timeline() -> None:
     names = ("own0", "own2", "minilm")
     rows = [run_row(name, model=name, candidate_label=f"{name} fp32 cpu") for name in names]

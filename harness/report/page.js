@@ -1,6 +1,20 @@
 "use strict";
 // Tables sort by a click on a heading, show only the rows that hold every word of the filter, and some columns
 // only when asked.
+
+// What a filter asks for: its words, and what stands in quotes as it stands; a number is meant whole.
+const asked = (text) => {
+  const terms = (text.toLowerCase().match(/"[^"]*"?|[^\s"]+/g) ?? []).map((term) => term.replaceAll('"', "").trim());
+  return terms.filter(Boolean).map((term) => {
+    const words = term.split(/\s+/);
+    const isNumber = (word) => /^\d[\d.,]*$/.test(word);
+    const before = isNumber(words[0]) ? "(?<![\\p{L}\\p{N}_]|\\d[.,])" : "";
+    const after = isNumber(words.at(-1)) ? "(?![\\p{L}\\p{N}_]|[.,]\\d)" : "";
+    const own = words.map((word) => word.replace(/[\\^$.*+?()[\]{}|/]/g, "\\$&")).join("\\s+");
+    return new RegExp(before + own + after, "u");
+  });
+};
+
 for (const table of document.querySelectorAll("table.data")) {
   const body = table.tBodies[0];
   const rows = [...body.rows];
@@ -34,25 +48,27 @@ for (const table of document.querySelectorAll("table.data")) {
   bar.className = "filter";
   box.before(bar);
 
+  let show = () => {};
   if (rows.length > 1) {
     const input = document.createElement("input");
     input.type = "search";
-    input.placeholder = "filter: words that a row must have";
+    input.placeholder = 'filter: words, whole numbers, "batch 1"';
+    input.title = "rows that have each of them in a column that is shown; what is in quotes stands together";
     input.setAttribute("aria-label", `filter the rows of ${table.dataset.name}`);
     const count = document.createElement("output");
     bar.append(input, count);
-    const show = () => {
-      const words = input.value.toLowerCase().split(/\s+/).filter(Boolean);
+    show = () => {
+      const terms = asked(input.value);
+      const isShown = (cell) => !(table.classList.contains("brief") && cell.classList.contains("more"));
       let shown = 0;
       for (const row of rows) {
-        const text = row.textContent.toLowerCase();
-        row.hidden = !words.every((word) => text.includes(word));
+        const texts = [...row.cells].filter(isShown).map((cell) => cell.textContent.toLowerCase());
+        row.hidden = !terms.every((term) => texts.some((text) => term.test(text)));
         shown += !row.hidden;
       }
       count.textContent = `${shown} of ${rows.length}`;
     };
     input.addEventListener("input", show);
-    show();
   }
 
   if (headings.some((heading) => heading.classList.contains("more"))) {
@@ -61,11 +77,13 @@ for (const table of document.querySelectorAll("table.data")) {
     const turn = () => {
       const brief = table.classList.toggle("brief");
       toggle.textContent = brief ? `all ${headings.length} columns` : "fewer columns";
+      show();
     };
     toggle.addEventListener("click", turn);
     turn();
     bar.append(toggle);
   }
+  show();
 
   const hint = document.createElement("span");
   hint.textContent = "more columns: scroll sideways →";

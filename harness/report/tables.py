@@ -12,9 +12,10 @@ from html import escape
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from harness.caveats import is_brief
-from harness.evidence import rows_of
+from harness.evidence import evidence_key, names_apart, rows_of, with_quota
 from harness.gates import SERVED_TOLD, as_number, p95_floor_ms, row_place, served_cell, stopped_cells, text_of
 from harness.measure.batching import BESIDE
+from harness.rerun import particulars
 from harness.stand_ins import harmless
 from harness.units import at_least, counted, format_bytes, format_duration
 from harness.verdict import (
@@ -39,6 +40,8 @@ NOTHING = "Nothing is measured yet. Measure first: `python -m harness model=mini
 # Lines of a list that stand in the first screen, and characters of a line; what is more unfolds.
 _MOST_LINES = 5
 _MOST_CHARACTERS = 600
+# A command in a sentence, to the backtick behind it; one within quotes is of a name.
+_COMMAND = re.compile(r"""`(python -m (?:'[^']*'|"[^"]*"|[^`'"])*)`""")
 _VERDICT_CLASS = {"GO": "good", "CONDITIONAL_GO": "fair", "INCONCLUSIVE": "fair", "NO_GO": "bad"}
 _STATUS_CLASS = {"pass": "good", "fail": "bad", "undecided": "fair", "not": "fair"}
 
@@ -128,7 +131,7 @@ def speedups(data: Results) -> Html:
 
 def runs(data: Results) -> Html:
     """Every run, sortable and filterable."""
-    rows = rows_of(data.runs)
+    rows = _rows(data)
     told = _note(SERVED_TOLD) if any(_known(row, "truncated_over_ms") for row in rows) else ""
     return Html(_table(_ordered(rows), _RUNS, name="runs", empty=NOTHING).text + told)
 
@@ -156,7 +159,7 @@ def quality(data: Results) -> Html:
     On the shipped texts, and on the user's own and tasks of mteb where a run has any; figures on two files
     stand apart.
     """
-    rows = rows_of(data.runs)
+    rows = _rows(data)
     shipped = _once(row for row in rows if _known(row, "separation_auc"))
     empty = "No run has quality figures yet; random weights have none."
     parts = [_table(shipped, _QUALITY, name="quality", empty=empty).text]
@@ -172,9 +175,13 @@ def quality(data: Results) -> Html:
 
 
 def placement(data: Results) -> Html:
-    """Where the graph's nodes and their time went, against what was asked for, and what is not possible."""
-    rows = _once(row for row in rows_of(data.runs) if _known(row, "nodes_total"))
-    table = _table(rows, _PLACEMENT, name="placement", empty="No run tells where its nodes went.")
+    """Where the graph's nodes and their time went, against what was asked for, and what is not possible.
+
+    Of each candidate the newest run at each place: the share of time is that of the place's own requests.
+    """
+    rows = [row for row in _rows(data) if _known(row, "nodes_total")]
+    newest = {(evidence_key(row), _place(row)): row for row in rows}.values()
+    table = _table(_ordered(newest), _PLACEMENT, name="placement", empty="No run tells where its nodes went.")
     return table if data.decision is None else Html(table.text + _impossible(data.decision))
 
 
@@ -187,12 +194,13 @@ def environment(data: Results) -> Html:
     facts = json.loads(text_of(newest["environment"], "{}"))
     libraries = facts.get("libraries") or {}
 
-    def every(name: str) -> str:
-        return ", ".join(dict.fromkeys(text_of(row[name], "–") for row in rows))
+    def every(name: str, shown: Callable[[Row], str] | None = None) -> str:
+        return ", ".join(dict.fromkeys(map(shown or _text(name), rows)))
 
     machine = {
-        "machine": every("machine_id"), "CPU": every("cpu"), "usable cores": str(newest["cores"]),
-        "memory": format_bytes(int(newest["memory_bytes"])), "system": every("os"),
+        "machine": every("machine_id"), "CPU": every("cpu"),
+        "usable cores": every("cores", _number("cores")[0]),
+        "memory": every("memory_bytes", _bytes("memory_bytes")[0]), "system": every("os"),
         "Python": every("python"), "ONNX Runtime": every("onnxruntime"),
         "other libraries": ", ".join(f"{name} {version}" for name, version in sorted(libraries.items())),
         "harness": every("harness_version"), "commit": every("git_commit"),
@@ -206,7 +214,7 @@ def environment(data: Results) -> Html:
 
 def noise(data: Results) -> Html:
     """How many of each run's launches were disturbed, and by what."""
-    measured = [row for row in rows_of(data.runs) if row["launches"]]
+    measured = [row for row in _rows(data) if row["launches"]]
     return _table(_ordered(measured), _NOISE, name="noise", empty="No launch was measured yet.")
 
 
@@ -219,6 +227,12 @@ def comparison(found: Sequence[Comparison]) -> Html:
         name="comparison",
         empty="Nothing is compared: give two sweeps, runs or results folders as a and b.",
     )
+
+
+def _rows(data: Results) -> list[Row]:
+    """Every run's row with a quota and, as `name`, what its candidate is called among these."""
+    rows = [with_quota(row) for row in rows_of(data.runs)]
+    return [row | {"name": name} for row, name in zip(rows, names_apart(rows), strict=True)]
 
 
 def _ordered(rows: Iterable[Row]) -> list[Row]:
@@ -235,10 +249,10 @@ def _counted(row: Row) -> list[str | int]:
 
 
 def _once(rows: Iterable[Row], *also: str) -> list[Row]:
-    """The newest row of each candidate, batch size and further columns: what no workload changes."""
-    of = ("candidate_label", "batch_size", *also)
-    found = {tuple(str(row[name]) for name in of): row for row in rows}.values()
-    return sorted(_ordered(found), key=lambda row: (str(row["candidate_label"]), int(row["batch_size"])))
+    """The newest row of each thing measured, batch size and further columns: what no workload changes."""
+    of = ("batch_size", *also)
+    found = {(evidence_key(row), *(str(row[name]) for name in of)): row for row in rows}.values()
+    return sorted(_ordered(found), key=lambda row: (str(row["name"]), int(row["batch_size"])))
 
 
 def _known(row: Row, name: str) -> bool:
@@ -297,8 +311,8 @@ def _digest(name: str) -> Callable[[Row], str]:
 
 
 def _candidate(row: Row) -> str:
-    label = str(row["candidate_label"])
-    return f"{label}, random weights" if row["weights"] == "random" and "random" not in label else label
+    name = str(row["name"])
+    return f"{name}, random weights" if row["weights"] == "random" and "random" not in name else name
 
 
 def _timed(row: Row) -> str:
@@ -336,7 +350,9 @@ def _at_least(side: str) -> tuple[Callable[[Row], str], Callable[[Row], float | 
 
 
 def _place(row: Row) -> str:
-    return str(row_place(row))
+    """Where a run was measured, and what makes it another one than others there."""
+    soak = ("soak",) if row["purpose"] == "soak" else ()
+    return ", ".join((str(row_place(row)), *soak, *particulars(row)))
 
 
 def _status(row: Row) -> str:
@@ -439,7 +455,8 @@ _OWN: dict[str, tuple[str, str, str, tuple[Column, ...]]] = {
     ),
 }
 _PLACEMENT = (
-    *_WHAT,
+    Column("candidate", _candidate),
+    Column("measured at", _place),
     Column("asked for", _text("ep_provider")),
     Column("nodes on it", *_number("ep_nodes")),
     Column("of", *_number("nodes_total")),
@@ -603,10 +620,8 @@ def _line(line: str) -> str:
 
 
 def _with_code(line: str) -> str:
-    """A sentence whose commands stand in backticks."""
-    parts = line.split("`")
-    if len(parts) % 2 == 0:  # a backtick by itself is no command
-        return escape(line)
+    """A sentence whose commands stand in backticks; other backticks are a name's own."""
+    parts = _COMMAND.split(line)
     return "".join(f"<code>{escape(part)}</code>" if i % 2 else escape(part) for i, part in enumerate(parts))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -15,7 +16,7 @@ from harness.report.execute import Shown
 from harness.report.figures import FIGURES
 from harness.report.page import compose
 from harness.store import Store
-from tests.conftest import launch_row, run_row
+from tests.conftest import STARTED, launch_row, run_row
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -320,6 +321,32 @@ def test_figures_with_words_sort_by_their_values_and_the_unknown_stays_last(
         browser.execute_script("arguments[0].click()", button)
         orders.append(cells(browser, "run"))
     assert orders == [["short", "middle", "long", "absent"], ["long", "middle", "short", "absent"]]
+
+
+def test_the_filter_asks_whole_numbers_and_words_of_one_shown_cell(browser: Chrome, tmp_path: Path) -> None:
+    from selenium.webdriver.common.by import By
+
+    rows = [run_row(f"run-{n}", batch_size=n, started_at=STARTED + timedelta(hours=n)) for n in (1, 16, 32)]
+    rows[1]["launches"] = 1
+    rows[1] |= {name: value[:1] for name, value in rows[1].items() if name.startswith("launch_") and value}
+    browser.get(small_page(tmp_path, *rows))
+    table = browser.find_element(By.CSS_SELECTOR, "table[data-name=runs]")
+    bar = table.find_element(By.XPATH, "../preceding-sibling::div[1]")
+    field = bar.find_element(By.TAG_NAME, "input")
+
+    def left(asked: str) -> list[str]:
+        field.clear()
+        field.send_keys(asked or " ")
+        return cells(browser, "run")
+
+    assert left("") == ["run-1", "run-16", "run-32"]
+    assert left('"batch 1"') == ["run-1"]
+    assert left("batch 32") == left("MINILM 32") == ["run-32"]
+    assert left("batch 1") == ["run-1", "run-16"], "of one launch"
+    assert left("batch 2") == left('"batch 3"') == left("cpudefault") == left("a(b") == []
+    assert left("run-16") == [], "in a column that is not shown"
+    browser.execute_script("arguments[0].click()", bar.find_element(By.TAG_NAME, "button"))
+    assert cells(browser, "run") == ["run-16"]
 
 
 @pytest.mark.parametrize("width", [1280, 390])

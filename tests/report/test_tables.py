@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import re
+import shlex
 from dataclasses import replace
+from datetime import timedelta
+from html import escape
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -15,7 +18,7 @@ from harness.decision import decide
 from harness.errors import BadInputError
 from harness.report.tables import NOTHING, _with_code
 from harness.store import Store, UnreadableFileWarning, load_runs
-from tests.conftest import launch_row, run_row
+from tests.conftest import STARTED, launch_row, run_row
 from tests.test_decide import main as decide_main
 
 if TYPE_CHECKING:
@@ -58,11 +61,65 @@ def test_rows_stand_in_the_order_of_their_numbers(tmp_path: Path) -> None:
         for workload, batch in places
     ]
     data = report.read(stored(tmp_path, *rows))
-    measured = re.findall(r"<td>([^<]+, batch \d+)", report.runs(data).text)
-    assert measured == ["default, batch 2", "tokens_8, batch 8", "tokens_32, batch 16", "tokens_128, batch 1"]
-    for table in (report.quality, report.placement):
-        batches = re.findall(r'<td class="number"[^>]*>(1|2|8|16)</td>', table(data).text)
-        assert batches[:: len(batches) // 4] == ["1", "2", "8", "16"]
+    in_order = ["default, batch 2", "tokens_8, batch 8", "tokens_32, batch 16", "tokens_128, batch 1"]
+    for table in (report.runs, report.placement):
+        assert re.findall(r"<td>([^<]+, batch \d+)", table(data).text) == in_order
+    batches = re.findall(r'<td class="number"[^>]*>(1|2|8|16)</td>', report.quality(data).text)
+    assert batches[:: len(batches) // 4] == ["1", "2", "8", "16"]
+
+
+def test_a_share_of_time_stands_with_the_place_whose_requests_it_is_of(tmp_path: Path) -> None:
+    kinds = {"nodes_total": 10, "ep": "coreml", "candidate_label": "minilm fp32 coreml"}
+    rows = [
+        run_row("old", ep_time_share=0.2, **kinds),
+        run_row("short", ep_time_share=0.3, started_at=STARTED + timedelta(hours=1), **kinds),
+        run_row("long", ep_time_share=0.97, workload="tokens_512", **kinds),
+    ]
+    text = report.placement(report.read(stored(tmp_path, *rows))).text
+    rows_told = re.findall(r"<td>([^<]+, batch 1)</td>(.*?)</tr>", text)
+    told = [(place, re.findall(r"\d+%", cells)[-1]) for place, cells in rows_told]
+    assert told == [("default, batch 1", "30%"), ("tokens_512, batch 1", "97%")]
+
+
+def test_candidates_of_one_name_are_told_apart_wherever_they_are_named(tmp_path: Path) -> None:
+    rows = [
+        run_row("a", revision="one", artifact_sha256="a" * 64, separation_auc=0.989),
+        run_row("b", revision="two", artifact_sha256="b" * 64, separation_auc=0.987, p95_ms=99.0),
+    ]
+    data = report.read(stored(tmp_path, *rows))
+    names = [
+        f"minilm fp32 cpu (revision={n}, artifact_sha256={c * 12})" for n, c in (("one", "a"), ("two", "b"))
+    ]
+    for table in (report.gates, report.runs, report.quality, report.noise):
+        assert all(table(data).text.count(name) for name in names)
+    assert data.decision is not None
+    assert data.decision.chosen == names[0]
+    assert f"{names[1]}: NO GO" in report.gates(data).text
+    aucs = [re.search(rf"{re.escape(name)}.*?0\.98[79]", report.quality(data).text) for name in names]
+    assert [found and found[0][-5:] for found in aucs] == ["0.989", "0.987"]
+
+
+def test_what_could_not_be_measured_tells_nothing_apart(tmp_path: Path) -> None:
+    absent = run_row("a", status="unavailable", launches=0, launch_p95_ms=[], artifact_sha256=None)
+    text = report.runs(report.read(stored(tmp_path, absent, run_row("b")))).text
+    assert "artifact_sha256" not in text
+
+
+def test_runs_of_other_cores_and_replicates_are_told_apart(tmp_path: Path) -> None:
+    rows = [run_row("a", replicate=1), run_row("b", replicate=2), run_row("c", cpus=1, cores=1)]
+    data = report.read(stored(tmp_path, *rows, run_row("d", purpose="soak")))
+    for table in (report.runs, report.noise):
+        places = re.findall(r"<td>default, batch 1(.*?)</td>", table(data).text)
+        assert sorted(places) == [", #1", ", #2", ", 1 core", ", soak"]
+
+
+def test_an_environment_tells_every_number_of_cores_and_memory(tmp_path: Path) -> None:
+    sizes = ((2, 4 * 2**30), (1, 2 * 2**30))
+    rows = [run_row(f"r{cores}", cores=cores, memory_bytes=memory) for cores, memory in sizes]
+    text = report.environment(report.read(stored(tmp_path, *rows))).text
+    assert "<td>1, 2</td>" in text or "<td>2, 1</td>" in text
+    assert "4.0 GiB" in text
+    assert "2.0 GiB" in text
 
 
 def test_no_number_of_cores_is_told_where_candidates_had_different_ones(tmp_path: Path) -> None:
@@ -356,5 +413,15 @@ def test_a_task_of_mteb_named_as_a_column_hides_nothing(tmp_path: Path) -> None:
 
 
 def test_commands_in_backticks_become_code_and_stay_text() -> None:
-    assert _with_code("type `a <b>` now") == "type <code>a &lt;b&gt;</code> now"
+    assert (
+        _with_code("type `python -m a '<b>'` now")
+        == "type <code>python -m a &#x27;&lt;b&gt;&#x27;</code> now"
+    )
     assert _with_code("a lone ` stays") == "a lone ` stays"
+
+
+@pytest.mark.parametrize("name", ["a`b`c", "it's`", "``'"])
+def test_a_name_s_own_backticks_are_no_code(name: str) -> None:
+    command = shlex.join(["python", "-m", "harness", f"model.path={name}"])
+    told = _with_code(f"{name}: `{command}`, as {name}")
+    assert told == f"{escape(name)}: <code>{escape(command)}</code>, as {escape(name)}"
