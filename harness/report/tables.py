@@ -178,10 +178,15 @@ def placement(data: Results) -> Html:
     """Where the graph's nodes and their time went, against what was asked for, and what is not possible.
 
     Of each candidate the newest run at each place: the share of time is that of the place's own requests.
+    Places with the same figures share a row.
     """
     rows = [row for row in _rows(data) if _known(row, "nodes_total")]
     newest = {(evidence_key(row), _place(row)): row for row in rows}.values()
-    table = _table(_ordered(newest), _PLACEMENT, name="placement", empty="No run tells where its nodes went.")
+    alike: dict[tuple[Any, ...], list[Row]] = {}
+    for row in _ordered(newest):
+        alike.setdefault((evidence_key(row), *(column.shown(row) for column in _WHERE)), []).append(row)
+    shared = [first | {"places": _places(first, len(more))} for first, *more in alike.values()]
+    table = _table(shared, _PLACEMENT, name="placement", empty="No run tells where its nodes went.")
     return table if data.decision is None else Html(table.text + _impossible(data.decision))
 
 
@@ -355,6 +360,11 @@ def _place(row: Row) -> str:
     return ", ".join((str(row_place(row)), *soak, *particulars(row)))
 
 
+def _places(row: Row, more: int) -> str:
+    """Where a run was measured, and at how many more places with the same figures."""
+    return f"{_place(row)}; {counted(more, 'more place')}" if more else _place(row)
+
+
 def _status(row: Row) -> str:
     failed = as_number(row["launches_failed"])
     return f"{row['status']}, {failed:.0f} failed" if failed else str(row["status"])
@@ -454,9 +464,7 @@ _OWN: dict[str, tuple[str, str, str, tuple[Column, ...]]] = {
         ),
     ),
 }
-_PLACEMENT = (
-    Column("candidate", _candidate),
-    Column("measured at", _place),
+_WHERE = (
     Column("asked for", _text("ep_provider")),
     Column("nodes on it", *_number("ep_nodes")),
     Column("of", *_number("nodes_total")),
@@ -464,6 +472,7 @@ _PLACEMENT = (
     Column("of their time", *_percent("ep_time_share")),
     Column("partitions", *_number("ep_partitions")),
 )
+_PLACEMENT = (Column("candidate", _candidate), Column("measured at", _text("places")), *_WHERE)
 _NOISE = (
     *_WHO,
     Column("launches", *_number("launches")),
