@@ -18,6 +18,7 @@ from pydantic import BaseModel, ValidationError
 
 from harness.artifacts.local import local_facts
 from harness.artifacts.modules import NEEDED_FACTS, completed, contradictions, hub_facts
+from harness.artifacts.twin import vocabulary_misfit
 from harness.compose import conf_dir, options_of, unknown_ep_option
 from harness.datasets import read_retrieval, read_sts, read_texts
 from harness.errors import BadInputError, nearest, unknown_name
@@ -162,10 +163,18 @@ def _twin_misfits(model: ModelConfig) -> list[str]:
         )
     if model.hidden is not None and model.hidden != model.dim:
         problems.append(f"model.dim={model.dim}: vectors of random weights have model.hidden={model.hidden}")
-    positions = None if model.architecture is None else model.architecture.positions
-    if positions is not None and positions < model.max_length:
+    if (shape := model.architecture) is None:
+        return problems
+    if model.vocab_size is not None and (misfit := vocabulary_misfit(shape.family, model.vocab_size)):
+        problems.append(misfit)
+    if shape.head_dim is not None and shape.head_dim % 2:
         problems.append(
-            f"model.max_length={model.max_length}: more than model.architecture.positions={positions}"
+            f"model.architecture.head_dim={shape.head_dim}: rotary angles take its numbers in pairs; give an "
+            "even one"
+        )
+    if shape.positions < model.max_length:
+        problems.append(
+            f"model.max_length={model.max_length}: more than model.architecture.positions={shape.positions}"
         )
     return problems
 

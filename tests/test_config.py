@@ -437,6 +437,11 @@ def test_a_twin_of_your_own_model_asks_for_all_that_it_is_built_from() -> None:
     ("changes", "said"),
     [
         ({"hidden": 768}, "model.dim=384: vectors of random weights have model.hidden=768"),
+        (
+            {"vocab_size": 1000},
+            "model.vocab_size=1000: a twin of family bert has BERT's own vocabulary; give "
+            "model.vocab_size=30522",
+        ),
         ({"heads": 7}, "model.heads=7: model.hidden=384 is no multiple of it; give a number that divides it"),
         ({"max_length": 513}, "model.max_length=513: more than model.architecture.positions=512"),
         ({"architecture": {"kv_heads": 4}}, "model.architecture.kv_heads=4: belongs to family qwen3"),
@@ -449,11 +454,22 @@ def test_a_twin_that_cannot_be_built_is_refused_before_anything_starts(
     assert only_problem_of(model={"weights": "random", **changes}).startswith(said)
 
 
-def test_heads_that_share_keys_are_shared_evenly() -> None:
+@pytest.mark.parametrize(
+    ("changes", "shape", "said"),
+    [
+        ({}, {"kv_heads": 3}, "model.architecture.kv_heads=3: model.heads=16 is no multiple of it; give"),
+        ({}, {"head_dim": 127}, "model.architecture.head_dim=127: rotary angles take its numbers in pairs"),
+        ({"vocab_size": 256}, {}, "model.vocab_size=256: a twin of family qwen3 has a byte-level vocabulary; "
+         "give model.vocab_size=257 or more"),
+    ],
+)  # fmt: skip
+def test_a_twin_of_qwen3_that_cannot_be_built_is_refused_before_anything_starts(
+    changes: dict[str, Any], shape: dict[str, Any], said: str
+) -> None:
     qwen3 = raw_config(model="qwen3")
-    qwen3["model"] |= {"weights": "random"}
-    qwen3["model"]["architecture"] |= {"kv_heads": 3}
-    with pytest.raises(BadInputError, match=r"^model\.architecture\.kv_heads=3: model\.heads=16 is no mult"):
+    qwen3["model"] |= {"weights": "random", **changes}
+    qwen3["model"]["architecture"] |= shape
+    with pytest.raises(BadInputError, match=f"^{re.escape(said)}"):
         validate(qwen3)
 
 

@@ -12,7 +12,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from harness.artifacts.graphs import NEEDS_ONNX, constants, inlined, picks_tokens, said_by
+from harness.artifacts.graphs import (
+    NEEDS_ONNX,
+    constants,
+    external_place,
+    inlined,
+    picks_tokens,
+    said_by,
+    tensors,
+)
 from harness.artifacts.parameters import count_parameters
 from harness.artifacts.shapes import MICROSOFT, attribute, dims_of, infer_shapes, inner_graphs, name_of
 from harness.artifacts.work import Polynomial, Work, flops_of_a_text, work
@@ -123,13 +131,13 @@ def load_graph(path: Path) -> ModelProto:
         model = inlined(model)
     except Exception as error:  # it has a class for each kind of reason
         raise BadInputError(f"{path}: a damaged graph ({said_by(error)}); copy or export it anew") from None
-    for tensor in _tensors(model.graph):
+    for tensor in tensors(model):
         if tensor.data_type not in onnx.TensorProto.DataType.values():
             raise BadInputError(
                 f"{path}: its weight '{tensor.name}' is of data type {tensor.data_type}, which onnx "
                 f"{onnx.__version__} does not know; install a newer onnx, or export it anew"
             )
-    for tensor in _tensors(model.graph):
+    for tensor in tensors(model):
         if tensor.data_location == onnx.TensorProto.EXTERNAL:
             _check_external(path, tensor)
     return model
@@ -165,32 +173,24 @@ def external_data(model: ModelProto) -> dict[str, int]:
     from onnx import TensorProto
 
     found: dict[str, int] = {}
-    for tensor in _tensors(model.graph):
+    for tensor in tensors(model):
         if tensor.data_location == TensorProto.EXTERNAL:
-            entries = {entry.key: entry.value for entry in tensor.external_data}
-            place = entries.get("location", "")
+            place = external_place(tensor).get("location", "")
             size = _tensor_bytes(tensor)
             found[place] = found.get(place, 0) + size
     return found
 
 
-def _tensors(graph: GraphProto) -> Iterator[TensorProto]:
-    inner = [found for node in graph.node for found in inner_graphs(node)]
-    for found in (graph, *inner):
-        yield from found.initializer
-        for part in (part for node in found.node for part in node.attribute):
-            if part.HasField("t"):
-                yield part.t
-            yield from part.tensors
-
-
 def _check_external(path: Path, tensor: TensorProto) -> None:
-    """External data must be whole, in a file in the graph's own folder or below, links followed.
+    """External data must be whole, in one file in the graph's own folder or below, links followed.
 
     Raises:
         BadInputError: it is not.
     """
-    where = {entry.key: entry.value for entry in tensor.external_data}
+    try:
+        where = external_place(tensor)
+    except ValueError as error:
+        raise BadInputError(f"{path}: {error}") from None
     place = where.get("location", "")
     folder = path.resolve().parent
     target = (folder / place).resolve()

@@ -90,18 +90,39 @@ def inlined(model: ModelProto) -> ModelProto:
     return inliner.inline_local_functions(model) if model.functions else model
 
 
+def external_place(tensor: TensorProto) -> dict[str, str]:
+    """Where a tensor's external data lies, by ONNX's own keys: ``location``, ``offset``, ``length``.
+
+    Raises:
+        ValueError: it names a key twice, of which one reader takes the first and another the last.
+    """
+    place: dict[str, str] = {}
+    for entry in tensor.external_data:
+        if entry.key in place:
+            raise ValueError(
+                f"the weight '{tensor.name}' names the {entry.key} of its data twice ('{place[entry.key]}', "
+                f"'{entry.value}'): refused; export it anew"
+            )
+        place[entry.key] = entry.value
+    return place
+
+
 def external_files(model: ModelProto, path: Path) -> list[str]:
     """The files beside `path` that hold the graph's data, each once, by their names relative to its folder.
 
     Raises:
-        ValueError: one lies outside the model's folder: by an absolute path, by ``..``, or through a link.
+        ValueError: one lies outside the model's folder: by an absolute path, by ``..``, or through a link; or
+            a tensor names two.
     """
     root = _root(path.parent)
     names = []
-    for tensor in _tensors(model):
+    for tensor in tensors(model):
         if tensor.data_location != tensor.EXTERNAL:
             continue
-        name = next((entry.value for entry in tensor.external_data if entry.key == "location"), "")
+        try:
+            name = external_place(tensor).get("location", "")
+        except ValueError as error:
+            raise ValueError(f"in {path.name} {error}") from None
         outside = Path(name).is_absolute() or ".." in Path(name).parts or "\\" in name or not name
         if outside or not (path.parent / name).resolve().is_relative_to(root):
             raise ValueError(
@@ -116,13 +137,13 @@ def load_data(model: ModelProto, path: Path) -> None:
     """Read the graph's external data into it.
 
     Raises:
-        ValueError: a file lies outside the model's folder, is missing or too short.
+        ValueError: as `external_files`; or a file is missing or too short.
     """
     external_files(model, path)
-    for tensor in _tensors(model):
+    for tensor in tensors(model):
         if tensor.data_location != tensor.EXTERNAL:
             continue
-        where = {entry.key: entry.value for entry in tensor.external_data}
+        where = external_place(tensor)
         try:
             with (path.parent / where["location"]).open("rb") as file:
                 file.seek(int(where.get("offset", 0)))
@@ -368,7 +389,7 @@ def _nodes(graph: GraphProto) -> Iterator[NodeProto]:
         yield from inner.node
 
 
-def _tensors(model: ModelProto) -> Iterator[TensorProto]:
+def tensors(model: ModelProto) -> Iterator[TensorProto]:
     """Every tensor that a graph holds, wherever it may hide."""
     nodes: list[Any] = [node for function in model.functions for node in function.node]
     for graph in _graphs(model.graph):

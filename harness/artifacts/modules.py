@@ -544,9 +544,11 @@ def _inapplicable(config: Mapping[str, Any], weights: Mapping[str, Any]) -> Iter
 def _prompts(files: _Files, stated: dict[str, Fact], problems: list[str]) -> None:
     config = files.mapping(PROMPTS)
     prompts = config.get("prompts") or {}
-    if not isinstance(prompts, dict) or not all(isinstance(text, str) for text in prompts.values()):
+    if not isinstance(prompts, dict) or not all(isinstance(text, str | None) for text in prompts.values()):
         problems.append(f"{PROMPTS}: its prompts are no texts by name; {ANEW}")
         return
+    # As sentence-transformers fills them in: those two every model has, and null is empty.
+    prompts = {"query": "", "document": ""} | {name: text or "" for name, text in prompts.items()}
     default = config.get("default_prompt_name")
     if default is not None and default not in [*prompts]:
         problems.append(f"{PROMPTS}: default_prompt_name is {default}, which is none of its prompts; {ANEW}")

@@ -71,7 +71,8 @@ def add_pooling(
         truncate: keep the first `dim` of the dimensions, before they are normalised (Matryoshka).
 
     Raises:
-        ValueError: the graph lacks an input or output or its opset is too old, or the pooling is unknown.
+        ValueError: the graph lacks an input or output, has a name as those that are added, or too old an
+            opset, or the pooling is unknown.
     """
     from onnx import TensorProto, helper, numpy_helper
 
@@ -80,6 +81,13 @@ def add_pooling(
     hidden = next((name for name in HIDDEN if name in outputs), None)
     if hidden is None or _MASK not in {i.name for i in graph.input}:
         raise ValueError(f"the graph lacks the output {HIDDEN[0]} or the input {_MASK}")
+    named = [item.name for item in (*graph.node, *graph.initializer)]
+    named += [name for node in graph.node for name in node.output]
+    if taken := next((name for name in named if name.startswith(POOLING_PREFIX)), None):
+        raise ValueError(
+            f"the graph has the name {taken}: {POOLING_PREFIX} begins the names of what is added to it here; "
+            "rename it"
+        )
 
     opset = next(i.version for i in model.opset_import if i.domain in ("", "ai.onnx"))
     needed = MIN_OPSET + 1 if pooling == "last" else MIN_OPSET

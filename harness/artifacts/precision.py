@@ -77,8 +77,8 @@ def derive(base: Path, target: Path, settings: dict[str, Any], architecture: str
     if exported.functions:
         names = ", ".join(sorted(function.name for function in exported.functions))
         raise ArtifactError(
-            f"the graph has functions in another opset than its own ({names}), which the tools that "
-            "make other precisions do not look into; give precision=fp32, or a graph without any"
+            f"the graph has functions of its own ({names}), which the tools that make other precisions "
+            "do not look into; give precision=fp32, or a graph without any"
         )
     method = settings["method"]
     if method == "fuse":

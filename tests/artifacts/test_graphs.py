@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -360,6 +361,21 @@ def test_data_outside_the_folder_is_refused_wherever_it_is_named(
     path = saved(graph, folder)
     for read in (external_files, load_data):
         with pytest.raises(ValueError, match="outside the model's folder: refused"):
+            read(read_graph(path), path)
+
+
+@pytest.mark.parametrize("places", [("in.bin", "../secret"), ("../secret", "in.bin")])
+def test_data_that_is_said_to_lie_in_two_places_is_refused(tmp_path: Path, places: tuple[str, str]) -> None:
+    folder = tmp_path / "model"
+    folder.mkdir()
+    for file in (folder / "in.bin", tmp_path / "secret"):
+        file.write_bytes(b"\0" * 1000)
+    tensor = hollow("table", 9, 4, location=places[0])
+    tensor.external_data.add(key="location", value=places[1])
+    path = saved(token_vectors(weights=[tensor]), folder)
+    told = re.escape(f"'table' names the location of its data twice ('{places[0]}', '{places[1]}'): refused")
+    for read in (external_files, load_data):
+        with pytest.raises(ValueError, match=told):
             read(read_graph(path), path)
 
 

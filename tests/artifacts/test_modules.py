@@ -126,6 +126,26 @@ def test_a_document_s_prompt_is_a_passage_s_where_a_model_names_none_of_its_own(
     assert (fact and fact.value) == document
 
 
+@pytest.mark.parametrize(
+    ("said", "default", "document"),
+    [
+        ({"default_prompt_name": "query"}, "", None),
+        ({"default_prompt_name": "document", "prompts": {"query": "q: "}}, "", None),
+        (
+            {"default_prompt_name": "own", "prompts": {"own": None, "document": None, "corpus": "c: "}},
+            "",
+            "c: ",
+        ),
+    ],
+)
+def test_a_prompt_that_is_null_or_left_out_is_empty_as_sentence_transformers_takes_it(
+    folder: Path, said: dict[str, Any], default: str, document: str | None
+) -> None:
+    write(folder / "config_sentence_transformers.json", said)
+    found = values(read_facts(folder))
+    assert (found["prompts.default"], found.get("prompts.document")) == (default, document)
+
+
 def test_pooling_norm_size_length_and_prompts_are_read_each_with_its_file(folder: Path) -> None:
     facts = read_facts(folder)
     assert values(facts) == {
@@ -241,6 +261,7 @@ def test_modules_in_another_order_or_of_foreign_code_are_refused(
          "sentence_bert_config.json has split_special_tokens, which an artifact's tok"),
         ("tokenizer_config.json", {"split_special_tokens": True}, "tokenizer_config.json has split_special"),
         ("config_sentence_transformers.json", {"default_prompt_name": "x"}, "default_prompt_name is x"),
+        ("config_sentence_transformers.json", {"prompts": {"query": 1}}, "its prompts are no texts by name"),
         ("modules.json", [{"type": "sentence_transformers.models.Pooling", "path": "../up"}], "names ../up,"),
         ("modules.json", [{"type": "sentence_transformers.models.Pooling", "path": "/etc"}], "names /etc, a"),
         ("modules.json", [{"path": "1_Pooling"}], "is no list of modules, each with its type and path"),

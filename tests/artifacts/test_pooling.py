@@ -117,6 +117,19 @@ def test_a_graph_that_cannot_be_pooled_is_refused(model: ModelProto) -> None:
         add_pooling(model, "mean", normalize=True, dim=DIM)
 
 
+@pytest.mark.parametrize("what", ["node", "result", "constant"])
+def test_a_graph_with_a_name_that_pooling_s_begin_with_is_refused(what: str) -> None:
+    model = passing_through()
+    if what == "node":
+        model.graph.node[0].name = "pool/own"
+    elif what == "result":
+        model.graph.node.append(helper.make_node("Shape", ["hidden"], ["pool/own"]))
+    else:
+        model.graph.initializer.append(helper.make_tensor("pool/own", TensorProto.INT64, [1], [1]))
+    with pytest.raises(ValueError, match=r"has the name pool/own: pool/ begins the names of what is added"):
+        add_pooling(model, "mean", normalize=True, dim=DIM)
+
+
 # --- on real small models, against sentence-transformers
 
 FAMILIES = ("bert", "qwen3")

@@ -128,12 +128,12 @@ def test_a_large_vocabulary_cuts_english_into_few_pieces() -> None:
 
 
 def test_a_vocabulary_too_small_for_bytes_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"model\.vocab_size=256: a byte-level vocabulary has 257 entries"):
+    with pytest.raises(ValueError, match=r"vocab_size=256: .* byte-level .* model\.vocab_size=257 or more"):
         tokenizer(tiny.facts("qwen3") | {"vocab_size": 256})
 
 
 def test_a_bert_twin_of_another_vocabulary_is_refused_with_both_sizes() -> None:
-    with pytest.raises(ValueError, match=r"BERT's vocabulary has 30522 entries, model\.vocab_size=1000"):
+    with pytest.raises(ValueError, match=r"vocab_size=1000: .* BERT's own .* model\.vocab_size=30522"):
         tokenizer(tiny.facts("bert") | {"vocab_size": 1000})
 
 
