@@ -75,6 +75,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from harness.evidence import Row
+    from harness.gates import GateStatus
     from harness.schema import AtConfig, Comparable, PolicyConfig
     from harness.workload import Place
 
@@ -270,6 +271,7 @@ def _judge(rows: list[Row], policy: PolicyConfig) -> CandidateVerdict:
     if main is not None and (reference := main.get("overhead_over")) is not None:
         told_of = f"{reference['candidate_label']}, run {reference['run_id']}"
         notes.append(f"what it takes over Python is held against {told_of}")
+    notes += _over_others(results, current)
     notes += _unasked(base, policy)
     score = score_parts(policy, current)
     notes += [score_text(score)] if score else []
@@ -563,6 +565,26 @@ def _open_shoulds(results: tuple[GateResult, ...]) -> list[str]:
         *(f"should gates not measured: {', '.join(labels)} ({why})" for why, labels in unmeasured.items()),
         *(_sentence(r) for r in open_ones if r.status != "NOT_MEASURED"),
     ]
+
+
+def _over_others(results: Sequence[GateResult], rows: list[Row]) -> list[str]:
+    """Where a gate on what a run takes over the reference is answered otherwise over a slower one."""
+    told = []
+    for r in results:
+        if r.gate.metric != "latency_overhead" or (row := run_for(r.gate, rows)) is None:
+            continue
+        answers: dict[GateStatus, list[str]] = {}
+        for over, value, low, high in row["overheads"]:
+            ends = {"latency_overhead_low": low, "latency_overhead_high": high, "overhead_quiet": None}
+            answer = ask(r.gate, {**row, "latency_overhead": value, **ends}).status
+            answers.setdefault(answer, []).append(str(over["run_id"]))
+        others = [f"{status_text(a)} over {', '.join(ids)}" for a, ids in answers.items() if a != r.status]
+        if others:
+            told.append(
+                f"{r.gate.tier} gate {r.gate.label}: {status_text(r.status)} over the fastest run of the "
+                f"reference, {row['overhead_over']['run_id']}; {'; '.join(others)}"
+            )
+    return told
 
 
 def _disagreement(results: tuple[GateResult, ...], rows: list[Row]) -> list[str]:
