@@ -591,7 +591,7 @@ def _disagreement(results: tuple[GateResult, ...], rows: list[Row]) -> list[str]
     """Where a run's absolute and scale-free quality disagree, in words: the AUC gated or not."""
     told = []
     for row in rows:
-        here = [r for r in results if run_for(r.gate, rows) is row]
+        here = [r for r in results if run_for(r.gate, [row]) is row]
         low, high = (as_number(row[f"separation_auc_{end}"]) for end in ("low", "high"))
         auc = number_text(as_number(row["separation_auc"]))
         metrics = {status: [r.gate.metric for r in here if r.status == status] for status in ("PASS", "FAIL")}
