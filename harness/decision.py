@@ -274,7 +274,7 @@ def _judge(rows: list[Row], policy: PolicyConfig) -> CandidateVerdict:
     notes += _over_others(results, current)
     notes += _unasked(base, policy)
     score = score_parts(policy, current)
-    notes += [score_text(score)] if score else []
+    notes += [score_text(policy, score)] if score else []
     measured = [row for row in read if row["status"] != "unavailable"]
     return CandidateVerdict(
         label=str(newest["candidate_label"]),
