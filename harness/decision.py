@@ -77,6 +77,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from harness.evidence import Row
+    from harness.gates import GateStatus
     from harness.schema import AtConfig, Comparable, PolicyConfig
     from harness.workload import Place
 
@@ -276,9 +277,10 @@ def _judge(rows: list[Row], policy: PolicyConfig) -> CandidateVerdict:
     if main is not None and (reference := main.get("overhead_over")) is not None:
         told_of = f"{reference['candidate_label']}, run {reference['run_id']}"
         notes.append(f"what it takes over Python is held against {told_of}")
+    notes += _over_others(results, current)
     notes += _unasked(base, policy)
     score = score_parts(policy, current)
-    notes += [score_text(score)] if score else []
+    notes += [score_text(policy, score)] if score else []
     measured = [row for row in read if row["status"] != "unavailable"]
     return CandidateVerdict(
         label=str(newest["candidate_label"]),
@@ -571,11 +573,31 @@ def _open_shoulds(results: tuple[GateResult, ...]) -> list[str]:
     ]
 
 
+def _over_others(results: Sequence[GateResult], rows: list[Row]) -> list[str]:
+    """Where a gate on what a run takes over the reference is answered otherwise over a slower one."""
+    told = []
+    for r in results:
+        if r.gate.metric != "latency_overhead" or (row := run_for(r.gate, rows)) is None:
+            continue
+        answers: dict[GateStatus, list[str]] = {}
+        for over, value, low, high in row["overheads"]:
+            ends = {"latency_overhead_low": low, "latency_overhead_high": high, "overhead_quiet": None}
+            answer = ask(r.gate, {**row, "latency_overhead": value, **ends}).status
+            answers.setdefault(answer, []).append(str(over["run_id"]))
+        others = [f"{status_text(a)} over {', '.join(ids)}" for a, ids in answers.items() if a != r.status]
+        if others:
+            told.append(
+                f"{r.gate.tier} gate {r.gate.label}: {status_text(r.status)} over the fastest run of the "
+                f"reference, {row['overhead_over']['run_id']}; {'; '.join(others)}"
+            )
+    return told
+
+
 def _disagreement(results: tuple[GateResult, ...], rows: list[Row]) -> list[str]:
     """Where a run's absolute and scale-free quality disagree, in words: the AUC gated or not."""
     told = []
     for row in rows:
-        here = [r for r in results if run_for(r.gate, rows) is row]
+        here = [r for r in results if run_for(r.gate, [row]) is row]
         low, high = (as_number(row[f"separation_auc_{end}"]) for end in ("low", "high"))
         auc = number_text(as_number(row["separation_auc"]))
         metrics = {status: [r.gate.metric for r in here if r.status == status] for status in ("PASS", "FAIL")}

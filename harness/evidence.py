@@ -359,19 +359,18 @@ def of_one_evidence(rows: list[Row]) -> tuple[list[Row], list[str]]:
 def current_evidence(same: list[Row]) -> tuple[list[Row], list[str]]:
     """The newest run at each place, of runs as `of_one_evidence` gives them; the rest is told."""
     notes = []
-    current: dict[tuple[Any, ...], Row] = {}
+    standing: dict[tuple[Any, ...], list[Row]] = {}
     for row in same:
-        current.setdefault(_standing(row), row)
-    for standing, row in current.items():
+        standing.setdefault(_standing(row), []).append(row)
+    for row, *here in standing.values():
         where = row_place(row)
-        here = [other for other in same if _standing(other) == standing and other is not row]
         again = sum(not _set_up(other, row) for other in here)
         read = f"exist at {where}; {row['run_id']} is read"
         if again:
             notes.append(f"{again} other run(s) of the same thing {read}")
         if len(here) > again:
             notes.append(f"{len(here) - again} other run(s), set up otherwise, {read}")
-    return list(current.values()), notes
+    return [row for row, *_ in standing.values()], notes
 
 
 def _told(row: Row, names: Sequence[str]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,8 +19,8 @@ _QUERIES_AT_ONCE = 512
 def search(queries: NDArray[np.float32], documents: NDArray[np.float32], *, depth: int) -> NDArray[np.int64]:
     """The documents nearest to each query by inner product, nearest first: exact, block by block.
 
-    Of documents that are as near, the one of the lower row comes first. `documents` can be mapped from a
-    file: no more than a block of it is read at a time.
+    Of documents that are as near, the one of the lower row comes first; equal ones are as near, wherever they
+    stand. `documents` can be mapped from a file: no more than a block of it is read at a time.
 
     Args:
         queries: [n_queries, dim], L2-normalised and finite.
@@ -29,25 +30,59 @@ def search(queries: NDArray[np.float32], documents: NDArray[np.float32], *, dept
     Returns:
         Rows of documents [n_queries, min(depth, n_documents)].
     """
-    found = [
-        _search_block(queries[start : start + _QUERIES_AT_ONCE], documents, depth)
-        for start in range(0, len(queries), _QUERIES_AT_ONCE)
-    ]
+    firsts = _firsts(documents)
+    distinct = np.unique(firsts)
+    found = []
+    for start in range(0, len(queries), _QUERIES_AT_ONCE):
+        scores, places = _search_block(queries[start : start + _QUERIES_AT_ONCE], documents, distinct, depth)
+        all_differ = len(distinct) == len(documents)
+        found.append(distinct[places] if all_differ else _with_equals(scores, places, firsts, depth))
     return np.concatenate(found)
 
 
-def _search_block(
-    queries: NDArray[np.float32], documents: NDArray[np.float32], depth: int
-) -> NDArray[np.int64]:
-    best = np.empty((len(queries), 0), dtype=np.float32)
-    rows = np.empty((len(queries), 0), dtype=np.int64)
+def _firsts(documents: NDArray[np.float32]) -> NDArray[np.int64]:
+    """Of each document the lowest row that is equal to it [n_documents], by hashes."""
+    digests = bytearray()
     for start in range(0, len(documents), ROWS_AT_ONCE):
-        block = queries @ np.asarray(documents[start : start + ROWS_AT_ONCE]).T
+        block = documents[start : start + ROWS_AT_ONCE] + np.float32(0)  # -0 is 0
+        for row in block:
+            digests += hashlib.blake2b(row, digest_size=16).digest()
+    _, firsts, which = np.unique(np.frombuffer(digests, dtype="V16"), return_index=True, return_inverse=True)
+    return firsts[which]
+
+
+def _search_block(
+    queries: NDArray[np.float32], documents: NDArray[np.float32], distinct: NDArray[np.int64], depth: int
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """The inner products of the nearest of the rows `distinct`, and where they stand in it."""
+    best = np.empty((len(queries), 0), dtype=np.float32)
+    places = np.empty((len(queries), 0), dtype=np.int64)
+    for start in range(0, len(distinct), ROWS_AT_ONCE):
+        block = queries @ np.asarray(documents[distinct[start : start + ROWS_AT_ONCE]]).T
         here = np.broadcast_to(np.arange(start, start + block.shape[1]), block.shape)
-        best, rows = np.hstack([best, block]), np.hstack([rows, here])
+        best, places = np.hstack([best, block]), np.hstack([places, here])
         order = np.argsort(-best, axis=1, kind="stable")[:, :depth]  # stable: lower rows stand first
-        best, rows = np.take_along_axis(best, order, 1), np.take_along_axis(rows, order, 1)
-    return rows
+        best, places = np.take_along_axis(best, order, 1), np.take_along_axis(places, order, 1)
+    return best, places
+
+
+def _with_equals(
+    scores: NDArray[np.float32], places: NDArray[np.int64], firsts: NDArray[np.int64], depth: int
+) -> NDArray[np.int64]:
+    """The rows of what was found and all that are equal, by inner product and then by row.
+
+    Equal rows have the product of the first of them: what rounding adds to one depends on where in a block
+    its row stands.
+    """
+    rows_in_order = np.argsort(firsts, kind="stable")
+    _, starts, counts = np.unique(firsts[rows_in_order], return_index=True, return_counts=True)
+    found = []
+    for products, standing in zip(scores, places, strict=True):
+        each = np.minimum(counts[standing], depth)
+        alike = [rows_in_order[start : start + n] for start, n in zip(starts[standing], each, strict=True)]
+        rows = np.concatenate(alike)
+        found.append(rows[np.lexsort((rows, -np.repeat(products, each)))[:depth]])
+    return np.stack(found)
 
 
 def nearest(

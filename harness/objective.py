@@ -6,12 +6,13 @@ A figure is a float, or an array of one a resampled data set: both are compared 
 from __future__ import annotations
 
 import math
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from harness.caveats import data_of
-from harness.gates import known_figure, p95_floor_ms, run_at, stopped_cells
+from harness.gates import known_figure, p95_floor_ms, place_of, run_at, stopped_cells
 from harness.schema import LESS_IS_BETTER, AtConfig
 from harness.verdict import PICKABLE, FrontPoint, ScorePart, number_text
 
@@ -145,14 +146,20 @@ def score_parts(policy: PolicyConfig, rows: Sequence[Mapping[str, Any]]) -> tupl
     return tuple(parts)
 
 
-def score_text(parts: Sequence[ScorePart]) -> str:
+def criterion_places(policy: PolicyConfig) -> list[str]:
+    """Where each criterion of the matrix is read, in words; empty for a metric that stands there once."""
+    counts = Counter(c.metric for c in policy.matrix)
+    return [f" at {place_of(c.at)}" if counts[c.metric] > 1 else "" for c in policy.matrix]
+
+
+def score_text(policy: PolicyConfig, parts: Sequence[ScorePart]) -> str:
     """The whole arithmetic of a weighted score, in one line."""
     weights = sum(part.weight for part in parts)
     total = sum(part.weight * part.score for part in parts) / weights
     shown = (stopped_cells(part.at_least, number_text(part.value), "")[0] for part in parts)
     terms = (
-        f"{part.weight:g} × {part.score:.3f} {part.metric} {figure}"
-        for part, figure in zip(parts, shown, strict=True)
+        f"{part.weight:g} × {part.score:.3f} {part.metric} {figure}{where}"
+        for part, figure, where in zip(parts, shown, criterion_places(policy), strict=True)
     )
     return f"weighted score {total:.1%} = ({' + '.join(terms)}) / {weights:g}"
 

@@ -18,15 +18,12 @@ def with_alone(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
     None where requests are not paced, and where there is no such run.
     """
-    return [{**row, "alone": _alone(row, rows)} for row in rows]
-
-
-def _alone(row: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
-    place = row_place(row)
-    if place.offered_qps is None:
-        return None
-    here = (other for other in rows if row_place(other) == unpaced(place) and other["purpose"] != "soak")
-    return next(here, None)
+    first = {row_place(row): row for row in reversed(rows) if row["purpose"] != "soak"}
+    places = [row_place(row) for row in rows]
+    return [
+        {**row, "alone": None if place.offered_qps is None else first.get(unpaced(place))}
+        for row, place in zip(rows, places, strict=True)
+    ]
 
 
 def launches_alone(row: Mapping[str, Any]) -> int | None:

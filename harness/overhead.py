@@ -9,6 +9,7 @@ import numpy as np
 
 from harness import stats
 from harness.gates import as_number, container_cpus, lacks_median, plain, row_place
+from harness.units import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -23,6 +24,8 @@ _SAME_MODEL = ("model", "model_id", "revision", "weights", "precision", "pooling
 _SAME_SOFTWARE = ("artifact_sha256", "onnxruntime", "python", "harness_version")
 # What has to agree in any case: left out it is the default, which is a set-up of its own.
 _SAME_SETUP = ("threads", "session_options")
+# A reference of fewer launches says too little of how fast it is: its own P95 has no interval.
+FEWEST_LAUNCHES = stats.launches_to_pass(0.5)
 
 
 class Overhead(NamedTuple):
@@ -41,10 +44,10 @@ def with_overhead(
 
     It is the ratio of the launches' P95 less 1, Hodges-Lehmann's with its exact interval
     (`harness.stats.shift_interval` of the logarithms); `overhead_over` is the reference's row, of several the
-    fastest; `overheads` has that over each, the fastest first. Null for the reference itself, without one
-    that counts (`overhead_unknown` says why not), and where a launch of either failed or was stopped early.
-    `overhead_quiet` is the same of the launches that were not disturbed: the least share of them among the
-    two, and the interval; null where all were quiet.
+    fastest, so that nobody goes by a slow one; `overheads` has that over each, the fastest first. Null for
+    the reference itself, without one that counts (`overhead_unknown` says why not), and where a launch of
+    either failed or was stopped early. `overhead_quiet` is the same of the launches that were not disturbed:
+    the least share of them among the two, and the interval; null where all were quiet.
 
     Args:
         rows: of runs.
@@ -95,7 +98,10 @@ def _overhead(
     ours = _log_p95s(row)
     if row["runtime"] == REFERENCE or ours is None:
         return unknown
-    against = [(each, [*wrong[each["run_id"]], *_set_up_otherwise(each, row)]) for each in references]
+    against = [
+        (each, [*wrong[each["run_id"]], *_set_up_otherwise(each, row), *_too_few(each)])
+        for each in references
+    ]
     counting = [each for each, why in against if not why]
     if not counting:
         told = [
@@ -134,6 +140,11 @@ def _set_up_otherwise(reference: Mapping[str, Any], row: Mapping[str, Any]) -> l
     return [
         f"its {name} is {theirs}, not {ours}" for name, theirs, ours in (*set_up, *software) if theirs != ours
     ]
+
+
+def _too_few(reference: Mapping[str, Any]) -> list[str]:
+    count = len(reference["launch_p95_ms"])
+    return [] if count >= FEWEST_LAUNCHES else [f"{counted(count, 'launch')}, under {FEWEST_LAUNCHES}"]
 
 
 def _chosen(cell: Any) -> Any:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.gates import ASKED_OF_OWN_DATA, OWN_DATA, as_number, gate_place, place_words, run_for, unpaced
 from harness.open_loop import launches_alone
-from harness.overhead import REFERENCE
+from harness.overhead import FEWEST_LAUNCHES, REFERENCE
 from harness.rerun import again, command_for, elsewhere, typed_words
 from harness.schema import LAUNCH_METRICS, SOAK_METRICS
 from harness.stats import launches_to_settle
@@ -89,7 +89,8 @@ def _what_is_added(result: GateResult, row: Row | None, rows: Sequence[Row]) -> 
     """
     metric = result.gate.metric
     if metric == "latency_overhead" and row is not None:
-        return {"runtime": REFERENCE}
+        few = int(row["launches"]) < FEWEST_LAUNCHES  # its command may say so many
+        return {"runtime": REFERENCE} | ({"measure.launches": FEWEST_LAUNCHES} if few else {})
     words: dict[str, Any] = {"measure": "soak"} if metric in SOAK_METRICS else {}
     asked = row is not None  # and it is unknown all the same
     if metric in OWN_DATA:

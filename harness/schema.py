@@ -6,7 +6,7 @@ import itertools
 import math
 import re
 from pathlib import PurePosixPath
-from typing import Annotated, Any, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -15,6 +15,11 @@ from harness.errors import unknown_name
 from harness.paths import typed_path
 from harness.stats import count_verdict, launches_to_pass
 from harness.units import NS_PER_MS
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_T = TypeVar("_T")
 
 # What of a folder's name cannot stand in a word; a name that is longer is a hash as a rule.
 _ODD = re.compile(r"[^\w.-]+")
@@ -821,7 +826,7 @@ class PolicyConfig(Schema):
     objective: Literal["path_order", "lowest_latency", "best_quality", "lexicographic", "weighted_matrix"]
     order: list[RankConfig] = Field(default_factory=list)
     matrix: list[CriterionConfig] = Field(default_factory=list)
-    paths: list[str]
+    paths: list[Name]
     fallback: FallbackConfig | None
     min_ep_node_share: Annotated[float, Field(ge=0, le=1)]
     min_ep_time_share: Annotated[float, Field(ge=0, le=1)] = EP_SHARE_MIN
@@ -830,14 +835,6 @@ class PolicyConfig(Schema):
     def _something_must_hold(self) -> PolicyConfig:
         if not any(gate.tier == "must" for gate in self.gates):
             raise ValueError("no must gate: such a policy would let anything pass")
-        return self
-
-    @model_validator(mode="after")
-    def _a_path_is_one(self) -> PolicyConfig:
-        if twice := [model for place, model in enumerate(self.paths) if model in self.paths[:place]]:
-            raise ValueError(
-                f"paths name {twice[0]} more than once; name each model once, the preferred first"
-            )
         return self
 
     @model_validator(mode="after")
@@ -861,6 +858,23 @@ class PolicyConfig(Schema):
         if self.matrix and not any(criterion.weight for criterion in self.matrix):
             raise ValueError("matrix: every weight is 0, so that nothing is weighed; raise one")
         return self
+
+    @model_validator(mode="after")
+    def _nothing_is_said_twice(self) -> PolicyConfig:
+        if model := _repeated(self.paths):
+            raise ValueError(f"paths name {model} more than once; name each model once, the preferred first")
+        if gate := _repeated([(gate.tier, gate.label) for gate in self.gates]):
+            raise ValueError(f"'{gate[1]}' labels more than one {gate[0]} gate; give each its own label")
+        if rank := _repeated([(rank.metric, rank.at, rank.step) for rank in self.order]):
+            raise ValueError(f"order: {rank[0]} stands there twice alike; leave one out")
+        if weighed := _repeated([(c.metric, c.at, c.best, c.worst) for c in self.matrix]):
+            raise ValueError(f"matrix: {weighed[0]} is weighed twice alike; weigh it once")
+        return self
+
+
+def _repeated(of: Sequence[_T]) -> _T | None:
+    """The first that stands more than once; None where none does."""
+    return next((each for place, each in enumerate(of) if each in of[:place]), None)
 
 
 def _implies(first: GateConfig, gate: GateConfig) -> bool:

@@ -13,7 +13,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from harness.gates import as_number, bears_load, gate_at, gate_place, place_of, run_at, run_for, unpaced
-from harness.objective import latency_at, preference, read_from, scored
+from harness.objective import criterion_places, latency_at, preference, read_from, scored
 from harness.overhead import interval_where
 from harness.schema import (
     LESS_IS_BETTER,
@@ -179,6 +179,7 @@ def _weights(near: Sequence[CandidateVerdict], policy: PolicyConfig) -> Iterator
         return
     ours, *theirs = ([scored(c, read_from(n.rows, c.metric, c.at)) for c in policy.matrix] for n in near)
     first, *others = (_standing(n, policy)[2:] for n in near)  # what is asked next
+    places = criterion_places(policy)
     for other, standing, scores in zip(near[1:], others, theirs, strict=True):
         leads = [float(a - b) for a, b in zip(ours, scores, strict=True)]
         for index, (criterion, lead) in enumerate(zip(policy.matrix, leads, strict=True)):
@@ -190,7 +191,8 @@ def _weights(near: Sequence[CandidateVerdict], policy: PolicyConfig) -> Iterator
             level = past or (standing < first and any(weight for weight, _ in rest))
             some = 0 < then < MOST_WEIGHT or (then == 0 and level)
             if some and other.verdict == near[0].verdict:
-                yield Change("weight", f"weight of {criterion.metric}", criterion.weight, then, other.label)
+                what = f"weight of {criterion.metric}{places[index]}"
+                yield Change("weight", what, criterion.weight, then, other.label)
 
 
 def _standing(candidate: CandidateVerdict, policy: PolicyConfig, changed: _Figure | None = None) -> Standing:

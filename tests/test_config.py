@@ -825,6 +825,13 @@ WEIGHED: dict[str, Any] = {"metric": "latency_p95_ms", "weight": 1, "best": 0, "
         ({"objective": "lexicographic", "order": []}, "objective lexicographic: no order"),
         ({"objective": "weighted_matrix", "matrix": []}, "objective weighted_matrix: no matrix"),
         ({"matrix": [WEIGHED | {"weight": -1}]}, "matrix.0.weight=-1: must be at least 0"),
+        ({"matrix": [WEIGHED, WEIGHED | {"weight": 2}]}, "matrix: latency_p95_ms is weighed twice alike"),
+        ({"order": [{"metric": "separation_auc"}] * 2}, "order: separation_auc stands there twice alike"),
+        ({"paths": [""]}, "paths.0=''"),
+        (
+            {"gates": [LATENCY, LATENCY | {"at": {"workload": "mixture"}}]},
+            "'P95' labels more than one must gate; give each its own label",
+        ),
         ({"matrix": [WEIGHED | {"weight": 0}] * 2}, "matrix: every weight is 0"),
         ({"matrix": [{"metric": "latency_p95_ms", "weight": 1, "best": 0}]}, "matrix.0.worst: missing"),
         ({"matrix": [WEIGHED | {"best": 40}]}, "matrix.0: best 40, worst 30: less latency_p95_ms is better"),

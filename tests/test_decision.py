@@ -27,7 +27,7 @@ from harness.decision import (
     decide,
 )
 from harness.errors import BadInputError, ExitCode
-from harness.gates import SERVED_TOLD, ask
+from harness.gates import SERVED_TOLD, ask, row_place
 from harness.measure.quality import QUALITY_COLUMNS
 from harness.record import CHANGED_SINCE, RUN_COLUMNS, SCHEMA_VERSION
 from harness.rerun import command_for
@@ -38,6 +38,8 @@ from tests.conftest import STARTED, launched, run_row
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from harness.workload import Place
 
 POLICIES = ("default", "documents")
 MUSTS = [
@@ -2492,6 +2494,31 @@ def test_a_later_soak_run_held_to_other_cores_hides_no_failure_under_load() -> N
     told = decide(frame(*load, newer))
     assert any("within other CPU limits must gate" in line for line in told.candidates[0].provisional)
     assert told.evidence == "provisional"
+
+
+def test_a_decision_on_twice_as_many_places_takes_about_twice_the_work(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def places_read(n: int) -> int:
+        """How often anything asks where a run stands."""
+        count = 0
+
+        def counted_place(row: Any) -> Place:
+            nonlocal count
+            count += 1
+            return row_place(row)
+
+        for name in ("gates", "evidence", "open_loop"):
+            monkeypatch.setattr(f"harness.{name}.row_place", counted_place)
+        elsewhere = [model_row("minilm", f"r{i}", workload=f"tokens_{i + 1}") for i in range(n)]
+        paced = [
+            row | {"run_id": f"p{i}", "arrival": "poisson", "offered_qps": 5.0}
+            for i, row in enumerate(elsewhere)
+        ]
+        decide(frame(model_row("minilm", "main"), *elsewhere, *paced))
+        return count
+
+    assert places_read(40) < 2.5 * places_read(20)
 
 
 def test_the_disagreement_of_absolute_and_scale_free_figures_is_told_whatever_the_policy_gates() -> None:

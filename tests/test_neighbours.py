@@ -50,6 +50,27 @@ def test_of_documents_that_are_as_near_the_lower_row_comes_first_across_blocks(
     assert found.tolist() == [[1, 2, 4, 0]]
 
 
+@pytest.mark.parametrize("n_queries", [1, 5, 33])
+def test_equal_documents_are_as_near_wherever_they_stand(n_queries: int) -> None:
+    """What rounding adds to an inner product depends on where in a block a row stands."""
+    queries = unit(0, n_queries, 384)
+    for n in (19, 26, 33, 54, 61, 75, neighbours.ROWS_AT_ONCE + 3):
+        documents = np.repeat(unit(1, 1, 384), n, axis=0)
+        documents[:, 0] = np.where(np.arange(n) % 2, 0.0, -0.0)
+        found = search(queries, documents, depth=101)
+        np.testing.assert_array_equal(found, [range(min(n, 101))] * n_queries)
+
+
+@property_test
+@given(st.lists(st.integers(0, 5), min_size=1, max_size=40), st.integers(1, 12))
+def test_of_documents_that_repeat_every_one_is_found_in_its_order(which: list[int], depth: int) -> None:
+    """Small whole numbers: no product is rounded, and documents that differ can be as near."""
+    distinct = np.array([[1, 0, 2], [0, 1, 2], [2, 1, 0], [0, 0, 1], [1, 1, 1], [2, 2, 0]], dtype=np.float32)
+    queries, documents = np.array([[1, 1, 0], [0, 0, 1]], dtype=np.float32), distinct[which]
+    expected = np.argsort(-(queries @ documents.T), axis=1, kind="stable")[:, :depth]
+    np.testing.assert_array_equal(search(queries, documents, depth=depth), expected)
+
+
 def test_an_embedding_agrees_with_itself_on_all_neighbours() -> None:
     vectors = np.random.default_rng(1).normal(size=(40, 8)).astype(np.float32)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)

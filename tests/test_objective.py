@@ -82,6 +82,29 @@ def test_a_figure_on_the_edge_of_a_step_lies_in_it_whatever_its_binary_form() ->
 # --- the weighted matrix
 
 
+def test_a_metric_that_is_weighed_at_two_places_is_told_with_its_place() -> None:
+    latency = {"metric": "latency_p95_ms", "best": 0}
+    batch = latency | {"weight": 2, "worst": 300, "at": {"batch_size": 32}}
+    auc = {"metric": "separation_auc", "weight": 1, "best": 1, "worst": 0.9}
+    rows = [
+        row(model, p95_ms, 0.995, None, batch_size=size) | {"run_id": f"{model}-{size}"}
+        for model, size, p95_ms in (
+            ("minilm", 1, 12.0),
+            ("minilm", 32, 100.0),
+            ("e5", 1, 10.0),
+            ("e5", 32, 200.0),
+        )
+    ]
+    decision = decided("weighted_matrix", *rows, matrix=[latency | {"weight": 3, "worst": 30}, batch, auc])
+    note = next(n for n in decision.candidates[0].notes if n.startswith("weighted"))
+    assert note == (
+        "weighted score 68.1% = (3 × 0.600 latency_p95_ms 12 at default, batch 1 "
+        "+ 2 × 0.667 latency_p95_ms 100 at default, batch 32 + 1 × 0.950 separation_auc 0.995) / 6"
+    )
+    (weight,) = [change for change in decision.changes if change.kind == "weight"]
+    assert weight.what == "weight of latency_p95_ms at default, batch 32"
+
+
 def test_a_weighted_score_is_told_with_its_whole_arithmetic() -> None:
     *matrix, memory = [criterion.model_dump() for criterion in load_policy().matrix]
     rows = row("minilm", 12.0, 0.995, 1000.0), row("e5", 6.0, 0.985, None)

@@ -105,6 +105,37 @@ def test_of_several_references_the_fastest_counts() -> None:
     assert overhead(*rows[1::-1], rows[2])[0] == pytest.approx(0.5)
 
 
+def launches(p95_ms: float, n: int) -> dict[str, Any]:
+    """So many launches of that P95."""
+    return {"p95_ms": p95_ms, "launches": n, "launch_p95_ms": [p95_ms] * n, "requests": 100 * n}
+
+
+@pytest.mark.parametrize("n", [1, 5])
+def test_a_reference_of_too_few_launches_overrules_none_and_counts_for_nothing_by_itself(n: int) -> None:
+    """However many launches the provider has: with sixty, one of the reference has an interval too."""
+    few, many = python(**launches(7.0, n), run_id="few", replicate=1), python(**launches(10.0, 60))
+    provider = rust(**launches(11.0, 60))
+    decision = decided(few, many, provider)
+    assert decision.verdict == "GO"
+    assert not any("few" in note for note in decision.candidates[0].notes)
+    alone = decided(few, provider)
+    assert alone.verdict == "INCONCLUSIVE"
+    plural = "" if n == 1 else "es"
+    why = f"run few of the Python reference does not count: {n} launch{plural}, under 6"
+    assert any(why in reason for reason in alone.reasons)
+    assert "python -m harness model=minilm" in alone.candidates[0].missing
+
+
+def test_references_that_disagree_on_a_gate_are_told_and_the_fastest_answers() -> None:
+    slow, fast = python(10.0, "slow"), python(**launches(7.0, 6), run_id="fast", replicate=1)
+    decision = decided(slow, fast, rust(11.0))
+    assert decision.verdict == "NO_GO"
+    told = "must gate P95 over Python's: fail over the fastest run of the reference, fast; pass over slow"
+    assert told in decision.candidates[0].notes
+    agreed = decided(slow, python(9.9, "fast", replicate=1), rust(11.0)).candidates[0].notes
+    assert not any("the fastest run" in note for note in agreed)
+
+
 @pytest.mark.parametrize(
     ("broken", "why"),
     [

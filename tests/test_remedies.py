@@ -108,6 +108,13 @@ def test_an_overhead_that_is_undecided_takes_more_launches_of_both() -> None:
     assert "runtime=http" not in step.split("` and `")[1]
 
 
+def test_the_reference_of_a_brief_provider_is_measured_in_as_many_launches_as_it_takes() -> None:
+    brief = {"launches": 3, "launch_p95_ms": [11.0] * 3, "requests": 300}
+    words = "python -m harness model=minilm runtime=http runtime.url=http://localhost:1 measure.launches=3"
+    (candidate,) = decided(rust(**brief) | {"command": words}).candidates
+    assert "python -m harness model=minilm measure.launches=6" in candidate.missing
+
+
 def test_the_python_reference_alone_is_judged_by_another_policy() -> None:
     assert only_step(decided(python())).endswith("by itself it is judged with policy=default")
     assert not any("runtime=" in step for step in decided(python()).next_steps)
