@@ -38,6 +38,8 @@ def run_command(body: Callable[[], int]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 128 + signal.SIGPIPE if code is None else code
     except InterruptedRunError as interruption:
+        for name in (signal.SIGINT, signal.SIGTERM):  # it ends already: a second one would end it otherwise
+            signal.signal(name, signal.SIG_IGN)
         print(f"{interruption}; {interruption.remedy}", file=sys.stderr)  # noqa: T201
         return interruption.exit_code
     except HarnessError as error:

@@ -244,7 +244,8 @@ def _judge(rows: list[Row], policy: PolicyConfig) -> CandidateVerdict:
     met = all(r.status == "PASS" for r in targets)
     if all(row["status"] == "unavailable" for row in current):
         blocks, unknowns, deciding = [], [f"not possible here: {text_of(newest['error'], '')}"], []
-    reasons = [*blocks, *unknowns, *(_sentence(r) for r in deciding if r.status != "PASS")]
+    failed_first = sorted(deciding, key=lambda r: r.status != "FAIL")
+    reasons = [*blocks, *unknowns, *(_sentence(r) for r in failed_first if r.status != "PASS")]
     if verdict == "GO":
         reasons = [f"all {len(musts)} must gates{' and the latency target' if targets else ''} pass"]
     elif verdict == "CONDITIONAL_GO":

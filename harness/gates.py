@@ -184,6 +184,9 @@ def ask(gate: GateConfig, run: Mapping[str, Any] | None) -> GateResult:
     status = _by_interval(gate, low, high)
     reason = "" if status != "UNDECIDED" else "the interval holds the bound"
     quiet = _overhead_undisturbed(gate, run) if gate.metric == "latency_overhead" else None
+    flags = run.get("launch_disturbed")
+    if gate.metric == "latency_drift" and np.iterable(flags) and any(flags):
+        quiet = "NOT_MEASURED"  # it is of one launch
     return GateResult(gate, status, value, low, high, reason=reason, undisturbed=quiet)
 
 

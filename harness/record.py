@@ -145,8 +145,8 @@ rss_slope_bytes_per_request_low double? bytes/request interval
 rss_slope_bytes_per_request_high double? bytes/request interval
 handles_gained int64? - open files and threads at the end of a soak run over those after its first third
 latency_drift double? - a soak run's last third over its middle third: median of the ratios of their blocks
-latency_drift_low double? - interval
-latency_drift_high double? - interval
+latency_drift_low double? - interval, as if blocks were independent
+latency_drift_high double? - interval, as if blocks were independent
 nodes_total int64? nodes of the graph as partitioned
 ep_nodes int64? nodes on the requested execution provider
 ep_node_share double? - ep_nodes / nodes_total

@@ -144,6 +144,20 @@ def test_a_signal_interrupts_and_says_how_to_go_on(
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_second_signal_changes_no_exit_code(number: signal.Signals) -> None:
+    """It may come at any time, until the interpreter has ended."""
+    code = (
+        "import atexit, signal, sys\n"
+        "from harness.command import run_command\n"
+        f"atexit.register(signal.raise_signal, {int(number)})\n"
+        f"sys.exit(run_command(lambda: signal.raise_signal({int(number)})))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.returncode == ExitCode.INTERRUPTED
+    assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("module", ["harness", "harness.decide"])
 def test_a_signal_while_a_command_still_imports_is_a_line_too(
     module: str, number: signal.Signals, tmp_path: Path

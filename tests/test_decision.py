@@ -2360,6 +2360,36 @@ def test_a_clock_that_is_too_coarse_for_the_median_is_told(step_ns: int | None, 
     assert bool(lines) == told
 
 
+@pytest.mark.parametrize("drift", [(1.01, 0.98, 1.04), (1.8, 1.7, 2.0)], ids=["passes", "fails"])
+@pytest.mark.parametrize("disturbed", [False, True])
+def test_a_drift_that_was_seen_in_a_disturbed_launch_rests_on_it(
+    drift: tuple[float, float, float], disturbed: bool
+) -> None:
+    value, low, high = drift
+    soak = soak_row(
+        "minilm", launch_disturbed=[disturbed],
+        latency_drift=value, latency_drift_low=low, latency_drift_high=high,
+    )  # fmt: skip
+    told = [
+        line for line in decide(frame(model_row("minilm"), soak)).candidates[0].provisional if "drift" in line
+    ]
+    assert bool(told) == disturbed
+    assert not disturbed or "would be not measured without the launches that were disturbed" in told[0]
+
+
+def test_of_what_keeps_a_candidate_from_being_picked_what_failed_comes_first() -> None:
+    raw = load_policy().model_dump()
+    gates = [gate | {"tier": "must"} if gate["metric"] in SOAK_METRICS else gate for gate in raw["gates"]]
+    soak = soak_row(
+        "minilm", latency_drift=1.8, latency_drift_low=1.7, latency_drift_high=2.0, separation_auc=None,
+        rss_slope_bytes_per_request=None, handles_gained=None,
+    )  # fmt: skip
+    row = model_row("minilm", separation_auc=None, neighbour_overlap=None)
+    decision = decide(frame(row, soak), PolicyConfig.model_validate(raw | {"gates": gates}))
+    assert decision.verdict == "NO_GO"
+    assert "must gate fails: latency drift is 1.8" in decision.reasons[0]
+
+
 def test_a_median_of_no_time_at_all_is_the_clocks_smallest_step() -> None:
     row = model_row("minilm", timer_resolution_ns=15_600_000, latency_p50_ms=0.0)
     (told,) = (line for line in caveats.of_noise(row) if "smallest step" in line)
