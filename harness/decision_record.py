@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from harness.errors import unknown_name
-from harness.gates import GateStatus, plain
+from harness.gates import GateStatus, p95_floor_ms, plain
 from harness.record import RUN_COLUMNS, RUN_UNITS
 from harness.schema import Arrival, Metric, Op, Tier  # noqa: TC001  (pydantic reads them)
 
@@ -149,6 +149,8 @@ class RunRecord(_Record):
     command: str | None
     latency_p50_ms: float | None
     latency_p95_ms: float | None
+    latency_p95_at_least_ms: float | None
+    """Where launches were stopped early over less than it: what is known of it."""
     latency_p95_low_ms: float | None
     latency_p95_high_ms: float | None
     truncated_over_ms: float | None
@@ -386,7 +388,8 @@ def place_record(place: Place) -> PlaceRecord:
 
 def run_record(row: Mapping[str, Any]) -> RunRecord:
     """A run's row (`harness.record.RUN_COLUMNS`) as the record keeps it; what is infinite is unknown."""
-    cells = {name: plain(row[name]) for name in RunRecord.model_fields}
+    known = {**row, "latency_p95_at_least_ms": p95_floor_ms(row)}
+    cells = {name: plain(known[name]) for name in RunRecord.model_fields}
     for name, cell in cells.items():
         if hasattr(cell, "isoformat"):
             cells[name] = cell.isoformat()
@@ -400,6 +403,6 @@ def schema_text() -> str:
     schema = DecisionRecord.model_json_schema(mode="serialization")
     meanings = {column.name: column.meaning for column in RUN_COLUMNS}
     for name, field in schema["$defs"]["RunRecord"]["properties"].items():
-        field["description"] = meanings[name]
+        field["description"] = meanings.get(name) or field["description"]
     schema |= {"$schema": "https://json-schema.org/draft/2020-12/schema"}
     return json.dumps(schema, indent=1, sort_keys=True, ensure_ascii=False) + "\n"

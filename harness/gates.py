@@ -19,6 +19,8 @@ from harness.workload import Place
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from numpy.typing import NDArray
+
     from harness.schema import AtConfig, GateConfig
 
 GateStatus = Literal["PASS", "FAIL", "UNDECIDED", "NOT_MEASURED"]
@@ -75,7 +77,7 @@ class GateResult:
     `load_open`: it would pass, were it known that the queue of paced requests does not grow without end.
     `undisturbed` is the answer of the `quiet` launches alone, which were not flagged as disturbed; None where
     all were quiet, or their answer is not asked. Of a launch that was stopped early, over `stopped_over_ms`,
-    no more is known than that.
+    no more is known than that: `least_ms` is the value with all of them at it.
     """
 
     gate: GateConfig
@@ -88,6 +90,7 @@ class GateResult:
     reason: str = ""
     undisturbed: GateStatus | None = None
     stopped_over_ms: float | None = None
+    least_ms: float | None = None
     quiet: int | None = None
     load_open: bool = False
 
@@ -105,7 +108,7 @@ class GateResult:
     @property
     def floor_ms(self) -> float | None:
         """What the value is at least, in ms, where launches were stopped early over less; else None."""
-        return _floor_ms(self.stopped_over_ms, self.value)
+        return _floor_ms(self.least_ms, self.value)
 
     @property
     def distance(self) -> float | None:
@@ -130,7 +133,11 @@ def p95_floor_ms(row: Mapping[str, Any]) -> float | None:
 
     By how much it lies over that nobody knows.
     """
-    return _floor_ms(as_number(row["truncated_over_ms"]), as_number(row["latency_p95_ms"]))
+    over_ms, value_ms, listed = (row[n] for n in ("truncated_over_ms", "latency_p95_ms", "launch_p95_ms"))
+    if as_number(over_ms) is None or not np.iterable(listed):
+        return None
+    at_most_ms = np.minimum(np.asarray(listed, dtype=np.float64), over_ms)
+    return _floor_ms(float(np.median(at_most_ms)), as_number(value_ms))
 
 
 def known_figure(row: Mapping[str, Any], metric: str) -> float | None:
@@ -139,13 +146,13 @@ def known_figure(row: Mapping[str, Any], metric: str) -> float | None:
     return None if from_below else as_number(row[metric])
 
 
-def _floor_ms(over_ms: float | None, value_ms: float | None) -> float | None:
-    return None if over_ms is None or value_ms is None or value_ms <= over_ms else over_ms
+def _floor_ms(least_ms: float | None, value_ms: float | None) -> float | None:
+    return None if least_ms is None or value_ms is None or value_ms <= least_ms else least_ms
 
 
 def stopped_cells(floor_ms: float | None, value: str, interval: str) -> tuple[str, str]:
     """A latency in ms and its interval as they are written; where it is known from below alone, that."""
-    return (value, interval) if floor_ms is None else (at_least(f"{floor_ms:g}"), STOPPED_EARLY)
+    return (value, interval) if floor_ms is None else (at_least(f"{floor_ms:.4g}"), STOPPED_EARLY)
 
 
 def served_cell(row: Mapping[str, Any], name: str, shown: str) -> str:
@@ -329,9 +336,12 @@ def ask_launches(
     stopped_over = math.inf if stopped_over_ms is None else stopped_over_ms
     interval = stats.launch_interval(signed, launch_quantile=quantile, stopped_over=stopped_over)
     low, high = interval if sign > 0 else (_negated(interval.high), _negated(interval.low))
-    # The median launch's value is the run's own figure, where launches are even in number too.
-    at_quantile = np.median(signed) if quantile == 0.5 else stats.nearest_rank(signed, quantile)
-    middle = sign * float(at_quantile) + 0.0  # no texts/s at all are 0, not -0
+
+    def at_quantile(of: NDArray[np.float64]) -> float:
+        # The median launch's value is the run's own figure, where launches are even in number too.
+        return float(np.median(of)) if quantile == 0.5 else stats.nearest_rank(of, quantile)
+
+    middle = sign * at_quantile(signed) + 0.0  # no texts/s at all are 0, not -0
     over = int(np.count_nonzero(signed >= bound))
     flags = [bool(flag) for flag in disturbed] if np.iterable(disturbed) else []
     quiet = signed[~np.asarray(flags)] if any(flags) and len(flags) == signed.size else None
@@ -346,6 +356,7 @@ def ask_launches(
         reason=_more(gate, over, int(values.size)) if explain and verdict == "UNDECIDED" else "",
         undisturbed=None if quiet is None else stats.gate_verdict(quiet, bound, launch_quantile=quantile),
         stopped_over_ms=stopped_over_ms,
+        least_ms=None if stopped_over_ms is None else at_quantile(np.minimum(signed, stopped_over)),
         quiet=None if quiet is None else int(quiet.size),
     )
 

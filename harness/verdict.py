@@ -12,7 +12,6 @@ from harness.gates import (
     SERVED_TOLD,
     gate_at,
     model_names,
-    p95_floor_ms,
     served_cell,
     status_text,
     stopped_cells,
@@ -438,7 +437,7 @@ def _figures_lines(candidates: Sequence[CandidateVerdict]) -> list[str]:
                 candidate.verdict,
                 str(_place(run)),
                 *stopped_cells(
-                    p95_floor_ms(run.model_dump()),
+                    run.latency_p95_at_least_ms,
                     _known(run.latency_p95_ms),
                     _between(run.latency_p95_low_ms, run.latency_p95_high_ms),
                 ),

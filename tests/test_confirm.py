@@ -605,7 +605,7 @@ def test_two_candidates_are_not_confirmed_at_once(plan: Plan) -> None:
 
 def test_must_gates_on_several_batch_sizes_are_not_confirmed_at_once(plan: Plan) -> None:
     latency, worker = SOON["gates"][0], Production()
-    gates = [latency, latency | {"bound": 100.0, "at": {"batch_size": 32}}]
+    gates = [latency, latency | {"label": "of 32", "bound": 100.0, "at": {"batch_size": 32}}]
     with pytest.raises(
         BadInputError, match="its must latency gates read batches of 1, 32; confirm takes one"
     ):

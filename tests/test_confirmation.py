@@ -136,7 +136,11 @@ def policy_at(*batch_sizes: int) -> PolicyConfig:
     """The shipped policy with a must latency gate at each batch size."""
     raw = load_policy().model_dump()
     latency, *others = raw["gates"]
-    gates = [latency | {"at": latency["at"] | {"batch_size": size}} for size in batch_sizes]
+    labels = [latency["label"], *(f"of {size}" for size in batch_sizes[1:])]
+    gates = [
+        latency | {"label": label, "at": latency["at"] | {"batch_size": size}}
+        for label, size in zip(labels, batch_sizes, strict=True)
+    ]
     return PolicyConfig.model_validate(raw | {"gates": [*gates, *others]})
 
 
@@ -471,7 +475,8 @@ def test_a_level_is_not_measured_until_it_holds() -> None:
 
 def test_of_two_must_gates_the_stricter_limits() -> None:
     raw = load_policy().model_dump()
-    raw["gates"] = [raw["gates"][0], raw["gates"][0] | {"bound": 15.0, "launch_quantile": 0.5}]
+    stricter = {"label": "stricter", "bound": 15.0, "launch_quantile": 0.5}
+    raw["gates"] = [raw["gates"][0], raw["gates"][0] | stricter]
     rows = [tokens_row(8), tokens_row(64, p95_ms=20.0)]
     found = confirmation_by(rows, PolicyConfig.model_validate(raw))
     assert found.longest_tokens == Limit(holds=8, fails=64)

@@ -101,7 +101,8 @@ def test_a_gate_has_its_unit_and_its_distance_in_that_unit_and_in_percent() -> N
 
 
 def test_where_every_figure_comes_from_stands_with_its_candidate() -> None:
-    assert set(RunRecord.model_fields) <= {column.name for column in RUN_COLUMNS}
+    reckoned = {"latency_p95_at_least_ms"}
+    assert set(RunRecord.model_fields) - reckoned <= {column.name for column in RUN_COLUMNS}
     record = json.loads(decide(frame(*confirmed_rows("minilm"))).to_json())
     (candidate,) = record["candidates"]
     assert candidate["run_ids"] == ["run-minilm"]

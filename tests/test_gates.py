@@ -19,13 +19,15 @@ from harness.gates import (
     ask,
     ask_launches,
     gate_place,
+    known_figure,
+    p95_floor_ms,
     place_words,
     row_place,
     text_of,
 )
 from harness.schema import LAUNCH_METRICS, LESS_IS_BETTER, SOAK_METRICS, AtConfig, GateConfig, Metric, Op
 from harness.workload import Place
-from tests.conftest import run_row
+from tests.conftest import launched, run_row
 
 UNKNOWN = {"None": None, "nan": math.nan, "pd.NA": pd.NA}
 INFINITE = {"inf": math.inf, "-inf": -math.inf}
@@ -243,6 +245,29 @@ def test_a_launch_value_that_is_not_a_number_is_not_measured(metric: str) -> Non
     values = [12.0 if metric == "latency_p95_ms" else 300.0] * 30 + [math.nan]
     result = ask(shipped(metric), run_row(**{LAUNCH_COLUMN[metric]: values}))
     assert (result.status, result.reason) == ("NOT_MEASURED", "a launch's value is no number")
+
+
+@pytest.mark.parametrize(
+    ("p95_ms", "floor_ms"),
+    [
+        ([2.0] * 5 + [2000.0] * 5, 16.0),
+        ([2.0] * 5 + [40.0] * 5, 16.0),
+        ([2.0] * 4 + [2000.0] * 5, 30.0),
+        ([2.0] * 5 + [2000.0] * 4, None),
+        ([2.0] * 6 + [2000.0] * 4, None),
+        ([30.0] * 4, None),
+    ],
+    ids=["half, far over", "half", "the middle one", "fewer than half", "two fewer", "none over"],
+)
+def test_of_a_median_that_rests_on_stopped_launches_no_more_is_known_than_with_them_at_the_bound(
+    p95_ms: list[float], floor_ms: float | None
+) -> None:
+    """Of as many known as stopped launches the median lies between: what they served until then is no P95."""
+    row = run_row(**launched(launch_p95_ms=p95_ms, launches=len(p95_ms), truncated_over_ms=30.0))
+    assert p95_floor_ms(row) == floor_ms
+    assert (known_figure(row, "latency_p95_ms") is None) == (floor_ms is not None)
+    target = ask(gate("latency_p95_ms", "<", 20.0, launch_quantile=0.5), row)
+    assert target.floor_ms == floor_ms
 
 
 def test_no_texts_at_all_are_0_a_second_and_not_minus_0() -> None:

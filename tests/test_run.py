@@ -75,7 +75,7 @@ def test_a_gate_on_one_caller_back_to_back_does_not_read_another_load(
 
 def test_a_gate_may_read_concurrent_callers_or_paced_arrivals(config: Plan) -> None:
     two = gate(at={"clients": 2})
-    paced = gate(bound=40.0, at={"workload": "mixture", "arrival": "poisson", "rate": 10.0})
+    paced = gate(label="paced", bound=40.0, at={"workload": "mixture", "arrival": "poisson", "rate": 10.0})
     policy = {"gates": [two, paced]}
     assert bounds(planned(config(policy=policy, workload={"clients": 2}))) == [MUST_LATENCY]
     mixture = {"name": "mixture", "lengths": "mixture", "arrival": "poisson", "rate": 10.0}
@@ -94,7 +94,7 @@ def test_where_it_confirms_or_searches_the_must_latency_gates_are_asked_whatever
 
 
 def test_where_it_confirms_all_must_latency_gates_are_asked_wherever_they_read(config: Plan) -> None:
-    gates = [gate(), gate(bound=100.0, at={"batch_size": 32}), gate(tier="should", bound=1.0)]
+    gates = [gate(), gate(label="of 32", bound=100.0, at={"batch_size": 32}), gate(tier="should", bound=1.0)]
     run = planned(config(measure={"purpose": "confirm"}, policy={"gates": gates}))
     assert bounds(run) == [MUST_LATENCY, ("must", "latency_p95_ms", 100.0)]
 
@@ -176,7 +176,7 @@ def test_where_throughput_is_asked_no_launch_is_stopped_early_nor_pooled_with_on
     """A launch that was stopped early served other texts than the others."""
     raw = load_policy().model_dump()
     rate = next(gate for gate in raw["gates"] if gate["metric"] == "throughput_texts_per_s")
-    both = raw | {"gates": [*raw["gates"], rate | {"at": {"batch_size": 1}}]}
+    both = raw | {"gates": [*raw["gates"], rate | {"label": "alone", "at": {"batch_size": 1}}]}
     run = planned(config(policy=both))
     assert len(bounds(run)) == len(bounds(planned(config()))) + 1
     assert run.loosest_bound_ms() is None
