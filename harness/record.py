@@ -122,7 +122,7 @@ throughput_texts_per_s double? texts/s median over launches
 throughput_texts_per_s_low double? texts/s interval
 throughput_texts_per_s_high double? texts/s interval
 launch_throughput_texts_per_s list:double? texts/s of each launch, 0 for a failed one
-truncated_over_ms double? ms lowest bound over which a launch was stopped early: a P95 resting on it is a guess
+truncated_over_ms double? ms lowest bound over which launches were stopped early: a P95 on one is a guess
 launch_disturbed list:bool? - of each launch: flagged by the rule that is blind to latency; null is unknown
 new_shape_max_ms double? ms slowest first request of a shape, median over launches; never among the timed ones
 timer_resolution_ns int64? ns largest over launches
