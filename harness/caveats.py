@@ -8,10 +8,10 @@ from harness.compose import options_of
 from harness.errors import unknown_name
 from harness.gates import as_number, model_names, text_of
 from harness.rerun import run_name
-from harness.units import counted, ns_to_ms
+from harness.units import counted, listed, ns_to_ms
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping
 
     import pandas as pd
 
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 _NARROWS = "more launches narrow it (measure.launches=N)"
 # A loop that adds more than this share to the median, or a clock whose step is more, makes figures rough.
 OVERHEAD_SHARE_MAX = 0.01
-# More runs than this are not named in one line.
-_MOST_NAMED = 8
 # Which data a figure is of, by what a run records of them.
 DATA_OF = {
     **dict.fromkeys(("separation", "similar_mean", "dissimilar_mean", "separation_auc"), "quality_dataset"),
@@ -32,12 +30,13 @@ DATA_OF = {
 }
 # So much of a hash tells one data set from another.
 _SHORT = 24
-# What helps against what disturbed launches.
+# What helps against what disturbed launches: what is behind it, where that is to be told, and what to do.
+_ELSEWHERE = "measure at another hour, or on another machine"
 _REMEDIES = {
-    "other processes": "stop what else is running",
-    "stolen time": "the hypervisor gives time to others: measure at another hour, or on another machine",
-    "low capacity": "neighbours or a clock held down: measure at another hour, or on another machine",
-    "heat": "let the machine cool",
+    "other processes": ("", "stop what else is running"),
+    "stolen time": ("the hypervisor gives time to others", _ELSEWHERE),
+    "low capacity": ("neighbours or a clock held down", _ELSEWHERE),
+    "heat": ("", "let the machine cool"),
 }
 
 
@@ -87,7 +86,7 @@ def of_runs(rows: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
         what = " ".join(text_of(row["disturbance"], "") for row in noisy)
         counts = [f"{run_name(row)} ({sum(_flags(row))} of {len(_flags(row))})" for row in noisy]
         told.append(
-            f"noise: launches were disturbed of {_listed(counts)}; no change within a run's interval can be "
+            f"noise: launches were disturbed of {listed(counts)}; no change within a run's interval can be "
             f"seen, none at all where it has no interval; {_remedies(what) or 'measure on a quiet machine'}"
         )
     elif spans := [span for row in rows if _flags(row) and (span := _span(row)) is not None]:
@@ -98,7 +97,7 @@ def of_runs(rows: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
         )
     rough = [(run_name(row), what) for row in limited for what in _rough(row)]
     for what in dict.fromkeys(what for _, what in rough):
-        names = _listed([name for name, why in rough if why == what])
+        names = listed([name for name, why in rough if why == what])
         told.append(
             f"{what} is over {OVERHEAD_SHARE_MAX:.0%} of the median of {names}: figures this small are rough"
         )
@@ -136,12 +135,12 @@ def _rough(row: Mapping[str, Any]) -> dict[str, float]:
 
 
 def _remedies(what: str) -> str:
-    return ", ".join(remedy for name, remedy in _REMEDIES.items() if name in what)
-
-
-def _listed(names: Sequence[str]) -> str:
-    more = len(names) - _MOST_NAMED
-    return ", ".join(names[:_MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
+    """What helps against what disturbed, each remedy once, behind all that it helps against."""
+    causes: dict[str, list[str]] = {}
+    for name, (cause, remedy) in _REMEDIES.items():
+        if name in what:
+            causes.setdefault(remedy, []).extend(filter(None, (cause,)))
+    return ", ".join(": ".join(filter(None, (", ".join(why), how))) for how, why in causes.items())
 
 
 def of_scripts(rows: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
@@ -185,7 +184,7 @@ def of_data(figures: Iterable[tuple[str, Mapping[str, Any]]]) -> tuple[str, ...]
             metrics.setdefault(column, {})[metric] = None
     return tuple(
         f"not comparable, as of different data ({column}): {', '.join(metrics[column])}: "
-        + "; ".join(f"{_listed(list(labels))} on {data[:_SHORT]}" for data, labels in sorted(groups.items()))
+        + "; ".join(f"{listed(list(labels))} on {data[:_SHORT]}" for data, labels in sorted(groups.items()))
         + "; no ranking by them counts: measure all on the same"
         for column, groups in found.items()
         if len(groups) > 1
@@ -206,7 +205,7 @@ def of_cpus(rows: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
         groups.setdefault(held, []).append(str(row["candidate_label"]))
     if len(groups) < 2:
         return ()
-    told = "; ".join(f"{_listed(labels)} on {held}" for held, labels in sorted(groups.items()))
+    told = "; ".join(f"{listed(labels)} on {held}" for held, labels in sorted(groups.items()))
     return (
         f"latencies are not comparable, as candidates were held to different CPUs: {told}; "
         "measure all alike (measure.cpus=N)",
@@ -227,7 +226,7 @@ def of_names(policy: PolicyConfig, rows: Iterable[Mapping[str, Any]]) -> tuple[s
     for key, model in named:
         whole = sorted({names[1] for row in rows if model in (names := model_names(row))})
         if len(whole) > 1:
-            told.append(f"policy.{key}: '{model}' is each of {_listed(whole)}; give the one that is meant")
+            told.append(f"policy.{key}: '{model}' is each of {listed(whole)}; give the one that is meant")
     return tuple(told)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from harness.gates import GateResult, as_number, ask, row_place, run_for, stopped_cells
+from harness.gates import GateResult, as_number, ask, left_open, row_place, run_for, stopped_cells
 from harness.units import exact_number, requests_per_s
 from harness.workload import Place
 
@@ -103,6 +103,7 @@ def confirmation_of(rows: Sequence[Mapping[str, Any]], policy: PolicyConfig) -> 
         policy: whose must latency gates are asked, each at the batch size that it reads.
     """
     gates = [gate for gate in policy.gates if gate.tier == "must" and gate.metric == "latency_p95_ms"]
+    batch_sizes = {gate.at.batch_size for gate in gates}
     load = newest_under_load(rows)
     results = tuple(
         (row_place(row), ask(gate, row))
@@ -112,7 +113,7 @@ def confirmation_of(rows: Sequence[Mapping[str, Any]], policy: PolicyConfig) -> 
     )
     measured = {row_place(row) for row in load}
     lacking = []
-    for batch_size in sorted({gate.at.batch_size for gate in gates}):
+    for batch_size in sorted(batch_sizes):
         lacking += [
             f"{WORKLOAD} texts with {clients} concurrent callers were not measured"
             for clients in CLIENTS
@@ -146,11 +147,7 @@ def confirmation_of(rows: Sequence[Mapping[str, Any]], policy: PolicyConfig) -> 
         for place, result in results
         if result.rests_on_noise
     ]
-    batch_sizes = {gate.at.batch_size for gate in gates}
-    runs: dict[Place, list[Mapping[str, Any]]] = {}
-    for row in rows:
-        if row["batch_size"] in batch_sizes and row["purpose"] != "soak":
-            runs.setdefault(row_place(row), []).append(row)
+    runs = {place: here for place, here in _runs_by_place(rows).items() if place.batch_size in batch_sizes}
     return Confirmation(
         results=results,
         lacking=tuple(dict.fromkeys(lacking)),
@@ -181,13 +178,17 @@ def newest_under_load(rows: Sequence[RowT]) -> list[RowT]:
     Args:
         rows: a candidate's runs of one evidence, the newest first.
     """
-    newest = _newest_runs(rows)
-    return [newest[place] for place in dict.fromkeys(map(row_place, newest_confirmation(rows)))]
+    runs = _runs_by_place(rows)
+    return [runs[place][0] for place in dict.fromkeys(map(row_place, newest_confirmation(rows)))]
 
 
-def _newest_runs(rows: Sequence[RowT]) -> dict[Place, RowT]:
-    """The first run at each place, soak runs apart."""
-    return {row_place(row): row for row in reversed(rows) if row["purpose"] != "soak"}
+def _runs_by_place(rows: Sequence[RowT]) -> dict[Place, list[RowT]]:
+    """The runs at each place in their order, soak runs apart."""
+    found: dict[Place, list[RowT]] = {}
+    for row in rows:
+        if row["purpose"] != "soak":
+            found.setdefault(row_place(row), []).append(row)
+    return found
 
 
 def _when(row: Mapping[str, Any]) -> str:
@@ -230,12 +231,17 @@ def _answer(gates: Sequence[GateConfig], runs: Sequence[Mapping[str, Any]]) -> t
     """Whether the budget holds at a level, and whether that would be open without disturbed launches.
 
     The newest run answers. It does not hold where a launch failed, and is open where the quiet launches alone
-    say the opposite, or where it holds and another run of the level fails: nobody measures until it holds.
+    say the opposite, or where it holds and another run of the level fails, or the launches of both together
+    leave it open: nobody measures until it holds.
     """
-    (status, asked), *others = (_asked(gates, run) for run in runs)
+    run, *others = runs
+    status, asked = _asked(gates, run)
     opposite = {"PASS": "FAIL", "FAIL": "PASS"}.get(status)
     denied = any(result.undisturbed == opposite for result in asked) if opposite else False
-    if denied or (status == "PASS" and any(other == "FAIL" for other, _ in others)):
+    if status == "PASS":
+        denied |= any(_asked(gates, other)[0] == "FAIL" for other in others)
+        denied |= any(left_open(result.gate, run, others) for result in asked)
+    if denied:
         return "UNDECIDED", False
     return status, any(result.rests_on_noise for result in asked)
 

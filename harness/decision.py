@@ -59,7 +59,7 @@ from harness.rerun import again, command_for, elsewhere
 from harness.robustness import share_that_stays
 from harness.schema import EP_SHARE_MIN
 from harness.sensitivity import closest_changes
-from harness.units import counted, exact_number
+from harness.units import counted, exact_number, listed
 from harness.verdict import (
     PICKABLE,
     VERDICTS,
@@ -112,8 +112,6 @@ PROVIDER_STEP = "hold the provider against the Python reference stage by stage: 
 TIME_SHARE_GAP_MAX = 0.1
 # Of a pick that nobody asked to confirm.
 _UNCONFIRMED = "nothing was measured under production's load (measure=confirm)"
-# More candidates than this are not named in one sentence.
-_MOST_NAMED = 5
 # An AUC whose interval lies over this tells similar pairs from dissimilar ones: the default policy's bound.
 _AUC_APART = 0.95
 _QUALITY_SCALE = ("separation", "similar_mean", "dissimilar_mean")
@@ -342,10 +340,8 @@ def _not_ranked(
         return ()
     metrics = dict.fromkeys(metric for _, figures in disputed for metric, _ in figures)
     labels = [best.label, *(rival.label for rival, _ in disputed)]
-    more = len(labels) - _MOST_NAMED
-    named = labels[:_MOST_NAMED] + ([f"{more} more"] if more > 0 else [])
     return (
-        f"no pick: {', '.join(named)} are each {best.verdict}, and {objective_words(policy)} would tell them "
+        f"no pick: {listed(labels)} are each {best.verdict}, and {objective_words(policy)} would tell them "
         f"apart by {', '.join(metrics)}, of different data; measure them on the same",
     )
 
@@ -671,9 +667,8 @@ def _overall_reasons(
             shown, _ = stopped_cells(best.latency_p95_at_least_ms, f"{p95_ms:.2f}", "")
             reasons.append(f"{best.label}: P95 {shown} ms, the median launch's")
         if equals:
-            more = len(equals) - _MOST_NAMED
-            named = [c.label for c in equals[:_MOST_NAMED]] + ([f"{more} more"] if more > 0 else [])
-            reasons.append(f"picked by {objective_words(policy)}, before {', '.join(named)}")
+            before = listed([c.label for c in equals])
+            reasons.append(f"picked by {objective_words(policy)}, before {before}")
         if best.verdict == "CONDITIONAL_GO":
             reasons += alternatives
         limits = best.confirmation.limits if best.confirmation else ()

@@ -6,6 +6,7 @@ import hashlib
 import math
 import os
 import platform
+import re
 import subprocess
 from dataclasses import asdict, dataclass
 from functools import cache
@@ -31,7 +32,8 @@ _ONNXRUNTIMES = ("onnxruntime", "onnxruntime-gpu", "onnxruntime-openvino", "onnx
 class Environment:
     """A fingerprint.
 
-    `machine_id` is made of hardware alone: it survives a reboot, another clock speed, an upgrade.
+    `machine_id` is made of the hardware and the host's own id: it survives a reboot, another clock speed, an
+    upgrade.
     """
 
     machine_id: str
@@ -96,14 +98,26 @@ def usable_cores() -> int:
 
 
 def _machine_id(cpu: str, memory_bytes: int) -> str:
-    """CPU model, logical cores, memory in GiB, architecture and system, hashed.
+    """CPU model, logical cores, memory in GiB, architecture, system and the host's own id, hashed.
 
     What is told is the physical size less what firmware and kernel keep, which differs from boot to boot:
     it is rounded up, so that only a change across a whole GiB makes another machine.
     """
     gib = math.ceil(memory_bytes / 2**30)
-    parts = (cpu, os.cpu_count(), gib, platform.machine(), platform.system())
+    parts = (cpu, os.cpu_count(), gib, platform.machine(), platform.system(), _host_id())
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:12]
+
+
+def _host_id() -> str | None:
+    """What the system calls this one host, of several of its type; None where it has no lasting name for it.
+
+    Linux's stands in a file (man 5 machine-id); where the same stands in /run, it is of this boot alone.
+    """
+    if platform.system() == "Darwin":
+        told = _output("ioreg", "-rd1", "-c", "IOPlatformExpertDevice") or ""
+        return found[1] if (found := re.search(r'"IOPlatformUUID" = "([^"]+)"', told)) else None
+    lasting, of_this_boot = (_first_line(f"/{place}/machine-id") for place in ("etc", "run"))
+    return None if lasting == of_this_boot else lasting
 
 
 def _cpu_name() -> str:

@@ -20,6 +20,7 @@ from harness.gates import (
     ask,
     container_cpus,
     gate_place,
+    left_open,
     plain,
     row_place,
     status_text,
@@ -28,14 +29,13 @@ from harness.paths import typed_path
 from harness.record import RUN_COLUMNS, RUN_UNITS, SCHEMA_VERSION, STATUSES, WITH_INTERVAL
 from harness.rerun import command_for, typed_words, words_for
 from harness.schema import METRIC_RANGES
-from harness.units import counted
+from harness.units import counted, listed
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
     import pandas as pd
 
-    from harness.schema import GateConfig
 
 Row = dict[str, Any]
 
@@ -70,8 +70,6 @@ _RANGES: dict[str, tuple[float, float]] = {
 }
 # Under so many requests a launch's P95 is the slowest of them.
 _FEWEST_REQUESTS = 20
-# More names than this are not told in one line.
-_MOST_NAMED = 8
 # What rounding adds to a cosine of float32 vectors, at most.
 _COSINE_SLACK = 0.001
 # A median that differs by a larger share from the one of the launches is another figure.
@@ -218,10 +216,9 @@ def selected(runs: pd.DataFrame, select: str) -> tuple[pd.DataFrame, tuple[str, 
         here = [not named.isdisjoint(wanted) for named in names]
         if here and not any(here):
             there = sorted(set(told))
-            more = f" and {len(there) - _MOST_NAMED} more" if len(there) > _MOST_NAMED else ""
             raise BadInputError(
                 f"select={select}: none of {counted(len(kept), 'run')} has {word}; its {name} is "
-                f"{', '.join(there[:_MOST_NAMED])}{more}"
+                f"{listed(there)}"
             )
         kept = kept[here]
     if len(kept) == len(runs):
@@ -469,7 +466,7 @@ def contradicted(asked: list[tuple[GateResult, Row]], rows: list[Row]) -> tuple[
         against = [other for other in others if ask(result.gate, other).status == other_way]
         how = f"is {other_way.lower()} in"
         if not against and result.status == "PASS" and result.gate.metric in LAUNCH_COLUMN:
-            against = _leave_open(result.gate, row, others)
+            against = left_open(result.gate, row, others)
             how = "is open with the launches of"
         if against:
             set_ups = ((str(other["run_id"]), _set_up(other, row)) for other in against)
@@ -481,25 +478,3 @@ def contradicted(asked: list[tuple[GateResult, Row]], rows: list[Row]) -> tuple[
                 f"another run of the same thing: {names}"
             )
     return tuple(dict.fromkeys(told))
-
-
-def _leave_open(gate: GateConfig, row: Row, others: list[Row]) -> list[Row]:
-    """The runs that leave a gate open, where their launches and those of `row` together do not pass it."""
-    column = LAUNCH_COLUMN[gate.metric]
-    left_open = [
-        other
-        for other in others
-        if other["status"] in ("complete", "interrupted")
-        and np.iterable(other[column])
-        and ask(gate, other).status != "PASS"
-    ]
-    if not left_open:
-        return []
-    runs = [row, *left_open]
-    stopped_ms = [ms for run in runs if (ms := as_number(run["truncated_over_ms"])) is not None]
-    together = row | {
-        column: np.concatenate([np.asarray(run[column], dtype=np.float64) for run in runs]),
-        "launch_disturbed": None,
-        "truncated_over_ms": min(stopped_ms, default=None),
-    }
-    return [] if ask(gate, together).status == "PASS" else left_open

@@ -308,6 +308,33 @@ def _ask_run_launches(gate: GateConfig, run: Mapping[str, Any]) -> GateResult:
     return GateResult(gate, "NOT_MEASURED", reason=reason, undisturbed=quiet)
 
 
+def left_open(gate: GateConfig, run: Mapping[str, Any], others: Sequence[RowT]) -> list[RowT]:
+    """The other runs of the same thing that leave a gate open; none where it passes with all their launches.
+
+    Args:
+        gate: on the launches themselves.
+        run: one that passes it.
+        others: runs of the same thing at the same place.
+    """
+    column = LAUNCH_COLUMN[gate.metric]
+    found = [
+        other
+        for other in others
+        if other["status"] in ("complete", "interrupted")
+        and np.iterable(other[column])
+        and ask(gate, other).status != "PASS"
+    ]
+    runs: list[Mapping[str, Any]] = [run, *found]
+    stopped_ms = [ms for each in runs if (ms := as_number(each["truncated_over_ms"])) is not None]
+    together = {
+        **run,
+        column: np.concatenate([np.asarray(each[column], dtype=np.float64) for each in runs]),
+        "launch_disturbed": None,
+        "truncated_over_ms": min(stopped_ms, default=None),
+    }
+    return [] if found and ask(gate, together).status == "PASS" else found
+
+
 def ask_launches(
     gate: GateConfig,
     launch_values: Sequence[float] | Any,

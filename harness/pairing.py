@@ -46,6 +46,11 @@ def pair_runs(
     Raises:
         BadInputError: nothing in common, or what is in common is not comparable.
     """
+    if len(schemas := sorted({int(run["schema_version"]) for run in (*a, *b)})) > 1:
+        raise BadInputError(
+            f"A and B are of schemas {' and '.join(map(str, schemas))}: they were not measured alike; "
+            "measure the older ones anew"
+        )
     machines = sorted({str(run["machine_id"]) for run in (*a, *b)})
     if len(machines) > 1 and not across_machines:
         raise BadInputError(

@@ -221,7 +221,7 @@ repeat_max_difference double? - largest difference of a number of a vector, one 
 batch_cosine_min double? cosine of a text alone to itself beside one of 256 tokens: the worst of 4 texts
 batch_cosine_min_sorted double? cosine alone to in batches by length: the worst of 8 texts; null at batch 1
 batch_cosine_min_random double? cosine alone to in random batches: the worst of 8 texts; null at batch 1
-machine_id string - hash of the hardware
+machine_id string - hash of the hardware and of the id that the system keeps of this host
 cpu string - model
 cores int64 - usable
 memory_bytes int64 bytes of the machine

@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import math
 import re
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 # A number as everybody writes it.
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
+# More names than this are not told in one line.
+_MOST_NAMED = 8
 NS_PER_MS = 1_000_000
 NS_PER_S = 1_000_000_000
 
@@ -39,6 +45,12 @@ def counted(count: int, thing: str) -> str:
     """A count with what is counted: ``1 core``, ``2 cores``, ``2 launches``."""
     plural = "es" if thing.endswith("ch") else "s"
     return f"{count} {thing}{'' if count == 1 else plural}"
+
+
+def listed(names: Sequence[str]) -> str:
+    """Names in one line; of many the first, and how many more there are: ``a, b and 3 more``."""
+    more = len(names) - _MOST_NAMED
+    return ", ".join(names[:_MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
 def requests_per_s(rate: float) -> str:

@@ -17,6 +17,7 @@ from harness import stats
 from harness.comparison import Comparison, compare_runs
 from harness.errors import BadInputError
 from harness.pairing import pair_runs, without_counterpart
+from harness.record import SCHEMA_VERSION
 from tests.conftest import STARTED, launch_row, run_row
 
 if TYPE_CHECKING:
@@ -610,6 +611,13 @@ def test_machines_are_not_compared_silently() -> None:
     with pytest.raises(BadInputError, match=r"different machines \(m1, m2\).*across_machines=true"):
         sides([run_row("a")], [run_row("b", machine_id="m2")])
     assert len(sides([run_row("a")], [run_row("b", machine_id="m2")], across_machines=True)) == 1
+
+
+def test_runs_of_two_schemas_were_not_measured_alike() -> None:
+    older = run_row("a", schema_version=SCHEMA_VERSION - 1)
+    with pytest.raises(BadInputError, match=rf"of schemas {SCHEMA_VERSION - 1} and {SCHEMA_VERSION}: they"):
+        sides([older], [run_row("b")])
+    assert len(sides([older], [older | {"run_id": "b"}])) == 1
 
 
 def test_nothing_in_common_is_told() -> None:

@@ -473,6 +473,19 @@ def test_a_level_is_not_measured_until_it_holds() -> None:
     assert failing.longest_tokens == Limit(holds=64, fails=128), "what fails now is too much"
 
 
+def test_a_level_that_attempts_together_leave_open_does_not_hold() -> None:
+    """The newest holds by itself; with the launches of an older one, which was open, it is open again."""
+    open_ms = [PASSES] * 11 + [FAILS] * 5
+    older = tokens_row(128, **launched(launch_p95_ms=open_ms, launches=len(open_ms))) | {"run_id": "older"}
+    newest = tokens_row(128)
+    assert confirmed([tokens_row(64), older]).longest_tokens == Limit(holds=64, undecided=128)
+    assert confirmed([tokens_row(64), newest]).longest_tokens == Limit(holds=128)
+    found = confirmed([tokens_row(64), newest, older])
+    assert found.longest_tokens == Limit(holds=64, undecided=128)
+    plenty = tokens_row(128, **launched(launch_p95_ms=[PASSES] * 80, launches=80))
+    assert confirmed([tokens_row(64), plenty, older]).longest_tokens == Limit(holds=128)
+
+
 def test_of_two_must_gates_the_stricter_limits() -> None:
     raw = load_policy().model_dump()
     stricter = {"label": "stricter", "bound": 15.0, "launch_quantile": 0.5}

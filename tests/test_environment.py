@@ -44,15 +44,26 @@ def _read_anew() -> Iterator[None]:
 
 
 @pytest.fixture
-def cpuinfo(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
-    """Let /proc/cpuinfo say something else."""
+def said(monkeypatch: pytest.MonkeyPatch) -> dict[Path, str | None]:
+    """What files of the system say instead of what stands in them; None: there is no such file."""
     original = Path.read_text
+    texts: dict[Path, str | None] = {}
+
+    def read(path: Path, *args: str | None, **kwargs: str | None) -> str:
+        if (text := texts.get(path, "")) is None:
+            raise FileNotFoundError(path)
+        return text or original(path, *args, **kwargs)
+
+    monkeypatch.setattr(Path, "read_text", read)
+    return texts
+
+
+@pytest.fixture
+def cpuinfo(said: dict[Path, str | None]) -> Callable[[str], None]:
+    """Let /proc/cpuinfo say something else."""
 
     def say(text: str) -> None:
-        def read(path: Path, *args: str | None, **kwargs: str | None) -> str:
-            return text if path == CPUINFO else original(path, *args, **kwargs)
-
-        monkeypatch.setattr(Path, "read_text", read)
+        said[CPUINFO] = text
 
     return say
 
@@ -151,6 +162,46 @@ def test_other_cores_or_memory_are_another_machine(monkeypatch: pytest.MonkeyPat
         patch.setattr(psutil, "virtual_memory", lambda: memory)
         ids.add(anew().machine_id)
     assert len(ids) == 3
+
+
+@pytest.mark.skipif(platform.system() != "Linux", reason="reads /etc/machine-id")
+def test_two_hosts_of_one_type_are_two_machines_each_the_same_after_a_reboot(
+    said: dict[Path, str | None],
+) -> None:
+    ids = []
+    for host in ("a" * 32, "b" * 32, "a" * 32):
+        said.update({Path("/etc/machine-id"): f"{host}\n", Path("/run/machine-id"): None})
+        ids.append(anew().machine_id)
+    assert ids[0] == ids[2] != ids[1]
+
+
+@pytest.mark.skipif(platform.system() != "Linux", reason="reads /etc/machine-id")
+def test_a_host_id_of_one_boot_does_not_make_another_machine_after_the_next(
+    said: dict[Path, str | None],
+) -> None:
+    said.update({Path("/etc/machine-id"): None, Path("/run/machine-id"): None})
+    ids = {anew().machine_id}
+    for boot in ("a" * 32, "b" * 32):
+        said.update({Path("/etc/machine-id"): f"{boot}\n", Path("/run/machine-id"): f"{boot}\n"})
+        ids.add(anew().machine_id)
+    assert len(ids) == 1
+
+
+def test_two_macs_of_one_type_are_two_machines(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(platform, "system", lambda: "Darwin")
+    ids = []
+    for uuid in ("0A-1", "0B-2", "0A-1"):
+        told = f'+-o J316sAP  <class IOPlatformExpertDevice>\n    "IOPlatformUUID" = "{uuid}"\n'
+        answers = {"ioreg": told, "sysctl": "Apple M1\n", "git": "v1\n"}
+
+        def answer(
+            command: tuple[str, ...], answers: dict[str, str] = answers, **_: object
+        ) -> SimpleNamespace:
+            return SimpleNamespace(stdout=answers[command[0]])
+
+        monkeypatch.setattr(subprocess, "run", answer)
+        ids.append(anew().machine_id)
+    assert ids[0] == ids[2] != ids[1]
 
 
 def test_cores_are_those_that_this_process_may_use(monkeypatch: pytest.MonkeyPatch) -> None:

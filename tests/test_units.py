@@ -8,7 +8,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.units import NS_PER_MS, NS_PER_S, format_bytes, format_duration, ns_to_ms, ns_to_s, number_in
+from harness.units import (
+    NS_PER_MS,
+    NS_PER_S,
+    format_bytes,
+    format_duration,
+    listed,
+    ns_to_ms,
+    ns_to_s,
+    number_in,
+)
 
 property_test = settings(deadline=None, max_examples=60, derandomize=True)
 
@@ -95,3 +104,9 @@ def test_a_number_in_plain_decimals_is_what_python_reads(text: str) -> None:
 )
 def test_what_python_alone_takes_for_a_number_is_none(text: str) -> None:
     assert number_in(text) is None
+
+
+def test_of_many_names_the_first_are_told_and_how_many_more_there_are() -> None:
+    assert (listed([]), listed(["a"]), listed(["a", "b"])) == ("", "a", "a, b")
+    assert listed([*"abcdefgh"]) == "a, b, c, d, e, f, g, h"
+    assert listed([*"abcdefghij"]) == "a, b, c, d, e, f, g, h and 2 more"
