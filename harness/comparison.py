@@ -30,8 +30,6 @@ Change = Literal["changed", "unchanged", "inconclusive"]
 _METRICS = ("p50_ms", "p95_ms")
 # The share of launches that a gate at the usual launch quantile of 0.8 lets lie over its bound.
 _SHARE = 0.2
-# So many launches of one side must have served before the other's, which never did, are more than chance.
-_MIN_SERVED = 6
 # The clock counts whole ns: what takes it no time takes less than one.
 _TICK_MS = 1 / NS_PER_MS
 # What the difference of two logarithms may be off by: a ratio of just the threshold is no change.
@@ -339,13 +337,12 @@ def _failed(a: Sequence[Launch], b: Sequence[Launch]) -> str:
 def _fails_more(side: Sequence[Launch], other: Sequence[Launch], alpha: float) -> bool:
     """Whether a side's launches fail more often than chance explains, by Fisher's exact test.
 
-    A side that was given up because every launch failed does beside one that never did: no more launches of
-    it are measured, so that they would never be enough for many comparisons. With 3 against 6 launches that
-    is chance at most once in 300 times, whatever share fails.
+    Of a side that was given up because every launch failed no more are measured. Beside one that never did
+    it is asked how probable that is at most, whatever share fails, which takes fewer launches.
     """
     failed, others_failed = ([launch.failed for launch in launches] for launches in (side, other))
-    if is_hopeless(failed) and len(other) >= _MIN_SERVED and not any(others_failed):
-        return True
+    if is_hopeless(failed) and not any(others_failed):
+        return stats.all_or_none_chance(len(failed), len(others_failed)) <= alpha / 2
     return stats.fisher_tail(sum(failed), len(failed), sum(others_failed), len(others_failed)) <= alpha / 2
 
 

@@ -242,8 +242,11 @@ def _judge(rows: list[Row], policy: PolicyConfig) -> CandidateVerdict:
     met = all(r.status == "PASS" for r in targets)
     if all(row["status"] == "unavailable" for row in current):
         blocks, unknowns, deciding = [], [f"not possible here: {text_of(newest['error'], '')}"], []
+    against = [(VERDICTS.index("NO_GO"), line) for line in blocks]
+    against += [(VERDICTS.index("INCONCLUSIVE"), line) for line in unknowns]
     failed_first = sorted(deciding, key=lambda r: r.status != "FAIL")
-    reasons = [*blocks, *unknowns, *(_sentence(r) for r in failed_first if r.status != "PASS")]
+    against += [(demerit(r.gate, r.status), _sentence(r)) for r in failed_first if r.status != "PASS"]
+    reasons = [line for _, line in sorted(against, key=lambda of: -of[0])]  # what made the verdict first
     if verdict == "GO":
         reasons = [f"all {len(musts)} must gates{' and the latency target' if targets else ''} pass"]
     elif verdict == "CONDITIONAL_GO":

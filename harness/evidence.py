@@ -26,7 +26,7 @@ from harness.gates import (
     status_text,
 )
 from harness.paths import typed_path
-from harness.record import RUN_COLUMNS, RUN_UNITS, SCHEMA_VERSION, STATUSES, WITH_INTERVAL
+from harness.record import PURPOSES, RUN_COLUMNS, RUN_UNITS, SCHEMA_VERSION, STATUSES, WITH_INTERVAL
 from harness.rerun import command_for, typed_words, words_for
 from harness.schema import METRIC_RANGES
 from harness.units import counted, listed
@@ -268,6 +268,8 @@ def _inconsistency(row: Row) -> str:
     """What no measured row can look like; empty where nothing is wrong."""
     if row["status"] not in STATUSES:
         return f"status {row['status']!r} is none of {', '.join(STATUSES)}"
+    if (purpose := plain(row["purpose"])) not in (None, *PURPOSES):
+        return f"purpose {purpose!r} is none of {', '.join(PURPOSES)}"
     if unknown := [column.name for column in _NEVER_NULL if plain(row[column.name]) is None]:
         return f"{', '.join(unknown)} cannot be null"
     for name in (column.name for column in _NEVER_NULL if column.dtype == "int64"):
@@ -284,7 +286,7 @@ def _inconsistency(row: Row) -> str:
         if plain(row[name]) is not None and getattr(row[name], "tzinfo", None) is None:
             return f"{name} is {str(row[name])!r}, no time with a time zone"
     launches, failed = int(row["launches"]), as_number(row["launches_failed"])
-    for column in LAUNCH_COLUMN.values():
+    for column in (*LAUNCH_COLUMN.values(), "launch_disturbed"):
         if hasattr(row[column], "__len__") and len(row[column]) != launches:
             return f"{counted(launches, 'launch')}, but {len(row[column])} of their values in {column}"
     fewest = 1 if as_number(row["truncated_over_ms"]) is not None else _FEWEST_REQUESTS
@@ -301,6 +303,9 @@ def _inconsistency(row: Row) -> str:
         slack = _COSINE_SLACK if RUN_UNITS[name] == "cosine" else 0.0
         if (number := as_number(row[name])) is not None and not least - slack <= number <= most + slack:
             return f"{name} is {number:g}, which it cannot be"
+    here, nodes = as_number(row["ep_nodes"]), as_number(row["nodes_total"])
+    if here is not None and nodes is not None and here > nodes:
+        return f"ep_nodes is {here:g} of {counted(int(nodes), 'node')}"
     if (bound := as_number(row["parity_bound"])) is not None and not 0 < bound <= 1:
         return f"parity_bound is {bound:g}, which it cannot be"
     for name in WITH_INTERVAL:

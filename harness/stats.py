@@ -556,6 +556,17 @@ def fisher_tail(k: int, n: int, other_k: int, other_n: int) -> float:
     return ways / math.comb(n + other_n, events)
 
 
+def all_or_none_chance(n: int, other_n: int) -> float:
+    """How probable it is at most that all of a sample are events and none of another, where both are alike.
+
+    With events of share p it is pⁿ (1 - p)ᵐ, the most at p = n / (n + m): 3 of 3 and none of 6 give
+    (1/3)³ (2/3)⁶ = 0.0033. It is Barnard's unconditional test (1945) at its extreme table; Fisher's says
+    1 / C(n + m, n) = 0.0119 of the same.
+    """
+    p = n / (n + other_n)
+    return float(p**n * (1 - p) ** other_n)
+
+
 def mean_step_interval(values: ArrayLike, steps: ArrayLike, *, alpha: float = ALPHA) -> Interval:
     """Interval of the growth of a series per unit: Student's t on its increments.
 

@@ -1598,6 +1598,9 @@ def test_scripted_figures_are_never_picked_before_measured_ones() -> None:
         ({"machine_id": None}, "machine_id cannot be null"),
         ({"batch_size": None}, "batch_size cannot be null"),
         ({"launches": 1}, "1 launch, but 20 of their values in launch_p95_ms"),
+        ({"launch_disturbed": [True] * 19}, "20 launches, but 19 of their values in launch_disturbed"),
+        ({"purpose": "foo"}, "purpose 'foo' is none of soak, confirm, latency, search"),
+        ({"ep_nodes": 12, "nodes_total": 10}, "ep_nodes is 12 of 10 nodes"),
         (
             {"throughput_texts_per_s_low": 310.0, "throughput_texts_per_s_high": 320.0},
             "throughput_texts_per_s 300.0 lies outside its interval 310.0 to",
@@ -2875,3 +2878,18 @@ def test_candidates_of_one_name_are_named_by_what_tells_them_apart() -> None:
     one, two = (f"minilm fp32 cpu (revision={n})" for n in ("one", "two"))
     assert called == {"one": one, "two": two, "e5": "e5 fp32 cpu"}
     assert made.chosen == one
+
+
+def test_what_made_the_verdict_is_told_before_what_would_have_left_it_open() -> None:
+    twin = model_row("qwen3", weights="random", launch_p95_ms=[171.0] * 20, latency_p95_ms=171.0)
+    assert "must gate fails: P95 latency ms is 171" in decide(frame(twin)).reasons[0]
+    (line,) = decide(frame(twin, run_row())).not_picked
+    assert "must gate fails: P95 latency ms is 171" in line
+
+
+def test_what_leaves_a_verdict_open_is_told_before_a_target_that_is_missed() -> None:
+    row = launches_row("minilm", [25.0] * 20) | {"separation_auc": None}
+    decision = decide(frame(row))
+    assert decision.verdict == "INCONCLUSIVE"
+    assert "must gate was not measured: AUC of the pairs" in decision.reasons[0]
+    assert "should gate fails: P95 ms (target)" in decision.reasons[1]

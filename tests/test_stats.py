@@ -873,3 +873,17 @@ def test_growth_is_the_same_wherever_the_series_starts(values: list[int], step: 
     assert high is not None
     mean = (values[-1] - values[0]) / (step * len(steps))
     assert low - 1e-9 <= mean <= high + 1e-9
+
+
+def test_all_of_one_sample_and_none_of_another_is_likeliest_at_their_common_share() -> None:
+    shares = np.linspace(0.0, 1.0, 1001)
+    for n, m in ((3, 6), (3, 17), (5, 5)):
+        chance = stats.all_or_none_chance(n, m)
+        assert chance == pytest.approx(np.max(shares**n * (1 - shares) ** m), rel=1e-3)
+        assert chance < stats.fisher_tail(n, n, 0, m), "which is conditional"
+    assert stats.all_or_none_chance(3, 6) == pytest.approx(2**6 / 3**9)
+
+
+def test_fishers_tail_is_the_share_of_the_tables() -> None:
+    assert stats.fisher_tail(6, 17, 0, 17) == pytest.approx(math.comb(17, 6) / math.comb(34, 6))
+    assert stats.fisher_tail(0, 5, 3, 9) == pytest.approx(1.0)
