@@ -5,6 +5,7 @@ A baseline is compared with and nothing else: no gate reads it, and it is no can
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
@@ -70,6 +71,12 @@ def load_reported(file: Path = SHIPPED) -> dict[str, BaselineRecord]:
                 problems.append(f"{key}: {wrong['msg'].removeprefix('Value error, ')}")
             continue
         found[baseline.name] = baseline
+        places = Counter((figure.metric, figure.batch_size) for figure in baseline.figures)
+        problems += [
+            f"{name}.figures: {metric} at batch {size} stands more than once; keep one"
+            for (metric, size), count in places.items()
+            if count > 1
+        ]
         if not any(figure.metric in _LATENCIES for figure in baseline.figures):
             problems.append(f"{name}.figures: none is {' or '.join(_LATENCIES)}: nothing to compare with")
     if problems:

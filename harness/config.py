@@ -552,7 +552,7 @@ def _nodes_of(root: yaml.Node | None) -> Iterator[yaml.Node]:
 
 
 def _misread_numbers(nodes: Iterable[yaml.Node]) -> list[tuple[int, str]]:
-    """Numbers that YAML takes for other ones than they look like, by line: ``030`` is 24, ``1:30`` is 90."""
+    """Numbers that YAML takes for something else, by line: ``030`` is 24, ``1:30`` is 90, ``1e2`` a text."""
     import yaml
 
     tags = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
@@ -571,6 +571,11 @@ def _misread_numbers(nodes: Iterable[yaml.Node]) -> list[tuple[int, str]]:
                 )
             elif isinstance(read, int | float) and math.isfinite(read) and read != number_in(node.value):
                 told.append((line, f"line {line}: YAML reads {node.value} as {read}; give plain decimals"))
+        elif isinstance(node, yaml.ScalarNode) and node.style is None and number_in(node.value) is not None:
+            line = node.start_mark.line + 1
+            told.append(
+                (line, f"line {line}: YAML reads {node.value} as text; give plain decimals, or quotes")
+            )
     return told
 
 

@@ -331,7 +331,8 @@ def _texts_by_id(path: Path, content: bytes) -> dict[str, tuple[str, str]]:
 def _judgements(path: Path, content: bytes) -> Iterator[tuple[str, tuple[str, str, int]]]:
     """Query id, document id and grade of each line; a first line that names these is a header."""
     grade: int | None
-    for number, line in enumerate(_text(path, content).splitlines(), start=1):
+    lines = (line.rstrip("\r") for line in _text(path, content).split("\n"))  # an id may hold other breaks
+    for number, line in enumerate(lines, start=1):
         values = line.split("\t")
         if not line.strip() or (number == 1 and _is_header(values)):
             continue
@@ -428,7 +429,7 @@ def _csv_rows(path: Path, text: str) -> Iterator[Row]:
     csv.field_size_limit(max(csv.field_size_limit(), len(text)))  # a text of any length is one
     reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
     try:
-        _require_distinct(path, "line 1", reader.fieldnames or ())
+        _require_columns_named(path, reader.fieldnames or ())
         for row in reader:
             if None in row:  # a comma within a text moved what follows it
                 raise BadInputError(
@@ -447,7 +448,7 @@ def _tsv_rows(path: Path, text: str) -> Iterator[Row]:
     """A row a line: quotes are text, and a tab or a line's end stands in no field."""
     header, *lines = (line.rstrip("\r") for line in text.split("\n"))
     names = header.split("\t")
-    _require_distinct(path, "line 1", names)
+    _require_columns_named(path, names)
     for number, line in enumerate(lines, start=2):
         if not line.strip():
             continue
@@ -458,6 +459,17 @@ def _tsv_rows(path: Path, text: str) -> Iterator[Row]:
                 "tabs as jsonl"
             )
         yield f"line {number}", dict.fromkeys(names) | dict(zip(names, values, strict=False))
+
+
+def _require_columns_named(path: Path, names: Sequence[str]) -> None:
+    """Refuse a first line that does not name each column once.
+
+    Raises:
+        BadInputError: with what is wrong.
+    """
+    if not any(names):
+        raise BadInputError(f"{path}, line 1 is blank: it must name the columns")
+    _require_distinct(path, "line 1", names)
 
 
 def _require_distinct(path: Path, where: str, names: Sequence[str], what: str = "columns") -> None:

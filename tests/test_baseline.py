@@ -249,6 +249,11 @@ def test_figures_of_the_users_own_are_reported_whatever_they_call_themselves(tmp
         ("  source: the team's dashboard\n", "", "mine.source: Field required"),
         ("label: our service", "label: our service\n  colour: blue", "mine.colour"),
         (GOOD[GOOD.index("  machine") :], "", "mine.machine: Field required"),
+        (
+            GOOD[GOOD.index("    - {") :],
+            GOOD[GOOD.index("    - {") :] * 2,
+            "latency_p95_ms at batch 1 stands more",
+        ),
         ("latency_p95_ms, unit: ms", "separation, unit: cosine", "nothing to compare with"),
     ],
 )

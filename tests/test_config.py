@@ -801,6 +801,19 @@ def test_a_number_that_yaml_takes_for_another_one_is_refused(written: str, read:
     assert problem == f"{file}: line {line}: YAML reads {written} as {read}; give plain decimals"
 
 
+@pytest.mark.parametrize("written", ["1e2", "+1E+2", "5e-1"])
+def test_a_number_that_yaml_takes_for_a_text_is_refused_unless_it_is_quoted(
+    written: str, tmp_path: Path
+) -> None:
+    file = write_policy(tmp_path / "policy.yaml")
+    text = file.read_text(encoding="utf-8")
+    file.write_text(re.sub(r"bound: *[\w.]+", f"bound: {written}", text, count=1), encoding="utf-8")
+    (problem,) = policy_problems(file)
+    assert f": YAML reads {written} as text; give plain decimals, or quotes" in problem
+    file.write_text(f"{text}name: '{written}'\n", encoding="utf-8")
+    assert not any("YAML reads" in line for line in policy_problems(file))
+
+
 def test_a_whole_number_beyond_every_float_is_refused_in_a_line(tmp_path: Path) -> None:
     file = write_policy(tmp_path / "policy.yaml")
     text = file.read_text(encoding="utf-8")

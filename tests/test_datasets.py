@@ -110,6 +110,8 @@ def test_a_score_that_is_no_number_is_told_with_its_line(tmp_path: Path, score: 
          "FILE, line 2: keys that stand more than once: score; rename one"),
         ("a.csv", 'sentence1,sentence2,score\n"Stop, he said,b,1\n"c" d,e,2\nf,g,3\n',
          "FILE, line 3: ',' expected after '\"'; put a field with quotes in quotes, and double those in it"),
+        ("a.csv", "\nsentence1,sentence2,score\na,b,1\n", "FILE, line 1 is blank: it must name the columns"),
+        ("a.tsv", "\r\nscore\tsentence1\tsentence2\n", "FILE, line 1 is blank: it must name the columns"),
         ("a.jsonl", "[1]", "FILE, line 1: no JSON object with keys and values"),
         ("a.jsonl", '{"sentence1": 1, "sentence2": "b", "score": 1}', "FILE, line 1: sentence1=1 is no text"),
     ],
@@ -183,6 +185,13 @@ def beir(folder: Path, **changed: str) -> Path:
     for name, file in (("corpus", "corpus.jsonl"), ("queries", "queries.jsonl"), ("qrels", "qrels/test.tsv")):
         (folder / file).write_text(content[name], encoding="utf-8")
     return folder
+
+
+@pytest.mark.parametrize("break_", ["\u2028", "\x0c", "\x85", "\x1e"], ids=ascii)
+def test_an_id_may_hold_what_other_programs_take_for_a_line_s_end(break_: str, tmp_path: Path) -> None:
+    corpus = "".join(json.dumps({"_id": name, "text": "x"}) + "\n" for name in (f"a{break_}b", "c"))
+    found = read_retrieval(str(beir(tmp_path, corpus=corpus, qrels=f"q1\ta{break_}b\t1\r\nq2\tc\t1\n")))
+    assert set(found.document_ids) == {f"a{break_}b", "c"}
 
 
 def test_a_folder_in_beirs_layout_is_read(tmp_path: Path) -> None:
