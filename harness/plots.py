@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Any
 
 from harness import canvas, looks
 from harness.caveats import is_brief
-from harness.evidence import candidate_key, evidence_key, rows_of, told_apart, with_quota
+from harness.evidence import evidence_key, rows_of, told_apart, with_quota
 from harness.gates import (
     as_number,
     gate_place,
+    model_names,
     p95_floor_ms,
     place_of,
     row_place,
@@ -34,7 +35,7 @@ from harness.units import counted
 from harness.verdict import PICKABLE, front_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     import pandas as pd
     from matplotlib.artist import Artist
@@ -45,7 +46,7 @@ if TYPE_CHECKING:
     from harness.decision_record import BaselineRecord
     from harness.looks import Row
     from harness.schema import GateConfig, PolicyConfig
-    from harness.verdict import Decision
+    from harness.verdict import CandidateVerdict, Decision
 
 # Runs that one figure shows; the table has all.
 MOST_RUNS = 30
@@ -200,29 +201,32 @@ def scaling(runs: pd.DataFrame) -> Figure:
     return figure
 
 
-def model_by_ep(runs: pd.DataFrame, decision: Decision | None = None) -> Figure:
-    """The lowest P95 of each model on each execution provider at the default workload, batch 1.
+def model_by_ep(decision: Decision | None, policy: PolicyConfig) -> Figure:
+    """P95 of each model on each execution provider, where the policy's latency gate reads it.
 
-    Of a candidate that `decision` calls NO_GO only where all are; of each candidate the run that it reads, or
-    the newest.
+    Of several candidates the quickest's, random weights and a NO_GO only where all are; of each candidate the
+    run that the decision reads.
+
+    Args:
+        decision: by `policy`; None where there is nothing to decide.
+        policy: where latency is read.
     """
-    judged = () if decision is None else decision.candidates
-    verdicts = {candidate_key(row): candidate.verdict for candidate in judged for row in candidate.rows}
-    rows = [r for r in rows_of(runs) if (r["workload"], r["batch_size"], r["clients"]) == ("default", 1, 1)]
-    rows = [row for row in rows if row["purpose"] != "soak" and row["arrival"] == "back_to_back"]
-    read = {row["run_id"] for candidate in judged for row in candidate.rows}
-    rows = list({candidate_key(row): row for row in rows if not judged or row["run_id"] in read}.values())
-    models = sorted({str(row["model"]) for row in rows})
-    eps = sorted({str(row["ep"]) for row in rows})
-    named = [looks.short(model, _MODEL_LETTERS) for model in models]
+    at = latency_at(policy)
+    held: dict[tuple[str, str], list[CandidateVerdict]] = {}
+    for c in () if decision is None else decision.candidates:
+        for row in c.rows[:1]:
+            held.setdefault((str(row["model"]), str(row["ep"])), []).append(c)
+    models, eps = (sorted(set(names)) for names in zip(*held, strict=True)) if held else ([], [])
+    called_by = {model: model_names(c.rows[0])[1] for (model, _), mine in held.items() for c in mine}
+    named = [looks.short(called_by[model], _MODEL_LETTERS) for model in models]
     width_in = max(canvas.WIDTH_IN, 0.3 + 0.07 * max(map(looks.letters, named), default=0) + 1.15 * len(eps))
-    figure = canvas.new_figure(width_in, 0.8 + 0.95 * max(1, len(models)))
+    figure = canvas.new_figure(width_in, 1.1 + 0.95 * max(1, len(models)))
     axes = figure.subplots()
-    called = "Lowest P95 of each model"
-    if not rows:
-        return canvas.nothing(figure, axes, called, "no run at the default workload, batch 1, yet")
-    cells = [[_best(rows, model, ep, verdicts) for ep in eps] for model in models]
-    values = [[math.nan if row is None else float(row["latency_p95_ms"]) for row in line] for line in cells]
+    called = "P95 of each model on each provider"
+    if not any(_there(c, at) for mine in held.values() for c in mine):
+        return canvas.nothing(figure, axes, called, f"no run at {place_of(at)} yet")
+    cells = [[_best(held.get((model, ep), ()), at) for ep in eps] for model in models]
+    values = [[math.nan if c is None else _p95_ms(c, at) for c in line] for line in cells]
     finite = [value for line in values for value in line if not math.isnan(value)]
     if finite:
         from matplotlib.colors import LogNorm
@@ -233,14 +237,16 @@ def model_by_ep(runs: pd.DataFrame, decision: Decision | None = None) -> Figure:
         axes.pcolormesh(*edges, values, cmap="cividis_r", norm=norm, edgecolors=looks.PAPER, lw=2)
     for y, model in enumerate(models):
         for x, ep in enumerate(eps):
-            row, ink = cells[y][x], looks.INK
-            if row is None:
-                states = [text_of(r["status"], "") for r in rows if (r["model"], r["ep"]) == (model, ep)]
+            best, ink = cells[y][x], looks.INK
+            if best is None:
+                states = [
+                    text_of(row["status"], "") for c in held.get((model, ep), ()) for row in _there(c, at)
+                ]
                 told = states[0] if states else "not measured"
             else:
                 # Its own black and white: the cell is as light or dark on every page.
                 ink = "white" if values[y][x] > math.sqrt(min(finite) * max(finite)) else "black"
-                told = _cell(row, verdicts.get(candidate_key(row), ""))
+                told = _cell(_there(best, at)[0], best.verdict)
             axes.text(x, y, told, ha="center", va="center", fontsize=8, color=ink)
     axes.set_xticks(range(len(eps)), [looks.short(ep, _CELL_LETTERS) for ep in eps])
     axes.set_yticks(range(len(models)), named)
@@ -248,9 +254,18 @@ def model_by_ep(runs: pd.DataFrame, decision: Decision | None = None) -> Figure:
     axes.set_ylim(len(models) - 0.5, -0.5)
     canvas.clean(axes, grid=False)
     canvas.title(axes, called)
-    no_go = ";\na NO_GO only where all are" if "NO_GO" in verdicts.values() else ""
-    told = f"the median launch's, with its 95 % interval, at default, batch 1{no_go}"
-    figure.supxlabel(told, color=looks.INK, fontsize=9)
+    told = (
+        f"at {place_of(at)}: the median launch's with its 95 % interval, of the run that the decision reads"
+    )
+    told += "; of several candidates the quickest's" if any(len(mine) > 1 for mine in held.values()) else ""
+
+    def mixed(kind: Callable[[CandidateVerdict], bool]) -> bool:
+        return any(0 < sum(map(kind, mine)) < len(mine) for mine in held.values())
+
+    last = ["random weights"] if mixed(_is_twin) else []
+    last += ["a NO_GO"] if mixed(_is_no_go) else []
+    told += f", {' and '.join(last)} only where all are" if last else ""
+    figure.supxlabel("\n".join(wrap(told, looks.LEGEND_LETTERS)), color=looks.INK, fontsize=9)
     return figure
 
 
@@ -551,16 +566,28 @@ def _panel(run: Row) -> str:
     return f"{looks.place(run)}, {beside}"
 
 
-def _best(rows: Iterable[Row], model: str, ep: str, verdicts: Mapping[str, str]) -> Row | None:
-    """A model's quickest run on an execution provider; of trained weights and no NO_GO, if it has one."""
-    mine = [row for row in rows if (row["model"], row["ep"]) == (model, ep)]
-    mine = [row for row in mine if looks.has(row, "latency_p95_ms")]
+def _there(candidate: CandidateVerdict, at: AtConfig) -> list[Row]:
+    """A candidate's run at a place, if there is one; of one that cannot be measured here what says so."""
+    row = run_at(at, candidate.rows) or (candidate.rows[0] if candidate.impossible else None)
+    return [] if row is None else [dict(row)]
 
-    def key(row: Row) -> tuple[bool, bool, float]:
-        forbidden = verdicts.get(candidate_key(row)) == "NO_GO"
-        return looks.is_random(row), forbidden, float(row["latency_p95_ms"])
 
-    return min(mine, key=key, default=None)
+def _best(candidates: Iterable[CandidateVerdict], at: AtConfig) -> CandidateVerdict | None:
+    """The quickest at a place; of trained weights and no NO_GO, if there is one."""
+    known = [c for c in candidates for row in _there(c, at) if looks.has(row, "latency_p95_ms")]
+    return min(known, key=lambda c: (_is_twin(c), _is_no_go(c), _p95_ms(c, at)), default=None)
+
+
+def _p95_ms(candidate: CandidateVerdict, at: AtConfig) -> float:
+    return float(_there(candidate, at)[0]["latency_p95_ms"])
+
+
+def _is_twin(candidate: CandidateVerdict) -> bool:
+    return looks.is_random(dict(candidate.rows[0]))
+
+
+def _is_no_go(candidate: CandidateVerdict) -> bool:
+    return candidate.verdict == "NO_GO"
 
 
 def _cell(row: Row, verdict: str) -> str:

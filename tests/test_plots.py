@@ -81,7 +81,7 @@ def every_figure(run_rows: pd.DataFrame, launch_rows: pd.DataFrame) -> dict[str,
         "p95_against_gates": plots.p95_against_gates(run_rows, POLICY),
         "launches": plots.launches(launch_rows, run_rows),
         "scaling": plots.scaling(run_rows),
-        "model_by_ep": plots.model_by_ep(run_rows),
+        "model_by_ep": plots.model_by_ep(None if run_rows.empty else decide(run_rows), POLICY),
         "stages": plots.stages(run_rows),
         "pareto": plots.pareto(None if run_rows.empty else decide(run_rows), POLICY),
         "timeline": plots.timeline(launch_rows, run_rows),
@@ -157,7 +157,7 @@ def test_a_run_without_an_interval_is_not_drawn_as_if_it_were_exact() -> None:
         plots.pareto(decide(runs(unknown)), POLICY),
     ):
         assert told in text_in(figure)
-    assert "no interval" in text_in(plots.model_by_ep(runs(unknown)))
+    assert "no interval" in text_in(plots.model_by_ep(decide(runs(unknown)), POLICY))
 
 
 def test_random_weights_are_hollow_and_told_in_every_figure_of_runs() -> None:
@@ -488,21 +488,70 @@ def test_twins_have_no_place_in_the_plane_of_quality() -> None:
 def test_the_lowest_p95_is_of_no_candidate_that_is_no_go_where_another_is_there() -> None:
     quick = run_row("q", p95_ms=3.0, precision="int8", candidate_label="q", finite=False)
     rows = runs(quick, run_row("s", p95_ms=9.0))
-    told = text_in(plots.model_by_ep(rows, decide(rows)))
+    told = text_in(plots.model_by_ep(decide(rows), POLICY))
     assert "9 ms" in told
     assert "fp32\nGO" in told
     assert "int8" not in told
-    alone = text_in(plots.model_by_ep(runs(quick), decide(runs(quick))))
+    assert "a NO_GO only where all are" in " ".join(told.split())
+    alone = text_in(plots.model_by_ep(decide(runs(quick)), POLICY))
     assert "int8\nNO_GO" in alone
 
 
 def test_the_lowest_p95_is_no_older_attempt_s() -> None:
     older = run_row("older", p95_ms=3.0)
     newer = run_row("newer", p95_ms=9.0, started_at=STARTED + timedelta(days=1))
-    rows = runs(older, newer)
-    for told in (text_in(plots.model_by_ep(rows, decide(rows))), text_in(plots.model_by_ep(rows))):
-        assert "9 ms" in told
-        assert "3 ms" not in told
+    told = text_in(plots.model_by_ep(decide(runs(older, newer)), POLICY))
+    assert "9 ms" in told
+    assert "3 ms" not in told
+    assert "Lowest" not in told, "it is the newest run's"
+
+
+def elsewhere(workload: str = "tokens_128") -> PolicyConfig:
+    """The shipped policy with every gate read at another workload."""
+    at = AtConfig(workload=workload)
+    return POLICY.model_copy(
+        update={
+            "gates": [gate.model_copy(update={"at": at}) for gate in POLICY.gates if gate.at == AtConfig()]
+        }
+    )
+
+
+def test_the_heat_map_shows_the_place_that_the_verdict_in_its_cells_is_of() -> None:
+    policy = elsewhere()
+    rows = runs(run_row("d", p95_ms=5.0), run_row("t", p95_ms=50.0, workload="tokens_128"))
+    decision = decide(rows, policy)
+    told = " ".join(text_in(plots.model_by_ep(decision, policy)).split())
+    assert "50 ms" in told
+    assert "NO_GO" in told
+    assert "5 ms" not in told.replace("50 ms", "")
+    assert "at tokens_128, batch 1: the median launch's" in told
+    assert "at default, batch 1: " in " ".join(text_in(plots.model_by_ep(decide(rows), POLICY)).split())
+
+
+def test_a_cell_is_empty_where_its_candidates_were_measured_elsewhere_alone() -> None:
+    policy = elsewhere()
+    rows = [
+        run_row("t", workload="tokens_128"),
+        run_row("d", p95_ms=3.0, model="e5", candidate_label="e5 fp32 cpu"),
+    ]
+    told = text_in(plots.model_by_ep(decide(runs(*rows), policy), policy))
+    assert "not measured" in told
+    assert "3 ms" not in told
+    none = text_in(plots.model_by_ep(decide(runs(rows[1]), policy), policy))
+    assert "no run at tokens_128, batch 1 yet" in none
+
+
+def test_which_of_several_candidates_a_cell_is_of_is_told_where_there_are_several() -> None:
+    one = text_in(plots.model_by_ep(decide(runs(run_row())), POLICY))
+    assert "of several" not in one
+    two = runs(
+        run_row("a", p95_ms=9.0),
+        run_row("b", p95_ms=5.0, precision="int8", candidate_label="minilm int8 cpu"),
+    )
+    told = " ".join(text_in(plots.model_by_ep(decide(two), POLICY)).split())
+    assert "of several candidates the quickest's" in told
+    assert "only where all are" not in told
+    assert "5 ms" in told
 
 
 @pytest.mark.parametrize("model", ["W" * 28, "minilm"])
@@ -514,7 +563,7 @@ def test_what_a_cell_tells_stays_in_the_cell_whatever_the_models_are_called(mode
     judged = replace(
         decision, candidates=tuple(replace(c, verdict="CONDITIONAL_GO") for c in decision.candidates)
     )
-    figure = plots.model_by_ep(rows, judged)
+    figure = plots.model_by_ep(judged, POLICY)
     figure.savefig(io.BytesIO(), dpi=90)
     (axes,) = figure.axes
     width = axes.get_window_extent().width / len(eps)
@@ -550,7 +599,7 @@ def test_a_legend_names_what_is_drawn_alone() -> None:
 def test_an_execution_provider_that_is_absent_is_a_word_and_not_a_colour() -> None:
     there = run_row("a")
     absent = run_row("b", ep="coreml", status="unavailable", latency_p95_ms=None)
-    assert "unavailable" in text_in(plots.model_by_ep(runs(there, absent)))
+    assert "unavailable" in text_in(plots.model_by_ep(decide(runs(there, absent)), POLICY))
 
 
 @pytest.mark.parametrize("name", ["<script>$x_1$</script>", "a" * 200, "$\\frac{", "_hidden"])

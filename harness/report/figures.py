@@ -24,7 +24,7 @@ FIGURES: Mapping[str, Callable[[Results], Figure]] = {
     "launches": lambda data: plots.launches(data.launches, data.runs),
     "scaling": lambda data: plots.scaling(data.runs),
     "stages": lambda data: plots.stages(data.runs),
-    "model_by_ep": lambda data: plots.model_by_ep(data.runs, data.decision),
+    "model_by_ep": lambda data: plots.model_by_ep(data.decision, data.policy),
     "pareto": lambda data: plots.pareto(data.decision, data.policy),
     "timeline": lambda data: plots.timeline(data.launches, data.runs),
 }
