@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+from textwrap import wrap
 from typing import TYPE_CHECKING
 
-from harness.looks import FAINT, INK, PAPER, Row, bounds, colour, is_grey, letters, shown
+from harness.looks import FAINT, INK, LEGEND_LETTERS, PAPER, Row, bounds, colour, is_grey, letters, shown
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -49,8 +50,9 @@ def nothing(figure: Figure, axes: Axes, name: str, sentence: str) -> Figure:
     axes.patch.set_visible(False)
     figure.patch.set_visible(False)
     title(axes, name)
-    axes.text(0, 0.5, sentence, va="center", color=INK, fontsize=9, transform=axes.transAxes)
-    figure.set_size_inches(WIDTH_IN, 0.7)
+    lines = wrap(sentence, LEGEND_LETTERS)
+    axes.text(0, 0.5, "\n".join(lines), va="center", color=INK, fontsize=9, transform=axes.transAxes)
+    figure.set_size_inches(WIDTH_IN, 0.54 + 0.16 * len(lines))
     return figure
 
 

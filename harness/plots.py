@@ -99,13 +99,16 @@ def p95_against_gates(
     axes.set_xscale("log")
     canvas.plain_ticks(axes)
     judged = sum(bool(asked[str(row["run_id"])]) for row in shown)
-    below = ""
-    if 0 < judged < len(labels):
+    asked_of = "a gate asks it of a share of the launches"
+    if not judged:
+        places = ", ".join(f"at {place}" for place in dict.fromkeys(map(gate_place, gates)))
+        told = f"no gate asks it of these runs{places and f', but {places}'}"
+        asked_of = "\n".join(wrap(told, looks.LEGEND_LETTERS))
+    elif judged < len(labels):
         axes.axhline(judged - 0.5, color=looks.INK, lw=0.8)
-        below = "; below the line none asks"
+        asked_of += "; below the line none asks"
     axes.set_xlabel(
-        "P95 of a request, ms (log scale):\ndrawn is the median launch's, and its 95 % interval;\n"
-        f"a gate asks it of a share of the launches{below}"
+        f"P95 of a request, ms (log scale):\ndrawn is the median launch's, and its 95 % interval;\n{asked_of}"
     )
     canvas.title(axes, called, _launched(runs) - len(shown), pad=48 if judged else 6)
     handles = [_gate_handle(gate) for gate in gates if any(gate in each for each in asked.values())]
@@ -320,7 +323,9 @@ def pareto(decision: Decision | None, policy: PolicyConfig) -> Figure:
     known = [c for c in candidates if c.point.least_ms is not None and c.separation_auc is not None]
     called = "Latency against quality"
     if decision is None or not known:
-        sentence = "no candidate with trained weights has a P95 and an AUC yet"
+        sentence = (
+            f"no candidate with trained weights has a P95 and an AUC at {place_of(latency_at(policy))} yet"
+        )
         return canvas.nothing(figure, axes, called, sentence)
     points = [c.point for c in known]
     front = [point for point in decision.front if point in points]

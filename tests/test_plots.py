@@ -485,6 +485,32 @@ def test_twins_have_no_place_in_the_plane_of_quality() -> None:
     assert "no candidate with trained weights" in text_in(figure)
 
 
+def test_of_what_was_measured_elsewhere_figures_say_where_there_is_nothing() -> None:
+    rows = runs(run_row(workload="tokens_32"))
+    told = " ".join(text_in(plots.pareto(decide(rows), POLICY)).split())
+    assert "has a P95 and an AUC at default, batch 1 yet" in told
+    told = " ".join(text_in(plots.p95_against_gates(rows, POLICY)).split())
+    assert "no gate asks it of these runs, but at default, batch 1" in told
+    assert "a gate asks it of" not in told
+    none = POLICY.model_copy(update={"gates": [g for g in POLICY.gates if g.metric != "latency_p95_ms"]})
+    told = text_in(plots.p95_against_gates(rows, none))
+    assert "no gate asks it of these runs" in told
+    assert "but" not in told
+
+
+def test_ones_own_model_has_one_name_in_all_figures() -> None:
+    rows = runs(
+        *(
+            run_row(f"b{size}", batch_size=size, model="custom+6bf4", infer_p50_ms=3.0)
+            | {"candidate_label": "support-search+6bf4 fp32 cpu"}
+            for size in (1, 8)
+        )
+    )
+    for name, figure in every_figure(rows, launch_frame(launch_row(run_id="b1"))).items():
+        assert "support-search+6bf4" in text_in(figure), name
+        assert "custom" not in text_in(figure), name
+
+
 def test_the_lowest_p95_is_of_no_candidate_that_is_no_go_where_another_is_there() -> None:
     quick = run_row("q", p95_ms=3.0, precision="int8", candidate_label="q", finite=False)
     rows = runs(quick, run_row("s", p95_ms=9.0))
