@@ -9,7 +9,8 @@ provisional and reported figures look is `harness.looks`.
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from itertools import chain
 from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
@@ -50,9 +51,12 @@ if TYPE_CHECKING:
 
 # Runs that one figure shows; the table has all.
 MOST_RUNS = 30
-# Candidates whose lines one figure shows, and how wide their points at one place spread, in doublings.
+# Candidates that the Pareto figure numbers.
 _MOST_LINES = 12
-_SPREAD = 0.6
+# Candidates and places whose growth one figure shows, and the ticks of all its places.
+_MOST_GROWN, _MOST_PANELS, _MOST_TICKS = 6, 3, 15
+# How wide the points of candidates at one place spread, in doublings.
+_SPREAD = 0.4
 # Places that a timeline shows, each in a panel of its own.
 _MOST_PLACES = 6
 # Letters of a model's name beside the heat map, and of a precision's in a cell of it.
@@ -63,6 +67,11 @@ _STAGES = (
     ("tokenise", "tokenize_p50_ms", "#c3b08f"),
     ("infer", "infer_p50_ms", "#6b8299"),
     ("pool", "pool_p50_ms", "#a3a3a3"),
+)
+# What grows, by its name, where it stands, and the column that is held meanwhile.
+_VIEWS: tuple[tuple[str, Callable[[Row], float], str], ...] = (
+    ("texts in a request", lambda row: float(row["batch_size"]), "workload"),
+    ("tokens of a text", lambda row: _length(row["workload"]), "batch_size"),
 )
 
 
@@ -144,63 +153,84 @@ def launches(launch_rows: pd.DataFrame, runs: pd.DataFrame) -> Figure:
     return figure
 
 
-def scaling(runs: pd.DataFrame) -> Figure:
-    """P95 and throughput of one caller against the batch size, and against the length where it is fixed."""
+def scaling(runs: pd.DataFrame, policy: PolicyConfig, decision: Decision | None = None) -> Figure:
+    """P95 and throughput of one caller as a request's texts, or a text's tokens, grow: a panel a place.
+
+    Few candidates are drawn: the pick, then the Pareto front, then the quickest. Few panels: the first that
+    hold the policy's workload and batch size, and none whose runs others show.
+
+    Args:
+        runs: of which the newest at each place are drawn.
+        policy: where latency is read.
+        decision: by `policy`; None where there is none.
+    """
     rows = [with_quota(row) for row in _measured(runs, "latency_p95_ms") if row["purpose"] != "soak"]
     rows = [row for row in rows if (row["clients"], row["arrival"]) == (1, "back_to_back")]
-    asked: tuple[tuple[str, Callable[[Row], float | None], Callable[[Row], str]], ...] = (
-        ("texts in a request", lambda row: as_number(row["batch_size"]), lambda row: str(row["workload"])),
-        ("tokens of a text", _fixed_length, lambda row: f"batch {row['batch_size']}"),
-    )
-    views = [(*view, lines) for view in asked if (lines := _lines(rows, *view[1:]))]
-    figure = canvas.new_figure(canvas.WIDTH_IN, 5.8)
+    at = latency_at(policy)
+    least_ms: dict[str, float] = {}
+    for key, line in chain(*(panel.lines.items() for panel in _panels(rows, at))):
+        least_ms[key] = min(least_ms.get(key, math.inf), *(float(row["latency_p95_ms"]) for row in line))
+    first = _picked_first(decision)
+    order = sorted(least_ms, key=lambda key: (first.get(key, len(first)), least_ms[key], key))
+    quickest = order[:_MOST_GROWN]
+    found = _panels([row for row in rows if evidence_key(row) in quickest], at)
+    panels = sorted(found[:_MOST_PANELS], key=lambda panel: (panel.view, panel.held_as))
+    figure = canvas.new_figure(canvas.WIDTH_IN, 5.4)
     called = "How latency and throughput grow"
-    if not views:
+    if not panels:
         sentence = "no candidate was measured at two sizes or lengths yet"
         return canvas.nothing(figure, figure.add_subplot(), called, sentence)
-    of = {evidence_key(line[0]): line[0] for *_, lines in views for line in lines}
-    quickest = sorted(of, key=lambda key: (float(of[key]["latency_p95_ms"]), key))[:_MOST_LINES]
-    grid = figure.subplots(2, len(views), sharex="col", sharey="row", squeeze=False)
+    grid = figure.subplots(2, len(panels), sharex="col", sharey="row", squeeze=False)
     metrics = (
         ("latency_p95_ms", "P95 of a request, ms"),
         ("throughput_texts_per_s", "throughput, texts/s"),
     )
-    drawn = []
-    held_at: dict[Axes, list[tuple[str, float, float]]] = {axes: [] for axes in grid.flat}
-    for column, (name, x_of, held_of, lines) in enumerate(views):
-        chosen = [line for line in lines if evidence_key(line[0]) in quickest]
-        held = {held_of(line[-1]) for line in chosen}
+    of = {key: line[0] for panel in panels for key, line in panel.lines.items()}
+    numbers = {key: number for number, key in enumerate((key for key in quickest if key in of), start=1)}
+    drawn: list[Row] = []
+    ends: dict[Axes, list[tuple[str, float, float]]] = {axes: [] for axes in grid.flat}
+    for column, panel in enumerate(panels):
+        _, x_of, _ = _VIEWS[panel.view]
         for axes, (metric, _) in zip(grid[:, column], metrics, strict=True):
-            for line in chosen:
-                known = [row for row in line if looks.has(row, metric)]
+            for key, number in numbers.items():
+                known = [row for row in panel.lines.get(key, ()) if looks.has(row, metric)]
+                aside = 2 ** (_SPREAD * ((number - 0.5) / len(numbers) - 0.5))
+                _line(axes, known, [x_of(row) * aside for row in known], metric)
                 drawn += known
-                number = quickest.index(evidence_key(line[0])) + 1
-                aside = 2 ** (_SPREAD * ((number - 0.5) / len(quickest) - 0.5))
-                xs = [(x_of(row) or 0.0) * aside for row in known]
-                _line(axes, known, xs, metric)
-                if known:
-                    canvas.over(axes, str(number), xs[-1], known[-1], metric)
-                if known and len(held) > 1:
-                    held_at[axes].append((held_of(known[-1]), xs[-1], float(known[-1][metric])))
-        where = looks.shown("; ".join((name, *held))) if len(held) == 1 else name
-        aside_told = "\n(candidates stand side by side)" if len(quickest) > 1 else ""
-        grid[1][column].set_xlabel(f"{where}{aside_told}")
-    for column, (_, x_of, _, lines) in enumerate(views):
+                # Right of all candidates that stand there.
+                right = 2 ** (_SPREAD / 2)
+                ends[axes] += [(str(number), x_of(row) * right, float(row[metric])) for row in known[-1:]]
+    for column, panel in enumerate(panels):
+        x_name, x_of, _ = _VIEWS[panel.view]
+        alike = (line for other in panels if other.view == panel.view for line in other.lines.values())
+        xs = sorted(set(map(x_of, chain(*alike))))
         for axes in grid[:, column]:
             canvas.clean(axes)
             axes.set_xscale("log")
             axes.set_yscale("log")
             canvas.plain_ticks(axes)
-            canvas.ticks_at(axes, sorted({x_of(row) or 0.0 for line in lines for row in line}))
-            canvas.beside_each(axes, held_at[axes])
-    for axes, (_, name) in zip(grid[:, 0], metrics, strict=True):
-        axes.set_ylabel(name)
-    canvas.title(grid[0][0], called, len(of) - len(quickest))
+            canvas.ticks_at(axes, xs, _MOST_TICKS // len(panels))
+        letters = looks.LEGEND_LETTERS // (len(panels) + 1)
+        canvas.above(grid[0][column], looks.short(panel.held, letters))
+        grid[1][column].set_xlabel("\n".join(wrap(x_name, letters)))
+    for axes, words in ends.items():
+        canvas.beside_each(axes, words)
+    for axes, (_, y_name) in zip(grid[:, 0], metrics, strict=True):
+        axes.set_ylabel(y_name)
+    canvas.title(grid[0][0], called, pad=20)
     handles = [
         looks.handle(row, f"{number}: {name}", ls=looks.dashes(row))
-        for number, (row, name) in enumerate(_line_names([of[key] for key in quickest]), start=1)
+        for number, (row, name) in enumerate(_line_names([of[key] for key in numbers]), start=1)
     ]
-    canvas.legend(figure, [*handles, *looks.limit_handles(drawn, [metric for metric, _ in metrics])])
+    notes = ["candidates of one size stand side by side"] if len(numbers) > 1 else []
+    if left := len(order) - len(numbers):
+        rule = "the pick, the Pareto front, then the quickest" if first else "the quickest"
+        notes.append(f"drawn are {rule}; {counted(left, 'more candidate')} in the table")
+    if others := [panel.held for panel in found[_MOST_PANELS:]]:
+        notes.append(f"in the table too: {', '.join(others)}")
+    handles += looks.limit_handles(drawn, [metric for metric, _ in metrics])
+    handles += [looks.mark("", "\n".join(wrap(looks.shown(note), looks.LEGEND_LETTERS))) for note in notes]
+    canvas.legend(figure, handles)
     return figure
 
 
@@ -497,23 +527,61 @@ def _by_run(launch_rows: pd.DataFrame, known: dict[str, Row]) -> dict[str, list[
     return found
 
 
-def _fixed_length(row: Row) -> float | None:
-    """Tokens of each text, where all have as many."""
-    return as_number(str(row["workload"]).removeprefix("tokens_"))
+def _length(workload: Any) -> float:
+    """Tokens of each text of a workload, where all have as many, and a number as it is; else 0."""
+    return as_number(str(workload).removeprefix("tokens_")) or 0.0
 
 
-def _lines(
-    rows: Sequence[Row], x_of: Callable[[Row], float | None], held_of: Callable[[Row], str]
-) -> list[list[Row]]:
-    """The newest rows of one candidate with all but x held, in the order of x; two points make a line.
+@dataclass(frozen=True)
+class _Panel:
+    """Lines of growth at one place: what grows, an index of `_VIEWS`, and the rows of each candidate.
 
-    A line is of what a decision reads together: of one artifact, set-up and versions.
+    A line is of what a decision reads together, by its key: of one artifact, set-up and versions.
     """
-    groups: dict[tuple[Any, ...], dict[float, Row]] = {}
-    for row in rows:
-        if (x := x_of(row)) is not None:
-            groups.setdefault((evidence_key(row), held_of(row)), {})[x] = row
-    return [[group[x] for x in sorted(group)] for group in groups.values() if len(group) > 1]
+
+    view: int
+    held: str
+    held_as: tuple[float, str]
+    lines: dict[str, list[Row]]
+
+
+def _panels(rows: Sequence[Row], at: AtConfig) -> list[_Panel]:
+    """The panels that show all there is of growth, those first that matter most; two points make a line.
+
+    Of each view the one comes first that holds what `at` does, then those of the most points; none shows
+    only what those before it do.
+    """
+    found: list[tuple[tuple[bool, int], _Panel]] = []
+    seen: set[str] = set()
+    for view, (_, x_of, column) in enumerate(_VIEWS):
+        groups: dict[Any, dict[str, dict[float, Row]]] = {}
+        for row in rows:
+            if x_of(row) > 0:
+                groups.setdefault(row[column], {}).setdefault(evidence_key(row), {})[x_of(row)] = row
+        mine = []
+        for value, candidates in groups.items():
+            lines = {
+                key: [by_x[x] for x in sorted(by_x)] for key, by_x in candidates.items() if len(by_x) > 1
+            }
+            held = f"batch {value}" if column == "batch_size" else str(value)
+            standing = (value != getattr(at, column), -sum(map(len, lines.values())))
+            mine.append((standing, _Panel(view, held, (_length(value), held), lines)))
+        first = True
+        for _, panel in sorted(mine, key=lambda each: (each[0], each[1].held_as)):
+            if new := {str(row["run_id"]) for line in panel.lines.values() for row in line} - seen:
+                found.append(((not first, view), panel))
+                seen |= new
+                first = False
+    return [panel for _, panel in sorted(found, key=lambda each: each[0])]
+
+
+def _picked_first(decision: Decision | None) -> dict[str, int]:
+    """The pick's evidence, then that of the Pareto front, each with its rank from 0."""
+    if decision is None:
+        return {}
+    keys = {c.label: evidence_key(dict(c.rows[0])) for c in decision.candidates if c.rows}
+    labels = dict.fromkeys(filter(None, (decision.chosen, *(point.label for point in decision.front))))
+    return {keys[label]: rank for rank, label in enumerate(labels) if label in keys}
 
 
 def _line_names(rows: Sequence[Row]) -> list[tuple[Row, str]]:
