@@ -245,9 +245,10 @@ def model_by_ep(decision: Decision | None, policy: PolicyConfig) -> Figure:
         policy: where latency is read.
     """
     at = latency_at(policy)
+    judged = () if decision is None else decision.candidates
     held: dict[tuple[str, str], list[CandidateVerdict]] = {}
-    for c in () if decision is None else decision.candidates:
-        for row in c.rows[:1]:
+    for c in judged:
+        for row in _there(c, at):
             held.setdefault((str(row["model"]), str(row["ep"])), []).append(c)
     models, eps = (sorted(set(names)) for names in zip(*held, strict=True)) if held else ([], [])
     called_by = {model: model_names(c.rows[0])[1] for (model, _), mine in held.items() for c in mine}
@@ -256,7 +257,7 @@ def model_by_ep(decision: Decision | None, policy: PolicyConfig) -> Figure:
     figure = canvas.new_figure(width_in, 1.1 + 0.95 * max(1, len(models)))
     axes = figure.subplots()
     called = "P95 of each model on each provider"
-    if not any(_there(c, at) for mine in held.values() for c in mine):
+    if not held:
         return canvas.nothing(figure, axes, called, f"no run at {place_of(at)} yet")
     cells = [[_best(held.get((model, ep), ()), at) for ep in eps] for model in models]
     values = [[math.nan if c is None else _p95_ms(c, at) for c in line] for line in cells]
@@ -286,7 +287,7 @@ def model_by_ep(decision: Decision | None, policy: PolicyConfig) -> Figure:
     axes.set_xlim(-0.5, len(eps) - 0.5)
     axes.set_ylim(len(models) - 0.5, -0.5)
     canvas.clean(axes, grid=False)
-    canvas.title(axes, called)
+    canvas.title(axes, called, len({row["model"] for c in judged for row in c.rows[:1]} - set(models)))
     told = (
         f"at {place_of(at)}: the median launch's with its 95 % interval, of the run that the decision reads"
     )

@@ -602,16 +602,21 @@ def test_the_heat_map_shows_the_place_that_the_verdict_in_its_cells_is_of() -> N
     assert "at default, batch 1: " in " ".join(text_in(plots.model_by_ep(decide(rows), POLICY)).split())
 
 
-def test_a_cell_is_empty_where_its_candidates_were_measured_elsewhere_alone() -> None:
+def test_what_was_measured_elsewhere_alone_is_in_no_cell() -> None:
     policy = elsewhere()
+    there = {"workload": "tokens_128"}
     rows = [
-        run_row("t", workload="tokens_128"),
-        run_row("d", p95_ms=3.0, model="e5", candidate_label="e5 fp32 cpu"),
+        run_row("t", **there),
+        run_row("g", **there, model="bge", candidate_label="bge fp32 coreml", ep="coreml"),
+        run_row("d", p95_ms=3.0, candidate_label="minilm fp32 coreml", ep="coreml"),
+        run_row("e", p95_ms=3.0, model="e5", candidate_label="e5 fp32 cpu"),
     ]
     told = text_in(plots.model_by_ep(decide(runs(*rows), policy), policy))
-    assert "not measured" in told
+    assert told.count("not measured") == 2
     assert "3 ms" not in told
-    none = text_in(plots.model_by_ep(decide(runs(rows[1]), policy), policy))
+    assert "e5" not in told
+    assert "(1 more in the table)" in told
+    none = text_in(plots.model_by_ep(decide(runs(rows[3]), policy), policy))
     assert "no run at tokens_128, batch 1 yet" in none
 
 
