@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from statistics import fmean
+from textwrap import wrap
 from typing import TYPE_CHECKING
 
-from harness.looks import FAINT, INK, PAPER, Row, bounds, colour, is_grey, letters, shown
+from harness.looks import FAINT, INK, LEGEND_LETTERS, PAPER, Row, bounds, colour, is_grey, letters, shown
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,8 +26,6 @@ _MORE_IN = 0.36
 _LEGEND_ROW_IN = 0.19
 # A line of small letters, in heights of one of two axes that stand over each other.
 _LINE_SHARE = 0.07
-# Letters beside a point.
-_BESIDE_LETTERS = 20
 # Letters of a legend's line of which two stand side by side.
 _HALF_LINE = 28
 
@@ -49,8 +49,9 @@ def nothing(figure: Figure, axes: Axes, name: str, sentence: str) -> Figure:
     axes.patch.set_visible(False)
     figure.patch.set_visible(False)
     title(axes, name)
-    axes.text(0, 0.5, sentence, va="center", color=INK, fontsize=9, transform=axes.transAxes)
-    figure.set_size_inches(WIDTH_IN, 0.7)
+    lines = wrap(sentence, LEGEND_LETTERS)
+    axes.text(0, 0.5, "\n".join(lines), va="center", color=INK, fontsize=9, transform=axes.transAxes)
+    figure.set_size_inches(WIDTH_IN, 0.54 + 0.16 * len(lines))
     return figure
 
 
@@ -103,9 +104,15 @@ def plain_ticks(axes: Axes) -> None:
         axis.set_minor_locator(NullLocator())
 
 
-def ticks_at(axes: Axes, xs: Sequence[float]) -> None:
-    """Ticks where something was measured, and nowhere else."""
-    axes.set_xticks(xs, [f"{x:g}" for x in xs])
+def ticks_at(axes: Axes, xs: Sequence[float], most: int) -> None:
+    """Ticks where something was measured, and nowhere else, on a log scale; numbers at so many at most."""
+    apart = 0.99 * math.log(xs[-1] / xs[0]) / (most - 1)
+    told: list[float] = []
+    for x in xs:
+        if not told or math.log(x / told[-1]) >= apart:
+            told.append(x)
+    axes.set_xticks(xs, [f"{x:g}" if x in told else "" for x in xs])
+    axes.set_xlim(xs[0] / 1.5, xs[-1] * 1.5)
 
 
 def interval(
@@ -131,38 +138,22 @@ def beside(axes: Axes, text: str, x: float, y: float, *, above: float = 0) -> No
 
 
 def beside_each(axes: Axes, words: Sequence[tuple[str, float, float]]) -> None:
-    """A few words right of each (text, x, y), on a log scale: none over another, nor far from its own end.
-
-    Those of ends that lie within one line of each other stand together, the uppermost first.
-    """
+    """A few words right of each (text, x, y), on a log scale: none over another, each near its end."""
     low, high = (math.log(end) for end in axes.get_ylim())
     line = _LINE_SHARE * (high - low)
-    bands: list[list[tuple[str, float, float]]] = []
-    for word in sorted(words, key=lambda word: word[2]):
-        if not bands or math.log(word[2]) > math.log(bands[-1][0][2]) + line:
-            bands.append([])
-        bands[-1].append(word)
-    at = -math.inf
-    for band in bands:
-        # Never higher than a line over its lowest end, as the next band's is above that.
-        at = max(sum(math.log(y) for _, _, y in band) / len(band), at + line)
-        beside(axes, _listed([text for text, _, _ in reversed(band)]), band[-1][1], math.exp(at))
-
-
-def _listed(names: Sequence[str]) -> str:
-    """Names in a row, each once; of more than there is room for the first and the last."""
-    told = list(dict.fromkeys(names))
-    fits = len(told) < 3 or letters(", ".join(told)) <= _BESIDE_LETTERS
-    return ", ".join(told) if fits else f"{told[0]} … {told[-1]}"
-
-
-def over(axes: Axes, text: str, x: float, row: Row, metric: str) -> None:
-    """A few words over a run's point and its interval."""
-    value, ends = float(row[metric]), bounds(row, metric)
-    top = value if ends is None else max(value, ends[1])
-    axes.annotate(
-        shown(text), (x, top), xytext=(0, 3), textcoords="offset points", ha="center", fontsize=7.5, color=INK
-    )
+    ordered = sorted(words, key=lambda word: word[2])
+    # Where each would stand but for those below it; those that are in each other's way share their middle.
+    blocks: list[list[float]] = []
+    for i, (_, _, y) in enumerate(ordered):
+        blocks.append([math.log(y) - i * line])
+        while len(blocks) > 1 and fmean(blocks[-2]) > fmean(blocks[-1]):
+            last = blocks.pop()
+            blocks[-1] += last
+    middles = [fmean(block) for block in blocks for _ in block]
+    for i, ((text, x, _), middle) in enumerate(zip(ordered, middles, strict=True)):
+        # In the axes, with those above and below it.
+        least, most = low + (i + 0.5) * line, high - (len(ordered) - i - 0.5) * line
+        beside(axes, text, x, math.exp(max(least, min(middle + i * line, most))))
 
 
 def above(axes: Axes, text: str) -> None:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from zlib import crc32
 
 from harness.caveats import is_brief
-from harness.gates import as_number, p95_floor_ms, stopped_cells
+from harness.gates import as_number, model_names, p95_floor_ms, stopped_cells
 from harness.stand_ins import harmless
 from harness.units import counted
 
@@ -312,7 +312,7 @@ def model_handles(rows: Sequence[Row]) -> list[Artist]:
 
 
 def _model(row: Row) -> str:
-    return f"{row['model']}{' (random weights)' if is_random(row) else ''}"
+    return f"{model_names(row)[1]}{' (random weights)' if is_random(row) else ''}"
 
 
 def launch_handles(rows: Iterable[Row]) -> list[Artist]:

@@ -9,16 +9,18 @@ provisional and reported figures look is `harness.looks`.
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from itertools import chain
 from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
 from harness import canvas, looks
 from harness.caveats import is_brief
-from harness.evidence import candidate_key, evidence_key, rows_of, told_apart, with_quota
+from harness.evidence import evidence_key, rows_of, told_apart, with_quota
 from harness.gates import (
     as_number,
     gate_place,
+    model_names,
     p95_floor_ms,
     place_of,
     row_place,
@@ -34,7 +36,7 @@ from harness.units import counted
 from harness.verdict import PICKABLE, front_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     import pandas as pd
     from matplotlib.artist import Artist
@@ -45,13 +47,16 @@ if TYPE_CHECKING:
     from harness.decision_record import BaselineRecord
     from harness.looks import Row
     from harness.schema import GateConfig, PolicyConfig
-    from harness.verdict import Decision
+    from harness.verdict import CandidateVerdict, Decision
 
 # Runs that one figure shows; the table has all.
 MOST_RUNS = 30
-# Candidates whose lines one figure shows, and how wide their points at one place spread, in doublings.
+# Candidates that the Pareto figure numbers.
 _MOST_LINES = 12
-_SPREAD = 0.6
+# Candidates and places whose growth one figure shows, and the ticks of all its places.
+_MOST_GROWN, _MOST_PANELS, _MOST_TICKS = 6, 3, 15
+# How wide the points of candidates at one place spread, in doublings.
+_SPREAD = 0.4
 # Places that a timeline shows, each in a panel of its own.
 _MOST_PLACES = 6
 # Letters of a model's name beside the heat map, and of a precision's in a cell of it.
@@ -62,6 +67,11 @@ _STAGES = (
     ("tokenise", "tokenize_p50_ms", "#c3b08f"),
     ("infer", "infer_p50_ms", "#6b8299"),
     ("pool", "pool_p50_ms", "#a3a3a3"),
+)
+# What grows, by its name, where it stands, and the column that is held meanwhile.
+_VIEWS: tuple[tuple[str, Callable[[Row], float], str], ...] = (
+    ("texts in a request", lambda row: float(row["batch_size"]), "workload"),
+    ("tokens of a text", lambda row: _length(row["workload"]), "batch_size"),
 )
 
 
@@ -98,13 +108,16 @@ def p95_against_gates(
     axes.set_xscale("log")
     canvas.plain_ticks(axes)
     judged = sum(bool(asked[str(row["run_id"])]) for row in shown)
-    below = ""
-    if 0 < judged < len(labels):
+    asked_of = "a gate asks it of a share of the launches"
+    if not judged:
+        places = ", ".join(f"at {place}" for place in dict.fromkeys(map(gate_place, gates)))
+        told = f"no gate asks it of these runs{places and f', but {places}'}"
+        asked_of = "\n".join(wrap(told, looks.LEGEND_LETTERS))
+    elif judged < len(labels):
         axes.axhline(judged - 0.5, color=looks.INK, lw=0.8)
-        below = "; below the line none asks"
+        asked_of += "; below the line none asks"
     axes.set_xlabel(
-        "P95 of a request, ms (log scale):\ndrawn is the median launch's, and its 95 % interval;\n"
-        f"a gate asks it of a share of the launches{below}"
+        f"P95 of a request, ms (log scale):\ndrawn is the median launch's, and its 95 % interval;\n{asked_of}"
     )
     canvas.title(axes, called, _launched(runs) - len(shown), pad=48 if judged else 6)
     handles = [_gate_handle(gate) for gate in gates if any(gate in each for each in asked.values())]
@@ -140,89 +153,114 @@ def launches(launch_rows: pd.DataFrame, runs: pd.DataFrame) -> Figure:
     return figure
 
 
-def scaling(runs: pd.DataFrame) -> Figure:
-    """P95 and throughput of one caller against the batch size, and against the length where it is fixed."""
+def scaling(runs: pd.DataFrame, policy: PolicyConfig, decision: Decision | None = None) -> Figure:
+    """P95 and throughput of one caller as a request's texts, or a text's tokens, grow: a panel a place.
+
+    Few candidates are drawn: the pick, then the Pareto front, then the quickest. Few panels: the first that
+    hold the policy's workload and batch size, and none whose runs others show.
+
+    Args:
+        runs: of which the newest at each place are drawn.
+        policy: where latency is read.
+        decision: by `policy`; None where there is none.
+    """
     rows = [with_quota(row) for row in _measured(runs, "latency_p95_ms") if row["purpose"] != "soak"]
     rows = [row for row in rows if (row["clients"], row["arrival"]) == (1, "back_to_back")]
-    asked: tuple[tuple[str, Callable[[Row], float | None], Callable[[Row], str]], ...] = (
-        ("texts in a request", lambda row: as_number(row["batch_size"]), lambda row: str(row["workload"])),
-        ("tokens of a text", _fixed_length, lambda row: f"batch {row['batch_size']}"),
-    )
-    views = [(*view, lines) for view in asked if (lines := _lines(rows, *view[1:]))]
-    figure = canvas.new_figure(canvas.WIDTH_IN, 5.8)
+    at = latency_at(policy)
+    least_ms: dict[str, float] = {}
+    for key, line in chain(*(panel.lines.items() for panel in _panels(rows, at))):
+        least_ms[key] = min(least_ms.get(key, math.inf), *(float(row["latency_p95_ms"]) for row in line))
+    first = _picked_first(decision)
+    order = sorted(least_ms, key=lambda key: (first.get(key, len(first)), least_ms[key], key))
+    quickest = order[:_MOST_GROWN]
+    found = _panels([row for row in rows if evidence_key(row) in quickest], at)
+    panels = sorted(found[:_MOST_PANELS], key=lambda panel: (panel.view, panel.held_as))
+    figure = canvas.new_figure(canvas.WIDTH_IN, 5.4)
     called = "How latency and throughput grow"
-    if not views:
+    if not panels:
         sentence = "no candidate was measured at two sizes or lengths yet"
         return canvas.nothing(figure, figure.add_subplot(), called, sentence)
-    of = {evidence_key(line[0]): line[0] for *_, lines in views for line in lines}
-    quickest = sorted(of, key=lambda key: (float(of[key]["latency_p95_ms"]), key))[:_MOST_LINES]
-    grid = figure.subplots(2, len(views), sharex="col", sharey="row", squeeze=False)
+    grid = figure.subplots(2, len(panels), sharex="col", sharey="row", squeeze=False)
     metrics = (
         ("latency_p95_ms", "P95 of a request, ms"),
         ("throughput_texts_per_s", "throughput, texts/s"),
     )
-    drawn = []
-    held_at: dict[Axes, list[tuple[str, float, float]]] = {axes: [] for axes in grid.flat}
-    for column, (name, x_of, held_of, lines) in enumerate(views):
-        chosen = [line for line in lines if evidence_key(line[0]) in quickest]
-        held = {held_of(line[-1]) for line in chosen}
+    of = {key: line[0] for panel in panels for key, line in panel.lines.items()}
+    numbers = {key: number for number, key in enumerate((key for key in quickest if key in of), start=1)}
+    drawn: list[Row] = []
+    ends: dict[Axes, list[tuple[str, float, float]]] = {axes: [] for axes in grid.flat}
+    for column, panel in enumerate(panels):
+        _, x_of, _ = _VIEWS[panel.view]
         for axes, (metric, _) in zip(grid[:, column], metrics, strict=True):
-            for line in chosen:
-                known = [row for row in line if looks.has(row, metric)]
+            for key, number in numbers.items():
+                known = [row for row in panel.lines.get(key, ()) if looks.has(row, metric)]
+                aside = 2 ** (_SPREAD * ((number - 0.5) / len(numbers) - 0.5))
+                _line(axes, known, [x_of(row) * aside for row in known], metric)
                 drawn += known
-                number = quickest.index(evidence_key(line[0])) + 1
-                aside = 2 ** (_SPREAD * ((number - 0.5) / len(quickest) - 0.5))
-                xs = [(x_of(row) or 0.0) * aside for row in known]
-                _line(axes, known, xs, metric)
-                if known:
-                    canvas.over(axes, str(number), xs[-1], known[-1], metric)
-                if known and len(held) > 1:
-                    held_at[axes].append((held_of(known[-1]), xs[-1], float(known[-1][metric])))
-        where = looks.shown("; ".join((name, *held))) if len(held) == 1 else name
-        aside_told = "\n(candidates stand side by side)" if len(quickest) > 1 else ""
-        grid[1][column].set_xlabel(f"{where}{aside_told}")
-    for column, (_, x_of, _, lines) in enumerate(views):
+                # Right of all candidates that stand there.
+                right = 2 ** (_SPREAD / 2)
+                ends[axes] += [(str(number), x_of(row) * right, float(row[metric])) for row in known[-1:]]
+    for column, panel in enumerate(panels):
+        x_name, x_of, _ = _VIEWS[panel.view]
+        alike = (line for other in panels if other.view == panel.view for line in other.lines.values())
+        xs = sorted(set(map(x_of, chain(*alike))))
         for axes in grid[:, column]:
             canvas.clean(axes)
             axes.set_xscale("log")
             axes.set_yscale("log")
             canvas.plain_ticks(axes)
-            canvas.ticks_at(axes, sorted({x_of(row) or 0.0 for line in lines for row in line}))
-            canvas.beside_each(axes, held_at[axes])
-    for axes, (_, name) in zip(grid[:, 0], metrics, strict=True):
-        axes.set_ylabel(name)
-    canvas.title(grid[0][0], called, len(of) - len(quickest))
+            canvas.ticks_at(axes, xs, _MOST_TICKS // len(panels))
+        letters = looks.LEGEND_LETTERS // (len(panels) + 1)
+        canvas.above(grid[0][column], looks.short(panel.held, letters))
+        grid[1][column].set_xlabel("\n".join(wrap(x_name, letters)))
+    for axes, words in ends.items():
+        canvas.beside_each(axes, words)
+    for axes, (_, y_name) in zip(grid[:, 0], metrics, strict=True):
+        axes.set_ylabel(y_name)
+    canvas.title(grid[0][0], called, pad=20)
     handles = [
         looks.handle(row, f"{number}: {name}", ls=looks.dashes(row))
-        for number, (row, name) in enumerate(_line_names([of[key] for key in quickest]), start=1)
+        for number, (row, name) in enumerate(_line_names([of[key] for key in numbers]), start=1)
     ]
-    canvas.legend(figure, [*handles, *looks.limit_handles(drawn, [metric for metric, _ in metrics])])
+    notes = ["candidates of one size stand side by side"] if len(numbers) > 1 else []
+    if left := len(order) - len(numbers):
+        rule = "the pick, the Pareto front, then the quickest" if first else "the quickest"
+        notes.append(f"drawn are {rule}; {counted(left, 'more candidate')} in the table")
+    if others := [panel.held for panel in found[_MOST_PANELS:]]:
+        notes.append(f"in the table too: {', '.join(others)}")
+    handles += looks.limit_handles(drawn, [metric for metric, _ in metrics])
+    handles += [looks.mark("", "\n".join(wrap(looks.shown(note), looks.LEGEND_LETTERS))) for note in notes]
+    canvas.legend(figure, handles)
     return figure
 
 
-def model_by_ep(runs: pd.DataFrame, decision: Decision | None = None) -> Figure:
-    """The lowest P95 of each model on each execution provider at the default workload, batch 1.
+def model_by_ep(decision: Decision | None, policy: PolicyConfig) -> Figure:
+    """P95 of each model on each execution provider, where the policy's latency gate reads it.
 
-    Of a candidate that `decision` calls NO_GO only where all are; of each candidate the run that it reads, or
-    the newest.
+    Of several candidates the quickest's, random weights and a NO_GO only where all are; of each candidate the
+    run that the decision reads.
+
+    Args:
+        decision: by `policy`; None where there is nothing to decide.
+        policy: where latency is read.
     """
+    at = latency_at(policy)
     judged = () if decision is None else decision.candidates
-    verdicts = {candidate_key(row): candidate.verdict for candidate in judged for row in candidate.rows}
-    rows = [r for r in rows_of(runs) if (r["workload"], r["batch_size"], r["clients"]) == ("default", 1, 1)]
-    rows = [row for row in rows if row["purpose"] != "soak" and row["arrival"] == "back_to_back"]
-    read = {row["run_id"] for candidate in judged for row in candidate.rows}
-    rows = list({candidate_key(row): row for row in rows if not judged or row["run_id"] in read}.values())
-    models = sorted({str(row["model"]) for row in rows})
-    eps = sorted({str(row["ep"]) for row in rows})
-    named = [looks.short(model, _MODEL_LETTERS) for model in models]
+    held: dict[tuple[str, str], list[CandidateVerdict]] = {}
+    for c in judged:
+        for row in _there(c, at):
+            held.setdefault((str(row["model"]), str(row["ep"])), []).append(c)
+    models, eps = (sorted(set(names)) for names in zip(*held, strict=True)) if held else ([], [])
+    called_by = {model: model_names(c.rows[0])[1] for (model, _), mine in held.items() for c in mine}
+    named = [looks.short(called_by[model], _MODEL_LETTERS) for model in models]
     width_in = max(canvas.WIDTH_IN, 0.3 + 0.07 * max(map(looks.letters, named), default=0) + 1.15 * len(eps))
-    figure = canvas.new_figure(width_in, 0.8 + 0.95 * max(1, len(models)))
+    figure = canvas.new_figure(width_in, 1.1 + 0.95 * max(1, len(models)))
     axes = figure.subplots()
-    called = "Lowest P95 of each model"
-    if not rows:
-        return canvas.nothing(figure, axes, called, "no run at the default workload, batch 1, yet")
-    cells = [[_best(rows, model, ep, verdicts) for ep in eps] for model in models]
-    values = [[math.nan if row is None else float(row["latency_p95_ms"]) for row in line] for line in cells]
+    called = "P95 of each model on each provider"
+    if not held:
+        return canvas.nothing(figure, axes, called, f"no run at {place_of(at)} yet")
+    cells = [[_best(held.get((model, ep), ()), at) for ep in eps] for model in models]
+    values = [[math.nan if c is None else _p95_ms(c, at) for c in line] for line in cells]
     finite = [value for line in values for value in line if not math.isnan(value)]
     if finite:
         from matplotlib.colors import LogNorm
@@ -233,24 +271,35 @@ def model_by_ep(runs: pd.DataFrame, decision: Decision | None = None) -> Figure:
         axes.pcolormesh(*edges, values, cmap="cividis_r", norm=norm, edgecolors=looks.PAPER, lw=2)
     for y, model in enumerate(models):
         for x, ep in enumerate(eps):
-            row, ink = cells[y][x], looks.INK
-            if row is None:
-                states = [text_of(r["status"], "") for r in rows if (r["model"], r["ep"]) == (model, ep)]
+            best, ink = cells[y][x], looks.INK
+            if best is None:
+                states = [
+                    text_of(row["status"], "") for c in held.get((model, ep), ()) for row in _there(c, at)
+                ]
                 told = states[0] if states else "not measured"
             else:
                 # Its own black and white: the cell is as light or dark on every page.
                 ink = "white" if values[y][x] > math.sqrt(min(finite) * max(finite)) else "black"
-                told = _cell(row, verdicts.get(candidate_key(row), ""))
+                told = _cell(_there(best, at)[0], best.verdict)
             axes.text(x, y, told, ha="center", va="center", fontsize=8, color=ink)
     axes.set_xticks(range(len(eps)), [looks.short(ep, _CELL_LETTERS) for ep in eps])
     axes.set_yticks(range(len(models)), named)
     axes.set_xlim(-0.5, len(eps) - 0.5)
     axes.set_ylim(len(models) - 0.5, -0.5)
     canvas.clean(axes, grid=False)
-    canvas.title(axes, called)
-    no_go = ";\na NO_GO only where all are" if "NO_GO" in verdicts.values() else ""
-    told = f"the median launch's, with its 95 % interval, at default, batch 1{no_go}"
-    figure.supxlabel(told, color=looks.INK, fontsize=9)
+    canvas.title(axes, called, len({row["model"] for c in judged for row in c.rows[:1]} - set(models)))
+    told = (
+        f"at {place_of(at)}: the median launch's with its 95 % interval, of the run that the decision reads"
+    )
+    told += "; of several candidates the quickest's" if any(len(mine) > 1 for mine in held.values()) else ""
+
+    def mixed(kind: Callable[[CandidateVerdict], bool]) -> bool:
+        return any(0 < sum(map(kind, mine)) < len(mine) for mine in held.values())
+
+    last = ["random weights"] if mixed(_is_twin) else []
+    last += ["a NO_GO"] if mixed(_is_no_go) else []
+    told += f", {' and '.join(last)} only where all are" if last else ""
+    figure.supxlabel("\n".join(wrap(told, looks.LEGEND_LETTERS)), color=looks.INK, fontsize=9)
     return figure
 
 
@@ -305,7 +354,9 @@ def pareto(decision: Decision | None, policy: PolicyConfig) -> Figure:
     known = [c for c in candidates if c.point.least_ms is not None and c.separation_auc is not None]
     called = "Latency against quality"
     if decision is None or not known:
-        sentence = "no candidate with trained weights has a P95 and an AUC yet"
+        sentence = (
+            f"no candidate with trained weights has a P95 and an AUC at {place_of(latency_at(policy))} yet"
+        )
         return canvas.nothing(figure, axes, called, sentence)
     points = [c.point for c in known]
     front = [point for point in decision.front if point in points]
@@ -477,23 +528,61 @@ def _by_run(launch_rows: pd.DataFrame, known: dict[str, Row]) -> dict[str, list[
     return found
 
 
-def _fixed_length(row: Row) -> float | None:
-    """Tokens of each text, where all have as many."""
-    return as_number(str(row["workload"]).removeprefix("tokens_"))
+def _length(workload: Any) -> float:
+    """Tokens of each text of a workload, where all have as many, and a number as it is; else 0."""
+    return as_number(str(workload).removeprefix("tokens_")) or 0.0
 
 
-def _lines(
-    rows: Sequence[Row], x_of: Callable[[Row], float | None], held_of: Callable[[Row], str]
-) -> list[list[Row]]:
-    """The newest rows of one candidate with all but x held, in the order of x; two points make a line.
+@dataclass(frozen=True)
+class _Panel:
+    """Lines of growth at one place: what grows, an index of `_VIEWS`, and the rows of each candidate.
 
-    A line is of what a decision reads together: of one artifact, set-up and versions.
+    A line is of what a decision reads together, by its key: of one artifact, set-up and versions.
     """
-    groups: dict[tuple[Any, ...], dict[float, Row]] = {}
-    for row in rows:
-        if (x := x_of(row)) is not None:
-            groups.setdefault((evidence_key(row), held_of(row)), {})[x] = row
-    return [[group[x] for x in sorted(group)] for group in groups.values() if len(group) > 1]
+
+    view: int
+    held: str
+    held_as: tuple[float, str]
+    lines: dict[str, list[Row]]
+
+
+def _panels(rows: Sequence[Row], at: AtConfig) -> list[_Panel]:
+    """The panels that show all there is of growth, those first that matter most; two points make a line.
+
+    Of each view the one comes first that holds what `at` does, then those of the most points; none shows
+    only what those before it do.
+    """
+    found: list[tuple[tuple[bool, int], _Panel]] = []
+    seen: set[str] = set()
+    for view, (_, x_of, column) in enumerate(_VIEWS):
+        groups: dict[Any, dict[str, dict[float, Row]]] = {}
+        for row in rows:
+            if x_of(row) > 0:
+                groups.setdefault(row[column], {}).setdefault(evidence_key(row), {})[x_of(row)] = row
+        mine = []
+        for value, candidates in groups.items():
+            lines = {
+                key: [by_x[x] for x in sorted(by_x)] for key, by_x in candidates.items() if len(by_x) > 1
+            }
+            held = f"batch {value}" if column == "batch_size" else str(value)
+            standing = (value != getattr(at, column), -sum(map(len, lines.values())))
+            mine.append((standing, _Panel(view, held, (_length(value), held), lines)))
+        first = True
+        for _, panel in sorted(mine, key=lambda each: (each[0], each[1].held_as)):
+            if new := {str(row["run_id"]) for line in panel.lines.values() for row in line} - seen:
+                found.append(((not first, view), panel))
+                seen |= new
+                first = False
+    return [panel for _, panel in sorted(found, key=lambda each: each[0])]
+
+
+def _picked_first(decision: Decision | None) -> dict[str, int]:
+    """The pick's evidence, then that of the Pareto front, each with its rank from 0."""
+    if decision is None:
+        return {}
+    keys = {c.label: evidence_key(dict(c.rows[0])) for c in decision.candidates if c.rows}
+    labels = dict.fromkeys(filter(None, (decision.chosen, *(point.label for point in decision.front))))
+    return {keys[label]: rank for rank, label in enumerate(labels) if label in keys}
 
 
 def _line_names(rows: Sequence[Row]) -> list[tuple[Row, str]]:
@@ -551,16 +640,28 @@ def _panel(run: Row) -> str:
     return f"{looks.place(run)}, {beside}"
 
 
-def _best(rows: Iterable[Row], model: str, ep: str, verdicts: Mapping[str, str]) -> Row | None:
-    """A model's quickest run on an execution provider; of trained weights and no NO_GO, if it has one."""
-    mine = [row for row in rows if (row["model"], row["ep"]) == (model, ep)]
-    mine = [row for row in mine if looks.has(row, "latency_p95_ms")]
+def _there(candidate: CandidateVerdict, at: AtConfig) -> list[Row]:
+    """A candidate's run at a place, if there is one; of one that cannot be measured here what says so."""
+    row = run_at(at, candidate.rows) or (candidate.rows[0] if candidate.impossible else None)
+    return [] if row is None else [dict(row)]
 
-    def key(row: Row) -> tuple[bool, bool, float]:
-        forbidden = verdicts.get(candidate_key(row)) == "NO_GO"
-        return looks.is_random(row), forbidden, float(row["latency_p95_ms"])
 
-    return min(mine, key=key, default=None)
+def _best(candidates: Iterable[CandidateVerdict], at: AtConfig) -> CandidateVerdict | None:
+    """The quickest at a place; of trained weights and no NO_GO, if there is one."""
+    known = [c for c in candidates for row in _there(c, at) if looks.has(row, "latency_p95_ms")]
+    return min(known, key=lambda c: (_is_twin(c), _is_no_go(c), _p95_ms(c, at)), default=None)
+
+
+def _p95_ms(candidate: CandidateVerdict, at: AtConfig) -> float:
+    return float(_there(candidate, at)[0]["latency_p95_ms"])
+
+
+def _is_twin(candidate: CandidateVerdict) -> bool:
+    return looks.is_random(dict(candidate.rows[0]))
+
+
+def _is_no_go(candidate: CandidateVerdict) -> bool:
+    return candidate.verdict == "NO_GO"
 
 
 def _cell(row: Row, verdict: str) -> str:

@@ -80,8 +80,8 @@ def every_figure(run_rows: pd.DataFrame, launch_rows: pd.DataFrame) -> dict[str,
     return {
         "p95_against_gates": plots.p95_against_gates(run_rows, POLICY),
         "launches": plots.launches(launch_rows, run_rows),
-        "scaling": plots.scaling(run_rows),
-        "model_by_ep": plots.model_by_ep(run_rows),
+        "scaling": plots.scaling(run_rows, POLICY),
+        "model_by_ep": plots.model_by_ep(None if run_rows.empty else decide(run_rows), POLICY),
         "stages": plots.stages(run_rows),
         "pareto": plots.pareto(None if run_rows.empty else decide(run_rows), POLICY),
         "timeline": plots.timeline(launch_rows, run_rows),
@@ -153,11 +153,11 @@ def test_a_run_without_an_interval_is_not_drawn_as_if_it_were_exact() -> None:
     assert told not in text_in(plots.p95_against_gates(runs(known), POLICY))
     for figure in (
         plots.p95_against_gates(runs(known, unknown), POLICY),
-        plots.scaling(runs(known, unknown | {"batch_size": 8})),
+        plots.scaling(runs(known, unknown | {"batch_size": 8}), POLICY),
         plots.pareto(decide(runs(unknown)), POLICY),
     ):
         assert told in text_in(figure)
-    assert "no interval" in text_in(plots.model_by_ep(runs(unknown)))
+    assert "no interval" in text_in(plots.model_by_ep(decide(runs(unknown)), POLICY))
 
 
 def test_random_weights_are_hollow_and_told_in_every_figure_of_runs() -> None:
@@ -218,7 +218,7 @@ def test_a_model_has_one_look_in_all_figures_and_whatever_else_is_drawn() -> Non
         return {(to_hex(line.get_color()), line.get_marker()) for line in marked(figure)}
 
     everyone = rows("minilm", "e5", "own", "another")
-    one, two = plots.p95_against_gates(everyone, POLICY), plots.scaling(everyone)
+    one, two = plots.p95_against_gates(everyone, POLICY), plots.scaling(everyone, POLICY)
     assert looks(one) == looks(two)
     assert len(looks(one)) == 4
     assert looks(plots.p95_against_gates(rows("own"), POLICY)) < looks(one)
@@ -306,7 +306,7 @@ def test_the_newest_run_at_a_place_stands_in_a_line() -> None:
     rows = runs(
         run_row("old", latency_p95_ms=99.0), run_row("new", latency_p95_ms=5.0), run_row("b8", batch_size=8)
     )
-    drawn = [y for _, y in points(plots.scaling(rows).axes[0])]
+    drawn = [y for _, y in points(plots.scaling(rows, POLICY).axes[0])]
     assert 5.0 in drawn
     assert 99.0 not in drawn
 
@@ -320,54 +320,102 @@ def test_runs_that_a_decision_reads_apart_are_no_line(column: str) -> None:
         for mine, p95_ms in (("first", 5.0), ("second", 50.0))
         for batch in (1, 8)
     ]
-    figure = plots.scaling(runs(*rows))
+    figure = plots.scaling(runs(*rows), POLICY)
     joined = [line.get_ydata() for line in figure.axes[0].lines if len(line.get_xdata()) > 1]
     assert [list(map(float, ys)) for ys in joined] == [[5.0, 5.0], [50.0, 50.0]]
     named = [text.get_text() for text, _ in legend_of(figure)][:2]
     assert named == [f"1: minilm fp32 cpu\n{column}=first", f"2: minilm fp32 cpu\n{column}=second"]
-    each_once = plots.scaling(runs(rows[0], rows[3]))
+    each_once = plots.scaling(runs(rows[0], rows[3]), POLICY)
     assert "yet" in text_in(each_once), "of two things two points make no line"
 
 
-@pytest.mark.parametrize("models", [("minilm",), ("minilm", "e5", "bge")])
-def test_what_lines_are_held_at_is_told_beside_their_ends_and_never_one_over_another(
-    models: Sequence[str],
-) -> None:
-    rows = [
+def grown(
+    models: Sequence[str] = ("minilm", "e5"),
+    workloads: Sequence[str] = ("tokens_32", "tokens_128", "tokens_512"),
+    batches: Sequence[int] = (1, 8, 32),
+    precisions: Sequence[str] = ("fp32", "int8"),
+) -> list[dict[str, Any]]:
+    """A run of each candidate at each place; later models and precisions are slower."""
+    return [
         run_row(
-            f"{model}-{precision}-{tokens}-{batch}", model=model, precision=precision,
-            candidate_label=f"{model} {precision} cpu", workload=f"tokens_{tokens}", batch_size=batch,
-            p95_ms=(1 + 0.3 * models.index(model)) * pace * tokens * batch / 4.0,
-            throughput_texts_per_s=(1e4 / tokens + batch / 100) / pace,
+            f"{model}-{precision}-{workload}-{batch}", model=model, precision=precision, workload=workload,
+            candidate_label=f"{model} {precision} cpu", batch_size=batch, artifact_sha256=model + precision,
+            p95_ms=pace * batch * float(workload.removeprefix("tokens_").replace("default", "40")) / 50,
+            launch_throughput_texts_per_s=[1e4 / pace] * 20,
         )
-        for model in models
-        for precision, pace in (("fp32", 1.0), ("fp32-fused", 0.9), ("int8", 0.6))[: len(models)]
-        for tokens in (8, 32, 128)
-        for batch in (1, 2, 4, 8)
+        for pace, (model, precision) in enumerate(((m, p) for m in models for p in precisions), start=10)
+        for workload in workloads
+        for batch in batches
     ]  # fmt: skip
-    figure = plots.scaling(runs(*rows))
+
+
+def panel_names(figure: Figure) -> list[str]:
+    """What the panels of growth hold, from left to right."""
+    return [axes.texts[0].get_text() for axes in figure.axes[: len(figure.axes) // 2]]
+
+
+def test_growth_has_a_panel_a_place_and_lines_of_nothing_but_that_place() -> None:
+    rows = grown()
+    figure = plots.scaling(runs(*rows), POLICY)
+    assert panel_names(figure) == ["tokens_32", "tokens_128", "tokens_512"]
+    for place, axes in zip(panel_names(figure), figure.axes, strict=False):
+        drawn = {y for _, y in points(axes)}
+        assert drawn == {row["latency_p95_ms"] for row in rows if row["workload"] == place}
+        assert axes.get_ylim() == figure.axes[0].get_ylim()
+        assert len([line for line in axes.lines if len(line.get_xdata()) > 1]) == 4
+
+
+def test_lengths_have_a_panel_where_they_were_measured_at_one_batch_size() -> None:
+    batches = grown(workloads=("default",), precisions=("fp32",))
+    lengths = grown(workloads=("tokens_32", "tokens_128"), batches=(1,), precisions=("fp32",))
+    figure = plots.scaling(runs(*batches, *lengths), POLICY)
+    assert panel_names(figure) == ["default", "batch 1"]
+    assert [axes.get_xlabel() for axes in figure.axes[2:]] == ["texts in a request", "tokens of a text"]
+    assert "batch 1" not in panel_names(plots.scaling(runs(*grown()), POLICY)), "others show its runs"
+
+
+def test_of_many_places_the_policys_own_is_drawn_and_those_left_out_are_named() -> None:
+    workloads = ("tokens_8", "tokens_32", "tokens_64", "tokens_128", "tokens_512")
+    figure = plots.scaling(runs(*grown(workloads=workloads)), elsewhere("tokens_512"))
+    assert panel_names(figure) == ["tokens_8", "tokens_32", "tokens_512"]
+    assert "in the table too: tokens_64, tokens_128" in text_in(figure)
+
+
+def test_of_many_candidates_the_pick_grows_first_then_the_front_and_the_quickest() -> None:
+    rows = grown(("minilm", "e5", "bge", "own"), precisions=("fp32", "int8", "fp16"))
+    policy = elsewhere("tokens_32")
+    told = " ".join(text_in(plots.scaling(runs(*rows), policy)).split())
+    assert "1: minilm fp32 cpu 2: minilm int8 cpu" in told
+    assert "drawn are the quickest; 6 more candidates in the table" in told
+    decision = decide(runs(*rows), policy)
+    slow = next(c for c in decision.candidates if c.label == "own fp16 cpu")
+    picked = replace(decision, chosen="own int8 cpu", front=(slow.point,))
+    figure = plots.scaling(runs(*rows), policy, picked)
+    told = " ".join(text_in(figure).split())
+    assert "1: own int8 cpu 2: own fp16 cpu 3: minilm fp32 cpu" in told
+    assert "drawn are the pick, the Pareto front, then the quickest; 6 more candidates" in told
+    assert len([text for text, _ in legend_of(figure) if re.match(r"\d: ", text.get_text())]) == 6
+
+
+@pytest.mark.parametrize("alike", [False, True])
+def test_the_numbers_of_lines_stand_in_the_order_of_their_ends_and_never_over_one_another(
+    alike: bool,
+) -> None:
+    rows = grown(("minilm", "e5", "bge"))
+    if alike:
+        names = ("latency_p95_ms", "latency_p95_low_ms", "latency_p95_high_ms", "throughput_texts_per_s")
+        rows = [row | dict.fromkeys(names, 5.0) for row in rows]
+    figure = plots.scaling(runs(*rows), POLICY)
     figure.draw_without_rendering()
-    for axes, (held, metric) in zip(
-        figure.axes,
-        [(h, m) for m in ("latency_p95_ms", "throughput_texts_per_s") for h in ("workload", "batch_size")],
-        strict=True,
-    ):
-        told = [text for text in axes.texts if not text.get_text().isdigit()]
-        boxes = sorted((text.get_window_extent() for text in told), key=lambda box: box.y0)
-        assert boxes
-        assert all(lower.y1 <= upper.y0 for lower, upper in pairwise(boxes))
-        low, high = axes.get_ylim()
-        line = (high / low) ** 0.08
-        last = 8 if held == "workload" else "tokens_128"
-        for text in told:
-            for name in re.split(", | … ", text.get_text()):
-                ends = [
-                    row[metric]
-                    for row in rows
-                    if str(row[held]) == name.removeprefix("batch ")
-                    and last in (row["batch_size"], row["workload"])
-                ]
-                assert any(text.xy[1] / line <= end <= text.xy[1] * line for end in ends), name
+    for axes in figure.axes:
+        told = sorted(
+            (text for text in axes.texts if text.get_text().isdigit()),
+            key=lambda text: text.get_window_extent().y0,
+        )
+        assert len(told) == 6
+        assert all(a.get_window_extent().y1 <= b.get_window_extent().y0 for a, b in pairwise(told))
+    last = [text.get_text() for text in sorted(figure.axes[0].texts[1:], key=lambda text: text.xy[1])]
+    assert last == ["1", "2", "3", "4", "5", "6"]
 
 
 def test_a_hundred_runs_draw_the_quickest_and_say_how_many_more_there_are() -> None:
@@ -404,7 +452,7 @@ def test_a_run_whose_launches_were_stopped_early_bears_their_mark_and_no_other_d
         drawn = plots.p95_against_gates(runs(row), POLICY)
         assert (">" in [line.get_marker() for line in marked(drawn)]) == p95
         assert ("launches stopped early: what they served until then" in text_in(drawn)) == p95
-        grown = plots.scaling(runs(row, {**row, "run_id": "r2", "batch_size": 8}))
+        grown = plots.scaling(runs(row, {**row, "run_id": "r2", "batch_size": 8}), POLICY)
         markers = [[line.get_marker() for line in axes.lines] for axes in grown.axes]
         assert [">" in of for of in markers] == [p95, others]
     assert "≈ 8" in text_in(plots.stages(runs(run_row(**stopped))))
@@ -485,24 +533,104 @@ def test_twins_have_no_place_in_the_plane_of_quality() -> None:
     assert "no candidate with trained weights" in text_in(figure)
 
 
+def test_of_what_was_measured_elsewhere_figures_say_where_there_is_nothing() -> None:
+    rows = runs(run_row(workload="tokens_32"))
+    told = " ".join(text_in(plots.pareto(decide(rows), POLICY)).split())
+    assert "has a P95 and an AUC at default, batch 1 yet" in told
+    told = " ".join(text_in(plots.p95_against_gates(rows, POLICY)).split())
+    assert "no gate asks it of these runs, but at default, batch 1" in told
+    assert "a gate asks it of" not in told
+    none = POLICY.model_copy(update={"gates": [g for g in POLICY.gates if g.metric != "latency_p95_ms"]})
+    told = text_in(plots.p95_against_gates(rows, none))
+    assert "no gate asks it of these runs" in told
+    assert "but" not in told
+
+
+def test_ones_own_model_has_one_name_in_all_figures() -> None:
+    rows = runs(
+        *(
+            run_row(f"b{size}", batch_size=size, model="custom+6bf4", infer_p50_ms=3.0)
+            | {"candidate_label": "support-search+6bf4 fp32 cpu"}
+            for size in (1, 8)
+        )
+    )
+    for name, figure in every_figure(rows, launch_frame(launch_row(run_id="b1"))).items():
+        assert "support-search+6bf4" in text_in(figure), name
+        assert "custom" not in text_in(figure), name
+
+
 def test_the_lowest_p95_is_of_no_candidate_that_is_no_go_where_another_is_there() -> None:
     quick = run_row("q", p95_ms=3.0, precision="int8", candidate_label="q", finite=False)
     rows = runs(quick, run_row("s", p95_ms=9.0))
-    told = text_in(plots.model_by_ep(rows, decide(rows)))
+    told = text_in(plots.model_by_ep(decide(rows), POLICY))
     assert "9 ms" in told
     assert "fp32\nGO" in told
     assert "int8" not in told
-    alone = text_in(plots.model_by_ep(runs(quick), decide(runs(quick))))
+    assert "a NO_GO only where all are" in " ".join(told.split())
+    alone = text_in(plots.model_by_ep(decide(runs(quick)), POLICY))
     assert "int8\nNO_GO" in alone
 
 
 def test_the_lowest_p95_is_no_older_attempt_s() -> None:
     older = run_row("older", p95_ms=3.0)
     newer = run_row("newer", p95_ms=9.0, started_at=STARTED + timedelta(days=1))
-    rows = runs(older, newer)
-    for told in (text_in(plots.model_by_ep(rows, decide(rows))), text_in(plots.model_by_ep(rows))):
-        assert "9 ms" in told
-        assert "3 ms" not in told
+    told = text_in(plots.model_by_ep(decide(runs(older, newer)), POLICY))
+    assert "9 ms" in told
+    assert "3 ms" not in told
+    assert "Lowest" not in told, "it is the newest run's"
+
+
+def elsewhere(workload: str = "tokens_128") -> PolicyConfig:
+    """The shipped policy with every gate read at another workload."""
+    at = AtConfig(workload=workload)
+    return POLICY.model_copy(
+        update={
+            "gates": [gate.model_copy(update={"at": at}) for gate in POLICY.gates if gate.at == AtConfig()]
+        }
+    )
+
+
+def test_the_heat_map_shows_the_place_that_the_verdict_in_its_cells_is_of() -> None:
+    policy = elsewhere()
+    rows = runs(run_row("d", p95_ms=5.0), run_row("t", p95_ms=50.0, workload="tokens_128"))
+    decision = decide(rows, policy)
+    told = " ".join(text_in(plots.model_by_ep(decision, policy)).split())
+    assert "50 ms" in told
+    assert "NO_GO" in told
+    assert "5 ms" not in told.replace("50 ms", "")
+    assert "at tokens_128, batch 1: the median launch's" in told
+    assert "at default, batch 1: " in " ".join(text_in(plots.model_by_ep(decide(rows), POLICY)).split())
+
+
+def test_what_was_measured_elsewhere_alone_is_in_no_cell() -> None:
+    policy = elsewhere()
+    there = {"workload": "tokens_128"}
+    rows = [
+        run_row("t", **there),
+        run_row("g", **there, model="bge", candidate_label="bge fp32 coreml", ep="coreml"),
+        run_row("d", p95_ms=3.0, candidate_label="minilm fp32 coreml", ep="coreml"),
+        run_row("e", p95_ms=3.0, model="e5", candidate_label="e5 fp32 cpu"),
+    ]
+    told = text_in(plots.model_by_ep(decide(runs(*rows), policy), policy))
+    assert told.count("not measured") == 2
+    assert "3 ms" not in told
+    assert "e5" not in told
+    assert "(1 more in the table)" in told
+    none = text_in(plots.model_by_ep(decide(runs(rows[3]), policy), policy))
+    assert "no run at tokens_128, batch 1 yet" in none
+
+
+def test_which_of_several_candidates_a_cell_is_of_is_told_where_there_are_several() -> None:
+    one = text_in(plots.model_by_ep(decide(runs(run_row())), POLICY))
+    assert "of several" not in one
+    two = runs(
+        run_row("a", p95_ms=9.0),
+        run_row("b", p95_ms=5.0, precision="int8", candidate_label="minilm int8 cpu"),
+    )
+    told = " ".join(text_in(plots.model_by_ep(decide(two), POLICY)).split())
+    assert "of several candidates the quickest's" in told
+    assert "only where all are" not in told
+    assert "5 ms" in told
 
 
 @pytest.mark.parametrize("model", ["W" * 28, "minilm"])
@@ -514,7 +642,7 @@ def test_what_a_cell_tells_stays_in_the_cell_whatever_the_models_are_called(mode
     judged = replace(
         decision, candidates=tuple(replace(c, verdict="CONDITIONAL_GO") for c in decision.candidates)
     )
-    figure = plots.model_by_ep(rows, judged)
+    figure = plots.model_by_ep(judged, POLICY)
     figure.savefig(io.BytesIO(), dpi=90)
     (axes,) = figure.axes
     width = axes.get_window_extent().width / len(eps)
@@ -550,7 +678,7 @@ def test_a_legend_names_what_is_drawn_alone() -> None:
 def test_an_execution_provider_that_is_absent_is_a_word_and_not_a_colour() -> None:
     there = run_row("a")
     absent = run_row("b", ep="coreml", status="unavailable", latency_p95_ms=None)
-    assert "unavailable" in text_in(plots.model_by_ep(runs(there, absent)))
+    assert "unavailable" in text_in(plots.model_by_ep(decide(runs(there, absent)), POLICY))
 
 
 @pytest.mark.parametrize("name", ["<script>$x_1$</script>", "a" * 200, "$\\frac{", "_hidden"])

@@ -122,8 +122,8 @@ def test_tables_and_figures_of_the_report_are_made_of_it() -> None:
     drawn = plots.p95_against_gates(found.runs, load_policy("default"))
     points = [line for line in drawn.axes[0].lines if line.get_linestyle() == "None"]
     assert len(points) == 6
-    for figure in (drawn, plots.launches(found.launches, found.runs), plots.scaling(found.runs),
-                   plots.model_by_ep(found.runs), plots.stages(found.runs),
+    for figure in (drawn, plots.launches(found.launches, found.runs), plots.scaling(found.runs, found.policy),
+                   plots.model_by_ep(found.decision, found.policy), plots.stages(found.runs),
                    plots.pareto(found.decision, found.policy),
                    plots.timeline(found.launches, found.runs)):  # fmt: skip
         figure.draw_without_rendering()

@@ -22,9 +22,9 @@ FIGURES: Mapping[str, Callable[[Results], Figure]] = {
         data.runs, data.policy, data.decision.baseline if data.decision else None
     ),
     "launches": lambda data: plots.launches(data.launches, data.runs),
-    "scaling": lambda data: plots.scaling(data.runs),
+    "scaling": lambda data: plots.scaling(data.runs, data.policy, data.decision),
     "stages": lambda data: plots.stages(data.runs),
-    "model_by_ep": lambda data: plots.model_by_ep(data.runs, data.decision),
+    "model_by_ep": lambda data: plots.model_by_ep(data.decision, data.policy),
     "pareto": lambda data: plots.pareto(data.decision, data.policy),
     "timeline": lambda data: plots.timeline(data.launches, data.runs),
 }
