@@ -36,7 +36,7 @@ BATCH_SIZE = 32
 
 
 class EmbeddingProvider:
-    """Texts in, L2-normalised vectors out."""
+    """Texts in, vectors out: L2-normalised where the model's are."""
 
     def __init__(self, artifact: Artifact, session: Session, options: SessionOptions | None = None) -> None:
         """Use `load` or `open`."""
@@ -58,7 +58,12 @@ class EmbeddingProvider:
 
     @classmethod
     def load(
-        cls, path_or_model: str | Path, *, ep: str = "cpu", precision: str = "fp32"
+        cls,
+        path_or_model: str | Path,
+        *,
+        ep: str = "cpu",
+        precision: str = "fp32",
+        normalize: bool | None = None,
     ) -> EmbeddingProvider:
         """A provider from an artifact's folder, or from a model, which is built on first use.
 
@@ -67,9 +72,12 @@ class EmbeddingProvider:
                 (as ``model.path=``, with nothing else typed), or a name such as ``minilm``.
             ep: the execution provider's short name.
             precision: of the artifact to build; an artifact's folder has its own.
+            normalize: as ``model.normalize=``, for the folder of one's own model whose files have no
+                Normalize module: whether its vectors are made of length 1. All others say it themselves.
 
         Raises:
-            BadInputError: unknown model, EP or precision, or a folder that holds neither artifact nor model.
+            BadInputError: unknown model, EP or precision, a folder that holds neither artifact nor model, or
+                `normalize` is missing, or given where it is said.
             UnavailableError: not possible here.
         """
         from harness.config import load_ep, load_model, load_precision, own_model
@@ -81,6 +89,9 @@ class EmbeddingProvider:
 
         require_provider(provider.provider, ep, provider.wheel)
         folder = typed_path(path_or_model)
+        own = folder.is_dir() and not (folder / "manifest.json").is_file()
+        if normalize is not None and not own:
+            raise BadInputError(f"normalize={normalize}: {path_or_model} says it itself; leave it out")
         if (folder / "manifest.json").is_file():
             artifact = read_artifact(folder)
             if problems := problems_of(artifact):
@@ -90,8 +101,8 @@ class EmbeddingProvider:
         else:
             from harness.artifacts.cache import Recipe
 
-            own = folder.is_dir()
-            model = own_model(path_or_model) if own else load_model(str(path_or_model))
+            name = str(path_or_model)
+            model = own_model(path_or_model, normalize=normalize) if own else load_model(name)
             artifact = prepare_artifact(Recipe(model, chosen, "onnxruntime"), tell=lambda _what, _left: None)
         options = {k: str(v) for k, v in provider.options.items() if v is not None}
         return cls.open(artifact, "onnxruntime", SessionOptions(provider.provider, options))
@@ -125,7 +136,7 @@ class EmbeddingProvider:
                 ``encode_document`` (5.7) puts nothing before them then.
 
         Returns:
-            float32 [n_texts, dim], L2-normalised; [0, dim] for no text.
+            float32 [n_texts, dim], L2-normalised where the model's are; [0, dim] for no text.
 
         Raises:
             TypeError: `texts` is one string, or holds something that is no string.

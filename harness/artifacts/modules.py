@@ -54,7 +54,7 @@ _CALLS, _IN_A_BATCH = ("common", "text"), {"padding", "pad_to_multiple_of"}
 # What those files say of texts that are fed as they are, to the whole model.
 _AS_TEXT = {"method": "forward", "method_output_name": "last_hidden_state"}
 # Facts without which a model cannot be run.
-NEEDED_FACTS = ("pooling", "dim", "max_length")
+NEEDED_FACTS = ("pooling", "normalize", "dim", "max_length")
 
 # Module classes by their last name, as every release of sentence-transformers spells them.
 _OWN = "sentence_transformers."

@@ -351,9 +351,23 @@ def test_what_your_own_folder_does_not_say_is_asked_for(tmp_path: Path) -> None:
     folder = tiny_bert(tmp_path / "bare")
     with pytest.raises(BadInputError) as caught:
         validate(custom(path=str(folder)))
-    assert caught.value.problems == ("model.pooling: missing; give model.pooling=VALUE",)
-    model = validate(custom(path=str(folder), pooling="cls")).model
-    assert (model.pooling, model.dim, model.max_length) == ("cls", HIDDEN, 64)
+    pooling, normalize = caught.value.problems
+    assert pooling == "model.pooling: missing; give model.pooling=VALUE"
+    assert normalize.startswith("model.normalize: missing; give model.normalize=VALUE (no Normalize module s")
+    model = validate(custom(path=str(folder), pooling="cls", normalize=False)).model
+    assert (model.pooling, model.normalize, model.dim, model.max_length) == ("cls", False, HIDDEN, 64)
+
+
+def test_whether_vectors_without_a_normalize_module_are_made_of_length_1_is_asked_for(folder: Path) -> None:
+    as_sentence_transformer(folder, "Pooling", "Dense")
+    with pytest.raises(BadInputError) as caught:
+        validate(custom(path=str(folder)))
+    (problem,) = caught.value.problems
+    assert problem.startswith(
+        "model.normalize: missing; give model.normalize=VALUE (no Normalize module says"
+    )
+    for typed in (True, False):
+        assert validate(custom(path=str(folder), normalize=typed)).model.normalize is typed
 
 
 def test_what_you_type_and_your_folder_contradicts_is_refused_with_every_other_problem(folder: Path) -> None:
