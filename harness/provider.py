@@ -216,8 +216,13 @@ def verify(artifact: Artifact, runtime: str) -> None:
     texts = verification_texts(artifact.manifest.max_length)
     try:
         provider = EmbeddingProvider.open(artifact, runtime, SessionOptions())
-        alone = provider.encode(texts, batch_size=1)
         together = provider.infer(provider.tokenize(texts))
+        if (width := together.shape[1]) != provider.dim:
+            raise ArtifactError(
+                f"{artifact.manifest.model}'s vectors have {width} dimensions, and model.dim="
+                f"{provider.dim} is what its files say; choose another model"
+            )
+        alone = provider.encode(texts, batch_size=1)
     except Exception as error:
         if not type(error).__module__.startswith("onnxruntime."):
             raise

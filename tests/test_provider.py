@@ -325,6 +325,14 @@ def test_a_reference_that_is_not_the_graph_s_is_refused(
         verify(artifact, "fake")
 
 
+def test_vectors_of_another_width_than_declared_are_refused_with_both(
+    copied: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(EmbeddingProvider, "infer", lambda provider, _: np.zeros((16, 12), np.float32))
+    with pytest.raises(ArtifactError, match=r"vectors have 12 dimensions, and model\.dim=384 is what its"):
+        verify(read_artifact(copied), "fake")
+
+
 @pytest.mark.parametrize("precision", ["fp16", "int8-published"])
 def test_a_graph_that_onnx_runtime_does_not_load_is_refused_in_one_line(copied: Path, precision: str) -> None:
     artifact = read_artifact(copied)

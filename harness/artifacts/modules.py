@@ -154,6 +154,13 @@ def read_facts(folder: Path, *, graph: str | None = None, exported: bool = False
     if graph is not None:
         _graph_size(folder, graph, stated, problems)
     if "hidden" in stated:
+        width, hidden = files.whole(CONFIG, "word_embed_proj_dim"), stated["hidden"].value
+        if weights and width not in (None, hidden):
+            problems.append(
+                f"{CONFIG} says word_embed_proj_dim={width} and hidden_size={hidden}: the model's vectors "
+                f"have {width} dimensions, and model.dim={hidden} is what its other files count on; choose "
+                "another model"
+            )
         stated["dim"] = stated["hidden"]
     dense = _modules(files, stated, problems)
     lower_case = _transformer(files, stated, problems)

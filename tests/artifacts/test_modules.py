@@ -91,6 +91,16 @@ def test_a_generic_tokenizer_that_gives_token_types_to_a_model_without_any_is_re
         assert read_facts(folder).stated["hidden"].value == HIDDEN
 
 
+def test_a_model_whose_vectors_are_narrower_than_its_layers_is_refused_with_both_widths(folder: Path) -> None:
+    config = {"model_type": "opt", "hidden_size": HIDDEN, "word_embed_proj_dim": HIDDEN}
+    write(folder / "config.json", config)
+    assert read_facts(folder).stated["hidden"].value == HIDDEN
+    write(folder / "config.json", config | {"word_embed_proj_dim": 8})
+    told = f"config.json says word_embed_proj_dim=8 and hidden_size={HIDDEN}: .*, and model.dim={HIDDEN} is "
+    with pytest.raises(BadInputError, match=told):
+        read_facts(folder)
+
+
 def test_a_graph_of_such_a_model_is_fed_what_it_takes(folder: Path) -> None:
     write(folder / "config.json", {"model_type": "gpt2", "hidden_size": HIDDEN})
     write(folder / "tokenizer_config.json", {"tokenizer_class": "PreTrainedTokenizerFast"})
