@@ -13,12 +13,13 @@ import numpy as np
 
 from harness.artifacts.graphs import said_by
 from harness.artifacts.manifest import Artifact, problems_of, read_artifact
-from harness.artifacts.verification import PARITY_COSINE_MIN, verification_texts
+from harness.artifacts.verification import PARITY_COSINE_MIN, parity_failure, verification_texts
 from harness.errors import ArtifactError, BadInputError, UnavailableError
 from harness.paths import typed_path
 from harness.runtimes import load_session
 from harness.runtimes.base import SessionOptions, Tokens
 from harness.stats import cosines
+from harness.texts import quality_texts
 from harness.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
@@ -71,13 +72,17 @@ class EmbeddingProvider:
             path_or_model: an artifact's folder (it has a ``manifest.json``), the folder of one's own model
                 (as ``model.path=``, with nothing else typed), or a name such as ``minilm``.
             ep: the execution provider's short name.
-            precision: of the artifact to build; an artifact's folder has its own.
+            precision: of the artifact to build; an artifact's folder has its own. One that differs from fp32
+                by more than rounding is held against it at each load, over the quality texts; an artifact's
+                folder is served as it is.
             normalize: as ``model.normalize=``, for the folder of one's own model whose files have no
                 Normalize module: whether its vectors are made of length 1. All others say it themselves.
 
         Raises:
             BadInputError: unknown model, EP or precision, a folder that holds neither artifact nor model, or
                 `normalize` is missing, or given where it is said.
+            ArtifactError: a damaged artifact, or one whose vectors are under its precision's
+                ``parity_cosine_min``.
             UnavailableError: not possible here.
         """
         from harness.config import load_ep, load_model, load_precision, own_model
@@ -89,10 +94,11 @@ class EmbeddingProvider:
 
         require_provider(provider.provider, ep, provider.wheel)
         folder = typed_path(path_or_model)
-        own = folder.is_dir() and not (folder / "manifest.json").is_file()
+        built = not (folder / "manifest.json").is_file()
+        own = built and folder.is_dir()
         if normalize is not None and not own:
             raise BadInputError(f"normalize={normalize}: {path_or_model} says it itself; leave it out")
-        if (folder / "manifest.json").is_file():
+        if not built:
             artifact = read_artifact(folder)
             if problems := problems_of(artifact):
                 raise ArtifactError(f"{folder} is damaged: {'; '.join(problems)}; copy or build it again")
@@ -105,7 +111,10 @@ class EmbeddingProvider:
             model = own_model(path_or_model, normalize=normalize) if own else load_model(name)
             artifact = prepare_artifact(Recipe(model, chosen, "onnxruntime"), tell=lambda _what, _left: None)
         options = {k: str(v) for k, v in provider.options.items() if v is not None}
-        return cls.open(artifact, "onnxruntime", SessionOptions(provider.provider, options))
+        served = cls.open(artifact, "onnxruntime", SessionOptions(provider.provider, options))
+        if built and precision not in PARITY_COSINE_MIN:  # those are held to it when they are built
+            served._require_parity(chosen.parity_cosine_min)
+        return served
 
     @classmethod
     def open(cls, artifact: Artifact, runtime: str, options: SessionOptions) -> EmbeddingProvider:
@@ -115,6 +124,23 @@ class EmbeddingProvider:
             UnavailableError: the runtime or the execution provider is not available.
         """
         return cls(artifact, load_session(runtime, artifact, options), options)
+
+    def _require_parity(self, bound: float) -> None:
+        """Hold the vectors against the fp32 reference of the quality texts, as a run of the model does.
+
+        Raises:
+            ArtifactError: the worst cosine is under `bound`, or no number.
+        """
+        reference = self.artifact.reference()
+        if reference is None:
+            return
+        worst = float(cosines(self.encode(quality_texts()), reference).min())
+        if not worst >= bound:
+            told = self.artifact.manifest
+            raise ArtifactError(
+                f"{told.model} {told.precision}: {parity_failure(worst, bound)}; give another precision, or "
+                f"load the artifact {self.artifact.path}, which is served as it is"
+            )
 
     @property
     def dim(self) -> int:

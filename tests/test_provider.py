@@ -230,6 +230,26 @@ def test_it_loads_by_a_model_s_name_from_the_cache(minilm: Artifact) -> None:
     assert EmbeddingProvider.load("minilm", ep="cpu", precision="fp32").artifact == minilm
 
 
+@pytest.mark.parametrize("changed", [0.8, np.nan])
+def test_a_precision_that_is_too_far_from_fp32_is_refused_as_a_run_refuses_it(
+    minilm: Artifact, monkeypatch: pytest.MonkeyPatch, changed: float
+) -> None:
+    own = replace(minilm, manifest=replace(minilm.manifest, precision="int8"))
+    monkeypatch.setattr("harness.provider.prepare_artifact", lambda *_, **__: own)
+    monkeypatch.setattr("harness.provider.quality_texts", lambda: ["one", "another"])
+    right = EmbeddingProvider.load(minilm.path).encode(["one", "another"])
+    monkeypatch.setattr(Artifact, "reference", lambda _: right)
+    assert EmbeddingProvider.load("minilm", precision="int8").artifact == own
+    other = np.array([right[0], changed * right[1] + 0.6 * right[0]])
+    monkeypatch.setattr(Artifact, "reference", lambda _: other)
+    told = (
+        r"^minilm int8: parity with the fp32 reference failed: worst cosine (0\.[89]\d{5}|nan), needed 0\.95"
+    )
+    with pytest.raises(ArtifactError, match=told):
+        EmbeddingProvider.load("minilm", precision="int8")
+    assert EmbeddingProvider.load(minilm.path).artifact == minilm, "a folder is served as it is"
+
+
 @pytest.mark.parametrize(
     ("name", "reason"),
     [
