@@ -236,8 +236,8 @@ def verify(artifact: Artifact, runtime: str) -> None:
     Every text alone, and all texts in one batch padded to the longest.
 
     Raises:
-        ArtifactError: under `PARITY_COSINE_MIN`, where its precision has one, or not a number; or ONNX
-            Runtime does not run the graph.
+        ArtifactError: under `PARITY_COSINE_MIN`, where its precision has one, or not a number, or a text's
+            vector alone is that far from its own in the batch; or ONNX Runtime does not run the graph.
     """
     texts = verification_texts(artifact.manifest.max_length)
     try:
@@ -265,6 +265,14 @@ def verify(artifact: Artifact, runtime: str) -> None:
         raise ArtifactError(
             f"{artifact.manifest.model}'s own vector of {texts[worst][:40]!r} is zero, which has no cosine "
             "to any other; choose another model"
+        )
+    company = cosines(alone, together)
+    lone = int(np.argmin(np.nan_to_num(company, nan=2.0)))
+    if company[lone] < needed:
+        raise ArtifactError(
+            f"the vectors of {artifact.manifest.model} depend on what a text is batched with: cosine "
+            f"{company[lone]:.6f} between {texts[lone][:40]!r} alone and beside longer texts, needed "
+            f"{needed}; choose another model, one that leaves padding out"
         )
     if not found[worst] >= needed:
         raise ArtifactError(

@@ -43,6 +43,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from harness.runtimes.base import Tokens
+
 TEXTS = [*corpus("short")[:30], *corpus("passage")[:5], *corpus("sentence")[:15]]
 
 
@@ -343,6 +345,21 @@ def test_a_reference_that_is_not_the_graph_s_is_refused(
     np.save(copied / VERIFICATION, changed(artifact.verification()))
     with pytest.raises(ArtifactError, match=reason):
         verify(artifact, "fake")
+
+
+def test_a_model_whose_vectors_depend_on_their_batch_is_told_as_that(
+    copied: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    right = EmbeddingProvider.infer
+
+    def with_company(provider: EmbeddingProvider, tokens: Tokens) -> NDArray[np.float32]:
+        vectors = right(provider, tokens)
+        return vectors if len(vectors) == 1 else vectors + np.float32(0.05)
+
+    monkeypatch.setattr(EmbeddingProvider, "infer", with_company)
+    told = r"minilm depend on what a text is batched with: cosine 0\.\d+ between '.*' alone and beside longer"
+    with pytest.raises(ArtifactError, match=told):
+        verify(read_artifact(copied), "fake")
 
 
 def test_vectors_of_another_width_than_declared_are_refused_with_both(
