@@ -106,4 +106,4 @@ def _measure(configs: list[Config], *, sweep: bool) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(run_command(lambda: main(sys.argv[1:])))
+    sys.exit(run_command(lambda: main(sys.argv[1:]), measures=True))

@@ -19,11 +19,15 @@ if TYPE_CHECKING:
     from types import FrameType
 
 
-def run_command(body: Callable[[], int]) -> int:
+def run_command(body: Callable[[], int], *, measures: bool = False) -> int:
     """Run a command's body and turn whatever ends it into a line and an exit code.
 
     SIGINT and SIGTERM end it with 130. A defect of ours, and only that, shows a traceback. Where the output's
     encoding lacks a character, something like it is written; where it is closed, nothing.
+
+    Args:
+        body: returns the exit code.
+        measures: whether it stores what it measures, so that an interruption loses nothing of it.
     """
     _reopen_closed()
     use_stand_ins(sys.stdout, sys.stderr)
@@ -40,7 +44,8 @@ def run_command(body: Callable[[], int]) -> int:
     except InterruptedRunError as interruption:
         for name in (signal.SIGINT, signal.SIGTERM):  # it ends already: a second one would end it otherwise
             signal.signal(name, signal.SIG_IGN)
-        print(f"{interruption}; {interruption.remedy}", file=sys.stderr)  # noqa: T201
+        kept = f"everything measured is kept; {interruption.remedy}" if measures else "type the command again"
+        print(f"{interruption}: {kept}", file=sys.stderr)  # noqa: T201
         return interruption.exit_code
     except HarnessError as error:
         for line in str(error).split("\n"):
@@ -86,7 +91,7 @@ def _defect() -> int:
 
 
 def _interrupt(number: int, _frame: FrameType | None) -> None:
-    raise InterruptedRunError(f"interrupted by {signal.Signals(number).name}: everything measured is kept")
+    raise InterruptedRunError(f"interrupted by {signal.Signals(number).name}")
 
 
 def _show_warning(message: Warning | str, *_where: object, **_more: object) -> None:

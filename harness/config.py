@@ -51,6 +51,11 @@ _ARRIVAL_KEYS = {"clients", "arrival", "rate"}
 _UNNAMED_KEYS = {*_ARRIVAL_KEYS, "weights"}
 # A repository on the hub; the oldest ones have no organisation.
 _HUB_ID = re.compile(r"(\w[\w.-]*/)?\w[\w.-]*", re.ASCII)
+# What the values of a fact do that is asked for, where its name does not say.
+_MEANT = {
+    "model.normalize": " (no Normalize module says it): true makes vectors of length 1, with the same "
+    "cosines and other dot products; false leaves them as sentence-transformers gives them"
+}
 _SchemaT = TypeVar("_SchemaT", bound=Schema)
 _NamedT = TypeVar("_NamedT", ModelConfig, PrecisionConfig, WorkloadConfig, PolicyConfig)
 
@@ -456,18 +461,29 @@ def load_model(name: str) -> ModelConfig:
     return _load(ModelConfig, _option("model", name))
 
 
-def own_model(path: str | Path) -> ModelConfig:
+def own_model(path: str | Path, *, normalize: bool | None = None) -> ModelConfig:
     """The model in a folder of the user's own, as ``model=custom model.path=PATH`` measures it.
 
+    Args:
+        path: of the folder.
+        normalize: as ``model.normalize=`` there; None leaves it to the folder's files.
+
     Raises:
-        BadInputError: its files cannot be used, or do not say all that is needed.
+        BadInputError: its files cannot be used, do not say all that is needed, or contradict `normalize`.
     """
-    raw = completed(yaml_of(_option("model", "custom")) | {"path": str(path)}, local_facts(path))
-    if unsaid := [key for key in NEEDED_FACTS if raw[key] is None]:
+    typed, facts = yaml_of(_option("model", "custom")), local_facts(path)
+    typed |= {"path": str(path), "normalize": normalize}
+    if problems := contradictions(typed, facts):
+        raise BadInputError(*(f"model.path={path}: {line}" for line in problems))
+    raw = completed(typed, facts)
+    if unsaid := [key for key in NEEDED_FACTS if raw[key] is None and key != "normalize"]:
         raise BadInputError(
             f"model.path={path}: its files do not say {' and '.join(unsaid)}; measure it with "
             f"model.{unsaid[0]}=VALUE, and load the artifact's folder that the run names"
         )
+    if raw["normalize"] is None:  # which can be said here
+        asked = f"normalize: missing; give normalize=VALUE{_MEANT['model.normalize']}"
+        raise BadInputError(f"model.path={path}: {asked}")
     try:
         return _settled(ModelConfig.model_validate(raw), None)
     except ValidationError as error:
@@ -665,7 +681,7 @@ def _problem(detail: ErrorDetails, schema: type[BaseModel]) -> str:
     if kind in {"dict_type", "model_type"}:
         return f"{key}={value}: takes keys with their values; give {key}.KEY=VALUE"
     if value is None:
-        return f"{key}: missing; give {key}=VALUE"
+        return f"{key}: missing; give {key}=VALUE{_MEANT.get(key, '')}"
     shown = f"{key}={value!r}"
     plain = {
         "int_type": "not a whole number",

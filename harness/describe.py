@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from harness import texts
+from harness.artifacts.verification import parity_failure
 from harness.measure.batching import BATCHING_COLUMNS
 from harness.measure.hostile import Hostile
 from harness.measure.limits import known_peaks, machine_peaks, request_columns
@@ -134,10 +135,7 @@ def _hopeless(run: Run, hostile: str | None) -> str | None:
     parity, bound = run.facts["parity_cosine_min"], run.config.precision.parity_cosine_min
     if parity is None or parity >= bound or run.config.measure.launches is not None:
         return None
-    return (
-        f"quality: parity with the fp32 reference failed: worst cosine {parity:.6f}, needed {bound:g}; "
-        "measure.launches=N times it all the same"
-    )
+    return f"quality: {parity_failure(parity, bound)}; measure.launches=N times it all the same"
 
 
 class OwnTexts(NamedTuple):

@@ -13,12 +13,13 @@ import numpy as np
 
 from harness.artifacts.graphs import said_by
 from harness.artifacts.manifest import Artifact, problems_of, read_artifact
-from harness.artifacts.verification import PARITY_COSINE_MIN, verification_texts
+from harness.artifacts.verification import PARITY_COSINE_MIN, parity_failure, verification_texts
 from harness.errors import ArtifactError, BadInputError, UnavailableError
 from harness.paths import typed_path
 from harness.runtimes import load_session
 from harness.runtimes.base import SessionOptions, Tokens
 from harness.stats import cosines
+from harness.texts import quality_texts
 from harness.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ BATCH_SIZE = 32
 
 
 class EmbeddingProvider:
-    """Texts in, L2-normalised vectors out."""
+    """Texts in, vectors out: L2-normalised where the model's are."""
 
     def __init__(self, artifact: Artifact, session: Session, options: SessionOptions | None = None) -> None:
         """Use `load` or `open`."""
@@ -58,7 +59,12 @@ class EmbeddingProvider:
 
     @classmethod
     def load(
-        cls, path_or_model: str | Path, *, ep: str = "cpu", precision: str = "fp32"
+        cls,
+        path_or_model: str | Path,
+        *,
+        ep: str = "cpu",
+        precision: str = "fp32",
+        normalize: bool | None = None,
     ) -> EmbeddingProvider:
         """A provider from an artifact's folder, or from a model, which is built on first use.
 
@@ -66,10 +72,17 @@ class EmbeddingProvider:
             path_or_model: an artifact's folder (it has a ``manifest.json``), the folder of one's own model
                 (as ``model.path=``, with nothing else typed), or a name such as ``minilm``.
             ep: the execution provider's short name.
-            precision: of the artifact to build; an artifact's folder has its own.
+            precision: of the artifact to build; an artifact's folder has its own. One that differs from fp32
+                by more than rounding is held against it at each load, over the quality texts; an artifact's
+                folder is served as it is.
+            normalize: as ``model.normalize=``, for the folder of one's own model whose files have no
+                Normalize module: whether its vectors are made of length 1. All others say it themselves.
 
         Raises:
-            BadInputError: unknown model, EP or precision, or a folder that holds neither artifact nor model.
+            BadInputError: unknown model, EP or precision, a folder that holds neither artifact nor model, or
+                `normalize` is missing, or given where it is said.
+            ArtifactError: a damaged artifact, or one whose vectors are under its precision's
+                ``parity_cosine_min``.
             UnavailableError: not possible here.
         """
         from harness.config import load_ep, load_model, load_precision, own_model
@@ -81,7 +94,11 @@ class EmbeddingProvider:
 
         require_provider(provider.provider, ep, provider.wheel)
         folder = typed_path(path_or_model)
-        if (folder / "manifest.json").is_file():
+        built = not (folder / "manifest.json").is_file()
+        own = built and folder.is_dir()
+        if normalize is not None and not own:
+            raise BadInputError(f"normalize={normalize}: {path_or_model} says it itself; leave it out")
+        if not built:
             artifact = read_artifact(folder)
             if problems := problems_of(artifact):
                 raise ArtifactError(f"{folder} is damaged: {'; '.join(problems)}; copy or build it again")
@@ -90,11 +107,14 @@ class EmbeddingProvider:
         else:
             from harness.artifacts.cache import Recipe
 
-            own = folder.is_dir()
-            model = own_model(path_or_model) if own else load_model(str(path_or_model))
+            name = str(path_or_model)
+            model = own_model(path_or_model, normalize=normalize) if own else load_model(name)
             artifact = prepare_artifact(Recipe(model, chosen, "onnxruntime"), tell=lambda _what, _left: None)
         options = {k: str(v) for k, v in provider.options.items() if v is not None}
-        return cls.open(artifact, "onnxruntime", SessionOptions(provider.provider, options))
+        served = cls.open(artifact, "onnxruntime", SessionOptions(provider.provider, options))
+        if built and precision not in PARITY_COSINE_MIN:  # those are held to it when they are built
+            served._require_parity(chosen.parity_cosine_min)
+        return served
 
     @classmethod
     def open(cls, artifact: Artifact, runtime: str, options: SessionOptions) -> EmbeddingProvider:
@@ -104,6 +124,23 @@ class EmbeddingProvider:
             UnavailableError: the runtime or the execution provider is not available.
         """
         return cls(artifact, load_session(runtime, artifact, options), options)
+
+    def _require_parity(self, bound: float) -> None:
+        """Hold the vectors against the fp32 reference of the quality texts, as a run of the model does.
+
+        Raises:
+            ArtifactError: the worst cosine is under `bound`, or no number.
+        """
+        reference = self.artifact.reference()
+        if reference is None:
+            return
+        worst = float(cosines(self.encode(quality_texts()), reference).min())
+        if not worst >= bound:
+            told = self.artifact.manifest
+            raise ArtifactError(
+                f"{told.model} {told.precision}: {parity_failure(worst, bound)}; give another precision, or "
+                f"load the artifact {self.artifact.path}, which is served as it is"
+            )
 
     @property
     def dim(self) -> int:
@@ -125,7 +162,7 @@ class EmbeddingProvider:
                 ``encode_document`` (5.7) puts nothing before them then.
 
         Returns:
-            float32 [n_texts, dim], L2-normalised; [0, dim] for no text.
+            float32 [n_texts, dim], L2-normalised where the model's are; [0, dim] for no text.
 
         Raises:
             TypeError: `texts` is one string, or holds something that is no string.
@@ -199,14 +236,19 @@ def verify(artifact: Artifact, runtime: str) -> None:
     Every text alone, and all texts in one batch padded to the longest.
 
     Raises:
-        ArtifactError: under `PARITY_COSINE_MIN`, where its precision has one, or not a number; or ONNX
-            Runtime does not run the graph.
+        ArtifactError: under `PARITY_COSINE_MIN`, where its precision has one, or not a number, or a text's
+            vector alone is that far from its own in the batch; or ONNX Runtime does not run the graph.
     """
     texts = verification_texts(artifact.manifest.max_length)
     try:
         provider = EmbeddingProvider.open(artifact, runtime, SessionOptions())
-        alone = provider.encode(texts, batch_size=1)
         together = provider.infer(provider.tokenize(texts))
+        if (width := together.shape[1]) != provider.dim:
+            raise ArtifactError(
+                f"{artifact.manifest.model}'s vectors have {width} dimensions, and model.dim="
+                f"{provider.dim} is what its files say; choose another model"
+            )
+        alone = provider.encode(texts, batch_size=1)
     except Exception as error:
         if not type(error).__module__.startswith("onnxruntime."):
             raise
@@ -223,6 +265,14 @@ def verify(artifact: Artifact, runtime: str) -> None:
         raise ArtifactError(
             f"{artifact.manifest.model}'s own vector of {texts[worst][:40]!r} is zero, which has no cosine "
             "to any other; choose another model"
+        )
+    company = cosines(alone, together)
+    lone = int(np.argmin(np.nan_to_num(company, nan=2.0)))
+    if company[lone] < needed:
+        raise ArtifactError(
+            f"the vectors of {artifact.manifest.model} depend on what a text is batched with: cosine "
+            f"{company[lone]:.6f} between {texts[lone][:40]!r} alone and beside longer texts, needed "
+            f"{needed}; choose another model, one that leaves padding out"
         )
     if not found[worst] >= needed:
         raise ArtifactError(

@@ -43,15 +43,18 @@ _FORMATS = ("table", "json")
 _DEFAULTS = {
     "model": "",
     "model.path": "",
+    "model.normalize": "",
     "precision": "fp32",
     "reference": "",
     "prompt": "default",
     "tolerance": f"{TOLERANCE:g}",
     "format": "table",
 }
-_HELP = """python -m harness.stages model=NAME|model=custom model.path=DIR reference=FILE.jsonl
-                         [precision=fp32] [prompt=default|query|document] [tolerance=0.001]
-                         [format=table|json]
+# What `model.normalize=` can be.
+_NORMALIZE = {"": None, "true": True, "false": False}
+_HELP = """python -m harness.stages model=NAME|model=custom model.path=DIR [model.normalize=true|false]
+                         reference=FILE.jsonl [precision=fp32] [prompt=default|query|document]
+                         [tolerance=0.001] [format=table|json]
 
 Finds where a provider of your own, in any language, departs from the model. FILE has one JSON object a line:
 the text, and what your provider made of it, as far as you can tell: input_ids (without padding, or with an
@@ -261,7 +264,8 @@ def main(argv: list[str]) -> int:
 
     with Progress(error_console()) as progress:
         folder = words["model.path"]
-        chosen = own_model(folder) if folder else load_model(words["model"])
+        normalize = _NORMALIZE[words["model.normalize"]]
+        chosen = own_model(folder, normalize=normalize) if folder else load_model(words["model"])
         recipe = Recipe(chosen, load_precision(words["precision"]), "onnxruntime")
         model = StagedModel(prepare_artifact(recipe, tell=progress.tell))
         progress.tell(f"comparing {len(dumps)} texts")
@@ -309,6 +313,7 @@ def _checked(words: Mapping[str, str]) -> tuple[tuple[StageDump, ...], float]:
     problems = []
     valid = {
         "model": options_of("model"),
+        "model.normalize": ("true", "false"),
         "precision": options_of("precision"),
         "prompt": _PROMPTS,
         "format": _FORMATS,
@@ -317,6 +322,8 @@ def _checked(words: Mapping[str, str]) -> tuple[tuple[StageDump, ...], float]:
         problems.append("model: missing; give model=NAME, or model=custom model.path=DIR")
     elif (words["model"] == "custom") != bool(words["model.path"]):
         problems.append(f"model={words['model']}: a model of your own is model=custom model.path=DIR")
+    elif words["model.normalize"] and not words["model.path"]:
+        problems.append(f"model.normalize: model={words['model']} says it itself; leave it out")
     problems += [
         unknown_name(key, words[key], names)
         for key, names in valid.items()

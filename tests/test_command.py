@@ -137,10 +137,14 @@ def test_a_signal_interrupts_and_says_how_to_go_on(
         signal.raise_signal(number)
         return 0
 
-    assert run_command(body) == ExitCode.INTERRUPTED == 130
+    assert run_command(body, measures=True) == ExitCode.INTERRUPTED == 130
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith(f"interrupted by {number.name}: everything measured is kept")
-    assert "type the command again to go on" in line
+    assert line == (
+        f"interrupted by {number.name}: everything measured is kept; type the command again to go on"
+    )
+    assert run_command(body) == 130
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line == f"interrupted by {number.name}: type the command again", "nothing was measured"
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -230,10 +230,14 @@ def merged_custom(facts: dict[str, Any]) -> dict[str, Any]:
 def test_your_own_model_says_which_facts_it_still_lacks() -> None:
     with pytest.raises(BadInputError) as caught:
         validate(merged_custom({"sources": [{"kind": "hub", "repo": "org/own"}]}))
-    assert set(caught.value.problems) == {
-        f"model.{key}: missing; give model.{key}=VALUE" for key in ("pooling", "max_length", "dim")
-    }
-    facts = {"pooling": "cls", "max_length": 64, "dim": 8, "path": "/somewhere"}
+    assert [problem[: problem.index("VALUE")] for problem in caught.value.problems] == [
+        f"model.{key}: missing; give model.{key}=" for key in ("pooling", "normalize", "max_length", "dim")
+    ]
+    assert caught.value.problems[1].endswith(
+        "model.normalize=VALUE (no Normalize module says it): true makes vectors of length 1, with the same "
+        "cosines and other dot products; false leaves them as sentence-transformers gives them"
+    )
+    facts = {"pooling": "cls", "normalize": False, "max_length": 64, "dim": 8, "path": "/somewhere"}
     plan = validate(merged_custom(facts))
     assert (plan.model.path, plan.model.dim) == ("/somewhere", 8)
 
@@ -419,7 +423,7 @@ def test_every_shipped_model_can_be_measured_with_any_weights(model: str, weight
 
 
 def test_a_twin_of_your_own_model_asks_for_all_that_it_is_built_from() -> None:
-    facts = {"pooling": "mean", "max_length": 128, "dim": 64, "weights": "random"}
+    facts = {"pooling": "mean", "normalize": True, "max_length": 128, "dim": 64, "weights": "random"}
     facts["prompts"] = dict.fromkeys(("default", "query", "document"), "")
     with pytest.raises(BadInputError) as caught:
         validate(merged_custom(facts))

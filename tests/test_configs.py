@@ -23,9 +23,12 @@ GROUPS = sorted(path.name for path in conf_dir().iterdir() if path.is_dir() and 
 OPTIONS = [(group, option) for group in GROUPS for option in options_of(group)]
 # What a user must add before an option is a plan.
 COMPLETED_BY = {
-    ("model", "custom"): ["model.pooling=mean", "model.max_length=512", "model.dim=384", "model.path=DIR"],
+    ("model", "custom"): [
+        "model.pooling=mean", "model.normalize=true", "model.max_length=512", "model.dim=384",
+        "model.path=DIR",
+    ],
     ("workload", "tokens_512"): ["model=e5"],
-}
+}  # fmt: skip
 
 
 @cache
@@ -116,7 +119,7 @@ def test_every_model_can_be_had_from_its_hub_and_minilm_comes_bundled() -> None:
 
 def test_your_own_model_states_no_fact_that_only_you_know() -> None:
     raw = raw_config(model="custom")["model"]
-    unknown = ("id", "revision", "path", "pooling", "max_length", "dim", "params", "vocab_size")
+    unknown = ("id", "revision", "path", "pooling", "normalize", "max_length", "dim", "params")
     assert [raw[key] for key in unknown] == [None] * len(unknown)
     assert raw["sources"] == []
 

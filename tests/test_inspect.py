@@ -139,8 +139,9 @@ def test_a_precision_that_makes_no_sense_for_the_provider_is_told(
         (["model=qwen3", "weights=random"], [("qwen3", "random", "fp32", None)]),
         (["model=minilm", "weights=auto"],
          [("minilm", "trained", "fp32", None), ("minilm", "random", "fp32", None)]),
-        (["model=custom", "model.path={folder}", "model.pooling=mean", "precision=int8-published",
-          "precision.file=q.onnx"], [("custom", "trained", "int8-published", "q.onnx")]),
+        (["model=custom", "model.path={folder}", "model.pooling=mean", "model.normalize=true",
+          "precision=int8-published", "precision.file=q.onnx"],
+         [("custom", "trained", "int8-published", "q.onnx")]),
     ],
 )  # fmt: skip
 def test_a_model_is_asked_for_in_the_words_of_a_run(

@@ -43,6 +43,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from harness.runtimes.base import Tokens
+
 TEXTS = [*corpus("short")[:30], *corpus("passage")[:5], *corpus("sentence")[:15]]
 
 
@@ -230,6 +232,26 @@ def test_it_loads_by_a_model_s_name_from_the_cache(minilm: Artifact) -> None:
     assert EmbeddingProvider.load("minilm", ep="cpu", precision="fp32").artifact == minilm
 
 
+@pytest.mark.parametrize("changed", [0.8, np.nan])
+def test_a_precision_that_is_too_far_from_fp32_is_refused_as_a_run_refuses_it(
+    minilm: Artifact, monkeypatch: pytest.MonkeyPatch, changed: float
+) -> None:
+    own = replace(minilm, manifest=replace(minilm.manifest, precision="int8"))
+    monkeypatch.setattr("harness.provider.prepare_artifact", lambda *_, **__: own)
+    monkeypatch.setattr("harness.provider.quality_texts", lambda: ["one", "another"])
+    right = EmbeddingProvider.load(minilm.path).encode(["one", "another"])
+    monkeypatch.setattr(Artifact, "reference", lambda _: right)
+    assert EmbeddingProvider.load("minilm", precision="int8").artifact == own
+    other = np.array([right[0], changed * right[1] + 0.6 * right[0]])
+    monkeypatch.setattr(Artifact, "reference", lambda _: other)
+    told = (
+        r"^minilm int8: parity with the fp32 reference failed: worst cosine (0\.[89]\d{5}|nan), needed 0\.95"
+    )
+    with pytest.raises(ArtifactError, match=told):
+        EmbeddingProvider.load("minilm", precision="int8")
+    assert EmbeddingProvider.load(minilm.path).artifact == minilm, "a folder is served as it is"
+
+
 @pytest.mark.parametrize(
     ("name", "reason"),
     [
@@ -323,6 +345,29 @@ def test_a_reference_that_is_not_the_graph_s_is_refused(
     np.save(copied / VERIFICATION, changed(artifact.verification()))
     with pytest.raises(ArtifactError, match=reason):
         verify(artifact, "fake")
+
+
+def test_a_model_whose_vectors_depend_on_their_batch_is_told_as_that(
+    copied: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    right = EmbeddingProvider.infer
+
+    def with_company(provider: EmbeddingProvider, tokens: Tokens) -> NDArray[np.float32]:
+        vectors = right(provider, tokens)
+        return vectors if len(vectors) == 1 else vectors + np.float32(0.05)
+
+    monkeypatch.setattr(EmbeddingProvider, "infer", with_company)
+    told = r"minilm depend on what a text is batched with: cosine 0\.\d+ between '.*' alone and beside longer"
+    with pytest.raises(ArtifactError, match=told):
+        verify(read_artifact(copied), "fake")
+
+
+def test_vectors_of_another_width_than_declared_are_refused_with_both(
+    copied: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(EmbeddingProvider, "infer", lambda provider, _: np.zeros((16, 12), np.float32))
+    with pytest.raises(ArtifactError, match=r"vectors have 12 dimensions, and model\.dim=384 is what its"):
+        verify(read_artifact(copied), "fake")
 
 
 @pytest.mark.parametrize("precision", ["fp16", "int8-published"])

@@ -265,6 +265,26 @@ def test_the_command_names_the_first_stage_that_differs_and_exits_so(
     assert report["differences"][0]["where"] == "line 1"
 
 
+def test_a_model_of_one_s_own_is_compared_as_it_is_said_to_be_normalised(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[object] = []
+
+    def own_model(folder: str, *, normalize: bool | None) -> None:
+        asked.append((folder, normalize))
+        raise BadInputError("far enough")
+
+    monkeypatch.setattr("harness.stages.own_model", own_model)
+    (tmp_path / "dump.jsonl").write_text('{"text": "a", "pooled": [1]}\n', encoding="utf-8")
+    words = ["model=custom", "model.path=mine", f"reference={tmp_path / 'dump.jsonl'}"]
+    for word in ([], ["model.normalize=true"], ["model.normalize=false"]):
+        with pytest.raises(BadInputError, match="far enough"):
+            main([*words, *word])
+    assert asked == [("mine", None), ("mine", True), ("mine", False)]
+    with pytest.raises(BadInputError, match=r"model\.normalize: model=minilm says it itself"):
+        main(["model=minilm", words[2], "model.normalize=true"])
+
+
 def test_every_wrong_word_is_told_before_anything_is_built() -> None:
     words = ["model=minlm", "reference=/nowhere.jsonl", "tolerance=2", "prompt=querry", "format=xml"]
     with pytest.raises(BadInputError) as caught:

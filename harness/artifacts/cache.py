@@ -35,7 +35,7 @@ from harness.artifacts.precision import settings_of
 from harness.artifacts.process import run_build
 from harness.artifacts.room import BYTES_PER_PARAMETER, require_room, weights_bytes
 from harness.artifacts.sources import ModelFiles, find_files, find_published, local_files
-from harness.artifacts.twin import SEED
+from harness.artifacts.twin import SEED, count_parameters
 from harness.artifacts.verification import verification_texts
 from harness.candidate import identity
 from harness.config import load_precision
@@ -213,14 +213,14 @@ def _build(
 
 
 def _weights_bytes(recipe: Recipe, files: ModelFiles | None, base: Artifact | None) -> int | None:
-    """Bytes of the fp32 weights that a build holds; None where it has none, or their number is not known."""
+    """Bytes of the fp32 weights that a build holds; None where it has none."""
     if recipe.runtime == "fake":
         return None
     if base is not None:
         return weights_bytes(base.path, base.manifest.files)
     if files is not None:
         return weights_bytes(files.path, files.sha256)
-    return None if recipe.model.params is None else recipe.model.params * BYTES_PER_PARAMETER
+    return count_parameters(recipe.model.model_dump()) * BYTES_PER_PARAMETER
 
 
 def _publish(target: Path, manifest: Manifest, root: Path, index: Path) -> Artifact:

@@ -54,7 +54,7 @@ _CALLS, _IN_A_BATCH = ("common", "text"), {"padding", "pad_to_multiple_of"}
 # What those files say of texts that are fed as they are, to the whole model.
 _AS_TEXT = {"method": "forward", "method_output_name": "last_hidden_state"}
 # Facts without which a model cannot be run.
-NEEDED_FACTS = ("pooling", "dim", "max_length")
+NEEDED_FACTS = ("pooling", "normalize", "dim", "max_length")
 
 # Module classes by their last name, as every release of sentence-transformers spells them.
 _OWN = "sentence_transformers."
@@ -154,6 +154,13 @@ def read_facts(folder: Path, *, graph: str | None = None, exported: bool = False
     if graph is not None:
         _graph_size(folder, graph, stated, problems)
     if "hidden" in stated:
+        width, hidden = files.whole(CONFIG, "word_embed_proj_dim"), stated["hidden"].value
+        if weights and width not in (None, hidden):
+            problems.append(
+                f"{CONFIG} says word_embed_proj_dim={width} and hidden_size={hidden}: the model's vectors "
+                f"have {width} dimensions, and model.dim={hidden} is what its other files count on; choose "
+                "another model"
+            )
         stated["dim"] = stated["hidden"]
     dense = _modules(files, stated, problems)
     lower_case = _transformer(files, stated, problems)

@@ -61,6 +61,22 @@ def random_model(facts: dict[str, Any]) -> Any:
     return Qwen3Model(Qwen3Config(**common, **heads)).eval()
 
 
+def count_parameters(facts: dict[str, Any]) -> int:
+    """The parameters that `random_model` gives a model of these facts, without building it."""
+    shape, hidden, heads = facts["architecture"], facts["hidden"], facts["heads"]
+    if shape["family"] == "bert":
+        linears = 4 * hidden * hidden + 2 * hidden * shape["ffn"]
+        small = 9 * hidden + shape["ffn"]  # their biases, and a norm's two vectors twice
+        tables = (facts["vocab_size"] + shape["positions"] + 2) * hidden  # two types of tokens
+        ends = 2 * hidden + hidden * hidden + hidden  # the norm after the tables, and the pooler
+    else:
+        width = shape["head_dim"]
+        linears = 2 * hidden * width * (heads + shape["kv_heads"]) + 3 * hidden * shape["ffn"]
+        small = 2 * hidden + 2 * width  # norms
+        tables, ends = facts["vocab_size"] * hidden, hidden
+    return int(tables + facts["layers"] * (linears + small) + ends)
+
+
 def vocabulary_misfit(family: str, size: int) -> str | None:
     """Why a twin of a family cannot have a vocabulary of so many entries; None where it can."""
     if family == "bert" and size != _BERT_ENTRIES:

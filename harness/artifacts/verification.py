@@ -29,6 +29,11 @@ _TEXTS = (
 )
 
 
+def parity_failure(cosine: float, bound: float) -> str:
+    """Why a precision is refused whose worst cosine to the fp32 reference is under its bound."""
+    return f"parity with the fp32 reference failed: worst cosine {cosine:.6f}, needed {bound:g}"
+
+
 def verification_texts(max_length: int) -> list[str]:
     """Empty, short, Unicode and long texts; one far beyond `max_length` tokens where that is feasible.
 

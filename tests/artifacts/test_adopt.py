@@ -407,7 +407,7 @@ def test_only_the_graph_says_how_many_dimensions_a_folder_without_a_config_has(
     folder = shutil.copytree(exported, tmp_path / "model")
     (folder / "config.json").unlink()
     raw = raw_config(model="custom")
-    raw["model"] |= {"path": str(folder), "pooling": "mean", "max_length": 48}
+    raw["model"] |= {"path": str(folder), "pooling": "mean", "max_length": 48, "normalize": True}
     assert validate(raw).model.dim == HIDDEN
     write(folder / "config.json", {"hidden_size": 33})
     with pytest.raises(BadInputError, match=r"config\.json says vectors of 33 dimensions, model\.onnx gives"):

@@ -341,8 +341,8 @@ def test_a_folder_is_loaded_as_the_model_that_a_run_of_it_measures(
 
     monkeypatch.setattr("harness.provider.prepare_artifact", prepared)
     with pytest.raises(ArtifactError, match="far enough"):
-        EmbeddingProvider.load(whole, precision="int8")
-    measured = validate(custom(path=str(whole))).model
+        EmbeddingProvider.load(whole, precision="int8", normalize=False)
+    measured = validate(custom(path=str(whole), normalize=False)).model
     assert asked == [Recipe(measured, load_precision("int8"), "onnxruntime")]
 
 
@@ -353,6 +353,18 @@ def test_a_folder_that_does_not_say_all_that_is_needed_is_not_guessed_at(folder:
         BadInputError, match=r"do not say pooling; measure it with model\.pooling=VALUE, and load"
     ):
         EmbeddingProvider.load(folder)
+
+
+def test_normalising_is_given_where_a_folder_has_no_module_for_it_and_nowhere_else(folder: Path) -> None:
+    asked = r"model: normalize: missing; give normalize=VALUE \(no Normalize module says it\): true makes"
+    with pytest.raises(BadInputError, match=asked.replace("model", folder.name, 1)):
+        EmbeddingProvider.load(folder)
+    with pytest.raises(BadInputError, match="normalize=False: minilm says it itself; leave it out"):
+        EmbeddingProvider.load("minilm", normalize=False)
+    config = {"1_Pooling__config": MEAN, "2_Dense__config": DENSE}
+    as_sentence_transformer(folder, "Pooling", "Dense", "Normalize", **config)
+    with pytest.raises(BadInputError, match=r"model\.normalize=False: modules\.json says True; leave it out"):
+        EmbeddingProvider.load(folder, normalize=False)
 
 
 def test_a_folder_that_holds_neither_a_model_nor_an_artifact_is_refused_as_a_run_refuses_it(

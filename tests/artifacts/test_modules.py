@@ -91,6 +91,16 @@ def test_a_generic_tokenizer_that_gives_token_types_to_a_model_without_any_is_re
         assert read_facts(folder).stated["hidden"].value == HIDDEN
 
 
+def test_a_model_whose_vectors_are_narrower_than_its_layers_is_refused_with_both_widths(folder: Path) -> None:
+    config = {"model_type": "opt", "hidden_size": HIDDEN, "word_embed_proj_dim": HIDDEN}
+    write(folder / "config.json", config)
+    assert read_facts(folder).stated["hidden"].value == HIDDEN
+    write(folder / "config.json", config | {"word_embed_proj_dim": 8})
+    told = f"config.json says word_embed_proj_dim=8 and hidden_size={HIDDEN}: .*, and model.dim={HIDDEN} is "
+    with pytest.raises(BadInputError, match=told):
+        read_facts(folder)
+
+
 def test_a_graph_of_such_a_model_is_fed_what_it_takes(folder: Path) -> None:
     write(folder / "config.json", {"model_type": "gpt2", "hidden_size": HIDDEN})
     write(folder / "tokenizer_config.json", {"tokenizer_class": "PreTrainedTokenizerFast"})
@@ -351,9 +361,23 @@ def test_what_your_own_folder_does_not_say_is_asked_for(tmp_path: Path) -> None:
     folder = tiny_bert(tmp_path / "bare")
     with pytest.raises(BadInputError) as caught:
         validate(custom(path=str(folder)))
-    assert caught.value.problems == ("model.pooling: missing; give model.pooling=VALUE",)
-    model = validate(custom(path=str(folder), pooling="cls")).model
-    assert (model.pooling, model.dim, model.max_length) == ("cls", HIDDEN, 64)
+    pooling, normalize = caught.value.problems
+    assert pooling == "model.pooling: missing; give model.pooling=VALUE"
+    assert normalize.startswith("model.normalize: missing; give model.normalize=VALUE (no Normalize module s")
+    model = validate(custom(path=str(folder), pooling="cls", normalize=False)).model
+    assert (model.pooling, model.normalize, model.dim, model.max_length) == ("cls", False, HIDDEN, 64)
+
+
+def test_whether_vectors_without_a_normalize_module_are_made_of_length_1_is_asked_for(folder: Path) -> None:
+    as_sentence_transformer(folder, "Pooling", "Dense")
+    with pytest.raises(BadInputError) as caught:
+        validate(custom(path=str(folder)))
+    (problem,) = caught.value.problems
+    assert problem.startswith(
+        "model.normalize: missing; give model.normalize=VALUE (no Normalize module says"
+    )
+    for typed in (True, False):
+        assert validate(custom(path=str(folder), normalize=typed)).model.normalize is typed
 
 
 def test_what_you_type_and_your_folder_contradicts_is_refused_with_every_other_problem(folder: Path) -> None:

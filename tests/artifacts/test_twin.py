@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from harness.artifacts.cache import RANDOM
+from harness.artifacts.cache import RANDOM, Recipe, prepare
 from harness.artifacts.manifest import GRAPH, Artifact, Manifest
-from harness.artifacts.twin import tokenizer
+from harness.artifacts.twin import count_parameters, tokenizer
 from harness.artifacts.verification import verification_texts
-from harness.config import load_model
+from harness.config import load_model, load_precision
 from harness.errors import ArtifactError
 from harness.provider import EmbeddingProvider, verify
 from harness.runtimes.base import SessionOptions
@@ -39,11 +39,39 @@ def test_a_twin_has_the_layers_the_vocabulary_and_the_parameters_that_it_is_told
     assert (manifest.params, manifest.architecture, manifest.weights) == (params, name, "random")
     assert (manifest.source, manifest.source_files, manifest.revision) == (RANDOM, {}, None)
     assert "random weights" in manifest.reference_by
+    assert count_parameters(tiny.facts(name)) == params
 
 
 @pytest.mark.parametrize("name", ["minilm", "e5", "bge", "qwen3"])
 def test_a_shipped_model_s_twin_has_its_parameters(told: dict[str, Any], name: str) -> None:
-    assert told["params"][name] == load_model(name).params
+    model = load_model(name)
+    assert told["params"][name] == model.params == count_parameters(model.model_dump())
+
+
+@pytest.mark.parametrize(
+    ("base", "changes", "layer"),
+    [
+        ("minilm", {"layers": 7}, 12 * 384 * 384 + 9 * 384 + 4 * 384),
+        ("qwen3", {"layers": 29}, 2 * 1024 * 128 * 24 + 3 * 1024 * 3072 + 2 * 1024 + 2 * 128),
+    ],
+)
+def test_room_is_asked_for_the_twin_of_the_shape_that_is_typed(
+    base: str, changes: dict[str, int], layer: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+
+    def require_room(weights: int, *_: object, **__: object) -> None:
+        asked.append(weights)
+        raise ArtifactError("far enough")
+
+    monkeypatch.setattr("harness.artifacts.cache.require_room", require_room)
+    for own in ({}, changes, {"params": None}):
+        model = load_model(base).model_copy(update={"weights": "random", **own})
+        recipe = Recipe(model, load_precision("fp32"), "onnxruntime")
+        with pytest.raises(ArtifactError, match="far enough"):
+            prepare(recipe, check=lambda _: None, tell=lambda *_: None, root=tmp_path)
+    params = load_model(base).params or 0
+    assert asked == [4 * params, 4 * (params + layer), 4 * params]
 
 
 def test_the_same_seed_gives_the_same_weights(told: dict[str, Any]) -> None:
