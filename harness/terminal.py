@@ -312,10 +312,10 @@ def print_decision(
     """
     shown = decision.candidates if details else decision.candidates[:1]
     for candidate in shown:
-        if any(row["status"] != "unavailable" for row in candidate.rows):
+        if not candidate.impossible:
             _print_gates(console, candidate)
-    others = sum(bool(candidate.run_ids) for candidate in decision.candidates) - len(shown)
-    if others > 0:
+    others = sum(not candidate.impossible for candidate in decision.candidates[len(shown) :])
+    if others:
         more = counted(others, "more candidate")
         _bullet(console, f"gates of {more}: {anew}")
     if decision.baseline is not None:

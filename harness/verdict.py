@@ -273,7 +273,7 @@ class Decision:
         for candidate in self.candidates:
             if candidate.scripted and not self.candidates[0].scripted:
                 labels.setdefault("its figures are a script's", []).append(candidate.label)
-            elif candidate.run_ids and candidate.verdict != self.verdict:
+            elif not candidate.impossible and candidate.verdict != self.verdict:
                 why = f"{candidate.verdict}, {'; '.join(candidate.reasons[:_REASONS])}"
                 labels.setdefault(why, []).append(candidate.label)
         return tuple(f"{', '.join(names)}: {why}" for why, names in labels.items())

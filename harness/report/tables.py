@@ -102,7 +102,7 @@ def gates(data: Results) -> Html:
     """
     if data.decision is None:
         return Html(_note(NOTHING))
-    measured = [candidate for candidate in data.decision.candidates if candidate.run_ids]
+    measured = [candidate for candidate in data.decision.candidates if not candidate.impossible]
     parts = [f"<h3>{_heading(first)}</h3>{_gates_table(first)}{_told(first)}" for first in measured[:1]]
     parts += [
         f"<details><summary>{_heading(candidate)}</summary>{_list(candidate.reasons)}"
@@ -557,7 +557,7 @@ def _impossible(decision: Decision) -> str:
     """Why candidates are not possible here, a line for each reason."""
     labels: dict[str, list[str]] = {}
     for candidate in decision.candidates:
-        if not candidate.run_ids:
+        if candidate.impossible:
             labels.setdefault(candidate.reasons[0], []).append(candidate.label)
     return _list(f"{', '.join(names)}: {why}" for why, names in labels.items())
 

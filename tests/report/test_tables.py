@@ -209,6 +209,21 @@ def test_what_is_not_possible_here_stands_in_a_line_for_each_reason(tmp_path: Pa
         assert "e5 fp32 coreml, minilm fp32 coreml: not possible here" in text
 
 
+def test_a_candidate_that_was_measured_where_no_gate_reads_has_its_gates_and_is_not_impossible(
+    tmp_path: Path,
+) -> None:
+    other = run_row("b", model="e5", candidate_label="e5 fp32 cpu", batch_size=8, nodes_total=10)
+    data = report.read(stored(tmp_path, run_row(nodes_total=10), other))
+    assert "<li>" not in report.placement(data).text
+    text = report.gates(data).text
+    assert text.count("<table") == 2
+    of_other = text.partition("e5 fp32 cpu: INCONCLUSIVE")[2]
+    assert "no run at workload=default batch_size=1" in of_other
+    assert "not measured" in of_other
+    assert data.decision is not None
+    assert "e5 fp32 cpu: INCONCLUSIVE, must gate" in data.decision.not_picked[0]
+
+
 def test_a_pick_that_was_not_confirmed_is_provisional_wherever_it_is_named(tmp_path: Path) -> None:
     data = report.read(stored(tmp_path, run_row()))
     assert "<b>provisional evidence</b>" in report.verdict(data).text
