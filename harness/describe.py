@@ -28,6 +28,7 @@ from harness.provider import BATCH_SIZE
 from harness.runtimes.base import SessionOptions
 from harness.stats import nearest_rank
 from harness.tokenizer import Tokenizer
+from harness.units import bound_text, decimal_text
 from harness.worker import Task, TextsFile
 from harness.workload import draw_requests
 
@@ -135,7 +136,8 @@ def _hopeless(run: Run, hostile: str | None) -> str | None:
     if parity is None or parity >= bound or run.config.measure.launches is not None:
         return None
     return (
-        f"quality: parity with the fp32 reference failed: worst cosine {parity:.6f}, needed {bound:g}; "
+        "quality: parity with the fp32 reference failed: worst cosine "
+        f"{decimal_text(parity, 6, beside=(bound,))}, needed {bound_text(bound)}; "
         "measure.launches=N times it all the same"
     )
 

@@ -31,7 +31,7 @@ from harness.measure.batching import BESIDE, OBSERVED
 from harness.rerun import particulars, run_name
 from harness.schema import Tier
 from harness.stand_ins import harmless
-from harness.units import at_least, counted, format_bytes, format_duration
+from harness.units import at_least, counted, decimal_text, format_bytes, format_duration, share_text
 from harness.verdict import (
     baseline_title,
     baseline_told,
@@ -595,7 +595,9 @@ def _own_figures(row: dict[str, Any]) -> list[tuple[str, str, str]]:
 def _figures(row: dict[str, Any], gates: Sequence[GateConfig]) -> list[tuple[str, str, str]]:
     launches = f"{row['launches']} launches, {row['requests']} requests"
     interval = f"interval {shown}" if (shown := _p95_interval(row)) else ""
-    p95, told = stopped_cells(p95_floor_ms(row), _number(row["latency_p95_ms"]), interval)
+    bounds = [gate.bound for gate in Scale.of(gates, [row]).gates]
+    value = _number(row["latency_p95_ms"], beside=bounds)
+    p95, told = stopped_cells(p95_floor_ms(row), value, interval, beside=bounds)
     stages = ("tokenize_p50_ms", "infer_p50_ms")
     tokenise, infer = (served_cell(row, name, _unit(row[name], "ms", digits=3)) for name in stages)
     rate = _unit(row["throughput_texts_per_s"], "texts/s", digits=0)
@@ -669,7 +671,7 @@ def _load(row: dict[str, Any]) -> str:
 
 def _share(value: Any) -> str:
     number = as_number(value)
-    return "?" if number is None else f"{number:.0%}"
+    return "?" if number is None else share_text(number)
 
 
 def _table(title: str) -> Table:
@@ -691,15 +693,15 @@ def _sentence(console: Console, text: Text) -> None:
     console.print(text, soft_wrap=not console.is_terminal)
 
 
-def _number(value: Any, digits: int = 2) -> str:
+def _number(value: Any, digits: int = 2, *, beside: Iterable[float] = ()) -> str:
     number = as_number(value)
-    return "?" if number is None else f"{number:.{digits}f}"
+    return "?" if number is None else decimal_text(number, digits, beside=beside)
 
 
 def _short(value: Any) -> str:
     """A figure for a narrow column: three significant digits, or all before the point."""
     number = as_number(value)
-    return "?" if number is None else f"{number:.{2 if number < 10 else 1 if number < 100 else 0}f}"
+    return "?" if number is None else decimal_text(number, 2 if number < 10 else 1 if number < 100 else 0)
 
 
 def _unit(value: Any, unit: str, digits: int = 2) -> str:

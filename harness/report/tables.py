@@ -17,7 +17,7 @@ from harness.gates import SERVED_TOLD, as_number, p95_floor_ms, row_place, serve
 from harness.measure.batching import BESIDE
 from harness.rerun import particulars
 from harness.stand_ins import harmless
-from harness.units import at_least, counted, format_bytes, format_duration
+from harness.units import at_least, counted, format_bytes, format_duration, number_text, share_text
 from harness.verdict import (
     PICKABLE,
     baseline_title,
@@ -267,7 +267,9 @@ def _known(row: Row, name: str) -> bool:
 def _number(name: str, digits: int = 4) -> tuple[Callable[[Row], str], Callable[[Row], float | None]]:
     def shown(row: Row) -> str:
         value = as_number(row[name])
-        return "–" if value is None else f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.{digits}g}"
+        if value is None:
+            return "–"
+        return f"{value:,.0f}" if abs(value) >= 1000 else number_text(value, digits)
 
     return shown, lambda row: as_number(row[name])
 
@@ -281,7 +283,7 @@ def _interval(
 
     def shown(row: Row) -> str:
         known = ends(row)
-        return "–" if known is None else f"{known[0]:.{digits}g}–{known[1]:.{digits}g}"
+        return "–" if known is None else "–".join(number_text(end, digits) for end in known)
 
     def low(row: Row) -> float | None:
         known = ends(row)
@@ -301,7 +303,7 @@ def _bytes(name: str) -> tuple[Callable[[Row], str], Callable[[Row], float | Non
 def _percent(name: str) -> tuple[Callable[[Row], str], Callable[[Row], float | None]]:
     def shown(row: Row) -> str:
         value = as_number(row[name])
-        return "–" if value is None else f"{value:.0%}"
+        return "–" if value is None else share_text(value)
 
     return shown, lambda row: as_number(row[name])
 

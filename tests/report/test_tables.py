@@ -340,6 +340,25 @@ def test_a_file_that_cannot_be_read_is_told_on_the_page(tmp_path: Path) -> None:
     assert "broken.parquet" in report.verdict(data).text
 
 
+def test_what_decides_is_not_rounded_away(tmp_path: Path) -> None:
+    over = run_row("a", p95_ms=30.0001, neighbour_overlap=0.9996, parity_cosine_min=0.9999996)
+    data = report.read(stored(tmp_path, over | {"evidence_span_s": 89.9, "ep_node_share": 0.996}))
+    assert data.decision is not None
+    assert "is 30.0001, needed < 30" in data.decision.reasons[0]
+    assert '<td data-name="value">30.0001</td>' in report.gates(data).text
+    assert ">0.999</td>" in report.quality(data).text
+    assert ">0.999999</td>" in report.quality(data).text
+    assert ">99%</td>" in report.placement(data).text
+    assert ">1 min 29 s</td>" in report.noise(data).text
+    close = {"p95_ms": 29.99999, "neighbour_overlap": 0.949996, "neighbour_overlap_low": 0.9}
+    decision = report.read(stored(tmp_path, run_row("a", **close))).decision
+    assert decision is not None
+    assert "top-10 overlap is 0.949996, needed >= 0.95" in decision.reasons[1]
+    decision = report.read(stored(tmp_path, run_row("a", p95_ms=29.99999))).decision
+    assert decision is not None
+    assert "minilm fp32 cpu: P95 29.99999 ms, the median launch's" in decision.reasons
+
+
 def test_sweeps_are_told_with_their_ids(tmp_path: Path) -> None:
     text = report.sweeps(report.read(stored(tmp_path, run_row("a"), run_row("b")))).text
     assert "<td>s1</td>" in text
