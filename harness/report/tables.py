@@ -36,7 +36,6 @@ if TYPE_CHECKING:
 
 Row = dict[str, Any]
 
-NOTHING = "Nothing is measured yet. Measure first: `python -m harness model=minilm ep=cpu`"
 # Lines of a list that stand in the first screen, and characters of a line; what is more unfolds.
 _MOST_LINES = 5
 _MOST_CHARACTERS = 600
@@ -74,7 +73,7 @@ def verdict(data: Results) -> Html:
     decision = data.decision
     notes = "".join(_note(note) for note in data.notes)
     if decision is None:
-        return Html(notes + _note(NOTHING))
+        return Html(notes + _note(_nothing(data)))
     kind = _VERDICT_CLASS[decision.verdict]
     pick = f'<span class="pick">{escape(decision.chosen)}</span>' if decision.chosen else ""
     cpu, cores = (decision.machine[name] for name in ("cpu", "cores"))
@@ -101,7 +100,7 @@ def gates(data: Results) -> Html:
     Those that are not possible here stand in a line for each reason.
     """
     if data.decision is None:
-        return Html(_note(NOTHING))
+        return Html(_note(_nothing(data)))
     measured = [candidate for candidate in data.decision.candidates if not candidate.impossible]
     parts = [f"<h3>{_heading(first)}</h3>{_gates_table(first)}{_told(first)}" for first in measured[:1]]
     parts += [
@@ -133,7 +132,7 @@ def runs(data: Results) -> Html:
     """Every run, sortable and filterable."""
     rows = _rows(data)
     told = _note(SERVED_TOLD) if any(_known(row, "truncated_over_ms") for row in rows) else ""
-    return Html(_table(_ordered(rows), _RUNS, name="runs", empty=NOTHING).text + told)
+    return Html(_table(_ordered(rows), _RUNS, name="runs", empty=_nothing(data)).text + told)
 
 
 def sweeps(data: Results) -> Html:
@@ -150,7 +149,7 @@ def sweeps(data: Results) -> Html:
         }
         for sweep_id, mine in launches.items()
     ]
-    return _table(rows, _SWEEPS, name="sweeps", empty=NOTHING)
+    return _table(rows, _SWEEPS, name="sweeps", empty=_nothing(data))
 
 
 def quality(data: Results) -> Html:
@@ -194,7 +193,7 @@ def environment(data: Results) -> Html:
     """The machine and the versions."""
     rows = rows_of(data.runs)
     if not rows:
-        return Html(_note(NOTHING))
+        return Html(_note(_nothing(data)))
     newest = rows[-1]
     facts = json.loads(text_of(newest["environment"], "{}"))
     libraries = facts.get("libraries") or {}
@@ -232,6 +231,11 @@ def comparison(found: Sequence[Comparison]) -> Html:
         name="comparison",
         empty="Nothing is compared: give two sweeps, runs or results folders as a and b.",
     )
+
+
+def _nothing(data: Results) -> str:
+    """What stands where nothing is measured: the command that measures."""
+    return f"Nothing is measured yet. Measure first: `{data.first}`"
 
 
 def _rows(data: Results) -> list[Row]:

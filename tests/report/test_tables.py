@@ -16,7 +16,7 @@ from harness.comparison import Comparison
 from harness.compose import conf_dir
 from harness.decision import decide
 from harness.errors import BadInputError
-from harness.report.tables import NOTHING, _with_code
+from harness.report.tables import _with_code
 from harness.store import Store, UnreadableFileWarning, load_runs
 from tests.conftest import STARTED, launch_row, run_row
 from tests.test_decide import main as decide_main
@@ -43,7 +43,10 @@ def test_on_an_empty_result_set_every_table_says_so(tmp_path: Path) -> None:
     assert data.decision is None
     for table in TABLES:
         assert '<p class="note">' in table(data).text
-    assert _with_code(NOTHING) in report.verdict(data).text
+    command = f"python -m harness model=minilm ep=cpu results={tmp_path}"
+    assert _with_code(f"Measure first: `{command}`") in report.verdict(data).text
+    command += " policy=strict"
+    assert f"<code>{command}</code>" in report.runs(report.read(tmp_path, policy="strict")).text
 
 
 def test_the_first_screen_has_verdict_pick_and_reason(tmp_path: Path) -> None:
