@@ -236,8 +236,7 @@ def _overhead_undisturbed(gate: GateConfig, run: Mapping[str, Any]) -> GateStatu
 
 def _of_whose_texts(gate: GateConfig, run: Mapping[str, Any]) -> GateConfig:
     """A gate that reads the shipped texts says so where the user's own were measured beside them."""
-    own = ASKED_OF_OWN_DATA.get(gate.metric)
-    if own is None or as_number(run.get(own)) is None:
+    if gate.metric not in ASKED_OF_OWN_DATA or all(as_number(run.get(own)) is None for own in OWN_DATA):
         return gate
     return gate.model_copy(update={"label": f"{gate.label} (shipped texts)"})
 
