@@ -92,16 +92,16 @@ if TYPE_CHECKING:
     # A candidate and the figures of different data that it would come after the first one by.
     _Disputed = tuple[CandidateVerdict, list[tuple[Comparable, AtConfig]]]
 
-# The documents' own decision point.
+# The planning documents' own decision point.
 NEXT_STEPS: dict[Verdict, str] = {
     "GO": "go with the pick; confirm it under production's own load before the launch",
     "CONDITIONAL_GO": "debug the execution provider's activation where it is not the CPU's, try E5 or BGE, "
     "or accept and proceed if quality is good",
     "INCONCLUSIVE": "measure what is missing",
-    "NO_GO": "investigate, or accept the fallback; on Apple Silicon: a quick MLX check",
+    "NO_GO": "investigate, or accept the fallback; on Apple Silicon: a quick check of MLX, Apple's library",
 }
 # The same where the policy has no fallback.
-NO_FALLBACK_STEP = "investigate; on Apple Silicon: a quick MLX check"
+NO_FALLBACK_STEP = "investigate; on Apple Silicon: a quick check of MLX, Apple's library"
 # Where a no rests on launches that were disturbed.
 NOISE_STEP = "measure again on a quiet machine, as an attempt of its own"
 # The same where every model of the policy was measured.
