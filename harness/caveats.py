@@ -8,7 +8,7 @@ from harness.compose import options_of
 from harness.errors import unknown_name
 from harness.gates import as_number, model_names, text_of
 from harness.rerun import run_name
-from harness.units import counted, listed, ns_to_ms
+from harness.units import counted, listed, ns_to_ms, share_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -57,7 +57,8 @@ def of_noise(row: Mapping[str, Any]) -> tuple[str, ...]:
     if flags:
         seen, helps = "", _NARROWS
         if (span := _span(row)) is not None:
-            seen = f"P95 is known to {low:.3g}-{high:.3g} ms, so a change under {span:.0%} cannot be seen"
+            known = f"P95 is known to {low:.3g}-{high:.3g} ms"
+            seen = f"{known}, so a change under {share_text(span)} cannot be seen"
         elif as_number(row["truncated_over_ms"]) is not None:
             helps = ""  # no number of launches finds what none served
         elif row["purpose"] != "soak":
@@ -90,7 +91,7 @@ def of_runs(rows: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
             f"seen, none at all where it has no interval; {_remedies(what) or 'measure on a quiet machine'}"
         )
     elif spans := [span for row in rows if _flags(row) and (span := _span(row)) is not None]:
-        least, most = (f"{span:.0%}" for span in (min(spans), max(spans)))
+        least, most = (share_text(span) for span in (min(spans), max(spans)))
         told.append(
             f"noise: no launch was disturbed; a change of P95 under {least}"
             f"{'' if least == most else f' to {most}, by run,'} cannot be seen; {_NARROWS}"

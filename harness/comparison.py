@@ -17,7 +17,7 @@ from harness.measure.disturbance import PROBES, disturbances, reference_gflops
 from harness.measure.retrieval import paired_difference
 from harness.pairing import pair_runs
 from harness.summary import is_hopeless
-from harness.units import NS_PER_MS
+from harness.units import NS_PER_MS, bound_text, number_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -539,7 +539,7 @@ def _provisional(a: Mapping[str, Any], b: Mapping[str, Any]) -> tuple[str, ...]:
     """That two runs which were measured apart stand for a moment each, where they do."""
     spans = [(as_number(run["evidence_span_s"]), as_number(run["min_span_s"]) or 0.0) for run in (a, b)]
     short = [
-        f"{side} spans {span_s:.0f} s of {wanted_s:g}"
+        f"{side} spans {number_text(span_s, 3, beside=(wanted_s,))} s of {bound_text(wanted_s)}"
         for side, (span_s, wanted_s) in zip("AB", spans, strict=True)
         if span_s is not None and span_s < wanted_s
     ]

@@ -6,11 +6,12 @@ of realistic lengths, of concurrent callers and of paced arrivals.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from harness.gates import GateResult, as_number, ask, left_open, row_place, run_for, stopped_cells
-from harness.units import exact_number, requests_per_s
+from harness.units import bound_text, exact_number, number_text, requests_per_s
 from harness.workload import Place
 
 if TYPE_CHECKING:
@@ -84,7 +85,9 @@ class Confirmation:
             if limit.holds is not None:
                 seen_s = limit.seen_within_s
                 beyond = f" ({', '.join(told)})" if told else ""
-                within = f"{seen_s:.0f} s" if seen_s else "an unknown time"  # no one launch holds a budget
+                within = (
+                    f"{math.floor(seen_s)} s" if seen_s else "an unknown time"
+                )  # no one launch holds a budget
                 weak = ([] if seen_s is None else [f"seen within {within}"]) + resting
                 beyond += f"; provisional: {', '.join(weak)}" if weak else ""
                 found.append(f"within the budget: {what} {shown(limit.holds)}{beyond}")
@@ -197,10 +200,11 @@ def _when(row: Mapping[str, Any]) -> str:
 
 
 def _over(place: Place, result: GateResult) -> str:
-    value = ""
+    value, beside = "", (result.gate.bound,)
     if result.value is not None:
-        value = f" is {stopped_cells(result.floor_ms, f'{result.value:.3g}', '')[0]}"
-    return f"{result.gate.label} at {place}{value}, needed {result.gate.op} {result.gate.bound:g}"
+        shown = number_text(result.value, 3, beside=beside)
+        value = f" is {stopped_cells(result.floor_ms, shown, '', beside=beside)[0]}"
+    return f"{result.gate.label} at {place}{value}, needed {result.gate.op} {bound_text(result.gate.bound)}"
 
 
 def _limit(gates: Sequence[GateConfig], levels: Sequence[tuple[float, Sequence[Mapping[str, Any]]]]) -> Limit:

@@ -22,6 +22,7 @@ from harness.errors import BadInputError, unknown_name
 from harness.evidence import of_machine, selected, with_commands
 from harness.paths import typed_path
 from harness.progress import Progress, files_read
+from harness.rerun import first_command
 from harness.stand_ins import harmless
 from harness.step_summary import append_summary
 from harness.store import Store, load_launches, load_runs, skipped_files, under_way
@@ -79,10 +80,12 @@ def main(argv: list[str]) -> int:
     with skipped_files() as skipped, ExitStack() as stack:
         progress = cache(lambda: stack.enter_context(_progress()))
         runs = load_runs(results, tell=files_read(progress, "runs"))
+    asked = {key: words[key] for key in ("results", "policy", "policy.file")}
+    if runs.empty:
+        raise BadInputError(f"no runs to decide on; measure first: {first_command(**asked)}")
     runs, limits = of_machine(runs, words["machine"])
     runs, left_out = selected(runs, words["select"])
     baseline = find_baseline(words["baseline"], words["baseline.file"], runs)
-    asked = {key: words[key] for key in ("results", "policy", "policy.file")}
     runs, elsewhere = with_commands(runs, **asked)
     decision = decide(runs, policy)
     told = (*limits, *elsewhere, *left_out, *skipped, *under_way(results, runs))

@@ -59,7 +59,16 @@ from harness.rerun import again, command_for, elsewhere
 from harness.robustness import share_that_stays
 from harness.schema import EP_SHARE_MIN
 from harness.sensitivity import closest_changes
-from harness.units import counted, exact_number, listed
+from harness.units import (
+    bound_share_text,
+    bound_text,
+    counted,
+    decimal_text,
+    exact_number,
+    listed,
+    number_text,
+    share_text,
+)
 from harness.verdict import (
     PICKABLE,
     VERDICTS,
@@ -67,7 +76,6 @@ from harness.verdict import (
     Decision,
     demerit,
     is_target,
-    number_text,
     verdict_by,
 )
 
@@ -84,16 +92,16 @@ if TYPE_CHECKING:
     # A candidate and the figures of different data that it would come after the first one by.
     _Disputed = tuple[CandidateVerdict, list[tuple[Comparable, AtConfig]]]
 
-# The documents' own decision point.
+# The planning documents' own decision point.
 NEXT_STEPS: dict[Verdict, str] = {
     "GO": "go with the pick; confirm it under production's own load before the launch",
     "CONDITIONAL_GO": "debug the execution provider's activation where it is not the CPU's, try E5 or BGE, "
     "or accept and proceed if quality is good",
     "INCONCLUSIVE": "measure what is missing",
-    "NO_GO": "investigate, or accept the fallback; on Apple Silicon: a quick MLX check",
+    "NO_GO": "investigate, or accept the fallback; on Apple Silicon: a quick check of MLX, Apple's library",
 }
 # The same where the policy has no fallback.
-NO_FALLBACK_STEP = "investigate; on Apple Silicon: a quick MLX check"
+NO_FALLBACK_STEP = "investigate; on Apple Silicon: a quick check of MLX, Apple's library"
 # Where a no rests on launches that were disturbed.
 NOISE_STEP = "measure again on a quiet machine, as an attempt of its own"
 # The same where every model of the policy was measured.
@@ -455,8 +463,8 @@ def _guards(rows: list[Row], policy: PolicyConfig) -> tuple[list[str], list[str]
             unknowns.append(f"where the nodes ran is unknown at {where}")
         elif not share or share < policy.min_ep_node_share:
             blocks.append(
-                f"only {share:.0%} of the nodes run on {row['ep']} at {where}, "
-                f"{_share_needed(policy.min_ep_node_share)}"
+                f"only {share_text(share, beside=(policy.min_ep_node_share,))} of the nodes run on "
+                f"{row['ep']} at {where}, {_share_needed(policy.min_ep_node_share)}"
             )
         elif not isclose(share, told):
             unknowns.append(
@@ -468,8 +476,8 @@ def _guards(rows: list[Row], policy: PolicyConfig) -> tuple[list[str], list[str]
             unknowns.append(_unprofiled(row))
         elif time is not None and (not time or time < policy.min_ep_time_share):
             blocks.append(
-                f"only {time:.0%} of the nodes' time is on {row['ep']} at {where}, "
-                f"{_share_needed(policy.min_ep_time_share)}"
+                f"only {share_text(time, beside=(policy.min_ep_time_share,))} of the nodes' time is on "
+                f"{row['ep']} at {where}, {_share_needed(policy.min_ep_time_share)}"
             )
         parity, bound = as_number(row["parity_cosine_min"]), as_number(row["parity_bound"])
         if parity is None or bound is None:
@@ -477,8 +485,8 @@ def _guards(rows: list[Row], policy: PolicyConfig) -> tuple[list[str], list[str]
                 unknowns.append(f"no parity with the fp32 reference was measured at {where}")
         elif parity < bound:
             blocks.append(
-                f"parity with the fp32 reference failed at {where}: worst cosine {parity:.6f}, "
-                f"needed {bound:g}"
+                f"parity with the fp32 reference failed at {where}: worst cosine "
+                f"{decimal_text(parity, 6, beside=(bound,))}, needed {bound_text(bound)}"
             )
     return list(dict.fromkeys(blocks)), list(dict.fromkeys(unknowns))
 
@@ -491,7 +499,7 @@ def _refused(row: Row, policy: PolicyConfig) -> list[str]:
 
 def _share_needed(least: float) -> str:
     """What a policy's least share on the execution provider asks; 0 asks for some of it all the same."""
-    return f"needed {least:.0%}" if least else "needed some: a run that fell back is never GO"
+    return f"needed {bound_share_text(least)}" if least else "needed some: a run that fell back is never GO"
 
 
 def _unprofiled(row: Row) -> str:
@@ -507,8 +515,8 @@ def _time_elsewhere(rows: list[Row], policy: PolicyConfig) -> list[str]:
             told.append(_unprofiled(row))
         if nodes is not None and time is not None and abs(nodes - time) > TIME_SHARE_GAP_MAX:
             told.append(
-                f"{nodes:.0%} of the nodes but {time:.0%} of their time are on {row['ep']} at "
-                f"{row_place(row)}"
+                f"{share_text(nodes)} of the nodes but {share_text(time)} of their time are on {row['ep']} "
+                f"at {row_place(row)}"
             )
     return told
 
@@ -520,7 +528,8 @@ def _hardly_there(rows: list[Row], policy: PolicyConfig) -> list[str]:
         ("ep_time_share", "nodes' time", policy.min_ep_time_share),
     ]
     return [
-        f"only {share:.2g} of the {what} on {row['ep']} at {row_place(row)}, under the usual "
+        f"only {number_text(share, 2, beside=(EP_SHARE_MIN,))} of the {what} on {row['ep']} at "
+        f"{row_place(row)}, under the usual "
         f"{EP_SHARE_MIN:g}: the figures are mostly another provider's"
         for row in rows
         for name, what, least in asked
@@ -529,13 +538,14 @@ def _hardly_there(rows: list[Row], policy: PolicyConfig) -> list[str]:
 
 
 def _sentence(result: GateResult) -> str:
-    gate = result.gate
-    shown, _ = stopped_cells(result.floor_ms, number_text(result.value), "")
+    gate, beside = result.gate, (result.gate.bound,)
+    shown, _ = stopped_cells(result.floor_ms, number_text(result.value, beside=beside), "", beside=beside)
     value = "" if result.value is None else f" is {shown}"
     why = f" ({result.reason})" if result.reason else ""
     state = {"FAIL": "fails", "UNDECIDED": "is undecided", "NOT_MEASURED": "was not measured"}
     return (
-        f"{gate.tier} gate {state[result.status]}: {gate.label}{value}, needed {gate.op} {gate.bound:g}{why}"
+        f"{gate.tier} gate {state[result.status]}: {gate.label}{value}, "
+        f"needed {gate.op} {bound_text(gate.bound)}{why}"
     )
 
 
@@ -621,12 +631,14 @@ def _provisional(rows: list[Row]) -> tuple[str, ...]:
     if not short:
         return ()
     span_s, row = min(short, key=lambda item: item[0] or 0.0)
-    span, under = ("an unknown time", "needed are") if span_s is None else (f"{span_s:.3g} s", "under")
     wanted = as_number(row["min_span_s"]) or 0.0
+    span, under = "an unknown time", "needed are"
+    if span_s is not None:
+        span, under = f"{number_text(span_s, 3, beside=(wanted,))} s", "under"
     spread = command_for(row, **{"measure.spread": "true"})
     return (
         f"provisional: the launches at {row_place(row)} stand for {span} of this machine, {under} "
-        f"{wanted:.3g} s; spread more of them with: `{spread}`",
+        f"{bound_text(wanted)} s; spread more of them with: `{spread}`",
     )
 
 
@@ -667,7 +679,9 @@ def _overall_reasons(
         equals = [c for c in others if c.verdict == best.verdict]
         reasons = [f"{best.label}: {reason}" for reason in best.reasons]
         if (p95_ms := best.point.least_ms) is not None:
-            shown, _ = stopped_cells(best.latency_p95_at_least_ms, f"{p95_ms:.2f}", "")
+            bounds = [gate.bound for gate in policy.gates if gate.metric == "latency_p95_ms"]
+            told_ms = decimal_text(p95_ms, 2, beside=bounds)
+            shown, _ = stopped_cells(best.latency_p95_at_least_ms, told_ms, "", beside=bounds)
             reasons.append(f"{best.label}: P95 {shown} ms, the median launch's")
         if equals:
             before = listed([c.label for c in equals])

@@ -13,11 +13,11 @@ from harness import stats
 from harness.compose import options_of
 from harness.record import WITH_INTERVAL
 from harness.schema import LAUNCH_METRICS, SOAK_METRICS
-from harness.units import about, at_least, counted, exact_number, requests_per_s
+from harness.units import about, at_least, counted, exact_number, number_text, requests_per_s, share_text
 from harness.workload import Place
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -150,9 +150,16 @@ def _floor_ms(least_ms: float | None, value_ms: float | None) -> float | None:
     return None if least_ms is None or value_ms is None or value_ms <= least_ms else least_ms
 
 
-def stopped_cells(floor_ms: float | None, value: str, interval: str) -> tuple[str, str]:
-    """A latency in ms and its interval as they are written; where it is known from below alone, that."""
-    return (value, interval) if floor_ms is None else (at_least(f"{floor_ms:.4g}"), STOPPED_EARLY)
+def stopped_cells(
+    floor_ms: float | None, value: str, interval: str, *, beside: Iterable[float] = ()
+) -> tuple[str, str]:
+    """A latency in ms and its interval as they are written; where it is known from below alone, that.
+
+    `beside` are the bounds that stand with it (`harness.units.told_apart`).
+    """
+    if floor_ms is None:
+        return value, interval
+    return at_least(number_text(floor_ms, beside=beside)), STOPPED_EARLY
 
 
 def served_cell(row: Mapping[str, Any], name: str, shown: str) -> str:
@@ -229,8 +236,7 @@ def _overhead_undisturbed(gate: GateConfig, run: Mapping[str, Any]) -> GateStatu
 
 def _of_whose_texts(gate: GateConfig, run: Mapping[str, Any]) -> GateConfig:
     """A gate that reads the shipped texts says so where the user's own were measured beside them."""
-    own = ASKED_OF_OWN_DATA.get(gate.metric)
-    if own is None or as_number(run.get(own)) is None:
+    if gate.metric not in ASKED_OF_OWN_DATA or all(as_number(run.get(own)) is None for own in OWN_DATA):
         return gate
     return gate.model_copy(update={"label": f"{gate.label} (shipped texts)"})
 
@@ -251,7 +257,8 @@ def _within_load(result: GateResult, run: Mapping[str, Any]) -> GateResult:
         told = f"{served} is not known from {counted(int(alone['launches']), 'launch')}, too few"
     else:
         load = place.offered_qps * place.batch_size / low if low else math.inf
-        told = f"up to {load:.1%} of what one caller is served, over {MOST_LOAD:.0%}"
+        shown = share_text(load, 1, beside=(MOST_LOAD,))
+        told = f"up to {shown} of what one caller is served, over {MOST_LOAD:.0%}"
     reason = f"{requests_per_s(place.offered_qps)} may be more than can be served: {told}"
     quiet: GateStatus | None = "UNDECIDED" if result.undisturbed == "PASS" else result.undisturbed
     return replace(result, status="UNDECIDED", reason=reason, undisturbed=quiet, load_open=True)

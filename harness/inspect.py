@@ -19,7 +19,7 @@ from harness.config import parse_words, validate
 from harness.errors import BadInputError, HarnessError, ModelUnavailableError, unknown_name
 from harness.paths import file_stat, typed_path
 from harness.stand_ins import harmless
-from harness.units import format_bytes
+from harness.units import format_bytes, share_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -288,7 +288,11 @@ def _lines(found: Mapping[str, Any]) -> Iterator[str]:
     yield _line("made by", f"{found['producer'] or 'unknown'}, {_opsets(found['opsets'])}")
     figures = ", ".join(f"{_LABELS.get(name, name)} {_count(value)}" for name, value in architecture.items())
     yield _line("architecture", figures)
-    share = "" if found["embedding_share"] is None else f", {found['embedding_share']:.0%} of it token table"
+    share = (
+        ""
+        if found["embedding_share"] is None
+        else f", {share_text(found['embedding_share'])} of it token table"
+    )
     yield _line("parameters", f"{found['parameters']:,}{share}")
     weights = ", ".join(f"{dtype} {format_bytes(size)}" for dtype, size in found["initializer_bytes"].items())
     yield _line("weights", weights or "none")

@@ -14,7 +14,8 @@ import numpy as np
 from harness.caveats import data_of
 from harness.gates import known_figure, p95_floor_ms, place_of, run_at, stopped_cells
 from harness.schema import LESS_IS_BETTER, AtConfig
-from harness.verdict import PICKABLE, FrontPoint, ScorePart, number_text
+from harness.units import number_text
+from harness.verdict import PICKABLE, FrontPoint, ScorePart
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence

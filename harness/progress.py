@@ -40,7 +40,7 @@ def _told(left_s: float | None, *, at_least: bool) -> str:
     """How long it will still take; nothing where nobody knows, as where it took longer than was thought."""
     if left_s is None or left_s < _LEAST_S:
         return ""
-    return f"{'at least' if at_least else 'about'} {format_duration(left_s)} left"
+    return f"{'at least' if at_least else 'about'} {format_duration(round(left_s))} left"
 
 
 class Progress:

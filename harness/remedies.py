@@ -70,7 +70,8 @@ def missing_commands(
         if row is not None and str(row["run_id"]) in anew and not what:
             continue
         launches: dict[str, Any] = {}
-        if result.n is not None and result.over is not None and gate.launch_quantile is not None:
+        goes_on = "measure.force" not in what
+        if goes_on and result.n is not None and result.over is not None and gate.launch_quantile is not None:
             more = launches_to_settle(result.over, result.n, launch_quantile=gate.launch_quantile)
             launches = {} if more is None else {"measure.launches": result.n + more}
         at = place_words(gate_place(gate)) if row is None else {}
@@ -85,7 +86,8 @@ def missing_commands(
 def _what_is_added(result: GateResult, row: Row | None, rows: Sequence[Row]) -> dict[str, Any]:
     """What a run needs beside its place and its launches, so that it answers a gate.
 
-    Data of the user's own that one of the candidate's `rows` was measured on are asked again.
+    Data of the user's own that one of the candidate's `rows` was measured on are asked again. Launches of a
+    run that failed are not gone on with.
     """
     metric = result.gate.metric
     if metric == "latency_overhead" and row is not None:
@@ -97,7 +99,8 @@ def _what_is_added(result: GateResult, row: Row | None, rows: Sequence[Row]) -> 
         words = _own_data(metric, rows)
         asked = row is not None and OWN_DATA[metric] in typed_words(row)
     stopped = row is not None and as_number(row["truncated_over_ms"]) is not None
-    if asked and result.n is None and not stopped:
+    failed = row is not None and row["status"] in ("failed", "timeout")
+    if asked and (failed or (result.n is None and not stopped)):
         words |= {"measure.force": "true"}
     return words
 

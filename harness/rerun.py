@@ -13,6 +13,11 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _COMMAND = ["python", "-m", "harness"]
+_DEFAULTS = {
+    "precision": "fp32", "runtime": "onnxruntime", "workload": "default", "batch_size": "1",
+    "policy": "default", "policy.file": "", "results": "results", "measure.replicate": "0",
+    "model.weights": "trained",
+}  # fmt: skip
 # What a command may count otherwise than usual.
 _COUNTS = {"measure.requests": "requests", "measure.warmup_requests": "to warm up"}
 # A change of one of these leaves nothing of the words that begin so.
@@ -39,12 +44,18 @@ def words_for(row: Mapping[str, Any], **changes: Any) -> dict[str, str]:
     for group in _REPLACED.keys() & changes:
         words = {name: value for name, value in words.items() if not name.startswith(_REPLACED[group])}
     words |= {name: str(value) for name, value in changes.items()}
-    defaults = {
-        "precision": "fp32", "runtime": "onnxruntime", "workload": "default", "batch_size": "1",
-        "policy": "default", "policy.file": "", "results": "results", "measure.replicate": "0",
-        "model.weights": "trained",
-    }  # fmt: skip
-    return {name: value for name, value in words.items() if defaults.get(name) != value}
+    return _untypical(words)
+
+
+def first_command(**asked: str) -> str:
+    """The command of a first measurement, with the words that are asked: where it is kept, by what policy."""
+    words = _untypical({"model": "minilm", "ep": "cpu", **asked})
+    return shlex.join([*_COMMAND, *(f"{name}={value}" for name, value in words.items())])
+
+
+def _untypical(words: Mapping[str, str]) -> dict[str, str]:
+    """The words that differ from the defaults."""
+    return {name: value for name, value in words.items() if _DEFAULTS.get(name) != value}
 
 
 def typed_words(row: Mapping[str, Any]) -> dict[str, str]:

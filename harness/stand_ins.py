@@ -33,13 +33,16 @@ def use_stand_ins(*streams: TextIO) -> None:
             stream.reconfigure(errors=STAND_INS)
 
 
-def harmless(text: str) -> str:
-    """A text with what a terminal would obey told by its number; its lines and tabs stay."""
+def harmless(text: str, *, laid_out: str = _LAID_OUT) -> str:
+    """A text with what a terminal would obey told by its number; its lines and tabs stay.
+
+    Within one line, as a name's, they do not: `laid_out` is then empty.
+    """
     if text.isprintable():
         return text
     return "".join(
         c.encode("unicode_escape").decode("ascii")
-        if unicodedata.category(c) in _OBEYED and c not in _LAID_OUT
+        if unicodedata.category(c) in _OBEYED and c not in laid_out
         else c
         for c in text
     )

@@ -31,7 +31,8 @@ from harness.measure.batching import BESIDE, OBSERVED
 from harness.rerun import particulars, run_name
 from harness.schema import Tier
 from harness.stand_ins import harmless
-from harness.units import at_least, counted, format_bytes, format_duration
+from harness.summary import P99_MIN_REQUESTS
+from harness.units import at_least, counted, decimal_text, format_bytes, format_duration, share_text
 from harness.verdict import (
     baseline_title,
     baseline_told,
@@ -164,9 +165,11 @@ def _print_measured(
         candidates.setdefault(candidate_key(row), []).append(row)
     headings, plain = [], []
     for key, mine in candidates.items():
-        label, verdict = str(mine[0]["candidate_label"]), verdicts.get(key)
-        headings.append(Text.assemble((verdict, _STYLES[verdict]), f"  {label}") if verdict else Text(label))
-        plain.append(Text(label))
+        label, verdict = harmless(str(mine[0]["candidate_label"]), laid_out=""), verdicts.get(key)
+        headings.append(
+            Text.assemble((verdict, _STYLES[verdict]), f"  {label}") if verdict else _one_line(label)
+        )
+        plain.append(_one_line(label))
     shared = [told for told in particulars(rows[0]) if all(told in particulars(row) for row in rows[1:])]
     lines = [
         [(*_run_cells(row, shared), *_latency_cells(row, scale)) for row in mine]
@@ -194,7 +197,7 @@ def _print_measured(
                 _bullet(console, f"{run_name(row)}: {name} {value}, {told}")
     for row in rows:
         if error := text_of(row["error"], ""):
-            console.print(Text(f"{run_name(row)}: {error}", "yellow"))
+            console.print(_one_line(f"{run_name(row)}: {error}", "yellow"))
 
 
 def _print_quality(
@@ -253,7 +256,7 @@ def _print_by_candidate(
             left = i == 0 or not names[i]
             grid.add_column(width=width, justify="left" if left else "right", overflow="fold", style=style)
         for line in those:
-            grid.add_row(*map(Text, line))
+            grid.add_row(*map(_one_line, line))
         console.print(Padding.indent(grid, 1))
 
     console.print(Text(title, style="bold"))
@@ -312,15 +315,15 @@ def print_decision(
     """
     shown = decision.candidates if details else decision.candidates[:1]
     for candidate in shown:
-        if any(row["status"] != "unavailable" for row in candidate.rows):
+        if not candidate.impossible:
             _print_gates(console, candidate)
-    others = sum(bool(candidate.run_ids) for candidate in decision.candidates) - len(shown)
-    if others > 0:
+    others = sum(not candidate.impossible for candidate in decision.candidates[len(shown) :])
+    if others:
         more = counted(others, "more candidate")
         _bullet(console, f"gates of {more}: {anew}")
     if decision.baseline is not None:
         _print_speedups(console, decision.baseline)
-    pick = f"  {decision.chosen}" if decision.chosen else ""
+    pick = harmless(f"  {decision.chosen}", laid_out="") if decision.chosen else ""
     headline = Text(decision.verdict, style=_STYLES[decision.verdict])
     headline.append(
         f"{pick}  ({decision.evidence}{noise_mark(decision)}, policy {decision.policy})",
@@ -361,7 +364,7 @@ def print_use(console: Console, candidate: CandidateVerdict) -> None:
         f"  provider = EmbeddingProvider.load({str(folder)!r}{ep})",
     ]
     for line in lines:
-        console.print(Text(line), soft_wrap=True)
+        console.print(_one_line(line), soft_wrap=True)
 
 
 def nothing_new(rows: Sequence[dict[str, Any]], began: datetime) -> str:
@@ -404,7 +407,7 @@ def print_comparisons(console: Console, comparisons: Sequence[Comparison]) -> No
     table.add_column("")
     for c in comparisons:
         table.add_row(
-            Text(c.label),
+            _one_line(c.label),
             c.metric.removesuffix("_ms"),
             at_least(_number(c.a_ms)) if c.a_at_least else _number(c.a_ms),
             at_least(_number(c.b_ms)) if c.b_at_least else _number(c.b_ms),
@@ -439,7 +442,7 @@ def print_retrieval_comparisons(console: Console, comparisons: Sequence[Retrieva
         interval = "" if c.low is None or c.high is None else f"{c.low:+.4f} to {c.high:+.4f}"
         better = c.change == "changed" and (c.difference or 0.0) > 0
         table.add_row(
-            Text(c.label),
+            _one_line(c.label),
             "?" if c.queries is None else str(c.queries),
             _number(c.a, 4),
             _number(c.b, 4),
@@ -496,7 +499,7 @@ def _print_gates(console: Console, candidate: CandidateVerdict) -> None:
             _, label, _, value, interval, distance, _ = gate_cells(result)
             over = "" if result.over is None else f" {result.over}/{result.n}"
             table.add_row(
-                Text(label),
+                _one_line(label),
                 needed_text(result.gate),
                 value,
                 interval,
@@ -519,7 +522,7 @@ def _print_speedups(console: Console, baseline: BaselineRecord) -> None:
         table.add_column(name, justify="right", no_wrap=True)
     for speedup in baseline.speedups:
         label, *figures = speedup_cells(speedup)
-        table.add_row(Text(label), *figures)
+        table.add_row(_one_line(label), *figures)
     console.print(table)
     for line in baseline_told(baseline):
         _bullet(console, line)
@@ -595,7 +598,9 @@ def _own_figures(row: dict[str, Any]) -> list[tuple[str, str, str]]:
 def _figures(row: dict[str, Any], gates: Sequence[GateConfig]) -> list[tuple[str, str, str]]:
     launches = f"{row['launches']} launches, {row['requests']} requests"
     interval = f"interval {shown}" if (shown := _p95_interval(row)) else ""
-    p95, told = stopped_cells(p95_floor_ms(row), _number(row["latency_p95_ms"]), interval)
+    bounds = [gate.bound for gate in Scale.of(gates, [row]).gates]
+    value = _number(row["latency_p95_ms"], beside=bounds)
+    p95, told = stopped_cells(p95_floor_ms(row), value, interval, beside=bounds)
     stages = ("tokenize_p50_ms", "infer_p50_ms")
     tokenise, infer = (served_cell(row, name, _unit(row[name], "ms", digits=3)) for name in stages)
     rate = _unit(row["throughput_texts_per_s"], "texts/s", digits=0)
@@ -605,7 +610,7 @@ def _figures(row: dict[str, Any], gates: Sequence[GateConfig]) -> list[tuple[str
         ("P50 latency", served_cell(row, "latency_p50_ms", _unit(row["latency_p50_ms"], "ms")), launches),
         ("P95 latency", f"{p95} ms", told),
         *_bar_figures(row, gates),
-        ("P99 latency", _unit(row["latency_p99_ms"], "ms"), "over all requests"),
+        ("P99 latency", _unit(row["latency_p99_ms"], "ms"), _p99_told(row)),
         ("throughput", served_cell(row, "throughput_texts_per_s", rate), served),
         ("tokenise P50", tokenise, ""),
         ("infer P50", infer, _limit(row)),
@@ -620,6 +625,16 @@ def _figures(row: dict[str, Any], gates: Sequence[GateConfig]) -> list[tuple[str
         ("noise", _share(row["noise"]), f"of launches disturbed {text_of(row['disturbance'], '')}".rstrip()),
         ("run", "", f"{row['run_id']}, for harness.compare"),
     ]  # fmt: skip
+
+
+def _p99_told(row: dict[str, Any]) -> str:
+    """What a P99 is of; where it is unknown, why."""
+    if as_number(row["latency_p99_ms"]) is not None:
+        return "over all requests"
+    stopped = as_number(row["truncated_over_ms"]) is not None
+    return (
+        "launches were stopped early" if stopped else f"takes {P99_MIN_REQUESTS:,} requests that were served"
+    )
 
 
 def _bar_figures(row: dict[str, Any], gates: Sequence[GateConfig]) -> list[tuple[str, str, str]]:
@@ -669,12 +684,12 @@ def _load(row: dict[str, Any]) -> str:
 
 def _share(value: Any) -> str:
     number = as_number(value)
-    return "?" if number is None else f"{number:.0%}"
+    return "?" if number is None else share_text(number)
 
 
 def _table(title: str) -> Table:
     return Table(
-        title=Text(title, style="bold"),
+        title=_one_line(title, "bold"),
         title_justify="left",
         box=box.SIMPLE_HEAD,
         pad_edge=False,
@@ -682,8 +697,13 @@ def _table(title: str) -> Table:
     )
 
 
+def _one_line(text: str, style: str = "") -> Text:
+    """A text that stays one line, whatever a name in it holds."""
+    return Text(harmless(text, laid_out=""), style)
+
+
 def _bullet(console: Console, text: str) -> None:
-    _sentence(console, Text(f"· {text}"))
+    _sentence(console, _one_line(f"· {text}"))
 
 
 def _sentence(console: Console, text: Text) -> None:
@@ -691,15 +711,15 @@ def _sentence(console: Console, text: Text) -> None:
     console.print(text, soft_wrap=not console.is_terminal)
 
 
-def _number(value: Any, digits: int = 2) -> str:
+def _number(value: Any, digits: int = 2, *, beside: Iterable[float] = ()) -> str:
     number = as_number(value)
-    return "?" if number is None else f"{number:.{digits}f}"
+    return "?" if number is None else decimal_text(number, digits, beside=beside)
 
 
 def _short(value: Any) -> str:
     """A figure for a narrow column: three significant digits, or all before the point."""
     number = as_number(value)
-    return "?" if number is None else f"{number:.{2 if number < 10 else 1 if number < 100 else 0}f}"
+    return "?" if number is None else decimal_text(number, 2 if number < 10 else 1 if number < 100 else 0)
 
 
 def _unit(value: Any, unit: str, digits: int = 2) -> str:

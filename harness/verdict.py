@@ -19,7 +19,7 @@ from harness.gates import (
     wrong_side,
 )
 from harness.record import RUN_UNITS
-from harness.units import at_least, format_bytes
+from harness.units import at_least, bound_share_text, bound_text, format_bytes, number_text, share_text
 from harness.workload import Place
 
 if TYPE_CHECKING:
@@ -126,7 +126,9 @@ class Change:
         if self.then == self.now or (self.relative is not None and abs(self.relative) < _JUST):
             return f"{self.what}, just past its {number_text(self.now)}, {picked}"
         share = "" if self.relative is None else f" ({100 * self.relative:+.3g}%)"
-        return f"{self.what} {number_text(self.now)} → {number_text(self.then)}{share} {picked}"
+        between = (self.now + self.then) / 2
+        now, then = (number_text(number, beside=(between,)) for number in (self.now, self.then))
+        return f"{self.what} {now} → {then}{share} {picked}"
 
 
 @dataclass(frozen=True)
@@ -273,7 +275,7 @@ class Decision:
         for candidate in self.candidates:
             if candidate.scripted and not self.candidates[0].scripted:
                 labels.setdefault("its figures are a script's", []).append(candidate.label)
-            elif candidate.run_ids and candidate.verdict != self.verdict:
+            elif not candidate.impossible and candidate.verdict != self.verdict:
                 why = f"{candidate.verdict}, {'; '.join(candidate.reasons[:_REASONS])}"
                 labels.setdefault(why, []).append(candidate.label)
         return tuple(f"{', '.join(names)}: {why}" for why, names in labels.items())
@@ -283,9 +285,8 @@ class Decision:
         """How firm the pick is and what it is traded off against, a line each."""
         told = []
         if self.stays is not None:
-            told.append(
-                f"robustness: the pick stays in {self.stays:.1%} of data sets with launches resampled"
-            )
+            stays = share_text(self.stays, 1)
+            told.append(f"robustness: the pick stays in {stays} of data sets with launches resampled")
         if self.changes:
             told.append(f"closest change of the pick: {'; '.join(map(str, self.changes))}")
         if len(self.front) > 1:
@@ -399,7 +400,9 @@ def record_id(text: str) -> str:
 def gate_cells(result: GateResult) -> tuple[str, str, str, str, str, str, str]:
     """A gate's answer for a table: tier, label, bound, value, interval, distance, result."""
     gate = result.gate
-    quantile = "" if gate.launch_quantile is None else f" in {gate.launch_quantile:.0%} of launches"
+    quantile = (
+        "" if gate.launch_quantile is None else f" in {bound_share_text(gate.launch_quantile)} of launches"
+    )
     status = status_text(result.status)
     if result.n is not None and result.over is not None:
         status += f" {result.over}/{result.n} {wrong_side(gate)}"
@@ -409,14 +412,14 @@ def gate_cells(result: GateResult) -> tuple[str, str, str, str, str, str, str]:
     percent = percent_text(result)
     distance = (distance_text(result), unit_of(gate.metric), f"({percent})" if percent else "")
     known = result.distance is not None and result.floor_ms is None
-    between = (
-        f"{number_text(result.low, 3)}–{number_text(result.high, 3)}" if result.low != result.high else ""
-    )
+    bound = (gate.bound,)
+    low, high = (number_text(end, 3, beside=bound) for end in (result.low, result.high))
+    between = f"{low}–{high}" if result.low != result.high else ""
     return (
         gate.tier,
         gate.label,
-        f"{gate.op} {gate.bound:g}{quantile}",
-        *stopped_cells(result.floor_ms, number_text(result.value), between),
+        f"{gate.op} {bound_text(gate.bound)}{quantile}",
+        *stopped_cells(result.floor_ms, number_text(result.value, beside=bound), between, beside=bound),
         " ".join(filter(None, distance)) if known else "",
         status,
     )
@@ -601,15 +604,6 @@ def _confirmation_record(confirmation: Confirmation | None) -> dict[str, Any] | 
     }
 
 
-def number_text(value: float | None, digits: int = 4) -> str:
-    """A figure in significant digits."""
-    if value is None:
-        return "?"
-    if 0 < abs(value) < 1e-4:
-        return f"{value:.1e}"
-    return f"{value:.0f}" if abs(value) >= 10**digits - 0.5 else f"{value:.{digits}g}"
-
-
 def unit_of(metric: str) -> str:
     """A metric's unit; empty where it has none."""
     return RUN_UNITS.get(metric, "")
@@ -626,8 +620,8 @@ def needed_text(gate: GateConfig) -> str:
     """What a gate needs, in a narrow column: ``<30 @80%`` is under 30 in 80 % of the launches."""
     if gate.metric == "finite":
         return "yes"
-    quantile = "" if gate.launch_quantile is None else f" @{gate.launch_quantile:.0%}"
-    return f"{gate.op}{gate.bound:g}{quantile}"
+    quantile = "" if gate.launch_quantile is None else f" @{bound_share_text(gate.launch_quantile)}"
+    return f"{gate.op}{bound_text(gate.bound)}{quantile}"
 
 
 def percent_text(result: GateResult) -> str:

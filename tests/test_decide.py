@@ -57,6 +57,14 @@ def test_json_is_alone_on_standard_output_and_is_the_record_that_is_kept(
     assert kept.read_text(encoding="utf-8") == told.out
 
 
+def test_on_nothing_the_command_that_is_told_measures_where_it_was_looked_for(tmp_path: Path) -> None:
+    (tmp_path / "runs").mkdir()
+    with pytest.raises(BadInputError) as told:
+        main([f"results={tmp_path}", "policy=strict"])
+    command = f"python -m harness model=minilm ep=cpu results={tmp_path} policy=strict"
+    assert str(told.value) == f"no runs to decide on; measure first: {command}"
+
+
 def test_the_command_that_tells_the_other_steps_repeats_what_was_typed(
     results: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

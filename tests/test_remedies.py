@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -145,6 +146,22 @@ def test_what_a_measured_run_does_not_know_takes_another_run(metric: str) -> Non
     assert decision.next_steps[0] == MEASURE
     told = [step for step in decision.next_steps[1:] if "batch_size=32" not in step and "soak" not in step]
     assert told == ["`python -m harness model=minilm ep=cpu measure.force=true`"]
+
+
+@pytest.mark.parametrize("launches", [0, 3])
+def test_what_a_failed_run_leaves_open_is_one_command(launches: int) -> None:
+    failed = {
+        "status": "failed", "error": "boom", "launches": launches, "launches_failed": launches,
+        "launch_p95_ms": [math.inf] * launches, "launch_throughput_texts_per_s": [0.0] * launches,
+        "latency_p50_ms": None, "latency_p95_ms": None, "latency_p95_low_ms": None,
+        "latency_p95_high_ms": None, "separation_auc": None, "separation_auc_low": None,
+        "separation_auc_high": None,
+    }  # fmt: skip
+    (candidate,) = decide(frame(model_row("minilm", **failed))).candidates
+    command = "python -m harness model=minilm ep=cpu"
+    assert candidate.missing == (
+        f"{command} measure.force=true", f"{command} batch_size=32", f"{command} measure=soak",
+    )  # fmt: skip
 
 
 def test_launches_that_a_policy_takes_are_told_however_many() -> None:

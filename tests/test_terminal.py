@@ -139,6 +139,31 @@ def test_a_run_fits_in_80_columns(row: dict[str, Any]) -> None:
     assert "…" not in text
 
 
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({}, "13.00 ms  over all requests"),
+        ({"latency_p99_ms": None}, "? ms  takes 1,000 requests that were served"),
+        ({"latency_p99_ms": None, "truncated_over_ms": 30.0}, "? ms  launches were stopped early"),
+    ],
+)
+def test_a_p99_that_is_unknown_says_why(changes: dict[str, Any], told: str) -> None:
+    assert told in shown(lambda console: print_run(console, run_row(**changes)))
+
+
+def test_a_name_breaks_no_line(decision: Callable[..., Decision]) -> None:
+    row = run_row(candidate_label="line\nbreak\ttab fp32 cpu", model="line\nbreak\ttab")
+    made = decision(row)
+    for tell in (
+        lambda console: print_run(console, row),
+        lambda console: print_runs(console, [row]),
+        lambda console: print_decision(console, made, details=True),
+    ):
+        text = shown(tell)
+        assert r"line\nbreak\ttab" in text
+        assert not re.search(r"line\s|^break", text, re.MULTILINE)
+
+
 def test_how_long_launches_spread_is_no_time_where_it_is_unknown() -> None:
     text = shown(lambda console: print_run(console, run_row(evidence_span_s=None)))
     assert re.search(r"evidence\W+\?", text)

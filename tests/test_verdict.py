@@ -25,7 +25,6 @@ from harness.verdict import (
     demerit,
     gate_cells,
     noise_mark,
-    number_text,
 )
 from harness.workload import Place
 
@@ -79,16 +78,26 @@ def test_every_verdict_has_an_exit_code_of_its_own() -> None:
         assert decision(candidate(), verdict=verdict).exit_code is ExitCode(EXIT_CODES[verdict])
 
 
-@pytest.mark.parametrize(
-    ("value", "digits", "text"),
-    [
-        (None, 4, "?"), (0.0, 4, "0"), (12.3456, 4, "12.35"), (12.3456, 3, "12.3"), (0.00005, 4, "5.0e-05"),
-        (-0.00005, 4, "-5.0e-05"), (0.0001, 4, "0.0001"), (-12.3456, 3, "-12.3"),
-        (12345.67, 4, "12346"), (999.96, 3, "1000"), (-1234.4, 3, "-1234"),
-    ],
-)  # fmt: skip
-def test_a_figure_is_told_in_significant_digits(value: float | None, digits: int, text: str) -> None:
-    assert number_text(value, digits) == text
+@pytest.mark.parametrize("p95_ms", [30.0001, 29.99999])
+def test_a_value_beside_a_bound_is_told_on_its_side_of_it(p95_ms: float) -> None:
+    result = GateResult(gate(), "PASS", p95_ms, p95_ms, 31.0, 20, 0)
+    cells = gate_cells(result)
+    assert cells[2:5] == ("< 30 in 80% of launches", f"{p95_ms}", f"{p95_ms}–31")
+    file = StringIO()
+    told = decision(candidate(gates=(result,)))
+    print_decision(Console(file=file, width=80), told, details=False)
+    assert f" {p95_ms} " in file.getvalue()
+    assert f"| {p95_ms} | {p95_ms}–31 |" in told.to_markdown()
+
+
+def test_a_bound_is_told_as_the_policy_says_it() -> None:
+    g = gate(bound=30.0000001, launch_quantile=0.975)
+    assert gate_cells(GateResult(g, "PASS", 30.0))[2:4] == ("< 30.0000001 in 97.5% of launches", "30")
+
+
+def test_a_change_that_rounding_would_hide_is_told_in_more_digits() -> None:
+    change = Change("measurement", "P95", 30.001, 29.999, None)
+    assert str(change) == "P95 30.001 → 29.999 (-0.00667%) picks none"
 
 
 def test_a_soak_gate_is_shown_like_any_other() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from harness.units import bound_text, decimal_text
+
 # Every text alone, and all of them in one batch, must reach this cosine to the reference, by precision. The
 # others are built to differ: by how much is measured with every run, and judged there.
 PARITY_COSINE_MIN = {"fp32": 0.99999, "fp32-fused": 0.9999}
@@ -31,7 +33,8 @@ _TEXTS = (
 
 def parity_failure(cosine: float, bound: float) -> str:
     """Why a precision is refused whose worst cosine to the fp32 reference is under its bound."""
-    return f"parity with the fp32 reference failed: worst cosine {cosine:.6f}, needed {bound:g}"
+    worst = decimal_text(cosine, 6, beside=(bound,))
+    return f"parity with the fp32 reference failed: worst cosine {worst}, needed {bound_text(bound)}"
 
 
 def verification_texts(max_length: int) -> list[str]:

@@ -12,6 +12,7 @@ from harness.config import load_policy
 from harness.decision import decide
 from harness.evidence import of_machine, selected, with_commands
 from harness.paths import typed_path
+from harness.rerun import first_command
 from harness.store import load_launches, load_runs, skipped_files, under_way
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 class Results:
     """Runs and launches of one machine, the policy, and the decision; None where there is nothing to decide.
 
-    `notes` says what was left out.
+    `notes` says what was left out, `first` is the command that measures something here.
     """
 
     runs: pd.DataFrame
@@ -35,6 +36,7 @@ class Results:
     policy: PolicyConfig
     decision: Decision | None
     notes: tuple[str, ...]
+    first: str
 
 
 def read(
@@ -67,16 +69,15 @@ def read(
         kept, left_out = selected(there, select)
         launches = load_launches(results, set(kept["run_id"]))
     notes += (*left_out, *under_way(results, kept))
-    decision = None
+    decision, asked = None, {"results": str(results), "policy": policy, "policy.file": policy_file}
     if not kept.empty:
         compared_with = find_baseline(baseline, baseline_file, kept)
-        asked = {"results": str(results), "policy": policy, "policy.file": policy_file}
         commanded, elsewhere = with_commands(kept, **asked)
         decision = decide(commanded, judged)
         decision = replace(decision, warnings=(*decision.warnings, *limits, *elsewhere))
         if compared_with is not None:
             decision = against(decision, compared_with, kept, launches)
-    return Results(kept, launches, judged, decision, tuple(notes))
+    return Results(kept, launches, judged, decision, tuple(notes), first_command(**asked))
 
 
 def compare(results: str | Path, a: str, b: str, *, threshold: float = 0.05) -> list[Comparison]:

@@ -66,7 +66,8 @@ for (const table of document.querySelectorAll("table.data")) {
         row.hidden = !terms.every((term) => texts.some((text) => term.test(text)));
         shown += !row.hidden;
       }
-      count.textContent = `${shown} of ${rows.length}`;
+      const some = terms.length && table.classList.contains("brief");
+      count.textContent = `${shown} of ${rows.length}${some ? " in the columns shown" : ""}`;
     };
     input.addEventListener("input", show);
   }

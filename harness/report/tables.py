@@ -17,7 +17,7 @@ from harness.gates import SERVED_TOLD, as_number, p95_floor_ms, row_place, serve
 from harness.measure.batching import BESIDE
 from harness.rerun import particulars
 from harness.stand_ins import harmless
-from harness.units import at_least, counted, format_bytes, format_duration
+from harness.units import at_least, counted, format_bytes, format_duration, number_text, share_text
 from harness.verdict import (
     PICKABLE,
     baseline_title,
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
 
 Row = dict[str, Any]
 
-NOTHING = "Nothing is measured yet. Measure first: `python -m harness model=minilm ep=cpu`"
 # Lines of a list that stand in the first screen, and characters of a line; what is more unfolds.
 _MOST_LINES = 5
 _MOST_CHARACTERS = 600
@@ -74,7 +73,7 @@ def verdict(data: Results) -> Html:
     decision = data.decision
     notes = "".join(_note(note) for note in data.notes)
     if decision is None:
-        return Html(notes + _note(NOTHING))
+        return Html(notes + _note(_nothing(data)))
     kind = _VERDICT_CLASS[decision.verdict]
     pick = f'<span class="pick">{escape(decision.chosen)}</span>' if decision.chosen else ""
     cpu, cores = (decision.machine[name] for name in ("cpu", "cores"))
@@ -101,8 +100,8 @@ def gates(data: Results) -> Html:
     Those that are not possible here stand in a line for each reason.
     """
     if data.decision is None:
-        return Html(_note(NOTHING))
-    measured = [candidate for candidate in data.decision.candidates if candidate.run_ids]
+        return Html(_note(_nothing(data)))
+    measured = [candidate for candidate in data.decision.candidates if not candidate.impossible]
     parts = [f"<h3>{_heading(first)}</h3>{_gates_table(first)}{_told(first)}" for first in measured[:1]]
     parts += [
         f"<details><summary>{_heading(candidate)}</summary>{_list(candidate.reasons)}"
@@ -133,7 +132,7 @@ def runs(data: Results) -> Html:
     """Every run, sortable and filterable."""
     rows = _rows(data)
     told = _note(SERVED_TOLD) if any(_known(row, "truncated_over_ms") for row in rows) else ""
-    return Html(_table(_ordered(rows), _RUNS, name="runs", empty=NOTHING).text + told)
+    return Html(_table(_ordered(rows), _RUNS, name="runs", empty=_nothing(data)).text + told)
 
 
 def sweeps(data: Results) -> Html:
@@ -150,7 +149,7 @@ def sweeps(data: Results) -> Html:
         }
         for sweep_id, mine in launches.items()
     ]
-    return _table(rows, _SWEEPS, name="sweeps", empty=NOTHING)
+    return _table(rows, _SWEEPS, name="sweeps", empty=_nothing(data))
 
 
 def quality(data: Results) -> Html:
@@ -194,7 +193,7 @@ def environment(data: Results) -> Html:
     """The machine and the versions."""
     rows = rows_of(data.runs)
     if not rows:
-        return Html(_note(NOTHING))
+        return Html(_note(_nothing(data)))
     newest = rows[-1]
     facts = json.loads(text_of(newest["environment"], "{}"))
     libraries = facts.get("libraries") or {}
@@ -234,6 +233,11 @@ def comparison(found: Sequence[Comparison]) -> Html:
     )
 
 
+def _nothing(data: Results) -> str:
+    """What stands where nothing is measured: the command that measures."""
+    return f"Nothing is measured yet. Measure first: `{data.first}`"
+
+
 def _rows(data: Results) -> list[Row]:
     """Every run's row with a quota and, as `name`, what its candidate is called among these."""
     rows = [with_quota(row) for row in rows_of(data.runs)]
@@ -267,7 +271,9 @@ def _known(row: Row, name: str) -> bool:
 def _number(name: str, digits: int = 4) -> tuple[Callable[[Row], str], Callable[[Row], float | None]]:
     def shown(row: Row) -> str:
         value = as_number(row[name])
-        return "–" if value is None else f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.{digits}g}"
+        if value is None:
+            return "–"
+        return f"{value:,.0f}" if abs(value) >= 1000 else number_text(value, digits)
 
     return shown, lambda row: as_number(row[name])
 
@@ -281,7 +287,7 @@ def _interval(
 
     def shown(row: Row) -> str:
         known = ends(row)
-        return "–" if known is None else f"{known[0]:.{digits}g}–{known[1]:.{digits}g}"
+        return "–" if known is None else "–".join(number_text(end, digits) for end in known)
 
     def low(row: Row) -> float | None:
         known = ends(row)
@@ -301,7 +307,7 @@ def _bytes(name: str) -> tuple[Callable[[Row], str], Callable[[Row], float | Non
 def _percent(name: str) -> tuple[Callable[[Row], str], Callable[[Row], float | None]]:
     def shown(row: Row) -> str:
         value = as_number(row[name])
-        return "–" if value is None else f"{value:.0%}"
+        return "–" if value is None else share_text(value)
 
     return shown, lambda row: as_number(row[name])
 
@@ -557,7 +563,7 @@ def _impossible(decision: Decision) -> str:
     """Why candidates are not possible here, a line for each reason."""
     labels: dict[str, list[str]] = {}
     for candidate in decision.candidates:
-        if not candidate.run_ids:
+        if candidate.impossible:
             labels.setdefault(candidate.reasons[0], []).append(candidate.label)
     return _list(f"{', '.join(names)}: {why}" for why, names in labels.items())
 

@@ -345,8 +345,11 @@ def test_the_filter_asks_whole_numbers_and_words_of_one_shown_cell(browser: Chro
     assert left("batch 1") == ["run-1", "run-16"], "of one launch"
     assert left("batch 2") == left('"batch 3"') == left("cpudefault") == left("a(b") == []
     assert left("run-16") == [], "in a column that is not shown"
+    count = bar.find_element(By.TAG_NAME, "output")
+    assert count.text == "0 of 3 in the columns shown"
     browser.execute_script("arguments[0].click()", bar.find_element(By.TAG_NAME, "button"))
     assert cells(browser, "run") == ["run-16"]
+    assert count.text == "1 of 3"
 
 
 @pytest.mark.parametrize("width", [1280, 390])

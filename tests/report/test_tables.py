@@ -16,7 +16,7 @@ from harness.comparison import Comparison
 from harness.compose import conf_dir
 from harness.decision import decide
 from harness.errors import BadInputError
-from harness.report.tables import NOTHING, _with_code
+from harness.report.tables import _with_code
 from harness.store import Store, UnreadableFileWarning, load_runs
 from tests.conftest import STARTED, launch_row, run_row
 from tests.test_decide import main as decide_main
@@ -43,7 +43,10 @@ def test_on_an_empty_result_set_every_table_says_so(tmp_path: Path) -> None:
     assert data.decision is None
     for table in TABLES:
         assert '<p class="note">' in table(data).text
-    assert _with_code(NOTHING) in report.verdict(data).text
+    command = f"python -m harness model=minilm ep=cpu results={tmp_path}"
+    assert _with_code(f"Measure first: `{command}`") in report.verdict(data).text
+    command += " policy=strict"
+    assert f"<code>{command}</code>" in report.runs(report.read(tmp_path, policy="strict")).text
 
 
 def test_the_first_screen_has_verdict_pick_and_reason(tmp_path: Path) -> None:
@@ -209,6 +212,21 @@ def test_what_is_not_possible_here_stands_in_a_line_for_each_reason(tmp_path: Pa
         assert "e5 fp32 coreml, minilm fp32 coreml: not possible here" in text
 
 
+def test_a_candidate_that_was_measured_where_no_gate_reads_has_its_gates_and_is_not_impossible(
+    tmp_path: Path,
+) -> None:
+    other = run_row("b", model="e5", candidate_label="e5 fp32 cpu", batch_size=8, nodes_total=10)
+    data = report.read(stored(tmp_path, run_row(nodes_total=10), other))
+    assert "<li>" not in report.placement(data).text
+    text = report.gates(data).text
+    assert text.count("<table") == 2
+    of_other = text.partition("e5 fp32 cpu: INCONCLUSIVE")[2]
+    assert "no run at workload=default batch_size=1" in of_other
+    assert "not measured" in of_other
+    assert data.decision is not None
+    assert "e5 fp32 cpu: INCONCLUSIVE, must gate" in data.decision.not_picked[0]
+
+
 def test_a_pick_that_was_not_confirmed_is_provisional_wherever_it_is_named(tmp_path: Path) -> None:
     data = report.read(stored(tmp_path, run_row()))
     assert "<b>provisional evidence</b>" in report.verdict(data).text
@@ -323,6 +341,25 @@ def test_a_file_that_cannot_be_read_is_told_on_the_page(tmp_path: Path) -> None:
     with pytest.warns(UnreadableFileWarning):
         data = report.read(tmp_path)
     assert "broken.parquet" in report.verdict(data).text
+
+
+def test_what_decides_is_not_rounded_away(tmp_path: Path) -> None:
+    over = run_row("a", p95_ms=30.0001, neighbour_overlap=0.9996, parity_cosine_min=0.9999954)
+    data = report.read(stored(tmp_path, over | {"evidence_span_s": 89.9, "ep_node_share": 0.996}))
+    assert data.decision is not None
+    assert "is 30.0001, needed < 30" in data.decision.reasons[0]
+    assert '<td data-name="value">30.0001</td>' in report.gates(data).text
+    assert ">0.999</td>" in report.quality(data).text
+    assert ">0.999995</td>" in report.quality(data).text
+    assert ">99%</td>" in report.placement(data).text
+    assert ">1 min 29 s</td>" in report.noise(data).text
+    close = {"p95_ms": 29.99999, "neighbour_overlap": 0.949996, "neighbour_overlap_low": 0.9}
+    decision = report.read(stored(tmp_path, run_row("a", **close))).decision
+    assert decision is not None
+    assert "top-10 overlap is 0.949996, needed >= 0.95" in decision.reasons[1]
+    decision = report.read(stored(tmp_path, run_row("a", p95_ms=29.99999))).decision
+    assert decision is not None
+    assert "minilm fp32 cpu: P95 29.99999 ms, the median launch's" in decision.reasons
 
 
 def test_sweeps_are_told_with_their_ids(tmp_path: Path) -> None:
