@@ -64,6 +64,8 @@ def fingerprint() -> Environment:
     cpu, memory = _cpu_name(), psutil.virtual_memory().total
     libraries = {name: found for name in _MEASURING if (found := _version(name))}
     libraries["harness"] = __version__
+    if macos := platform.mac_ver()[0]:
+        libraries["macos"] = macos  # CoreML comes with it
     if (loaded := _onnxruntime()) is not None:
         libraries["onnxruntime"] = loaded
     return Environment(

@@ -21,6 +21,7 @@ from harness.gates import (
     container_cpus,
     gate_place,
     left_open,
+    of_environment,
     plain,
     row_place,
     status_text,
@@ -44,8 +45,12 @@ _IDENTITY = (
     "session_options",
     "pooling", "dim",
 )  # fmt: skip
+# Versions that the identity of a run has and its environment alone tells.
+_VERSIONS = ("tokenizers", "numpy", "macos")
 # Two runs of a candidate at one place are of the same thing where all of these agree.
-_SAME_THING = ("artifact_sha256", "onnxruntime", "python", "harness_version", "schema_version", "cores")
+_SAME_THING = (
+    "artifact_sha256", "onnxruntime", "python", "harness_version", "schema_version", "cores", *_VERSIONS,
+)  # fmt: skip
 # What a run may be held to.
 _LIMITS = ("cores", "cpus", "container_cpus")
 # Evidence of a candidate is read together only where all of these agree.
@@ -81,16 +86,17 @@ def candidate_key(row: Mapping[str, Any]) -> str:
     return json.dumps([plain(row[name]) for name in _IDENTITY])
 
 
-def with_quota(row: Row) -> Row:
-    """A row with the quota that its environment tells, as a decision reads it."""
-    return {**row, "container_cpus": container_cpus(row)}
+def with_environment(row: Row) -> Row:
+    """A row with what its environment tells of quota and versions, as a decision reads it."""
+    versions = of_environment(row).get("libraries") or {}
+    return {**row, "container_cpus": container_cpus(row), **{name: versions.get(name) for name in _VERSIONS}}
 
 
 def evidence_key(row: Row) -> str:
     """What makes two rows evidence of one candidate that is read together, as text.
 
     Args:
-        row: as `with_quota` gives it.
+        row: as `with_environment` gives it.
     """
     return json.dumps([candidate_key(row), *(plain(row[name]) for name in _SAME_EVIDENCE)])
 
@@ -101,7 +107,7 @@ def told_apart(rows: Sequence[Row]) -> list[str]:
     Only rows of one label are told from one another.
 
     Args:
-        rows: as `with_quota` gives them.
+        rows: as `with_environment` gives them.
     """
     alike: dict[str, list[Row]] = {}
     for row in rows:
@@ -121,7 +127,7 @@ def names_apart(rows: Sequence[Row]) -> list[str]:
     What could not be measured is known by its label alone.
 
     Args:
-        rows: as `with_quota` gives them.
+        rows: as `with_environment` gives them.
     """
     apart = iter(told_apart([row for row in rows if row["status"] != "unavailable"]))
     told = ("" if row["status"] == "unavailable" else next(apart) for row in rows)
@@ -240,7 +246,7 @@ def checked(runs: pd.DataFrame) -> list[Row]:
     if runs.empty:
         raise BadInputError("no runs to decide on; measure first: python -m harness model=minilm ep=cpu")
     rows = sorted(rows_of(runs), key=lambda row: str(row["run_id"]))
-    rows = [with_quota(row) for row in rows]
+    rows = [with_environment(row) for row in rows]
     counts = Counter(str(row["run_id"]) for row in rows)
     if twice := sorted(run_id for run_id, count in counts.items() if count > 1):
         raise BadInputError(f"run ids that stand more than once: {', '.join(twice)}")

@@ -488,19 +488,21 @@ def row_place(row: Mapping[str, Any]) -> Place:
 
 def container_cpus(row: Mapping[str, Any]) -> float | None:
     """CPUs' worth of time that a quota left a run; None where there was none, or none is known of."""
-    return _of_environment(row, "container_cpus")
+    return as_number(of_environment(row).get("container_cpus"))
 
 
 def usable_cores(row: Mapping[str, Any]) -> float | None:
     """Cores that the command that measured a run could use, whatever it held launches to; None is unknown."""
-    return _of_environment(row, "cores")
+    return as_number(of_environment(row).get("cores"))
 
 
-def _of_environment(row: Mapping[str, Any], name: str) -> float | None:
+def of_environment(row: Mapping[str, Any]) -> dict[str, Any]:
+    """The fingerprint a run was measured under, as `harness.environment` gives it; empty where unknown."""
     try:
-        return as_number(json.loads(row["environment"])[name])
+        found = json.loads(row["environment"])
     except (KeyError, TypeError, ValueError):
-        return None
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def place_words(place: Place) -> dict[str, str]:

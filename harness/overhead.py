@@ -24,6 +24,8 @@ _SAME_MODEL = ("model", "model_id", "revision", "weights", "precision", "pooling
 _SAME_SOFTWARE = ("artifact_sha256", "onnxruntime", "python", "harness_version")
 # What has to agree in any case: left out it is the default, which is a set-up of its own.
 _SAME_SETUP = ("threads", "session_options")
+# Far more than a clock tells, and fewer than logarithms round in.
+_SHARE_DECIMALS = 12
 # A reference of fewer launches says too little of how fast it is: its own P95 has no interval.
 FEWEST_LAUNCHES = stats.launches_to_pass(0.5)
 
@@ -109,7 +111,7 @@ def _overhead(
         ]
         return unknown | {"overhead_unknown": "; ".join(told)}
     overheads = tuple(
-        Overhead(each, math.expm1(stats.shift_centre(theirs, ours)), *_interval(theirs, ours))
+        Overhead(each, _share(stats.shift_centre(theirs, ours)), *_interval(theirs, ours))
         for each in counting
         if (theirs := _log_p95s(each)) is not None
     )
@@ -130,7 +132,12 @@ def _overhead(
 
 def _interval(theirs: _Values, ours: _Values) -> tuple[float | None, float | None]:
     low, high = stats.shift_interval(theirs, ours)
-    return None if low is None else math.expm1(low), None if high is None else math.expm1(high)
+    return None if low is None else _share(low), None if high is None else _share(high)
+
+
+def _share(shift: float) -> float:
+    """What a difference of logarithms takes more, without their rounding: a half is not under a half."""
+    return round(math.expm1(shift), _SHARE_DECIMALS)
 
 
 def _set_up_otherwise(reference: Mapping[str, Any], row: Mapping[str, Any]) -> list[str]:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness import canvas, looks
 from harness.caveats import is_brief
-from harness.evidence import evidence_key, rows_of, told_apart, with_quota
+from harness.evidence import evidence_key, rows_of, told_apart, with_environment
 from harness.gates import (
     as_number,
     gate_place,
@@ -164,7 +164,7 @@ def scaling(runs: pd.DataFrame, policy: PolicyConfig, decision: Decision | None 
         policy: where latency is read.
         decision: by `policy`; None where there is none.
     """
-    rows = [with_quota(row) for row in _measured(runs, "latency_p95_ms") if row["purpose"] != "soak"]
+    rows = [with_environment(row) for row in _measured(runs, "latency_p95_ms") if row["purpose"] != "soak"]
     rows = [row for row in rows if (row["clients"], row["arrival"]) == (1, "back_to_back")]
     at = latency_at(policy)
     least_ms: dict[str, float] = {}

@@ -817,6 +817,25 @@ def test_evidence_of_another_artifact_or_version_is_not_read_with_the_newest(nam
     assert note.endswith(f"); not read: 1 run with other {name}")
 
 
+@pytest.mark.parametrize("name", ["tokenizers", "numpy", "macos"])
+def test_evidence_of_another_version_that_the_environment_tells_is_not_read_with_the_newest(
+    name: str,
+) -> None:
+    """As the identity of a run has it; nor does it deny what was measured under the newer one."""
+
+    def under(version: str) -> dict[str, Any]:
+        return {"environment": json.dumps({"libraries": {name: version}})}
+
+    old = model_row("minilm", "r-old", batch_size=32, **under("1.0"))
+    failed = launches_row("minilm", [40.0] * 20) | {"run_id": "r-failed", **under("1.0")}
+    new = model_row("minilm", "r-new", started_at=STARTED + timedelta(hours=1), **under("2.0"))
+    decision = decide(frame(old, failed, new))
+    assert (decision.verdict, decision.candidates[0].provisional) == ("GO", ())
+    assert throughput(decision)[0] == "NOT_MEASURED"
+    note = decision.candidates[0].notes[0]
+    assert note == f"judged is the evidence of run r-new ({name}=2.0); not read: 2 runs with other {name}"
+
+
 def test_runs_that_are_not_read_are_told_with_the_columns_that_differ_and_no_others() -> None:
     rows = [
         model_row("minilm", "new", started_at=STARTED + timedelta(hours=1)),

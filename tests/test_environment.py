@@ -204,6 +204,16 @@ def test_two_macs_of_one_type_are_two_machines(monkeypatch: pytest.MonkeyPatch) 
     assert ids[0] == ids[2] != ids[1]
 
 
+def test_what_comes_with_macos_is_of_another_version_after_its_upgrade(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    found = []
+    for version in ("15.1", "26.0", ""):
+        monkeypatch.setattr(platform, "mac_ver", lambda version=version: (version, ("", "", ""), ""))
+        found.append(anew().libraries.get("macos"))
+    assert found == ["15.1", "26.0", None]
+
+
 def test_cores_are_those_that_this_process_may_use(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _pid: {0, 3, 5}, raising=False)
     assert usable_cores() == anew().cores == 3

@@ -61,6 +61,15 @@ def test_under_a_fifth_is_the_target_and_under_a_half_acceptable(
         assert decision.next_steps[0] == PROVIDER_STEP
 
 
+@pytest.mark.parametrize("p95_ms", [4.0, 9.0, 10.0, 13.0, 16.0])
+@pytest.mark.parametrize(("more", "verdict"), [(0.2, "CONDITIONAL_GO"), (0.5, "NO_GO")])
+def test_what_is_just_at_a_bound_is_not_under_it_whatever_logarithms_round_to(
+    p95_ms: float, more: float, verdict: str
+) -> None:
+    found = decided(python(p95_ms), rust(p95_ms * (1 + more)))
+    assert found.verdict == verdict
+
+
 def test_the_reference_is_named_and_is_no_candidate_beside_what_is_held_against_it() -> None:
     decision = decided(python(10.0), rust(11.0))
     (candidate,) = decision.candidates

@@ -12,7 +12,7 @@ from html import escape
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from harness.caveats import is_brief
-from harness.evidence import evidence_key, names_apart, rows_of, with_quota
+from harness.evidence import evidence_key, names_apart, rows_of, with_environment
 from harness.gates import SERVED_TOLD, as_number, p95_floor_ms, row_place, served_cell, stopped_cells, text_of
 from harness.measure.batching import BESIDE
 from harness.rerun import particulars
@@ -240,7 +240,7 @@ def _nothing(data: Results) -> str:
 
 def _rows(data: Results) -> list[Row]:
     """Every run's row with a quota and, as `name`, what its candidate is called among these."""
-    rows = [with_quota(row) for row in rows_of(data.runs)]
+    rows = [with_environment(row) for row in rows_of(data.runs)]
     return [row | {"name": name} for row, name in zip(rows, names_apart(rows), strict=True)]
 
 

@@ -356,7 +356,7 @@ def test_what_decides_is_not_rounded_away(tmp_path: Path) -> None:
     close = {"p95_ms": 29.99999, "neighbour_overlap": 0.949996, "neighbour_overlap_low": 0.9}
     decision = report.read(stored(tmp_path, run_row("a", **close))).decision
     assert decision is not None
-    assert "top-10 overlap is 0.949996, needed >= 0.95" in decision.reasons[1]
+    assert "top-10 overlap is 0.949996, needed >= 0.95" in decision.reasons[0]
     decision = report.read(stored(tmp_path, run_row("a", p95_ms=29.99999))).decision
     assert decision is not None
     assert "minilm fp32 cpu: P95 29.99999 ms, the median launch's" in decision.reasons
