@@ -61,6 +61,8 @@ def of_noise(row: Mapping[str, Any]) -> tuple[str, ...]:
             seen = f"{known}, so a change under {share_text(span)} cannot be seen"
         elif as_number(row["truncated_over_ms"]) is not None:
             helps = ""  # no number of launches finds what none served
+        elif as_number(row["launches_failed"]):
+            seen, helps = "P95 has no interval where launches failed, so no change can be seen", ""
         elif row["purpose"] != "soak":
             seen = "launches are too few for an interval of P95, so no change can be seen"
         what = text_of(row["disturbance"], "")

@@ -84,8 +84,9 @@ def findings(seconds: float, *, force: bool = False) -> Iterator[Finding]:
     yield _power()
     yield _timer()
     with hold(measuring_lock_path(), _tell_who_measures):
-        yield _peaks(environment.cores, force=force)
-        yield from noise(seconds)
+        machine_peaks(environment.cores, force=force)
+        yield from noise(seconds)  # which may have seen a higher one
+        yield _peaks(environment.cores)
 
 
 def _tell_who_measures(who: str) -> None:
@@ -172,9 +173,9 @@ def _power() -> Finding:
     return Finding("power", "no battery and no frequency governor to be seen")
 
 
-def _peaks(threads: int, *, force: bool) -> Finding:
+def _peaks(threads: int) -> Finding:
     """The highest that was seen of this machine, which runs are held against."""
-    peaks = machine_peaks(threads, force=force)
+    peaks = known_peaks(threads)
     if peaks is None:
         return Finding("peaks", "could not be measured")
     rates = f"{peaks.gflops:.0f} GFLOP/s in float32, {peaks.bandwidth_gb_per_s:.0f} GB/s of memory"

@@ -2357,6 +2357,15 @@ def test_noise_is_one_line_with_what_it_hides_and_what_helps(disturbance: str, r
     assert "\n" not in line
 
 
+def test_where_launches_failed_it_is_not_told_that_they_are_too_few() -> None:
+    failed = noisy_row([12.0] * 11 + [INF] * 9, [False] * 20, launches_failed=9, latency_p95_high_ms=None)
+    (line,) = noise_lines(failed)
+    assert line == (
+        "noise: none of 20 launches disturbed; P95 has no interval where launches failed, so no change can be "
+        "seen"
+    )
+
+
 def test_quiet_launches_and_unknown_ones_are_told_apart() -> None:
     (line,) = noise_lines(noisy_row([12.0] * 20, [False] * 20))
     assert line.startswith("noise: none of 20 launches disturbed")

@@ -43,6 +43,19 @@ def test_every_execution_provider_and_the_noise_get_a_line(capsys: pytest.Captur
         assert sum(line[2:].startswith(f"{what} ") for line in lines) == 1
 
 
+def test_the_peaks_are_told_as_the_look_at_noise_left_them(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(doctor, "measuring_lock_path", lambda: tmp_path / "measuring.lock")
+    highest = [77.0]
+    monkeypatch.setattr(doctor, "machine_peaks", lambda _threads, *, force: None)
+    monkeypatch.setattr(doctor, "capacity_gflops", lambda: 255.0)
+    monkeypatch.setattr(doctor, "saw_gflops", lambda _threads, gflops: highest.append(gflops))
+    monkeypatch.setattr(doctor, "known_peaks", lambda threads: Peaks(threads, max(highest), 10.0))
+    found = {finding.what: finding.found for finding in doctor.findings(0.5)}
+    assert found["peaks"].startswith("255 GFLOP/s")
+
+
 def test_noise_is_not_looked_for_while_somebody_measures(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
