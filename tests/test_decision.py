@@ -2361,8 +2361,8 @@ def test_where_launches_failed_it_is_not_told_that_they_are_too_few() -> None:
     failed = noisy_row([12.0] * 11 + [INF] * 9, [False] * 20, launches_failed=9, latency_p95_high_ms=None)
     (line,) = noise_lines(failed)
     assert line == (
-        "noise: none of 20 launches disturbed; P95 has no interval where launches failed, so no change can be "
-        "seen"
+        "noise: none of 20 launches disturbed; P95 has no interval where launches failed, so no change "
+        "can be seen"
     )
 
 
