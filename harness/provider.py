@@ -80,22 +80,25 @@ class EmbeddingProvider:
 
         Raises:
             BadInputError: unknown model, EP or precision, a folder that holds neither artifact nor model, or
-                `normalize` is missing, or given where it is said.
+                `normalize` is missing, or contradicts what is said.
             ArtifactError: a damaged artifact, or one whose vectors are under its precision's
                 ``parity_cosine_min``.
             UnavailableError: not possible here.
         """
+        from harness.compose import options_of
         from harness.config import load_ep, load_model, load_precision, own_model
 
         provider, chosen = load_ep(ep), load_precision(precision)  # refused before anything else
-        if reason := chosen.unfit.get(ep):
-            raise UnavailableError(f"precision={precision} ep={ep}: {reason}")
-        from harness.runtimes.onnxruntime import require_provider
-
-        require_provider(provider.provider, ep, provider.wheel)
         folder = typed_path(path_or_model)
         built = not (folder / "manifest.json").is_file()
         own = built and folder.is_dir()
+        of = precision if built else read_artifact(folder).manifest.precision
+        name = of.partition("+")[0]  # with settings of one's own it is no other thing to a provider
+        if name in options_of("precision") and (reason := load_precision(name).unfit.get(ep)):
+            raise UnavailableError(f"precision={of} ep={ep}: {reason}")
+        from harness.runtimes.onnxruntime import require_provider
+
+        require_provider(provider.provider, ep, provider.wheel)
         if normalize is not None and not own:
             raise BadInputError(f"normalize={normalize}: {path_or_model} says it itself; leave it out")
         if not built:

@@ -390,8 +390,9 @@ def model_line(model: ModelConfig) -> str:
     """What is known of a model of the user's own, from its files and from what was typed."""
     prompts = [f"{name} {text!r}" for name, text in model.prompts.model_dump().items() if text]
     normalised = "L2-normalised" if model.normalize else "not normalised"
+    of = model.path or model.id or "a twin of your own shape"
     return (
-        f"{model.shown} is {model.path or model.id}: {model.pooling} pooling, {normalised}, "
+        f"{model.shown} is {of}: {model.pooling} pooling, {normalised}, "
         f"{model.vector_dim} dimensions, texts of at most {model.max_length} tokens, "
         + (f"prompts {', '.join(prompts)}" if prompts else "no prompts")
     )

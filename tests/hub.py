@@ -24,14 +24,15 @@ COMMIT = "dca8b1a9dae0d4575df2bf423a5edb485a431236"
 class Fault:
     """What goes wrong with the next `times` requests of a method for a path.
 
-    `status` answers with an error instead; `cut` breaks the connection after so many bytes of the body;
-    `damage` flips a bit of it.
+    `status` answers with that and `body` instead; `cut` breaks the connection after so many bytes of the
+    body; `damage` flips a bit of it.
     """
 
     path: str
     method: str = "GET"
     times: int = 1
     status: int | None = None
+    body: bytes = b'{"error": "refused"}'
     headers: Mapping[str, str] = field(default_factory=dict)
     cut: int | None = None
     damage: bool = False
@@ -100,7 +101,7 @@ class _Handler(BaseHTTPRequestHandler):
         hub.requested.append(f"{method} {self.path}")
         fault = hub.fault(self.path, method)
         if fault is not None and fault.status is not None:
-            self._send(fault.status, b'{"error": "refused"}', dict(fault.headers))
+            self._send(fault.status, fault.body, dict(fault.headers))
             return
         path = self.path.partition("?")[0]
         asked = re.fullmatch(r"/api/models/(.+?)(/revision/.+)?", path)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import shutil
 import unicodedata
 from dataclasses import replace
@@ -181,6 +183,23 @@ def test_prompts_are_the_model_s_own(minilm: Artifact, provider: EmbeddingProvid
 def test_a_precision_that_makes_no_sense_for_a_provider_is_refused_with_the_reason() -> None:
     with pytest.raises(UnavailableError, match="precision=int8 ep=coreml: CoreML takes no dynamically"):
         EmbeddingProvider.load("minilm", ep="coreml", precision="int8")
+
+
+@pytest.mark.parametrize("precision", ["int8", "int8+1f3a"])
+def test_of_an_artifact_its_own_precision_is_asked_for_whatever_argument_stands_beside_it(
+    copied: Path, precision: str
+) -> None:
+    manifest = json.loads((copied / "manifest.json").read_text(encoding="utf-8"))
+    (copied / "manifest.json").write_text(json.dumps(manifest | {"precision": precision}), encoding="utf-8")
+    with pytest.raises(
+        UnavailableError, match=re.escape(f"precision={precision} ep=coreml: CoreML takes no")
+    ):
+        EmbeddingProvider.load(copied, ep="coreml")
+
+
+def test_an_argument_says_nothing_of_an_artifact_that_is_of_another_precision(copied: Path) -> None:
+    with pytest.raises(EpUnavailableError, match="ep=coreml: "):
+        EmbeddingProvider.load(copied, ep="coreml", precision="int8")
 
 
 def test_one_bare_string_is_refused_because_its_letters_are_no_texts(provider: EmbeddingProvider) -> None:

@@ -872,6 +872,7 @@ def test_what_is_known_of_a_model_of_ones_own_stands_in_a_line() -> None:
     )
     assert model_line(bare).startswith("own+1f3a is org/own: mean pooling, not normalised, ")
     assert model_line(bare).endswith(", no prompts")
+    assert " is a twin of your own shape: mean" in model_line(bare.model_copy(update={"id": None}))
 
 
 def test_how_to_use_what_was_measured_names_the_artifacts_folder_where_it_is_here(

@@ -107,7 +107,7 @@ def find_repository(name: str, revision: str | None, *, tell: Tell) -> Repositor
             lambda: hub.HfApi().model_info(name, revision=revision, files_metadata=True, timeout=TIMEOUT_S),
             tell,
         )
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:  # the client takes any JSON
         folder = _cached(name, revision)
         if folder is not None and (folder / "modules.json").is_file():
             return _as_cached(name, folder, pinned=is_commit(revision))
@@ -207,6 +207,8 @@ def reason_of(error: BaseException) -> str:
         return f"too many requests; try again in {_pause_s(status):.0f} s{_status(chain)}"
     if status is not None:
         return f"the hub answers with an error{_status(chain)}"
+    if any(isinstance(part, json.JSONDecodeError | KeyError | TypeError | AttributeError) for part in chain):
+        return "what answers is no hub: a proxy or a page to log in at, perhaps; see HF_ENDPOINT"
     if any(isinstance(part, requests.exceptions.ChunkedEncodingError) for part in chain):
         return "the connection broke again and again; run it again, the download goes on where it stopped"
     if any(isinstance(part, requests.ConnectionError | requests.Timeout | ConnectionError) for part in chain):

@@ -336,6 +336,18 @@ def test_a_graph_s_data_outside_its_repository_is_never_asked_for(hub: Hub) -> N
 
 
 @pytest.mark.parametrize(
+    "body",
+    [b'{"error": "please log in"}', b"<html>log in</html>", b"[]", b"null", b'{"id": "a", "siblings": [{}]}'],
+)
+def test_what_answers_and_is_no_hub_is_told_and_the_next_source_asked(hub: Hub, body: bytes) -> None:
+    """A proxy or a captive portal: it says that all is well, whatever it is asked."""
+    hub.faults.append(Fault("/api/models", times=99, status=200, body=body))
+    told = refusal(tiny_e5())
+    assert "what answers is no hub: a proxy or a page to log in at, perhaps; see HF_ENDPOINT" in told
+    assert told.endswith("or download the model elsewhere and give model.path=DIR")
+
+
+@pytest.mark.parametrize(
     ("status", "headers", "reason"),
     [
         (401, {}, "access is refused: log in with 'hf auth login' or set HF_TOKEN (HTTP 401)"),
