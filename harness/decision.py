@@ -21,6 +21,7 @@ from harness.evidence import (
     current_evidence,
     names_apart,
     newest_first,
+    not_possible_since,
     of_one_evidence,
     under_other_limits,
 )
@@ -133,7 +134,8 @@ def decide(
     Args:
         runs: as `harness.load_runs` gives them: one row a run, one machine.
         policy: a shipped policy's name, or a policy.
-        asked: ids of runs that are read before newer ones of the same candidate.
+        asked: ids of runs that are read before newer ones of the same candidate, and alone where none of
+            them was possible.
 
     Raises:
         BadInputError: no run, a column missing, a run id twice, rows of two machines or schemas, unknown
@@ -150,7 +152,7 @@ def decide(
         groups.setdefault(candidate_key(row), []).append(row)
     measured = [row for row in rows if row["status"] != "unavailable"] or rows
     scripted_only = all(row["runtime"] == "fake" for row in measured)
-    judged = [_judge(groups[key], policy) for key in sorted(groups)]
+    judged = [_judge(groups[key], policy, asked) for key in sorted(groups)]
     called = names_apart([dict(candidate.rows[0]) for candidate in judged])
     candidates = tuple(
         sorted(
@@ -214,16 +216,17 @@ def decide(
     )
 
 
-def _judge(rows: list[Row], policy: PolicyConfig) -> CandidateVerdict:
+def _judge(rows: list[Row], policy: PolicyConfig, asked_ids: Collection[str]) -> CandidateVerdict:
     """A candidate's verdict from its rows, the newest first."""
-    same, notes = of_one_evidence(rows)
+    wanted = [row for row in rows if row["run_id"] in asked_ids and _is_read(row, policy)]
+    same, notes = of_one_evidence(rows, wanted)
     same = with_alone(same)  # what is not read says nothing of what can be served either
     current, told = current_evidence(same)
     notes += told
     as_read = {row["run_id"]: row for row in same}
     rows = [as_read.get(row["run_id"], row) for row in rows]
     results = tuple(ask(gate, run_for(gate, current)) for gate in policy.gates)
-    read = [row for row in current if any(run_for(gate, [row]) is row for gate in policy.gates)]
+    read = [row for row in current if _is_read(row, policy)]
     if not read and all(row["status"] in ("failed", "timeout", "unavailable") for row in rows):
         read = current  # nothing else is known of it: where it failed is no matter
     load = confirmation_of(same, policy)
@@ -315,6 +318,7 @@ def _judge(rows: list[Row], policy: PolicyConfig) -> CandidateVerdict:
             *_depends_on_noise(results),
             *(contradicted(asked, rows) or contradicted(aimed, rows)),
             *_fails_elsewise(newest, rows, policy),
+            *not_possible_since([*read, *under_load], rows),
         ),
         confirmation=confirmation,
         model=str(newest["model"]),
@@ -330,6 +334,11 @@ def _judge(rows: list[Row], policy: PolicyConfig) -> CandidateVerdict:
         rows=tuple(current),
         runs=tuple(run_record(row) for row in (*measured, *under_load)),
     )
+
+
+def _is_read(row: Row, policy: PolicyConfig) -> bool:
+    """Whether a run stands where a gate reads."""
+    return any(run_for(gate, [row]) is row for gate in policy.gates)
 
 
 def _not_comparable(candidates: list[CandidateVerdict], policy: PolicyConfig) -> list[str]:

@@ -513,6 +513,51 @@ def test_an_unavailable_run_does_not_hide_a_measured_one() -> None:
     assert decision.verdict == "GO"
 
 
+def gone_row(hours: float, **changes: Any) -> dict[str, Any]:
+    """An attempt that was not possible, so long after the others."""
+    since = {"started_at": STARTED + timedelta(hours=hours), "error": "no such EP in this build"}
+    return model_row("minilm", "gone", **(UNAVAILABLE | since | {"artifact_sha256": None} | changes))
+
+
+@pytest.mark.parametrize("place", [{}, {"batch_size": 32}], ids=str)
+def test_what_was_not_possible_the_last_time_is_told_and_never_confirmed(place: dict[str, Any]) -> None:
+    decision = decide(frame(*confirmed_rows("minilm"), gone_row(5, **place)))
+    assert (decision.verdict, decision.evidence) == ("GO", "provisional")
+    said = "provisional: it was not possible the last time, at default, batch "
+    (told,) = [reason for reason in decision.reasons if reason.startswith(said)]
+    assert "no such EP in this build; where it is again: `python -m harness model=minilm ep=cpu" in told
+    assert "measure.force=true`" in told
+
+
+def test_what_was_not_possible_before_the_run_that_is_read_says_nothing() -> None:
+    for place in ({}, {"batch_size": 32}):
+        decision = decide(frame(*confirmed_rows("minilm"), gone_row(-5, **place)))
+        assert decision.evidence == "confirmed"
+        assert "no such EP" not in all_text(decision)
+
+
+@pytest.mark.parametrize("policy", [*POLICIES, "strict"])
+def test_a_command_whose_own_runs_were_not_possible_is_inconclusive_whatever_was_measured_before(
+    policy: str,
+) -> None:
+    rows = [*confirmed_rows("minilm"), gone_row(5)]
+    decision = decide(frame(*rows), policy, asked=["gone"])
+    assert (decision.verdict, decision.chosen) == ("INCONCLUSIVE", None)
+    (candidate,) = decision.candidates
+    assert candidate.reasons == ("not possible here: no such EP in this build",)
+    assert "not read, for it is not possible now: 5 runs from before" in candidate.notes
+
+
+def test_a_command_of_which_a_part_was_not_possible_is_judged_by_what_was_measured() -> None:
+    rows = [model_row("minilm"), gone_row(5, batch_size=32)]
+    decision = decide(frame(*rows), asked=["run-minilm", "gone"])
+    assert (decision.verdict, decision.evidence) == ("GO", "provisional")
+    assert any("not possible the last time, at default, batch 32" in r for r in decision.reasons)
+    unread = decide(frame(model_row("minilm"), gone_row(5, batch_size=8)), asked=["gone"])
+    assert unread.verdict == "GO", "no gate reads batches of eight"
+    assert any("not possible the last time, at default, batch 8" in r for r in unread.reasons)
+
+
 @pytest.mark.parametrize(
     "corruption", ["failed", "timed out", "a failed launch", "parity failed", "off the requested EP"]
 )
