@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from harness import __version__, caveats
 from harness.config import load_policy
-from harness.confirmation import confirmation_of, newest_confirmation, newest_under_load
+from harness.confirmation import confirmation_of, newest_confirmation, newest_under_load, unconfirmable
 from harness.decision_record import ProvenanceRecord, Verdict, run_record
 from harness.evidence import (
     candidate_key,
@@ -103,6 +103,8 @@ NEXT_STEPS: dict[Verdict, str] = {
 }
 # The same where the policy has no fallback.
 NO_FALLBACK_STEP = "investigate; on Apple Silicon: a quick check of MLX, Apple's library"
+# Where no confirmation of the pick can be asked by the policy.
+UNCONFIRMED_STEP = "go with the pick; measure=confirm cannot confirm it"
 # Where a no rests on launches that were disturbed.
 NOISE_STEP = "measure again on a quiet machine, as an attempt of its own"
 # The same where every model of the policy was measured.
@@ -180,7 +182,7 @@ def decide(
     steps += _on_a_quiet_machine(contenders if chosen is None else [chosen])
     steps += [] if disputed else _steps(best, untried, policy, can_measure=any(c.missing for c in wanted))
     steps += _on_the_same_data(best, disputed)
-    if chosen is not None and not _confirmed(chosen):
+    if chosen is not None and not _confirmed(chosen) and not unconfirmable(policy):
         typed = (
             ""
             if "measure.rate=" in chosen.confirm
@@ -393,6 +395,8 @@ def _steps(
     """
     if best.verdict == "GO" and _confirmed(best):
         return []
+    if best.verdict == "GO" and (why := unconfirmable(policy)):
+        return [f"{UNCONFIRMED_STEP}: {why}"]
     if best.verdict == "INCONCLUSIVE" and not can_measure:
         return []
     under_load = best.verdict == "CONDITIONAL_GO" and best.confirmation and best.confirmation.failing
@@ -698,7 +702,7 @@ def _overall_reasons(
         if best.verdict == "CONDITIONAL_GO":
             reasons += alternatives
         limits = best.confirmation.limits if best.confirmation else ()
-        lacking = best.confirmation.lacking if best.confirmation else (_UNCONFIRMED,)
+        lacking = best.confirmation.lacking if best.confirmation else (unconfirmable(policy) or _UNCONFIRMED,)
         if best.confirmation and not lacking:
             where, quota = counted(best.confirmation.cores, "core"), best.rows[0]["container_cpus"]
             within = "" if quota is None else f", within a quota of {quota:g} CPUs"

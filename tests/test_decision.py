@@ -2118,6 +2118,28 @@ def test_confirmation_of_another_candidate_confirms_nothing() -> None:
     assert decision.candidates[0].confirmation is None
 
 
+@pytest.mark.parametrize("p95_ms", [12.0, 25.0])
+def test_a_policy_by_which_nothing_is_confirmed_says_so_and_tells_no_command(p95_ms: float) -> None:
+    default = load_policy("default")
+    (must,) = (g for g in default.gates if g.tier == "must" and g.metric == "latency_p95_ms")
+    of_32 = must.model_copy(update={"bound": 1000.0, "label": "of 32", "at": AtConfig(batch_size=32)})
+    without = default.model_copy(update={"gates": [g for g in default.gates if g is not must]})
+    several = default.model_copy(update={"gates": [*default.gates, of_32]})
+    rows = [model_row("minilm", p95_ms=p95_ms), model_row("minilm", "r32", batch_size=32, p95_ms=p95_ms)]
+    for policy, why in (
+        (without, "policy=default: no must gate on latency_p95_ms to confirm"),
+        (several, "policy=default: its must latency gates read batches of 1, 32; confirm takes one"),
+    ):
+        decision = decide(frame(*rows), policy)
+        assert decision.verdict == ("GO" if p95_ms < 20 else "CONDITIONAL_GO")
+        assert decision.evidence == "provisional"
+        assert f"not confirmed: {why}" in decision.reasons
+        assert not any("measure=confirm`" in step for step in decision.next_steps)
+        step = f"go with the pick; measure=confirm cannot confirm it: {why}"
+        assert (step in decision.next_steps) == (decision.verdict == "GO")
+        assert NEXT_STEPS["GO"] not in decision.next_steps
+
+
 def test_only_the_pick_is_to_be_confirmed() -> None:
     rows = [model_row("minilm"), model_row("e5"), model_row("bge", p95_ms=25)]
     steps = [step for step in decide(frame(*rows)).next_steps if "measure=confirm" in step]
