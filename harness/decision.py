@@ -93,10 +93,10 @@ if TYPE_CHECKING:
     # A candidate and the figures of different data that it would come after the first one by.
     _Disputed = tuple[CandidateVerdict, list[tuple[Comparable, AtConfig]]]
 
-# The planning documents' own decision point.
+# The planning documents' own decision point; there what is untried is E5 and BGE.
 NEXT_STEPS: dict[Verdict, str] = {
     "GO": "go with the pick; confirm it under production's own load before the launch",
-    "CONDITIONAL_GO": "debug the execution provider's activation where it is not the CPU's, try E5 or BGE, "
+    "CONDITIONAL_GO": "debug the execution provider's activation where it is not the CPU's,{untried} "
     "or accept and proceed if quality is good",
     "INCONCLUSIVE": "measure what is missing",
     "NO_GO": "investigate, or accept the fallback; on Apple Silicon: a quick check of MLX, Apple's library",
@@ -107,11 +107,6 @@ NO_FALLBACK_STEP = "investigate; on Apple Silicon: a quick check of MLX, Apple's
 UNCONFIRMED_STEP = "go with the pick; measure=confirm cannot confirm it"
 # Where a no rests on launches that were disturbed.
 NOISE_STEP = "measure again on a quiet machine, as an attempt of its own"
-# The same where every model of the policy was measured.
-ALL_TRIED_STEP = (
-    "debug the execution provider's activation where it is not the CPU's, or accept and proceed if quality "
-    "is good"
-)
 # Where the pick holds for one caller and not under production's load.
 LOAD_STEP = (
     "stay within the load that holds, or confirm again with fewer threads (threads=1 suits several callers), "
@@ -405,11 +400,12 @@ def _steps(
     steps = [LOAD_STEP] if under_load else []
     if under_load and not missed:
         return steps
-    if best.verdict == "CONDITIONAL_GO" and not untried and not over:
-        return [*steps, ALL_TRIED_STEP]
     if best.verdict == "NO_GO" and policy.fallback is None and not over:
         return [*steps, NO_FALLBACK_STEP]
-    return [*steps, PROVIDER_STEP if over else NEXT_STEPS[best.verdict]]
+    if over:
+        return [*steps, PROVIDER_STEP]
+    alternatives = f" try {' or '.join(untried)}," if untried else ""
+    return [*steps, NEXT_STEPS[best.verdict].format(untried=alternatives)]
 
 
 def _on_a_quiet_machine(candidates: Iterable[CandidateVerdict]) -> list[str]:

@@ -19,7 +19,6 @@ from harness.compose import conf_dir
 from harness.config import load_policy
 from harness.confirmation import Limit
 from harness.decision import (
-    ALL_TRIED_STEP,
     LOAD_STEP,
     NEXT_STEPS,
     NO_FALLBACK_STEP,
@@ -41,6 +40,11 @@ if TYPE_CHECKING:
 
     from harness.workload import Place
 
+# The planning documents' words where E5 and BGE are untried.
+TRY_THEM = (
+    "debug the execution provider's activation where it is not the CPU's, try e5 or bge, or accept and "
+    "proceed if quality is good"
+)
 POLICIES = ("default", "documents")
 MUSTS = [
     (name, metric)
@@ -196,7 +200,7 @@ def test_each_scenario_ends_in_the_documents_decision_reason_by_reason() -> None
         "alternatives that are not among these runs: e5, bge",
         "not confirmed: nothing was measured under production's load (measure=confirm)",
     )
-    assert realistic.next_steps[0] == NEXT_STEPS["CONDITIONAL_GO"]
+    assert realistic.next_steps[0] == TRY_THEM
     slow = {"minilm": 34, "e5": 41, "bge": 38, "qwen3": 171}
     pessimistic = decide(frame(*(model_row(name, p95_ms=ms) for name, ms in slow.items())), "documents")
     assert pessimistic.reasons == tuple(
@@ -2052,10 +2056,10 @@ def test_a_conditional_go_says_what_to_do_next_even_where_it_is_confirmed() -> N
     decision = decide(frame(base, *load))
     assert decision.evidence == "confirmed"
     assert LOAD_STEP in decision.next_steps
-    assert NEXT_STEPS["CONDITIONAL_GO"] not in decision.next_steps  # the target itself is met
+    assert TRY_THEM not in decision.next_steps  # the target itself is met
     assert not any("measure=confirm" in step for step in decision.next_steps)
     both = decide(frame(model_row("minilm", p95_ms=25), *load)).next_steps
-    assert {LOAD_STEP, NEXT_STEPS["CONDITIONAL_GO"]} <= set(both)
+    assert {LOAD_STEP, TRY_THEM} <= set(both)
 
 
 def test_confirmation_never_lifts_a_verdict() -> None:
@@ -2587,11 +2591,16 @@ def test_models_of_the_policy_that_were_not_measured_are_named_beside_a_no_go() 
     assert decision.reasons[-1] == "alternatives that are not among these runs: e5, bge"
 
 
-def test_models_that_were_measured_are_not_told_to_be_tried() -> None:
+def test_a_conditional_go_tells_to_try_what_is_untried_of_the_policys_own_models() -> None:
     slow = [model_row(name, p95_ms=45) for name in ("e5", "bge")]
     steps = decide(frame(model_row("minilm", p95_ms=25), *slow)).next_steps
-    assert steps[0] == ALL_TRIED_STEP
-    assert decide(frame(model_row("minilm", p95_ms=25))).next_steps[0] == NEXT_STEPS["CONDITIONAL_GO"]
+    assert steps[0] == TRY_THEM.replace(" try e5 or bge,", "")
+    assert decide(frame(model_row("minilm", p95_ms=25))).next_steps[0] == TRY_THEM
+    picked = decide(frame(model_row("bge", p95_ms=25), slow[0])).next_steps
+    assert picked[0] == TRY_THEM.replace("e5 or bge", "minilm")
+    own = load_policy("default").model_copy(update={"paths": ["gte", "minilm", "nomic"]})
+    other = decide(frame(model_row("minilm", p95_ms=25)), own).next_steps
+    assert other[0] == TRY_THEM.replace("e5 or bge", "gte or nomic")
 
 
 def test_a_later_soak_run_held_to_other_cores_hides_no_failure_under_load() -> None:
