@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.compose import conf_dir
 from harness.config import yaml_of
-from harness.confirmation import LENGTHS, RATES, WORKLOAD, confirmation_of
+from harness.confirmation import LENGTHS, RATES, WORKLOAD, confirmation_of, unconfirmable
 from harness.errors import BadInputError
 from harness.gates import MOST_LOAD, gate_place, place_words, row_place
 from harness.launch import run_worker
@@ -101,20 +101,13 @@ def confirm(
 
 def _batch_size(config: Config, gates: Sequence[GateConfig]) -> int:
     """The batch size of the must latency gates, which is what is confirmed."""
-    policy = config.policy.name
-    sizes = {gate.at.batch_size for gate in gates if gate.tier == "must"}
-    if not sizes:
-        raise BadInputError(f"policy={policy}: no must gate on latency_p95_ms to confirm")
-    if len(sizes) > 1:
-        read = ", ".join(map(str, sorted(sizes)))
-        raise BadInputError(
-            f"policy={policy}: its must latency gates read batches of {read}; confirm takes one"
-        )
-    (size,) = sizes
+    if why := unconfirmable(config.policy):
+        raise BadInputError(why)
+    (size,) = {gate.at.batch_size for gate in gates if gate.tier == "must"}
     if config.batch_size not in (1, size):
         raise BadInputError(
-            f"batch_size={config.batch_size}: policy {policy} reads batches of {size}, and measure=confirm "
-            "confirms what it reads; leave batch_size out"
+            f"batch_size={config.batch_size}: policy {config.policy.name} reads batches of {size}, and "
+            "measure=confirm confirms what it reads; leave batch_size out"
         )
     own = config.workload
     given = [f"workload={own.name}"] if own.name != "default" else []

@@ -163,6 +163,18 @@ def confirmation_of(rows: Sequence[Mapping[str, Any]], policy: PolicyConfig) -> 
     )
 
 
+def unconfirmable(policy: PolicyConfig) -> str:
+    """Why no ``measure=confirm`` confirms a pick by a policy; empty where one does."""
+    gates = [gate for gate in policy.gates if gate.tier == "must" and gate.metric == "latency_p95_ms"]
+    sizes = sorted({gate.at.batch_size for gate in gates})
+    if not sizes:
+        return f"policy={policy.name}: no must gate on latency_p95_ms to confirm"
+    if len(sizes) > 1:
+        read = ", ".join(map(str, sizes))
+        return f"policy={policy.name}: its must latency gates read batches of {read}; confirm takes one"
+    return ""
+
+
 def newest_confirmation(rows: Sequence[RowT]) -> list[RowT]:
     """The runs under production's load that the newest ``measure=confirm`` asked for, in order of place.
 

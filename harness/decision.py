@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from harness import __version__, caveats
 from harness.config import load_policy
-from harness.confirmation import confirmation_of, newest_confirmation, newest_under_load
+from harness.confirmation import confirmation_of, newest_confirmation, newest_under_load, unconfirmable
 from harness.decision_record import ProvenanceRecord, Verdict, run_record
 from harness.evidence import (
     candidate_key,
@@ -21,6 +21,7 @@ from harness.evidence import (
     current_evidence,
     names_apart,
     newest_first,
+    not_possible_since,
     of_one_evidence,
     under_other_limits,
 )
@@ -92,23 +93,20 @@ if TYPE_CHECKING:
     # A candidate and the figures of different data that it would come after the first one by.
     _Disputed = tuple[CandidateVerdict, list[tuple[Comparable, AtConfig]]]
 
-# The planning documents' own decision point.
+# The planning documents' own decision point; there what is untried is E5 and BGE.
 NEXT_STEPS: dict[Verdict, str] = {
     "GO": "go with the pick; confirm it under production's own load before the launch",
-    "CONDITIONAL_GO": "debug the execution provider's activation where it is not the CPU's, try E5 or BGE, "
+    "CONDITIONAL_GO": "debug the execution provider's activation where it is not the CPU's,{untried} "
     "or accept and proceed if quality is good",
     "INCONCLUSIVE": "measure what is missing",
     "NO_GO": "investigate, or accept the fallback; on Apple Silicon: a quick check of MLX, Apple's library",
 }
 # The same where the policy has no fallback.
 NO_FALLBACK_STEP = "investigate; on Apple Silicon: a quick check of MLX, Apple's library"
+# Where no confirmation of the pick can be asked by the policy.
+UNCONFIRMED_STEP = "go with the pick; measure=confirm cannot confirm it"
 # Where a no rests on launches that were disturbed.
 NOISE_STEP = "measure again on a quiet machine, as an attempt of its own"
-# The same where every model of the policy was measured.
-ALL_TRIED_STEP = (
-    "debug the execution provider's activation where it is not the CPU's, or accept and proceed if quality "
-    "is good"
-)
 # Where the pick holds for one caller and not under production's load.
 LOAD_STEP = (
     "stay within the load that holds, or confirm again with fewer threads (threads=1 suits several callers), "
@@ -133,7 +131,8 @@ def decide(
     Args:
         runs: as `harness.load_runs` gives them: one row a run, one machine.
         policy: a shipped policy's name, or a policy.
-        asked: ids of runs that are read before newer ones of the same candidate.
+        asked: ids of runs that are read before newer ones of the same candidate, and alone where none of
+            them was possible.
 
     Raises:
         BadInputError: no run, a column missing, a run id twice, rows of two machines or schemas, unknown
@@ -150,7 +149,7 @@ def decide(
         groups.setdefault(candidate_key(row), []).append(row)
     measured = [row for row in rows if row["status"] != "unavailable"] or rows
     scripted_only = all(row["runtime"] == "fake" for row in measured)
-    judged = [_judge(groups[key], policy) for key in sorted(groups)]
+    judged = [_judge(groups[key], policy, asked) for key in sorted(groups)]
     called = names_apart([dict(candidate.rows[0]) for candidate in judged])
     candidates = tuple(
         sorted(
@@ -178,7 +177,7 @@ def decide(
     steps += _on_a_quiet_machine(contenders if chosen is None else [chosen])
     steps += [] if disputed else _steps(best, untried, policy, can_measure=any(c.missing for c in wanted))
     steps += _on_the_same_data(best, disputed)
-    if chosen is not None and not _confirmed(chosen):
+    if chosen is not None and not _confirmed(chosen) and not unconfirmable(policy):
         typed = (
             ""
             if "measure.rate=" in chosen.confirm
@@ -214,16 +213,17 @@ def decide(
     )
 
 
-def _judge(rows: list[Row], policy: PolicyConfig) -> CandidateVerdict:
+def _judge(rows: list[Row], policy: PolicyConfig, asked_ids: Collection[str]) -> CandidateVerdict:
     """A candidate's verdict from its rows, the newest first."""
-    same, notes = of_one_evidence(rows)
+    wanted = [row for row in rows if row["run_id"] in asked_ids and _is_read(row, policy)]
+    same, notes = of_one_evidence(rows, wanted)
     same = with_alone(same)  # what is not read says nothing of what can be served either
     current, told = current_evidence(same)
     notes += told
     as_read = {row["run_id"]: row for row in same}
     rows = [as_read.get(row["run_id"], row) for row in rows]
     results = tuple(ask(gate, run_for(gate, current)) for gate in policy.gates)
-    read = [row for row in current if any(run_for(gate, [row]) is row for gate in policy.gates)]
+    read = [row for row in current if _is_read(row, policy)]
     if not read and all(row["status"] in ("failed", "timeout", "unavailable") for row in rows):
         read = current  # nothing else is known of it: where it failed is no matter
     load = confirmation_of(same, policy)
@@ -315,6 +315,7 @@ def _judge(rows: list[Row], policy: PolicyConfig) -> CandidateVerdict:
             *_depends_on_noise(results),
             *(contradicted(asked, rows) or contradicted(aimed, rows)),
             *_fails_elsewise(newest, rows, policy),
+            *not_possible_since([*read, *under_load], rows),
         ),
         confirmation=confirmation,
         model=str(newest["model"]),
@@ -330,6 +331,11 @@ def _judge(rows: list[Row], policy: PolicyConfig) -> CandidateVerdict:
         rows=tuple(current),
         runs=tuple(run_record(row) for row in (*measured, *under_load)),
     )
+
+
+def _is_read(row: Row, policy: PolicyConfig) -> bool:
+    """Whether a run stands where a gate reads."""
+    return any(run_for(gate, [row]) is row for gate in policy.gates)
 
 
 def _not_comparable(candidates: list[CandidateVerdict], policy: PolicyConfig) -> list[str]:
@@ -384,6 +390,8 @@ def _steps(
     """
     if best.verdict == "GO" and _confirmed(best):
         return []
+    if best.verdict == "GO" and (why := unconfirmable(policy)):
+        return [f"{UNCONFIRMED_STEP}: {why}"]
     if best.verdict == "INCONCLUSIVE" and not can_measure:
         return []
     under_load = best.verdict == "CONDITIONAL_GO" and best.confirmation and best.confirmation.failing
@@ -392,11 +400,12 @@ def _steps(
     steps = [LOAD_STEP] if under_load else []
     if under_load and not missed:
         return steps
-    if best.verdict == "CONDITIONAL_GO" and not untried and not over:
-        return [*steps, ALL_TRIED_STEP]
     if best.verdict == "NO_GO" and policy.fallback is None and not over:
         return [*steps, NO_FALLBACK_STEP]
-    return [*steps, PROVIDER_STEP if over else NEXT_STEPS[best.verdict]]
+    if over:
+        return [*steps, PROVIDER_STEP]
+    alternatives = f" try {' or '.join(untried)}," if untried else ""
+    return [*steps, NEXT_STEPS[best.verdict].format(untried=alternatives)]
 
 
 def _on_a_quiet_machine(candidates: Iterable[CandidateVerdict]) -> list[str]:
@@ -689,7 +698,7 @@ def _overall_reasons(
         if best.verdict == "CONDITIONAL_GO":
             reasons += alternatives
         limits = best.confirmation.limits if best.confirmation else ()
-        lacking = best.confirmation.lacking if best.confirmation else (_UNCONFIRMED,)
+        lacking = best.confirmation.lacking if best.confirmation else (unconfirmable(policy) or _UNCONFIRMED,)
         if best.confirmation and not lacking:
             where, quota = counted(best.confirmation.cores, "core"), best.rows[0]["container_cpus"]
             within = "" if quota is None else f", within a quota of {quota:g} CPUs"

@@ -25,10 +25,11 @@ from harness.gates import (
     plain,
     row_place,
     status_text,
+    text_of,
 )
 from harness.paths import typed_path
 from harness.record import PURPOSES, RUN_COLUMNS, RUN_UNITS, SCHEMA_VERSION, STATUSES, WITH_INTERVAL
-from harness.rerun import command_for, typed_words, words_for
+from harness.rerun import again, command_for, typed_words, words_for
 from harness.schema import METRIC_RANGES
 from harness.units import counted, listed
 
@@ -343,15 +344,21 @@ def _middle(listed: Any) -> float | None:
     return median(values) if values and not any(map(isnan, values)) else None
 
 
-def of_one_evidence(rows: list[Row]) -> tuple[list[Row], list[str]]:
+def of_one_evidence(rows: list[Row], asked: Collection[Row] = ()) -> tuple[list[Row], list[str]]:
     """The runs of the newest artifact and versions, in the same order; the rest is told, not read.
 
-    A soak run chooses nothing: it says little of latency, and may have been held to other cores.
+    A soak run chooses nothing: it says little of latency, and may have been held to other cores. What was not
+    possible is read where nothing else is, or where a command asked for nothing else.
 
     Args:
         rows: a candidate's runs, as `newest_first` orders them.
+        asked: those of them that a command asked for where gates read.
     """
-    measured = [row for row in rows if row["status"] != "unavailable"] or rows
+    possible = [row for row in rows if row["status"] != "unavailable"]
+    if asked and all(row["status"] == "unavailable" for row in asked):
+        before = f"not read, for it is not possible now: {counted(len(possible), 'run')} from before"
+        return list(asked), [before] if possible else []
+    measured = possible or rows
     newest = next((row for row in measured if row["purpose"] != "soak"), measured[0])
     same = [row for row in measured if _agree(row, newest, _SAME_EVIDENCE)]
     notes = []
@@ -364,6 +371,30 @@ def of_one_evidence(rows: list[Row]) -> tuple[list[Row], list[str]]:
     return same, notes
 
 
+def not_possible_since(read: Sequence[Row], rows: Sequence[Row]) -> tuple[str, ...]:
+    """Attempts that were not possible, after the run that is read at their place: what it says may be gone.
+
+    Where none is read at their place, after all that are read.
+
+    Args:
+        read: the candidate's runs that are read.
+        rows: all runs of the candidate.
+    """
+    ended = {_standing(row): row["finished_at"] for row in read}
+    newest = max(ended.values(), default=None)
+    last: dict[tuple[Any, ...], Row] = {}
+    for row in rows:
+        since = ended.get(_standing(row), newest)
+        if row["status"] == "unavailable" and since is not None and row["finished_at"] > since:
+            last[_standing(row)] = max(row, last.get(_standing(row), row), key=lambda r: r["finished_at"])
+    return tuple(
+        f"provisional: it was not possible the last time, at {row_place(row)}: "
+        f"{text_of(row['error'], 'no reason known')}; where it is again: "
+        f"`{again(row, **{'measure.force': 'true'})}`"
+        for row in sorted(last.values(), key=row_place)
+    )
+
+
 def current_evidence(same: list[Row]) -> tuple[list[Row], list[str]]:
     """The newest run at each place, of runs as `of_one_evidence` gives them; the rest is told."""
     notes = []
@@ -372,12 +403,12 @@ def current_evidence(same: list[Row]) -> tuple[list[Row], list[str]]:
         standing.setdefault(_standing(row), []).append(row)
     for row, *here in standing.values():
         where = row_place(row)
-        again = sum(not _set_up(other, row) for other in here)
+        alike = sum(not _set_up(other, row) for other in here)
         read = f"exist at {where}; {row['run_id']} is read"
-        if again:
-            notes.append(f"{again} other run(s) of the same thing {read}")
-        if len(here) > again:
-            notes.append(f"{len(here) - again} other run(s), set up otherwise, {read}")
+        if alike:
+            notes.append(f"{alike} other run(s) of the same thing {read}")
+        if len(here) > alike:
+            notes.append(f"{len(here) - alike} other run(s), set up otherwise, {read}")
     return [row for row, *_ in standing.values()], notes
 
 

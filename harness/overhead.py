@@ -47,8 +47,8 @@ def with_overhead(
     It is the ratio of the launches' P95 less 1, Hodges-Lehmann's with its exact interval
     (`harness.stats.shift_interval` of the logarithms); `overhead_over` is the reference's row, of several the
     fastest, so that nobody goes by a slow one; `overheads` has that over each, the fastest first. Null for
-    the reference itself, without one that counts (`overhead_unknown` says why not), and where a launch of
-    either failed or was stopped early. `overhead_quiet` is the same of the launches that were not disturbed:
+    the reference itself, without one that counts, and where a launch of either failed or was stopped early
+    (`overhead_unknown` says why). `overhead_quiet` is the same of the launches that were not disturbed:
     the least share of them among the two, and the interval; null where all were quiet.
 
     Args:
@@ -97,9 +97,10 @@ def _overhead(
     unknown: dict[str, Any] = dict.fromkeys(
         ("latency_overhead", "latency_overhead_low", "latency_overhead_high", "overhead_over")
     ) | {"overheads": ()}
-    ours = _log_p95s(row)
-    if row["runtime"] == REFERENCE or ours is None:
+    if row["runtime"] == REFERENCE:
         return unknown
+    if (ours := _log_p95s(row)) is None:
+        return unknown | {"overhead_unknown": f"its own P95 is not known: {unknown_p95(row)}"}
     against = [
         (each, [*wrong[each["run_id"]], *_set_up_otherwise(each, row), *_too_few(each)])
         for each in references
@@ -170,11 +171,23 @@ def _work(row: Mapping[str, Any]) -> tuple[Any, ...]:
     return (*(str(row[name]) for name in _SAME_MODEL), row_place(row), row["cores"], container_cpus(row))
 
 
-def _log_p95s(row: Mapping[str, Any]) -> _Values | None:
-    """The logarithm of each launch's P95; None where one is not known to be what it took."""
+def unknown_p95(row: Mapping[str, Any]) -> str:
+    """Why it is not known of a run what each of its launches took; empty where it is."""
     listed = row["launch_p95_ms"]
     values = np.asarray(listed if np.iterable(listed) else [], dtype=np.float64)
-    sound = row["status"] == "complete" and row["purpose"] != "soak" and values.size > 0
-    if not sound or as_number(row["truncated_over_ms"]) is not None or lacks_median("latency_p95_ms", row):
-        return None
-    return np.log(values) if np.isfinite(values).all() and (values > 0).all() else None
+    if row["purpose"] == "soak" or values.size == 0:
+        return "no launch"
+    if not (np.isfinite(values).all() and (values > 0).all()):
+        return "a launch has none"
+    if row["status"] != "complete":
+        return f"the run is {row['status']}"
+    if (over_ms := as_number(row["truncated_over_ms"])) is not None:
+        return f"launches were stopped early over {over_ms:g} ms"
+    if lacks_median("latency_p95_ms", row):
+        return "latency_p95_ms is unknown, though that of each launch is not"
+    return ""
+
+
+def _log_p95s(row: Mapping[str, Any]) -> _Values | None:
+    """The logarithm of each launch's P95; None where one is not known to be what it took."""
+    return None if unknown_p95(row) else np.log(np.asarray(row["launch_p95_ms"], dtype=np.float64))

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.gates import ASKED_OF_OWN_DATA, OWN_DATA, as_number, gate_place, place_words, run_for, unpaced
 from harness.open_loop import launches_alone
-from harness.overhead import FEWEST_LAUNCHES, REFERENCE
+from harness.overhead import FEWEST_LAUNCHES, REFERENCE, unknown_p95
 from harness.rerun import again, command_for, elsewhere, typed_words
 from harness.schema import LAUNCH_METRICS, SOAK_METRICS
 from harness.stats import launches_to_settle
@@ -87,9 +87,11 @@ def _what_is_added(result: GateResult, row: Row | None, rows: Sequence[Row]) -> 
     """What a run needs beside its place and its launches, so that it answers a gate.
 
     Data of the user's own that one of the candidate's `rows` was measured on are asked again. Launches of a
-    run that failed are not gone on with.
+    run that failed are not gone on with. The reference is measured where the run itself leaves nothing open.
     """
     metric = result.gate.metric
+    if metric == "latency_overhead" and row is not None and unknown_p95(row):
+        return {} if row["status"] == "interrupted" else {"measure.force": "true"}
     if metric == "latency_overhead" and row is not None:
         few = int(row["launches"]) < FEWEST_LAUNCHES  # its command may say so many
         return {"runtime": REFERENCE} | ({"measure.launches": FEWEST_LAUNCHES} if few else {})

@@ -19,7 +19,6 @@ from harness.compose import conf_dir
 from harness.config import load_policy
 from harness.confirmation import Limit
 from harness.decision import (
-    ALL_TRIED_STEP,
     LOAD_STEP,
     NEXT_STEPS,
     NO_FALLBACK_STEP,
@@ -41,6 +40,11 @@ if TYPE_CHECKING:
 
     from harness.workload import Place
 
+# The planning documents' words where E5 and BGE are untried.
+TRY_THEM = (
+    "debug the execution provider's activation where it is not the CPU's, try e5 or bge, or accept and "
+    "proceed if quality is good"
+)
 POLICIES = ("default", "documents")
 MUSTS = [
     (name, metric)
@@ -196,7 +200,7 @@ def test_each_scenario_ends_in_the_documents_decision_reason_by_reason() -> None
         "alternatives that are not among these runs: e5, bge",
         "not confirmed: nothing was measured under production's load (measure=confirm)",
     )
-    assert realistic.next_steps[0] == NEXT_STEPS["CONDITIONAL_GO"]
+    assert realistic.next_steps[0] == TRY_THEM
     slow = {"minilm": 34, "e5": 41, "bge": 38, "qwen3": 171}
     pessimistic = decide(frame(*(model_row(name, p95_ms=ms) for name, ms in slow.items())), "documents")
     assert pessimistic.reasons == tuple(
@@ -511,6 +515,51 @@ def test_an_unavailable_run_does_not_hide_a_measured_one() -> None:
     later = {"status": "unavailable", "error": "gone", "started_at": STARTED + timedelta(days=1)}
     decision = decide(frame(model_row("minilm", "a"), model_row("minilm", "b", **later)))
     assert decision.verdict == "GO"
+
+
+def gone_row(hours: float, **changes: Any) -> dict[str, Any]:
+    """An attempt that was not possible, so long after the others."""
+    since = {"started_at": STARTED + timedelta(hours=hours), "error": "no such EP in this build"}
+    return model_row("minilm", "gone", **(UNAVAILABLE | since | {"artifact_sha256": None} | changes))
+
+
+@pytest.mark.parametrize("place", [{}, {"batch_size": 32}], ids=str)
+def test_what_was_not_possible_the_last_time_is_told_and_never_confirmed(place: dict[str, Any]) -> None:
+    decision = decide(frame(*confirmed_rows("minilm"), gone_row(5, **place)))
+    assert (decision.verdict, decision.evidence) == ("GO", "provisional")
+    said = "provisional: it was not possible the last time, at default, batch "
+    (told,) = [reason for reason in decision.reasons if reason.startswith(said)]
+    assert "no such EP in this build; where it is again: `python -m harness model=minilm ep=cpu" in told
+    assert "measure.force=true`" in told
+
+
+def test_what_was_not_possible_before_the_run_that_is_read_says_nothing() -> None:
+    for place in ({}, {"batch_size": 32}):
+        decision = decide(frame(*confirmed_rows("minilm"), gone_row(-5, **place)))
+        assert decision.evidence == "confirmed"
+        assert "no such EP" not in all_text(decision)
+
+
+@pytest.mark.parametrize("policy", [*POLICIES, "strict"])
+def test_a_command_whose_own_runs_were_not_possible_is_inconclusive_whatever_was_measured_before(
+    policy: str,
+) -> None:
+    rows = [*confirmed_rows("minilm"), gone_row(5)]
+    decision = decide(frame(*rows), policy, asked=["gone"])
+    assert (decision.verdict, decision.chosen) == ("INCONCLUSIVE", None)
+    (candidate,) = decision.candidates
+    assert candidate.reasons == ("not possible here: no such EP in this build",)
+    assert "not read, for it is not possible now: 5 runs from before" in candidate.notes
+
+
+def test_a_command_of_which_a_part_was_not_possible_is_judged_by_what_was_measured() -> None:
+    rows = [model_row("minilm"), gone_row(5, batch_size=32)]
+    decision = decide(frame(*rows), asked=["run-minilm", "gone"])
+    assert (decision.verdict, decision.evidence) == ("GO", "provisional")
+    assert any("not possible the last time, at default, batch 32" in r for r in decision.reasons)
+    unread = decide(frame(model_row("minilm"), gone_row(5, batch_size=8)), asked=["gone"])
+    assert unread.verdict == "GO", "no gate reads batches of eight"
+    assert any("not possible the last time, at default, batch 8" in r for r in unread.reasons)
 
 
 @pytest.mark.parametrize(
@@ -2026,10 +2075,10 @@ def test_a_conditional_go_says_what_to_do_next_even_where_it_is_confirmed() -> N
     decision = decide(frame(base, *load))
     assert decision.evidence == "confirmed"
     assert LOAD_STEP in decision.next_steps
-    assert NEXT_STEPS["CONDITIONAL_GO"] not in decision.next_steps  # the target itself is met
+    assert TRY_THEM not in decision.next_steps  # the target itself is met
     assert not any("measure=confirm" in step for step in decision.next_steps)
     both = decide(frame(model_row("minilm", p95_ms=25), *load)).next_steps
-    assert {LOAD_STEP, NEXT_STEPS["CONDITIONAL_GO"]} <= set(both)
+    assert {LOAD_STEP, TRY_THEM} <= set(both)
 
 
 def test_confirmation_never_lifts_a_verdict() -> None:
@@ -2090,6 +2139,28 @@ def test_confirmation_of_another_candidate_confirms_nothing() -> None:
     decision = decide(frame(model_row("minilm"), *confirmed_rows("e5")))
     assert (decision.chosen, decision.evidence) == ("minilm fp32 cpu", "provisional")
     assert decision.candidates[0].confirmation is None
+
+
+@pytest.mark.parametrize("p95_ms", [12.0, 25.0])
+def test_a_policy_by_which_nothing_is_confirmed_says_so_and_tells_no_command(p95_ms: float) -> None:
+    default = load_policy("default")
+    (must,) = (g for g in default.gates if g.tier == "must" and g.metric == "latency_p95_ms")
+    of_32 = must.model_copy(update={"bound": 1000.0, "label": "of 32", "at": AtConfig(batch_size=32)})
+    without = default.model_copy(update={"gates": [g for g in default.gates if g is not must]})
+    several = default.model_copy(update={"gates": [*default.gates, of_32]})
+    rows = [model_row("minilm", p95_ms=p95_ms), model_row("minilm", "r32", batch_size=32, p95_ms=p95_ms)]
+    for policy, why in (
+        (without, "policy=default: no must gate on latency_p95_ms to confirm"),
+        (several, "policy=default: its must latency gates read batches of 1, 32; confirm takes one"),
+    ):
+        decision = decide(frame(*rows), policy)
+        assert decision.verdict == ("GO" if p95_ms < 20 else "CONDITIONAL_GO")
+        assert decision.evidence == "provisional"
+        assert f"not confirmed: {why}" in decision.reasons
+        assert not any("measure=confirm`" in step for step in decision.next_steps)
+        step = f"go with the pick; measure=confirm cannot confirm it: {why}"
+        assert (step in decision.next_steps) == (decision.verdict == "GO")
+        assert NEXT_STEPS["GO"] not in decision.next_steps
 
 
 def test_only_the_pick_is_to_be_confirmed() -> None:
@@ -2548,11 +2619,16 @@ def test_models_of_the_policy_that_were_not_measured_are_named_beside_a_no_go() 
     assert decision.reasons[-1] == "alternatives that are not among these runs: e5, bge"
 
 
-def test_models_that_were_measured_are_not_told_to_be_tried() -> None:
+def test_a_conditional_go_tells_to_try_what_is_untried_of_the_policys_own_models() -> None:
     slow = [model_row(name, p95_ms=45) for name in ("e5", "bge")]
     steps = decide(frame(model_row("minilm", p95_ms=25), *slow)).next_steps
-    assert steps[0] == ALL_TRIED_STEP
-    assert decide(frame(model_row("minilm", p95_ms=25))).next_steps[0] == NEXT_STEPS["CONDITIONAL_GO"]
+    assert steps[0] == TRY_THEM.replace(" try e5 or bge,", "")
+    assert decide(frame(model_row("minilm", p95_ms=25))).next_steps[0] == TRY_THEM
+    picked = decide(frame(model_row("bge", p95_ms=25), slow[0])).next_steps
+    assert picked[0] == TRY_THEM.replace("e5 or bge", "minilm")
+    own = load_policy("default").model_copy(update={"paths": ["gte", "minilm", "nomic"]})
+    other = decide(frame(model_row("minilm", p95_ms=25)), own).next_steps
+    assert other[0] == TRY_THEM.replace("e5 or bge", "gte or nomic")
 
 
 def test_a_later_soak_run_held_to_other_cores_hides_no_failure_under_load() -> None:

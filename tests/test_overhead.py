@@ -83,6 +83,28 @@ def test_without_a_reference_nothing_passes_and_the_command_that_measures_one_is
     assert "python -m harness model=minilm" in decision.candidates[0].missing
 
 
+@pytest.mark.parametrize(
+    ("changes", "why", "forced"),
+    [
+        ({"latency_p95_ms": None}, "latency_p95_ms is unknown, though that of each launch is not", True),
+        ({"launch_p95_ms": [11.0] * 19 + [float("inf")], "launches_failed": 1}, "a launch has none", True),
+        ({"status": "failed", "launches": 0, "launch_p95_ms": []}, "no launch", True),
+        ({"status": "interrupted"}, "the run is interrupted", False),
+        ({"truncated_over_ms": 9.0}, "launches were stopped early over 9 ms", True),
+    ],
+    ids=str,
+)
+def test_a_provider_whose_own_p95_is_unknown_says_so_and_measures_no_settled_reference_again(
+    changes: dict[str, Any], why: str, forced: bool
+) -> None:
+    (candidate,) = decided(python(), rust(**changes)).candidates
+    told = {r.reason for r in candidate.gates if r.gate.metric == "latency_overhead"}
+    assert told == {f"its own P95 is not known: {why}"}
+    command = "python -m harness model=minilm runtime=http runtime.url=http://localhost:1"
+    assert candidate.missing[0] == command + (" measure.force=true" if forced else "")
+    assert "python -m harness model=minilm" not in candidate.missing
+
+
 def test_the_reference_itself_is_never_picked_and_no_command_could_help() -> None:
     decision = decided(python())
     assert (decision.verdict, decision.chosen) == ("INCONCLUSIVE", None)
