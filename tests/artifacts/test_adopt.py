@@ -241,8 +241,6 @@ def test_another_file_under_the_same_name_is_another_artifact(published: Path, t
     [
         (None, "which file of model.path=.* it is, is not said; give precision.file=FILE"),
         ("nothing.onnx", r"nothing\.onnx: no such file; give one that is there"),
-        ("../model.onnx", r"\.\./model\.onnx: it lies outside the model's folder; give a file in it"),
-        ("/model.onnx", "/model.onnx: it lies outside the model's folder; give a file in it"),
         ("tokenizer.json", r"tokenizer\.json: tokenizer\.json is no ONNX graph"),
         ("model.onnx", r"model\.onnx: it is no graph of precision=int8-published: nothing in it is lower"),
         ("model_fp16.onnx", r"model_fp16\.onnx: it is no graph of precision=int8-published: it has fp16"),
