@@ -95,8 +95,9 @@ def confirm(
     idle = sum(rate < _LEAST_LOAD * capacity_qps for rate in rates)
     if not _highest(levels[idle:], probe):
         _highest(levels[:idle], probe)
-    distinct = {row["run_id"]: row for row in rows}
-    return list(distinct.values())
+    # Read anew: a probe may have shown that the machine can do more, so that launches before it are flagged.
+    stored = [store.run_of(run_id) for run_id in dict.fromkeys(row["run_id"] for row in rows)]
+    return [row for row in stored if row is not None]
 
 
 def _batch_size(config: Config, gates: Sequence[GateConfig]) -> int:
