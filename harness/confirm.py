@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from harness.compose import conf_dir
 from harness.config import yaml_of
 from harness.confirmation import LENGTHS, RATES, WORKLOAD, confirmation_of
-from harness.errors import BadInputError
+from harness.errors import BadInputError, LengthError
 from harness.gates import MOST_LOAD, gate_place, place_words, row_place
 from harness.launch import run_worker
 from harness.measure.disturbance import Observer
@@ -80,7 +80,10 @@ def confirm(
     def probe(place: Place) -> bool:
         row = next((row for row in rows if row_place(row) == place), None)
         if row is None:
-            (row,) = measure_in(sweep, [_at(config, place, "search")], strict=True)
+            try:
+                (row,) = measure_in(sweep, [_at(config, place, "search")], strict=True)
+            except LengthError:  # no longer than the prompt, say: longer texts tell
+                return True
             rows.append(row)
         found = confirmation_of(with_alone([row, alone]), config.policy)
         return found.longest_tokens.holds is not None or found.highest_qps.holds is not None

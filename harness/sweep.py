@@ -10,7 +10,7 @@ import math
 import os
 import tempfile
 import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -28,6 +28,7 @@ from harness.errors import (
     BadInputError,
     ExitCode,
     InterruptedRunError,
+    LengthError,
     ModelUnavailableError,
     UnavailableError,
 )
@@ -133,7 +134,7 @@ def measure_in(sweep: Sweep, configs: Sequence[Config], *, strict: bool) -> list
     for run in runs:
         try:
             _make_ready(run, progress)
-        except UnavailableError as error:
+        except (UnavailableError, LengthError) as error:
             if strict:
                 raise
             run.error = str(error)
@@ -252,7 +253,10 @@ def _make_ready(run: Run, progress: Progress) -> None:
                 f"wait for each other; give at most {_MOST_THREADS_A_CORE * cores}"
             )
         require_provider(config.ep.provider, config.ep.name, config.ep.wheel)
-    run.artifact = _artifact(run, progress, may_be_random=may_be_random)
+    artifact = _artifact(run, progress, may_be_random=may_be_random)
+    if run.workload.lengths == "fixed":  # where one can be cut, others can
+        draw_requests(replace(run.workload, batch_size=1), 1, Tokenizer(artifact))
+    run.artifact = artifact
     if run.texts is not None and run.config.model.weights != "random":
         recipe = Recipe(run.config.model, load_precision("fp32"), run.config.runtime.name)
         run.fp32 = prepare_artifact(recipe, tell=progress.tell)

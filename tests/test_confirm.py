@@ -220,6 +220,23 @@ def places(rows: Rows, purpose: str) -> set[Place]:
     return {row_place(row) for row in rows if row["purpose"] == purpose}
 
 
+# --- lengths that no text has
+
+
+@pytest.mark.parametrize(("longest", "found"), [(96, (96.0, 128.0)), (8, (None, 16.0))])
+def test_only_lengths_that_leave_room_for_the_prompt_are_searched(
+    plan: Plan, longest: int, found: tuple[float | None, float]
+) -> None:
+    prompted = plan(
+        model={"prompts": {"default": "Represent this sentence for searching relevant passages: "}}
+    )
+    worker = Production(longest=longest, fastest=30)
+    rows = confirmed([prompted], worker)
+    tokens, rates = limits(rows, prompted)
+    assert (tokens.holds, tokens.fails) == found
+    assert (rates.holds, rates.fails) == (30.0, 50.0)
+
+
 # --- disturbance
 
 
