@@ -6,8 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 from harness.compose import conf_dir
 from harness.config import yaml_of
+<<<<<<< HEAD
 from harness.confirmation import LENGTHS, RATES, WORKLOAD, confirmation_of, unconfirmable
 from harness.errors import BadInputError
+=======
+from harness.confirmation import LENGTHS, RATES, WORKLOAD, confirmation_of
+from harness.errors import BadInputError, LengthError
+>>>>>>> k3
 from harness.gates import MOST_LOAD, gate_place, place_words, row_place
 from harness.launch import run_worker
 from harness.measure.disturbance import Observer
@@ -80,7 +85,10 @@ def confirm(
     def probe(place: Place) -> bool:
         row = next((row for row in rows if row_place(row) == place), None)
         if row is None:
-            (row,) = measure_in(sweep, [_at(config, place, "search")], strict=True)
+            try:
+                (row,) = measure_in(sweep, [_at(config, place, "search")], strict=True)
+            except LengthError:  # no longer than the prompt, say: longer texts tell
+                return True
             rows.append(row)
         found = confirmation_of(with_alone([row, alone]), config.policy)
         return found.longest_tokens.holds is not None or found.highest_qps.holds is not None
@@ -95,8 +103,9 @@ def confirm(
     idle = sum(rate < _LEAST_LOAD * capacity_qps for rate in rates)
     if not _highest(levels[idle:], probe):
         _highest(levels[:idle], probe)
-    distinct = {row["run_id"]: row for row in rows}
-    return list(distinct.values())
+    # Read anew: a probe may have shown that the machine can do more, so that launches before it are flagged.
+    stored = [store.run_of(run_id) for run_id in dict.fromkeys(row["run_id"] for row in rows)]
+    return [row for row in stored if row is not None]
 
 
 def _batch_size(config: Config, gates: Sequence[GateConfig]) -> int:

@@ -4,6 +4,7 @@
 
     HarnessError                        1   a defect of ours, when nothing below fits
     ├── BadInputError                   2   a key, a value, a file that cannot be used as it is
+    │   └── LengthError                     no text of the workload's length for this model
     ├── UnavailableError                3   not possible on this machine, as it is set up now
     │   ├── ModelUnavailableError           no source of the model could be reached
     │   ├── EpUnavailableError              the execution provider is not in this build
@@ -72,6 +73,10 @@ class BadInputError(HarnessError):
     def __init__(self, *problems: str) -> None:
         super().__init__("\n".join(problems))
         self.problems: tuple[str, ...] = problems
+
+
+class LengthError(BadInputError):
+    """No text is as long as the workload asks: a row of a sweep, in which other models or lengths may do."""
 
 
 class UnavailableError(HarnessError):

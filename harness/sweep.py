@@ -10,7 +10,7 @@ import math
 import os
 import tempfile
 import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -28,6 +28,7 @@ from harness.errors import (
     BadInputError,
     ExitCode,
     InterruptedRunError,
+    LengthError,
     ModelUnavailableError,
     UnavailableError,
 )
@@ -40,7 +41,7 @@ from harness.provider import prepare_artifact
 from harness.record import SCHEMA_VERSION
 from harness.rerun import run_name
 from harness.run import Run
-from harness.summary import summarise_launch
+from harness.summary import summarise_launch, summarise_run
 from harness.tokenizer import Tokenizer
 from harness.units import NS_PER_MS, ns_to_s
 from harness.worker import Task
@@ -79,8 +80,8 @@ class Sweep:
     `worker` runs a task in a fresh process; tests script it. `described` keeps quality and placement by
     what they are facts of (`Run.describes`), so that they are found once for all runs that share them;
     `seen` holds the launches that tell what the machine can do, those of earlier commands included,
-    `mteb_ready` the tasks whose data is known to be here. `confirmation_at` is the confirmation that it is,
-    where it is one.
+    `run_ids` the runs that it read or measured, `mteb_ready` the tasks whose data is known to be here.
+    `confirmation_at` is the confirmation that it is, where it is one.
     """
 
     store: Store
@@ -89,6 +90,7 @@ class Sweep:
     observer: Observer = field(default_factory=lambda: Observer(0.0))
     described: dict[str, dict[str, Any]] = field(default_factory=dict)
     seen: list[dict[str, Any]] = field(default_factory=list)
+    run_ids: set[str] = field(default_factory=set)
     mteb_ready: set[str] = field(default_factory=set)
     confirmation_at: datetime | None = None
 
@@ -132,7 +134,7 @@ def measure_in(sweep: Sweep, configs: Sequence[Config], *, strict: bool) -> list
     for run in runs:
         try:
             _make_ready(run, progress)
-        except UnavailableError as error:
+        except (UnavailableError, LengthError) as error:
             if strict:
                 raise
             run.error = str(error)
@@ -146,9 +148,12 @@ def measure_in(sweep: Sweep, configs: Sequence[Config], *, strict: bool) -> list
         if run.artifact is None:
             store.write_run(run.row(sweep_id, status="unavailable"))
     _go_on(runs, sweep_id)
+    hold_store = partial(
+        hold, store.lock, lambda who: progress.tell(f"waiting: {who} measures into {store.path}")
+    )
     if any(run.wanting() for run in runs):
         with (
-            hold(store.lock, lambda who: progress.tell(f"waiting: {who} measures into {store.path}")),
+            hold_store(),
             hold(measuring_lock_path(), lambda who: progress.tell(f"waiting: {who} is measuring")),
             tempfile.TemporaryDirectory(prefix="harness-sweep-") as folder,
         ):
@@ -174,6 +179,11 @@ def measure_in(sweep: Sweep, configs: Sequence[Config], *, strict: bool) -> list
                     without = "without measure.force, which starts anew"
                     interruption.remedy = f"type the command again, {without}, to go on"
                 raise
+            _flag_anew(sweep, runs)
+    elif sweep.seen:  # the command has measured before
+        sweep.seen += [row for run in runs for row in run.launches]
+        with hold_store():
+            _flag_anew(sweep, runs)
     rows = [store.run_of(run.run_id) for run in runs]
     return [row for row in rows if row is not None]
 
@@ -243,7 +253,10 @@ def _make_ready(run: Run, progress: Progress) -> None:
                 f"wait for each other; give at most {_MOST_THREADS_A_CORE * cores}"
             )
         require_provider(config.ep.provider, config.ep.name, config.ep.wheel)
-    run.artifact = _artifact(run, progress, may_be_random=may_be_random)
+    artifact = _artifact(run, progress, may_be_random=may_be_random)
+    if run.workload.lengths == "fixed":  # where one can be cut, others can
+        draw_requests(replace(run.workload, batch_size=1), 1, Tokenizer(artifact))
+    run.artifact = artifact
     if run.texts is not None and run.config.model.weights != "random":
         recipe = Recipe(run.config.model, load_precision("fp32"), run.config.runtime.name)
         run.fp32 = prepare_artifact(recipe, tell=progress.tell)
@@ -379,12 +392,24 @@ def _rounds(runs: Sequence[Run], sweep_id: str, sweep: Sweep) -> None:
         if (idle_s := began + gap_s - time.monotonic()) > 0:
             sweep.progress.tell(what, _left_s(runs), ": idle, to spread the evidence")
             _sleep(idle_s, sweep.progress)
-    for run in runs:  # what the machine can do may have shown only after a launch of the first ones
-        flagged = flag(run.launches, sweep.reference())
-        if flagged:
-            sweep.store.write_launches(run.run_id, run.launches)
-        if flagged or (run.run_id in limits and run.row(sweep_id)["limit_gflops"] != limits[run.run_id]):
+    for run in runs:  # what the machine can do at most may have shown only after a launch of the first ones
+        if run.run_id in limits and run.row(sweep_id)["limit_gflops"] != limits[run.run_id]:
             sweep.store.write_run(run.row(sweep_id))
+
+
+def _flag_anew(sweep: Sweep, runs: Sequence[Run]) -> None:
+    """Flag all launches that the command read or measured, these runs' included, by what is known by now.
+
+    A run that dropped out, or that an earlier part of the command measured, was flagged by less. Goes by what
+    is stored, so that what others measured meanwhile is kept; whoever calls holds the store's lock.
+    """
+    store, reference = sweep.store, sweep.reference()
+    sweep.run_ids.update(run.run_id for run in runs)
+    for run_id in sorted(sweep.run_ids):
+        launches, row = store.launches_of(run_id), store.run_of(run_id)
+        if row is not None and flag(launches, reference):
+            store.write_launches(run_id, launches)
+            store.write_run(row | summarise_run(launches, min_span_s=row["min_span_s"]))
 
 
 def balanced_orders(count: int, seed: Sequence[int]) -> list[list[int]]:

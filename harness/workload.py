@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
 
+from harness.errors import LengthError
 from harness.texts import corpus, texts_sha256
 from harness.units import NS_PER_S
 
@@ -102,7 +103,7 @@ def draw_requests(workload: Workload, count: int, tokenizer: TokenSpans) -> list
     may hold one twice. Stretches of a fixed length begin anywhere, and a few are drawn again.
 
     Raises:
-        ValueError: no text of exactly `tokens` tokens can be cut from the corpus.
+        LengthError: no text of exactly `tokens` tokens, prompt included, can be cut from the corpus.
     """
     rng = np.random.default_rng(workload.seed)
     if workload.lengths == "fixed":
@@ -150,9 +151,9 @@ def _mixture(rng: np.random.Generator) -> Iterator[str]:
 def _exact(tokens: int, tokenizer: TokenSpans, rng: np.random.Generator) -> Iterator[str]:
     """Stretches of the passages, each cut to exactly `tokens` tokens."""
     passages = corpus("passage")
-    special = tokenizer.count("")
+    special = tokenizer.count("")  # the prompt's included
     misses = 0
-    while misses <= _MOST_MISSES:
+    while special < tokens and misses <= _MOST_MISSES:
         misses += 1
         words = " ".join(passages[i] for i in rng.permutation(len(passages))).split(" ")
         start = int(rng.integers(0, len(words) // 4))
@@ -169,4 +170,8 @@ def _exact(tokens: int, tokenizer: TokenSpans, rng: np.random.Generator) -> Iter
                 yield text
             else:  # the cut changed how the last word is split
                 misses += 1
-    raise ValueError(f"no text of exactly {tokens} tokens can be cut from the corpus with this tokenizer")
+    raise LengthError(
+        f"workload.tokens={tokens}: no text of exactly so many tokens can be cut with this model's "
+        f"tokenizer, {special} of them the prompt's and special ones; choose another length or "
+        "workload=mixture"
+    )

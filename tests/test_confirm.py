@@ -24,6 +24,7 @@ from harness.confirmation import LENGTHS, RATES, Confirmation, Limit, confirmati
 from harness.decision import decide
 from harness.errors import BadInputError, UnavailableError
 from harness.gates import row_place
+from harness.measure.disturbance import Conditions
 from harness.open_loop import with_alone
 from harness.progress import Progress
 from harness.run import Run
@@ -217,6 +218,86 @@ def limits(rows: Rows, config: Config) -> tuple[Limit, Limit]:
 
 def places(rows: Rows, purpose: str) -> set[Place]:
     return {row_place(row) for row in rows if row["purpose"] == purpose}
+
+
+# --- lengths that no text has
+
+
+@pytest.mark.parametrize(("longest", "found"), [(96, (96.0, 128.0)), (8, (None, 16.0))])
+def test_only_lengths_that_leave_room_for_the_prompt_are_searched(
+    plan: Plan, longest: int, found: tuple[float | None, float]
+) -> None:
+    prompted = plan(
+        model={"prompts": {"default": "Represent this sentence for searching relevant passages: "}}
+    )
+    worker = Production(longest=longest, fastest=30)
+    rows = confirmed([prompted], worker)
+    tokens, rates = limits(rows, prompted)
+    assert (tokens.holds, tokens.fails) == found
+    assert (rates.holds, rates.fails) == (30.0, 50.0)
+
+
+# --- disturbance
+
+
+class Recovering:
+    """Watches a machine that is at half of what it can do until the search begins; stands for an observer."""
+
+    def __init__(self, worker: Production) -> None:
+        self.worker = worker
+
+    def watch(self, *_: Any) -> bool:
+        return True
+
+    def conclude(self, *_: Any) -> Conditions:
+        searching = any(texts.isdigit() for texts, _, _ in self.worker.loads)
+        gflops = 100.0 if searching else 50.0
+        return Conditions(gflops, gflops, other_cpu_share=0.0, steal_share=0.0)
+
+
+def test_the_load_is_flagged_by_what_the_machine_shows_in_the_search(
+    plan: Plan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would be called confirmed on launches that were disturbed, and otherwise when typed again."""
+    worker, store = Production(), Memory()
+    monkeypatch.setattr("harness.confirm.Observer", lambda _wait_s: Recovering(worker))
+    monkeypatch.setattr(Run, "scripted", False)
+    rows = confirmed([plan(measure={"launches": 2})], worker, store)
+    flags = {"search": [False, False], "confirm": [True, True], "latency": [True, True]}
+    assert {row["purpose"] for row in rows} == set(flags)
+    for row in rows:
+        assert row["launch_disturbed"] == flags[row["purpose"]]
+        assert store.run_of(row["run_id"]) == row
+        assert [launch["disturbed"] for launch in store.launches_of(row["run_id"])] == flags[row["purpose"]]
+    again = confirmed([plan(measure={"launches": 2})], Production(), store)
+    assert {row["run_id"]: row["launch_disturbed"] for row in again} == {
+        row["run_id"]: row["launch_disturbed"] for row in rows
+    }
+
+
+def test_launches_that_another_command_adds_to_the_load_meanwhile_are_kept(
+    plan: Plan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between two probes others may measure into the folder."""
+    worker, store = Production(), Memory()
+    added: list[str] = []
+
+    def conclude(*_: Any) -> Conditions:
+        loads = [run_id for run_id, row in store.runs.items() if row["purpose"] == "confirm"]
+        searching = any(texts.isdigit() for texts, _, _ in worker.loads)
+        if searching and not added:
+            added.append(loads[0])
+            launches = store.launches_of(loads[0])
+            store.write_launches(loads[0], [*launches, launches[-1] | {"launch_index": len(launches)}])
+        return Recovering(worker).conclude()
+
+    watching = Recovering(worker)
+    monkeypatch.setattr(watching, "conclude", conclude)
+    monkeypatch.setattr("harness.confirm.Observer", lambda _wait_s: watching)
+    monkeypatch.setattr(Run, "scripted", False)
+    rows = confirmed([plan(measure={"launches": 2})], worker, store)
+    (row,) = (row for row in rows if row["run_id"] == added[0])
+    assert (row["launches"], row["launch_disturbed"]) == (3, [True] * 3)
 
 
 # --- what is measured

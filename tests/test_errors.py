@@ -11,6 +11,7 @@ from harness.errors import (
     ExitCode,
     HarnessError,
     InterruptedRunError,
+    LengthError,
     ModelUnavailableError,
     ProbeError,
     RuntimeUnavailableError,
@@ -26,6 +27,7 @@ from harness.errors import (
     [
         (HarnessError, 1),
         (BadInputError, 2),
+        (LengthError, 2),
         (UnavailableError, 3),
         (ModelUnavailableError, 3),
         (EpUnavailableError, 3),
@@ -51,6 +53,7 @@ def test_every_error_class_is_covered_above() -> None:
     assert ours == {
         "HarnessError",
         "BadInputError",
+        "LengthError",
         "UnavailableError",
         "ModelUnavailableError",
         "EpUnavailableError",

@@ -1115,6 +1115,21 @@ def test_a_run_that_is_not_possible_here_ends_a_single_run(config: Plan, run: Ru
     assert load_runs(store.path).empty
 
 
+def test_a_length_that_the_prompt_takes_up_ends_a_single_run_and_is_a_row_of_a_sweep(
+    config: Plan, run: Run, store: Store
+) -> None:
+    prompted = {"prompts": {"default": "Represent this sentence for searching relevant passages: "}}
+    plan = config(workload="tokens_8", model=prompted)
+    worker = Scripted()
+    with pytest.raises(BadInputError, match=r"workload\.tokens=8: no text .* choose another length"):
+        run([plan], worker, strict=True)
+    assert worker.tasks == []
+    assert load_runs(store.path).empty
+    rows = run([plan, config(workload="tokens_32", model=prompted, measure={"launches": 1})], worker)
+    assert [row["status"] for row in rows] == ["unavailable", "complete"]
+    assert "workload.tokens=8" in rows[0]["error"]
+
+
 def test_a_run_that_is_not_possible_here_is_a_row_of_a_sweep_and_the_rest_goes_on(
     config: Plan, run: Run, store: Store
 ) -> None:

@@ -15,6 +15,7 @@ import pytest
 
 from harness.artifacts.manifest import Artifact
 from harness.compose import options_of
+from harness.errors import LengthError
 from harness.texts import corpus
 from harness.tokenizer import Tokenizer
 from harness.workload import MIXTURE, PACED_S, Workload, draw_arrivals, draw_requests, paced_requests
@@ -191,12 +192,24 @@ class NeverExact(OneTokenAWord):
         return super().count(text) + 1 if text else 2
 
 
-def test_a_length_that_no_cut_gives_is_a_value_error() -> None:
-    with pytest.raises(ValueError, match="no text of exactly 16 tokens"):
+def test_a_length_that_no_cut_gives_is_bad_input() -> None:
+    with pytest.raises(LengthError, match=r"workload\.tokens=16: no text of exactly so many tokens"):
         draw_requests(Workload("fixed", "fixed", 16, 1, 1), 1, NeverExact())
 
 
-def test_a_length_beyond_the_whole_corpus_is_a_value_error_and_no_endless_search() -> None:
+@pytest.mark.parametrize("tokens", [1, 7, 8])
+def test_a_length_that_the_prompt_takes_up_is_bad_input(minilm: Artifact, tokens: int) -> None:
+    prompts = {"default": "Represent this sentence for searching: ", "query": "", "document": ""}
+    tokenizer = Tokenizer(Artifact(minilm.path, replace(minilm.manifest, prompts=prompts)))
+    assert tokenizer.count("") == 8
+    told = rf"workload\.tokens={tokens}: .* 8 of them the prompt's and special ones; choose another length"
+    with pytest.raises(LengthError, match=told):
+        draw_requests(Workload("fixed", "fixed", tokens, 1, 1), 1, tokenizer)
+    (text,) = flat(draw_requests(Workload("fixed", "fixed", 9, 1, 1), 1, tokenizer))
+    assert tokenizer.count(text) == 9
+
+
+def test_a_length_beyond_the_whole_corpus_is_bad_input_and_no_endless_search() -> None:
     code = (
         "from harness.workload import Workload, draw_requests; from tests.test_workload import OneTokenAWord;"
         "draw_requests(Workload('fixed', 'fixed', 30_000, 1, 1), 1, OneTokenAWord())"
@@ -206,7 +219,7 @@ def test_a_length_beyond_the_whole_corpus_is_a_value_error_and_no_endless_search
         done = subprocess.run(words, capture_output=True, text=True, timeout=120, cwd=root)
     except subprocess.TimeoutExpired:
         pytest.fail("still searching after two minutes")
-    assert "ValueError: no text of exactly 30000 tokens" in done.stderr
+    assert "LengthError: workload.tokens=30000: no text of exactly so many tokens" in done.stderr
 
 
 # --- paced arrivals
