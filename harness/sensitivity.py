@@ -9,11 +9,14 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from dataclasses import replace
+from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
+
 from harness.gates import as_number, bears_load, gate_at, gate_place, place_of, run_at, run_for, unpaced
-from harness.objective import criterion_places, latency_at, preference, read_from, scored
+from harness.objective import criterion_places, latency_at, preference, read_from, scored, weighted_score
 from harness.overhead import interval_where
 from harness.schema import (
     LESS_IS_BETTER,
@@ -45,6 +48,8 @@ _MOST_FACTOR = 10.0
 _HALVINGS = 22
 # What is just past a level.
 _JUST = 1e-6
+# A weight that is a smaller share of all is 0: the arithmetic rounds.
+_NOTHING = 1e-9
 
 
 class _Figure(NamedTuple):
@@ -69,7 +74,7 @@ def closest_changes(candidates: Sequence[CandidateVerdict], policy: PolicyConfig
     """
     near = candidates[:NEAREST]
     measurements = chain(_measurements(near, policy), _references(near, policy))
-    kinds = (_bounds(near, policy), measurements, _weights(near, policy))
+    kinds = (_bounds(near, policy), measurements, _weights(candidates, policy))
     nearest = (min(found, key=_size, default=None) for found in kinds)
     return tuple(sorted((change for change in nearest if change is not None), key=_size))
 
@@ -168,31 +173,52 @@ def _references(near: Sequence[CandidateVerdict], policy: PolicyConfig) -> Itera
                 break
 
 
-def _weights(near: Sequence[CandidateVerdict], policy: PolicyConfig) -> Iterator[Change]:
-    """Of each weight those at which another candidate of the pick's verdict scores as much.
+def _weights(candidates: Sequence[CandidateVerdict], policy: PolicyConfig) -> Iterator[Change]:
+    """Of each weight the nearest at which another candidate of the pick's verdict is picked.
 
-    With d the pick's score on a criterion less the other's, they are level where w[i] d[i] is the negative
-    sum of w[j] d[j] over all j but i. Where that is 0 they are level at a weight of 0, and what is asked next
-    decides, if anything is weighed at all. A weight that no policy can have is none.
+    With d the pick's lead over another on a criterion, they are level where w[i] d[i] is the negative sum of
+    w[j] d[j] over all j but i. What is picked just past that, or at 0 where that is 0, is asked of the
+    decision's own arithmetic. A weight that no policy can have is none.
     """
-    if policy.objective != "weighted_matrix" or near[0].verdict not in PICKABLE:
+    first = candidates[0]
+    if policy.objective != "weighted_matrix" or first.verdict not in PICKABLE:
         return
-    ours, *theirs = ([scored(c, read_from(n.rows, c.metric, c.at)) for c in policy.matrix] for n in near)
-    first, *others = (_standing(n, policy)[2:] for n in near)  # what is asked next
-    places = criterion_places(policy)
-    for other, standing, scores in zip(near[1:], others, theirs, strict=True):
-        leads = [float(a - b) for a, b in zip(ours, scores, strict=True)]
-        for index, (criterion, lead) in enumerate(zip(policy.matrix, leads, strict=True)):
-            rest = [
-                (c.weight, d) for j, (c, d) in enumerate(zip(policy.matrix, leads, strict=True)) if j != index
-            ]
-            then = -sum(weight * d for weight, d in rest) / lead if lead else -1.0
-            past = criterion.weight == 0 and lead < 0  # any weight at all tells the two apart
-            level = past or (standing < first and any(weight for weight, _ in rest))
-            some = 0 < then < MOST_WEIGHT or (then == 0 and level)
-            if some and other.verdict == near[0].verdict:
-                what = f"weight of {criterion.metric}{places[index]}"
-                yield Change("weight", what, criterion.weight, then, other.label)
+
+    def asked_next(candidate: CandidateVerdict) -> Standing:
+        preferred = preference(policy, candidate.names, partial(read_from, candidate.rows))
+        return (*preferred[1:], candidate.label, candidate.run_ids)
+
+    # The first of those that score the most is picked.
+    peers = sorted((c for c in candidates if c.verdict == first.verdict), key=asked_next)
+    pick = next(i for i, peer in enumerate(peers) if peer is first)
+    figures = {
+        (c.metric, c.at): np.array([read_from(peer.rows, c.metric, c.at) for peer in peers])
+        for c in policy.matrix
+    }
+
+    def picked(index: int, weight: float) -> int:
+        matrix = list(policy.matrix)
+        matrix[index] = matrix[index].model_copy(update={"weight": weight})
+        moved = policy.model_copy(update={"matrix": matrix})
+        return int(np.argmax(weighted_score(moved, lambda metric, at: figures[metric, at])))
+
+    scores = np.array([scored(c, figures[c.metric, c.at]) for c in policy.matrix])  # [criteria, peers]
+    leads, weights = scores[:, [pick]] - scores, np.array([c.weight for c in policy.matrix])
+    for index, (criterion, place) in enumerate(zip(policy.matrix, criterion_places(policy), strict=True)):
+        now, rest = criterion.weight, np.delete(weights, index)
+        some = leads[index] != 0
+        level = -(rest @ np.delete(leads, index, axis=0)[:, some]) / leads[index, some]
+        level[np.abs(level) < _NOTHING * weights.sum()] = 0.0
+        more = leads[index, some] < 0
+        level = np.where(more, np.maximum(level, now), np.minimum(level, now))
+        can = (level >= 0) & (level < MOST_WEIGHT) & ((level > 0) | rest.any())
+        found = set(zip(level[can].tolist(), more[can].tolist(), strict=True))
+        for then, grows in sorted(found, key=lambda each: (abs(each[0] - now), each)):
+            past = then * (1 + _JUST) or _JUST * rest.sum() if grows else then * (1 - _JUST)
+            if (other := picked(index, past)) != pick:
+                what = f"weight of {criterion.metric}{place}"
+                yield Change("weight", what, now, then, peers[other].label)
+                break
 
 
 def _standing(candidate: CandidateVerdict, policy: PolicyConfig, changed: _Figure | None = None) -> Standing:
