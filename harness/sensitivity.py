@@ -29,7 +29,7 @@ from harness.schema import (
 from harness.verdict import PICKABLE, VERDICTS, Change, demerit, is_target, load_demerit
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from harness.gates import GateResult, GateStatus
     from harness.schema import Comparable, GateConfig, PolicyConfig
@@ -39,8 +39,10 @@ if TYPE_CHECKING:
 Standing = tuple[Any, ...]
 # Label and runs of the candidate that is picked; None where none can be.
 Pick = tuple[str, tuple[str, ...]] | None
+# A change, and what each candidate is sorted by then; None where no candidate but those looked at is moved.
+Found = tuple[Change, "Callable[[CandidateVerdict], Standing] | None"]
 
-# Candidates that are looked at: those that stand nearest to being picked.
+# Candidates whose figures are moved, and whose ends bounds are moved to: those nearest to being picked.
 NEAREST = 20
 # A figure ten times better or worse is no close change.
 _MOST_FACTOR = 10.0
@@ -69,14 +71,20 @@ def closest_changes(candidates: Sequence[CandidateVerdict], policy: PolicyConfig
     """The nearest change of each kind that changes the pick, the smallest share first.
 
     Args:
-        candidates: in the order of the decision; of more than `NEAREST`, the first are looked at.
+        candidates: in the order of the decision. Of more than `NEAREST`, bounds and measurements that only a
+            candidate after the first `NEAREST` gives are not found; weights are searched among all, and what
+            is told to be picked is so among all.
         policy: by which they are judged.
     """
     near = candidates[:NEAREST]
     measurements = chain(_measurements(near, policy), _references(near, policy))
-    kinds = (_bounds(near, policy), measurements, _weights(candidates, policy))
-    nearest = (min(found, key=_size, default=None) for found in kinds)
-    return tuple(sorted((change for change in nearest if change is not None), key=_size))
+    told = []
+    for kind in (_bounds(near, policy), measurements, _weights(candidates, policy)):
+        change, standing = min(kind, key=lambda found: _size(found[0]), default=(None, None))
+        if change is not None and standing is not None and len(candidates) > len(near):
+            change = replace(change, pick=_label(_pick([standing(c) for c in candidates])))
+        told += [] if change is None else [change]
+    return tuple(sorted(told, key=_size))
 
 
 def _size(change: Change) -> tuple[float, float]:
@@ -84,7 +92,7 @@ def _size(change: Change) -> tuple[float, float]:
     return math.inf if change.relative is None else abs(change.relative), abs(change.then - change.now)
 
 
-def _bounds(near: Sequence[CandidateVerdict], policy: PolicyConfig) -> Iterator[Change]:
+def _bounds(near: Sequence[CandidateVerdict], policy: PolicyConfig) -> Iterator[Found]:
     """Of each gate the nearest bound that changes the pick: just past an end of some candidate's interval."""
     pick = _pick([_standing(c, policy) for c in near])
     for index, gate in enumerate(policy.gates):
@@ -94,9 +102,9 @@ def _bounds(near: Sequence[CandidateVerdict], policy: PolicyConfig) -> Iterator[
             just_past = (math.nextafter(end, way) for way in (-math.inf, math.inf))
             moved = [_moved(policy, index, bound) for bound in just_past]
             picks = [_pick([_standing(c, other) for c in near]) for other in moved]
-            if changed := [other for other in picks if other != pick]:
-                what = f"bound of the {gate.tier} gate {gate.label}"
-                yield Change("bound", what, gate.bound, end, _label(changed[0]))
+            if changed := [each for each in zip(picks, moved, strict=True) if each[0] != pick]:
+                what, (other, then) = f"bound of the {gate.tier} gate {gate.label}", changed[0]
+                yield Change("bound", what, gate.bound, end, _label(other)), partial(_standing, policy=then)
                 break
 
 
@@ -106,7 +114,7 @@ def _moved(policy: PolicyConfig, index: int, bound: float) -> PolicyConfig:
     return policy.model_copy(update={"gates": gates})
 
 
-def _measurements(near: Sequence[CandidateVerdict], policy: PolicyConfig) -> Iterator[Change]:
+def _measurements(near: Sequence[CandidateVerdict], policy: PolicyConfig) -> Iterator[Found]:
     """Of each figure of the pick the least it would have to be worse; of the others' the least better."""
     standings = [_standing(c, policy) for c in near]
     pick = _pick(standings)
@@ -123,7 +131,7 @@ def _measurements(near: Sequence[CandidateVerdict], policy: PolicyConfig) -> Ite
             if found := _least_factor(candidate, policy, figure, others, most):
                 factor, other = found
                 what = f"{candidate.label}'s {figure.metric}{_elsewhere(figure.at, policy)}"
-                yield Change("measurement", what, now, now * factor, _label(other))
+                yield Change("measurement", what, now, now * factor, _label(other)), None
 
 
 def _least_factor(
@@ -147,7 +155,7 @@ def _least_factor(
     return most**high, other
 
 
-def _references(near: Sequence[CandidateVerdict], policy: PolicyConfig) -> Iterator[Change]:
+def _references(near: Sequence[CandidateVerdict], policy: PolicyConfig) -> Iterator[Found]:
     """Of each run of the Python reference the nearest P95 that changes the pick.
 
     That is one just past where an end of some candidate's interval meets its bound, or where another run of
@@ -166,14 +174,17 @@ def _references(near: Sequence[CandidateVerdict], policy: PolicyConfig) -> Itera
         for factor in sorted(factors[run_id], key=lambda f: (abs(f - 1), f)):
             figures = [_Figure("latency_p95_ms", at, factor * way, run_id) for way in (1 - _JUST, 1 + _JUST)]
             picks = [_pick([_standing(c, policy, figure) for c in near]) for figure in figures]
-            if 1 / _MOST_FACTOR <= factor <= _MOST_FACTOR and (changed := [p for p in picks if p != pick]):
+            changed = [each for each in zip(picks, figures, strict=True) if each[0] != pick]
+            if 1 / _MOST_FACTOR <= factor <= _MOST_FACTOR and changed:
                 now, where = reference["latency_p95_ms"], _elsewhere(at, policy)
                 what = f"{reference['candidate_label']}'s latency_p95_ms{where} (the Python reference)"
-                yield Change("measurement", what, now, now * factor, _label(changed[0]))
+                other, then = changed[0]
+                moved = partial(_standing, policy=policy, changed=then)
+                yield Change("measurement", what, now, now * factor, _label(other)), moved
                 break
 
 
-def _weights(candidates: Sequence[CandidateVerdict], policy: PolicyConfig) -> Iterator[Change]:
+def _weights(candidates: Sequence[CandidateVerdict], policy: PolicyConfig) -> Iterator[Found]:
     """Of each weight the nearest at which another candidate of the pick's verdict is picked.
 
     With d the pick's lead over another on a criterion, they are level where w[i] d[i] is the negative sum of
@@ -217,7 +228,7 @@ def _weights(candidates: Sequence[CandidateVerdict], policy: PolicyConfig) -> It
             past = then * (1 + _JUST) or _JUST * rest.sum() if grows else then * (1 - _JUST)
             if (other := picked(index, past)) != pick:
                 what = f"weight of {criterion.metric}{place}"
-                yield Change("weight", what, now, then, peers[other].label)
+                yield Change("weight", what, now, then, peers[other].label), None
                 break
 
 

@@ -309,6 +309,17 @@ def test_no_change_of_a_weight_is_lost_among_many_candidates() -> None:
         assert decide(pd.DataFrame(rows), weighted(policy, change, share * change.then)).chosen == pick
 
 
+def test_what_a_bound_picks_is_told_of_all_candidates() -> None:
+    """Past an AUC of 0.97 none of the twenty-two that stand first is left, but the last of all is."""
+    scarce = {"separation_auc_low": 0.97}
+    rows = [row(f"m{i:02}", 2 + 0.1 * i, **scarce) for i in range(22)] + [row("last", 19)]
+    policy = policy_of(objective="lowest_latency")
+    decision = decide(pd.DataFrame(rows), policy)
+    change = of_kind(decision, "bound")
+    assert (decision.chosen, change.then, change.pick) == ("m00", 0.97, "last")
+    assert decide(pd.DataFrame(rows), bound_of(policy, change, 0.971)).chosen == "last"
+
+
 def test_of_several_that_are_level_without_a_weight_the_one_that_is_picked_there_is_told() -> None:
     """All three have the same memory, which alone is weighed then; by P95, then by label, m01 is first."""
     rows = [
