@@ -9,11 +9,14 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from dataclasses import replace
+from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
+
 from harness.gates import as_number, bears_load, gate_at, gate_place, place_of, run_at, run_for, unpaced
-from harness.objective import criterion_places, latency_at, preference, read_from, scored
+from harness.objective import criterion_places, latency_at, preference, read_from, scored, weighted_score
 from harness.overhead import interval_where
 from harness.schema import (
     LESS_IS_BETTER,
@@ -26,7 +29,7 @@ from harness.schema import (
 from harness.verdict import PICKABLE, VERDICTS, Change, demerit, is_target, load_demerit
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from harness.gates import GateResult, GateStatus
     from harness.schema import Comparable, GateConfig, PolicyConfig
@@ -36,8 +39,10 @@ if TYPE_CHECKING:
 Standing = tuple[Any, ...]
 # Label and runs of the candidate that is picked; None where none can be.
 Pick = tuple[str, tuple[str, ...]] | None
+# A change, and what each candidate is sorted by then; None where no candidate but those looked at is moved.
+Found = tuple[Change, "Callable[[CandidateVerdict], Standing] | None"]
 
-# Candidates that are looked at: those that stand nearest to being picked.
+# Candidates whose figures are moved, and whose ends bounds are moved to: those nearest to being picked.
 NEAREST = 20
 # A figure ten times better or worse is no close change.
 _MOST_FACTOR = 10.0
@@ -45,6 +50,8 @@ _MOST_FACTOR = 10.0
 _HALVINGS = 22
 # What is just past a level.
 _JUST = 1e-6
+# A weight that is a smaller share of all is 0: the arithmetic rounds.
+_NOTHING = 1e-9
 
 
 class _Figure(NamedTuple):
@@ -64,14 +71,20 @@ def closest_changes(candidates: Sequence[CandidateVerdict], policy: PolicyConfig
     """The nearest change of each kind that changes the pick, the smallest share first.
 
     Args:
-        candidates: in the order of the decision; of more than `NEAREST`, the first are looked at.
+        candidates: in the order of the decision. Of more than `NEAREST`, bounds and measurements that only a
+            candidate after the first `NEAREST` gives are not found; weights are searched among all, and what
+            is told to be picked is so among all.
         policy: by which they are judged.
     """
     near = candidates[:NEAREST]
     measurements = chain(_measurements(near, policy), _references(near, policy))
-    kinds = (_bounds(near, policy), measurements, _weights(near, policy))
-    nearest = (min(found, key=_size, default=None) for found in kinds)
-    return tuple(sorted((change for change in nearest if change is not None), key=_size))
+    told = []
+    for kind in (_bounds(near, policy), measurements, _weights(candidates, policy)):
+        change, standing = min(kind, key=lambda found: _size(found[0]), default=(None, None))
+        if change is not None and standing is not None and len(candidates) > len(near):
+            change = replace(change, pick=_label(_pick([standing(c) for c in candidates])))
+        told += [] if change is None else [change]
+    return tuple(sorted(told, key=_size))
 
 
 def _size(change: Change) -> tuple[float, float]:
@@ -79,7 +92,7 @@ def _size(change: Change) -> tuple[float, float]:
     return math.inf if change.relative is None else abs(change.relative), abs(change.then - change.now)
 
 
-def _bounds(near: Sequence[CandidateVerdict], policy: PolicyConfig) -> Iterator[Change]:
+def _bounds(near: Sequence[CandidateVerdict], policy: PolicyConfig) -> Iterator[Found]:
     """Of each gate the nearest bound that changes the pick: just past an end of some candidate's interval."""
     pick = _pick([_standing(c, policy) for c in near])
     for index, gate in enumerate(policy.gates):
@@ -89,9 +102,9 @@ def _bounds(near: Sequence[CandidateVerdict], policy: PolicyConfig) -> Iterator[
             just_past = (math.nextafter(end, way) for way in (-math.inf, math.inf))
             moved = [_moved(policy, index, bound) for bound in just_past]
             picks = [_pick([_standing(c, other) for c in near]) for other in moved]
-            if changed := [other for other in picks if other != pick]:
-                what = f"bound of the {gate.tier} gate {gate.label}"
-                yield Change("bound", what, gate.bound, end, _label(changed[0]))
+            if changed := [each for each in zip(picks, moved, strict=True) if each[0] != pick]:
+                what, (other, then) = f"bound of the {gate.tier} gate {gate.label}", changed[0]
+                yield Change("bound", what, gate.bound, end, _label(other)), partial(_standing, policy=then)
                 break
 
 
@@ -101,7 +114,7 @@ def _moved(policy: PolicyConfig, index: int, bound: float) -> PolicyConfig:
     return policy.model_copy(update={"gates": gates})
 
 
-def _measurements(near: Sequence[CandidateVerdict], policy: PolicyConfig) -> Iterator[Change]:
+def _measurements(near: Sequence[CandidateVerdict], policy: PolicyConfig) -> Iterator[Found]:
     """Of each figure of the pick the least it would have to be worse; of the others' the least better."""
     standings = [_standing(c, policy) for c in near]
     pick = _pick(standings)
@@ -118,7 +131,7 @@ def _measurements(near: Sequence[CandidateVerdict], policy: PolicyConfig) -> Ite
             if found := _least_factor(candidate, policy, figure, others, most):
                 factor, other = found
                 what = f"{candidate.label}'s {figure.metric}{_elsewhere(figure.at, policy)}"
-                yield Change("measurement", what, now, now * factor, _label(other))
+                yield Change("measurement", what, now, now * factor, _label(other)), None
 
 
 def _least_factor(
@@ -142,7 +155,7 @@ def _least_factor(
     return most**high, other
 
 
-def _references(near: Sequence[CandidateVerdict], policy: PolicyConfig) -> Iterator[Change]:
+def _references(near: Sequence[CandidateVerdict], policy: PolicyConfig) -> Iterator[Found]:
     """Of each run of the Python reference the nearest P95 that changes the pick.
 
     That is one just past where an end of some candidate's interval meets its bound, or where another run of
@@ -161,38 +174,62 @@ def _references(near: Sequence[CandidateVerdict], policy: PolicyConfig) -> Itera
         for factor in sorted(factors[run_id], key=lambda f: (abs(f - 1), f)):
             figures = [_Figure("latency_p95_ms", at, factor * way, run_id) for way in (1 - _JUST, 1 + _JUST)]
             picks = [_pick([_standing(c, policy, figure) for c in near]) for figure in figures]
-            if 1 / _MOST_FACTOR <= factor <= _MOST_FACTOR and (changed := [p for p in picks if p != pick]):
+            changed = [each for each in zip(picks, figures, strict=True) if each[0] != pick]
+            if 1 / _MOST_FACTOR <= factor <= _MOST_FACTOR and changed:
                 now, where = reference["latency_p95_ms"], _elsewhere(at, policy)
                 what = f"{reference['candidate_label']}'s latency_p95_ms{where} (the Python reference)"
-                yield Change("measurement", what, now, now * factor, _label(changed[0]))
+                other, then = changed[0]
+                moved = partial(_standing, policy=policy, changed=then)
+                yield Change("measurement", what, now, now * factor, _label(other)), moved
                 break
 
 
-def _weights(near: Sequence[CandidateVerdict], policy: PolicyConfig) -> Iterator[Change]:
-    """Of each weight those at which another candidate of the pick's verdict scores as much.
+def _weights(candidates: Sequence[CandidateVerdict], policy: PolicyConfig) -> Iterator[Found]:
+    """Of each weight the nearest at which another candidate of the pick's verdict is picked.
 
-    With d the pick's score on a criterion less the other's, they are level where w[i] d[i] is the negative
-    sum of w[j] d[j] over all j but i. Where that is 0 they are level at a weight of 0, and what is asked next
-    decides, if anything is weighed at all. A weight that no policy can have is none.
+    With d the pick's lead over another on a criterion, they are level where w[i] d[i] is the negative sum of
+    w[j] d[j] over all j but i. What is picked just past that, or at 0 where that is 0, is asked of the
+    decision's own arithmetic. A weight that no policy can have is none.
     """
-    if policy.objective != "weighted_matrix" or near[0].verdict not in PICKABLE:
+    first = candidates[0]
+    if policy.objective != "weighted_matrix" or first.verdict not in PICKABLE:
         return
-    ours, *theirs = ([scored(c, read_from(n.rows, c.metric, c.at)) for c in policy.matrix] for n in near)
-    first, *others = (_standing(n, policy)[2:] for n in near)  # what is asked next
-    places = criterion_places(policy)
-    for other, standing, scores in zip(near[1:], others, theirs, strict=True):
-        leads = [float(a - b) for a, b in zip(ours, scores, strict=True)]
-        for index, (criterion, lead) in enumerate(zip(policy.matrix, leads, strict=True)):
-            rest = [
-                (c.weight, d) for j, (c, d) in enumerate(zip(policy.matrix, leads, strict=True)) if j != index
-            ]
-            then = -sum(weight * d for weight, d in rest) / lead if lead else -1.0
-            past = criterion.weight == 0 and lead < 0  # any weight at all tells the two apart
-            level = past or (standing < first and any(weight for weight, _ in rest))
-            some = 0 < then < MOST_WEIGHT or (then == 0 and level)
-            if some and other.verdict == near[0].verdict:
-                what = f"weight of {criterion.metric}{places[index]}"
-                yield Change("weight", what, criterion.weight, then, other.label)
+
+    def asked_next(candidate: CandidateVerdict) -> Standing:
+        preferred = preference(policy, candidate.names, partial(read_from, candidate.rows))
+        return (*preferred[1:], candidate.label, candidate.run_ids)
+
+    # The first of those that score the most is picked.
+    peers = sorted((c for c in candidates if c.verdict == first.verdict), key=asked_next)
+    pick = next(i for i, peer in enumerate(peers) if peer is first)
+    figures = {
+        (c.metric, c.at): np.array([read_from(peer.rows, c.metric, c.at) for peer in peers])
+        for c in policy.matrix
+    }
+
+    def picked(index: int, weight: float) -> int:
+        matrix = list(policy.matrix)
+        matrix[index] = matrix[index].model_copy(update={"weight": weight})
+        moved = policy.model_copy(update={"matrix": matrix})
+        return int(np.argmax(weighted_score(moved, lambda metric, at: figures[metric, at])))
+
+    scores = np.array([scored(c, figures[c.metric, c.at]) for c in policy.matrix])  # [criteria, peers]
+    leads, weights = scores[:, [pick]] - scores, np.array([c.weight for c in policy.matrix])
+    for index, (criterion, place) in enumerate(zip(policy.matrix, criterion_places(policy), strict=True)):
+        now, rest = criterion.weight, np.delete(weights, index)
+        some = leads[index] != 0
+        level = -(rest @ np.delete(leads, index, axis=0)[:, some]) / leads[index, some]
+        level[np.abs(level) < _NOTHING * weights.sum()] = 0.0
+        more = leads[index, some] < 0
+        level = np.where(more, np.maximum(level, now), np.minimum(level, now))
+        can = (level >= 0) & (level < MOST_WEIGHT) & ((level > 0) | rest.any())
+        found = set(zip(level[can].tolist(), more[can].tolist(), strict=True))
+        for then, grows in sorted(found, key=lambda each: (abs(each[0] - now), each)):
+            past = then * (1 + _JUST) or _JUST * rest.sum() if grows else then * (1 - _JUST)
+            if (other := picked(index, past)) != pick:
+                what = f"weight of {criterion.metric}{place}"
+                yield Change("weight", what, now, then, peers[other].label), None
+                break
 
 
 def _standing(candidate: CandidateVerdict, policy: PolicyConfig, changed: _Figure | None = None) -> Standing:

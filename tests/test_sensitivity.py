@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -14,6 +15,8 @@ from harness.schema import PolicyConfig
 from tests.conftest import run_row
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from harness.verdict import Change, Decision
 
 # What scales with a figure: its interval, and one value a launch.
@@ -267,6 +270,92 @@ def test_a_weight_that_is_nothing_and_alone_tells_two_apart_changes_the_pick_at_
     decision = decide(pd.DataFrame(rows), policy_of(objective="weighted_matrix", matrix=matrix))
     assert decision.chosen == "minilm"
     assert str(of_kind(decision, "weight")) == "weight of latency_p95_ms, just past its 0, picks e5"
+
+
+# Latency, AUC, memory, throughput: each scored from its first end to its second.
+ENDS = {
+    "latency_p95_ms": (0, 30),
+    "separation_auc": (1, 0.95),
+    "peak_rss_bytes": (0, 2e9),
+    "throughput_texts_per_s": (600, 100),
+}
+
+
+def matrix_of(weights: Sequence[float]) -> PolicyConfig:
+    """A weighted matrix of `ENDS`, by label where all else is level."""
+    matrix = [
+        {"metric": metric, "weight": weight, "best": best, "worst": worst}
+        for (metric, (best, worst)), weight in zip(ENDS.items(), weights, strict=True)
+    ]
+    return policy_of(objective="weighted_matrix", matrix=matrix, paths=[], fallback=None)
+
+
+def weighed(number: int, p95_ms: float, auc: float, memory: float, served: float) -> dict[str, Any]:
+    """A candidate by what `ENDS` weighs."""
+    figures = {"separation_auc": auc, "separation_auc_high": 1.0, "peak_rss_bytes": memory}
+    return row(f"m{number:02}", p95_ms, launch_throughput_texts_per_s=[served] * 20, **figures)
+
+
+def test_no_change_of_a_weight_is_lost_among_many_candidates() -> None:
+    """One that is strong in AUC alone stands behind twenty-one that no weight can help."""
+    mediocre = [weighed(1 + i, 3 + 0.1 * i, 0.985, 1e8, 499) for i in range(21)]
+    rows = [weighed(0, 2, 0.985, 1e8, 500), *mediocre, weighed(22, 14, 0.999, 1e8, 300)]
+    policy = matrix_of([3, 1, 1, 1])
+    decision = decide(pd.DataFrame(rows), policy)
+    change = of_kind(decision, "weight")
+    assert (decision.chosen, change.what, change.pick) == ("m00", "weight of separation_auc", "m22")
+    assert change.then == pytest.approx((3 * 12 / 30 + 200 / 500) / 0.28)
+    for share, pick in ((0.999, "m00"), (1.001, "m22")):
+        assert decide(pd.DataFrame(rows), weighted(policy, change, share * change.then)).chosen == pick
+
+
+def test_what_a_bound_picks_is_told_of_all_candidates() -> None:
+    """Past an AUC of 0.97 none of the twenty-two that stand first is left, but the last of all is."""
+    scarce = {"separation_auc_low": 0.97}
+    rows = [row(f"m{i:02}", 2 + 0.1 * i, **scarce) for i in range(22)] + [row("last", 19)]
+    policy = policy_of(objective="lowest_latency")
+    decision = decide(pd.DataFrame(rows), policy)
+    change = of_kind(decision, "bound")
+    assert (decision.chosen, change.then, change.pick) == ("m00", 0.97, "last")
+    assert decide(pd.DataFrame(rows), bound_of(policy, change, 0.971)).chosen == "last"
+
+
+def test_of_several_that_are_level_without_a_weight_the_one_that_is_picked_there_is_told() -> None:
+    """All three have the same memory, which alone is weighed then; by P95, then by label, m01 is first."""
+    rows = [
+        weighed(0, 19, 0.985, 5e8, 900), weighed(1, 2, 0.985, 5e8, 120), weighed(2, 2, 0.981, 5e8, 450),
+    ]  # fmt: skip
+    policy = matrix_of([0, 0, 2, 0.5])
+    decision = decide(pd.DataFrame(rows), policy)
+    change = of_kind(decision, "weight")
+    assert (decision.chosen, change.then, change.pick) == ("m00", 0, "m01")
+    assert decide(pd.DataFrame(rows), weighted(policy, change, 0)).chosen == "m01"
+    assert str(change) == "weight of throughput_texts_per_s 0.5 → 0 (-100%) picks m01"
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_no_smaller_change_of_a_weight_is_found_by_deciding_again(
+    seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Figures of few values, so that many are level; each weight is tried at nine values."""
+    monkeypatch.setattr("harness.decision.share_that_stays", lambda *_: 1.0)
+    rng = random.Random(seed)
+    values = [(2, 5, 9, 14), (0.981, 0.985, 0.995), (1e8, 5e8, 1.5e9), (120.0, 450.0, 900.0)]
+    rows = pd.DataFrame([weighed(i, *(rng.choice(some) for some in values)) for i in range(5)])
+    weights = [rng.choice((0.5, 1.0, 2.0, 3.0)) for _ in values]
+    policy = matrix_of(weights)
+    decision = decide(rows, policy)
+    told = next((change for change in decision.changes if change.kind == "weight"), None)
+    monkeypatch.setattr("harness.decision.closest_changes", lambda *_: ())
+    if told is not None:
+        again = told.now + 1.001 * (told.then - told.now) if told.then else 0.0
+        assert decide(rows, weighted(policy, told, again)).chosen == told.pick
+    most = 2.0 if told is None else 0.999 * abs(told.relative or 0.0)
+    for index, weight in enumerate(weights):
+        for share in (step / 4 * most for step in range(-4, 5)):
+            if share >= -1:
+                other = matrix_of([*weights[:index], weight * (1 + share), *weights[index + 1 :]])
+                assert decide(rows, other).chosen == decision.chosen, (index, share, told)
 
 
 @pytest.mark.parametrize(("auc", "then"), [(500_000, 750_000.0), (1_000_000, None)])
