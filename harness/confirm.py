@@ -6,13 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from harness.compose import conf_dir
 from harness.config import yaml_of
-<<<<<<< HEAD
 from harness.confirmation import LENGTHS, RATES, WORKLOAD, confirmation_of, unconfirmable
-from harness.errors import BadInputError
-=======
-from harness.confirmation import LENGTHS, RATES, WORKLOAD, confirmation_of
 from harness.errors import BadInputError, LengthError
->>>>>>> k3
 from harness.gates import MOST_LOAD, gate_place, place_words, row_place
 from harness.launch import run_worker
 from harness.measure.disturbance import Observer
