@@ -63,6 +63,8 @@ def pair_runs(
             raise BadInputError(
                 f"A is {row_place(first)}, B is {row_place(second)}: different work is not comparable"
             )
+        if (first["runtime"] == "fake") != (second["runtime"] == "fake"):
+            raise BadInputError("one of A and B is a script's (runtime=fake): no provider was measured in it")
         if (first["purpose"] == "soak") != (second["purpose"] == "soak"):
             raise BadInputError("one of A and B is a soak run: its blocks are not comparable with launches")
         if others := set(_served(first)) ^ set(_served(second)):

@@ -193,7 +193,7 @@ def _soak(
         "block_p95_ms": blocks.p95_ms.tolist(),
         "block_rss_bytes": blocks.rss_bytes.tolist(),
         "block_handles": blocks.handles.tolist(),
-        "serving_s": task.duration_s,
+        "serving_s": blocks.served_s,
     }
     return served, blocks.finite
 

@@ -641,6 +641,12 @@ def test_machines_are_not_compared_silently() -> None:
     assert len(sides([run_row("a")], [run_row("b", machine_id="m2")], across_machines=True)) == 1
 
 
+def test_a_script_is_not_compared_with_a_provider() -> None:
+    with pytest.raises(BadInputError, match="a script's"):
+        sides([run_row("a", runtime="fake")], [run_row("b")])
+    assert len(sides([run_row("a", runtime="fake")], [run_row("b", runtime="fake")])) == 1
+
+
 def test_runs_of_two_schemas_were_not_measured_alike() -> None:
     older = run_row("a", schema_version=SCHEMA_VERSION - 1)
     with pytest.raises(BadInputError, match=rf"of schemas {SCHEMA_VERSION - 1} and {SCHEMA_VERSION}: they"):

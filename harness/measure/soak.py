@@ -15,7 +15,7 @@ import psutil
 
 from harness.measure.resources import rss_bytes
 from harness.stats import nearest_rank
-from harness.units import NS_PER_S, ns_to_ms
+from harness.units import NS_PER_S, ns_to_ms, ns_to_s
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,7 +32,7 @@ _SLOTS = 50_000
 
 @dataclass(frozen=True)
 class Soak:
-    """One entry a block: requests served in it, and the state at its end."""
+    """One entry a block: requests served in it, and the state at its end; `served_s` is the time of all."""
 
     requests: NDArray[np.int64]
     p50_ms: NDArray[np.float64]
@@ -40,10 +40,13 @@ class Soak:
     rss_bytes: NDArray[np.int64]
     handles: NDArray[np.int64]
     finite: bool
+    served_s: float
 
 
 def soak(provider: Provider, requests: Sequence[list[str]], duration_s: float) -> Soak:
     """Serve `requests` over and over, one after another, for `duration_s` of the session's clock.
+
+    A block has one request at least: where that takes longer than a block, all of them do.
 
     Args:
         provider: what serves.
@@ -55,7 +58,7 @@ def soak(provider: Provider, requests: Sequence[list[str]], duration_s: float) -
     slots = np.full(_SLOTS, 1, dtype=np.int64)
     counts, rss, handles = (np.full(BLOCKS, 1, dtype=np.int64) for _ in range(3))
     p50, p95 = (np.full(BLOCKS, 1, dtype=np.float64) for _ in range(2))
-    finite = True
+    finite, end = True, 0
     endless = cycle(requests)
     started = clock()
     for block in range(BLOCKS):
@@ -75,7 +78,7 @@ def soak(provider: Provider, requests: Sequence[list[str]], duration_s: float) -
         counts[block], rss[block] = served, rss_bytes()
         handles[block] = _handles(process)
         p50[block], p95[block] = (ns_to_ms(nearest_rank(kept, share)) for share in (0.5, 0.95))
-    return Soak(counts, p50, p95, rss, handles, finite)
+    return Soak(counts, p50, p95, rss, handles, finite, ns_to_s(end - started))
 
 
 def _handles(process: psutil.Process) -> int:

@@ -51,6 +51,13 @@ def test_blocks_are_of_one_duration_and_hold_every_request() -> None:
     assert found.requests.sum() == provider.served
     assert found.p50_ms.tolist() == found.p95_ms.tolist() == [2.0] * BLOCKS
     assert found.finite
+    assert found.served_s == pytest.approx(6.0)
+
+
+def test_where_a_request_takes_longer_than_a_block_the_time_is_what_it_took() -> None:
+    found = soak(Scripted(lambda _: 3000.0), [["a"]], 30.0)
+    assert found.requests.tolist() == [1] * BLOCKS
+    assert found.served_s == pytest.approx(90.0), "a third of a request a second, and not one"
 
 
 def test_a_block_tells_of_its_own_requests_alone() -> None:
