@@ -113,13 +113,14 @@ def _machine_id(cpu: str, memory_bytes: int) -> str:
 def _host_id() -> str | None:
     """What the system calls this one host, of several of its type; None where it has no lasting name for it.
 
-    Linux's stands in a file (man 5 machine-id); where the same stands in /run, it is of this boot alone.
+    Linux's stands in a file (man 5 machine-id); where the same stands in /run, it is of this boot alone, and
+    before the first boot it is no name yet.
     """
     if platform.system() == "Darwin":
         told = _output("ioreg", "-rd1", "-c", "IOPlatformExpertDevice") or ""
         return found[1] if (found := re.search(r'"IOPlatformUUID" = "([^"]+)"', told)) else None
     lasting, of_this_boot = (_first_line(f"/{place}/machine-id") for place in ("etc", "run"))
-    return None if lasting == of_this_boot else lasting
+    return None if lasting in (of_this_boot, "", "uninitialized") else lasting
 
 
 def _cpu_name() -> str:
@@ -149,7 +150,7 @@ def _builds() -> dict[str, str]:
 def _first_line(file: str) -> str | None:
     try:
         return Path(file).read_text(encoding="ascii").strip()
-    except OSError:
+    except (OSError, ValueError):
         return None
 
 

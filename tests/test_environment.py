@@ -184,6 +184,9 @@ def test_a_host_id_of_one_boot_does_not_make_another_machine_after_the_next(
     for boot in ("a" * 32, "b" * 32):
         said.update({Path("/etc/machine-id"): f"{boot}\n", Path("/run/machine-id"): f"{boot}\n"})
         ids.add(anew().machine_id)
+    for unset in ("uninitialized\n", "\n"):  # before the first boot
+        said.update({Path("/etc/machine-id"): unset, Path("/run/machine-id"): None})
+        ids.add(anew().machine_id)
     assert len(ids) == 1
 
 
