@@ -76,10 +76,10 @@ def require_room(weights: int, folder: Path, *, what: str) -> None:
 
 
 def available_bytes() -> int:
-    """Memory that a new process can have: what is available, within the container's limit."""
+    """Memory that a new process can have: what is available, within what the container's limit leaves."""
     available = int(psutil.virtual_memory().available)
-    limit = container.memory_limit_bytes()
-    return available if limit is None else min(available, limit)
+    free = container.memory_free_bytes()
+    return available if free is None else min(available, free)
 
 
 def _parameters(folder: Path, name: str) -> int:

@@ -32,6 +32,16 @@ def memory_limit_bytes(root: Path = _ROOT, own: Path = _OWN) -> int | None:
     return min((limit for limit in limits if limit is not None), default=None)
 
 
+def memory_free_bytes(root: Path = _ROOT, own: Path = _OWN) -> int | None:
+    """Bytes that may become resident beside what the groups hold by now."""
+    frees = [
+        limit - _held_bytes(group)
+        for group in _groups("memory", root, own)
+        if (limit := _memory_bytes(group)) is not None
+    ]
+    return max(0, min(frees)) if frees else None
+
+
 def throttled_s(root: Path = _ROOT, own: Path = _OWN) -> float | None:
     """Seconds that the CPU quotas of its groups have stopped them for, so far, all together."""
     times = [_stopped_s(group) for group in _groups("cpu", root, own)]
@@ -72,6 +82,15 @@ def _memory_bytes(group: Path) -> int | None:
     if not limit or limit[0] == "max" or int(limit[0]) >= _NO_LIMIT_BYTES:
         return None
     return int(limit[0])
+
+
+def _held_bytes(group: Path) -> int:
+    """What a group holds, less the cache of files that nobody used lately, which the kernel drops first."""
+    used = _text(group / "memory.current").split() or _text(group / "memory.usage_in_bytes").split()
+    stat = _text(group / "memory.stat").split()
+    names = (name for name in ("total_inactive_file", "inactive_file") if name in stat)  # version 1, or 2
+    name = next(names, None)
+    return (int(used[0]) if used else 0) - (0 if name is None else int(stat[stat.index(name) + 1]))
 
 
 def _stopped_s(group: Path) -> float | None:

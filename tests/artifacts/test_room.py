@@ -29,7 +29,7 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     """A machine whose available memory, container's limit and free space the test says."""
     said = SimpleNamespace(memory=64 * GB, limit=None, disk=100 * GB)
     monkeypatch.setattr(room.psutil, "virtual_memory", lambda: SimpleNamespace(available=said.memory))
-    monkeypatch.setattr(room.container, "memory_limit_bytes", lambda: said.limit)
+    monkeypatch.setattr(room.container, "memory_free_bytes", lambda: said.limit)
     usage = shutil.disk_usage("/")
     monkeypatch.setattr(room.shutil, "disk_usage", lambda _: usage._replace(free=said.disk))
     return said

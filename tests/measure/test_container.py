@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from harness.measure.container import cpu_quota, memory_limit_bytes, throttled_s
+from harness.measure.container import cpu_quota, memory_free_bytes, memory_limit_bytes, throttled_s
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -90,3 +90,47 @@ def test_what_a_container_has_mounted_is_its_own(tmp_path: Path, own: str) -> No
 )
 def test_no_limit_is_none(tmp_path: Path, own: str, files: dict[str, str]) -> None:
     assert limits(tmp_path, own, files) == (None, None, None)
+
+
+@pytest.mark.parametrize(
+    ("own", "files", "free"),
+    [
+        (V2, {"pod/job/memory.max": "8000", "pod/job/memory.current": "7500"}, 500),
+        (
+            V2,
+            {
+                "pod/job/memory.max": "8000",
+                "pod/job/memory.current": "7500",
+                "pod/job/memory.stat": "anon 100\ninactive_file 3000\n",
+            },
+            3500,
+        ),
+        (
+            V2,
+            {
+                "pod/memory.max": "9000",
+                "pod/memory.current": "8900",
+                "pod/job/memory.max": "8000",
+                "pod/job/memory.current": "10",
+            },
+            100,
+        ),
+        (V2, {"pod/job/memory.max": "8000", "pod/job/memory.current": "9000"}, 0),
+        (V2, {"pod/job/memory.max": "max", "pod/job/memory.current": "9000"}, None),
+        (
+            V1,
+            {
+                "memory/pod/job/memory.limit_in_bytes": "8000",
+                "memory/pod/job/memory.usage_in_bytes": "7000",
+                "memory/pod/job/memory.stat": "inactive_file 1\ntotal_inactive_file 2000\n",
+            },
+            3000,
+        ),
+    ],
+    ids=["used", "cache that can go", "by the outer group", "over it", "no limit", "version 1"],
+)
+def test_what_a_group_holds_is_not_free(
+    tmp_path: Path, own: str, files: dict[str, str], free: int | None
+) -> None:
+    limits(tmp_path, own, files)
+    assert memory_free_bytes(tmp_path / "cgroup", tmp_path / "self") == free
