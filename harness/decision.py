@@ -58,7 +58,7 @@ from harness.overhead import REFERENCE, with_overhead
 from harness.remedies import means_nothing, missing_commands, on_the_data_of, ways_out
 from harness.rerun import again, command_for, elsewhere
 from harness.robustness import share_that_stays
-from harness.schema import EP_SHARE_MIN
+from harness.schema import EP_SHARE_MIN, SERVING_METRICS
 from harness.sensitivity import closest_changes
 from harness.units import (
     bound_share_text,
@@ -243,6 +243,15 @@ def _judge(rows: list[Row], policy: PolicyConfig, asked_ids: Collection[str]) ->
     )
     asked += [(r, loaded[place]) for place, r in load.results]
     relied_on = [row for row in read if any(run_for(r.gate, [row]) is row for r in deciding)]
+    for lines, status in ((blocks, "FAIL"), (unknowns, "UNDECIDED")):
+        lines += [
+            f"{_sentence(r)}, at {row_place(row)}"
+            for row in under_load
+            for r in _vectors_asked(row, policy)
+            if r.status == status
+        ]
+    halfway = [row for row in relied_on if row["status"] == "interrupted"]
+    unknowns += [f"the run at {row_place(row)} was interrupted" for row in halfway]
 
     failing = confirmation.failing if confirmation else ()
     at_best: Verdict = "NO_GO" if blocks else "INCONCLUSIVE" if unknowns else "GO"
@@ -265,7 +274,7 @@ def _judge(rows: list[Row], policy: PolicyConfig, asked_ids: Collection[str]) ->
     notes += [
         f"the run at {row_place(row)} was interrupted: {again(row)} goes on"
         for row in read
-        if row["status"] == "interrupted"
+        if row["status"] == "interrupted" and row["run_id"] not in {each["run_id"] for each in halfway}
     ]
     notes += _time_elsewhere(read, policy)
     unread = [row for row in current if row["run_id"] not in {*known, *(r["run_id"] for r in under_load)}]
@@ -299,7 +308,9 @@ def _judge(rows: list[Row], policy: PolicyConfig, asked_ids: Collection[str]) ->
         reasons=tuple(reasons),
         notes=tuple(notes),
         warnings=(*(() if main is None else caveats.of_noise(main)), *_hardly_there(read, policy)),
-        missing=missing_commands(results, current, base, unsure),
+        missing=tuple(
+            dict.fromkeys([*map(again, halfway), *missing_commands(results, current, base, unsure)])
+        ),
         ways_out=ways_out(results, current, base),
         confirm=elsewhere(
             base,
@@ -498,6 +509,17 @@ def _guards(rows: list[Row], policy: PolicyConfig) -> tuple[list[str], list[str]
                 f"{decimal_text(parity, 6, beside=(bound,))}, needed {bound_text(bound)}"
             )
     return list(dict.fromkeys(blocks)), list(dict.fromkeys(unknowns))
+
+
+def _vectors_asked(row: Row, policy: PolicyConfig) -> list[GateResult]:
+    """What a run under production's load says to the must gates on vectors that read its batch size."""
+    return [
+        ask(gate, row)
+        for gate in policy.gates
+        if gate.tier == "must"
+        and gate.metric not in SERVING_METRICS
+        and gate.at.batch_size == row["batch_size"]
+    ]
 
 
 def _refused(row: Row, policy: PolicyConfig) -> list[str]:

@@ -8,7 +8,7 @@ from harness.gates import ASKED_OF_OWN_DATA, OWN_DATA, as_number, gate_place, pl
 from harness.open_loop import launches_alone
 from harness.overhead import FEWEST_LAUNCHES, REFERENCE, unknown_p95
 from harness.rerun import again, command_for, elsewhere, typed_words
-from harness.schema import LAUNCH_METRICS, SOAK_METRICS
+from harness.schema import SERVING_METRICS, SOAK_METRICS
 from harness.stats import launches_to_settle
 from harness.verdict import is_target
 
@@ -38,16 +38,12 @@ def missing_commands(
         results: the gates' answers.
         current: the candidate's runs.
         base: whose words a command has where no run is read.
-        unknown: runs of which something is unknown that every candidate is asked.
+        unknown: runs of which something is unknown that every candidate is asked; an interrupted one goes on.
     """
     if base["weights"] == "random":
         return ()
     commands: dict[tuple[Any, ...], tuple[str, str]] = {}
-    anew = {
-        str(row["run_id"]): again(row, **{"measure.force": "true"})
-        for row in unknown
-        if row["status"] != "unavailable"
-    }
+    anew = {str(row["run_id"]): again(row, **_anew(row)) for row in unknown if row["status"] != "unavailable"}
     for result in sorted(results, key=lambda result: result.gate.tier != "must"):
         gate = result.gate
         if gate.tier == "nice" or result.status not in ("NOT_MEASURED", "UNDECIDED"):
@@ -83,6 +79,11 @@ def missing_commands(
     return tuple(dict.fromkeys((*first, *anew.values(), *rest)))
 
 
+def _anew(row: Row) -> dict[str, str]:
+    """What measures a run anew; one that was interrupted goes on."""
+    return {} if row["status"] == "interrupted" else {"measure.force": "true"}
+
+
 def _what_is_added(result: GateResult, row: Row | None, rows: Sequence[Row]) -> dict[str, Any]:
     """What a run needs beside its place and its launches, so that it answers a gate.
 
@@ -91,7 +92,7 @@ def _what_is_added(result: GateResult, row: Row | None, rows: Sequence[Row]) -> 
     """
     metric = result.gate.metric
     if metric == "latency_overhead" and row is not None and unknown_p95(row):
-        return {} if row["status"] == "interrupted" else {"measure.force": "true"}
+        return _anew(row)
     if metric == "latency_overhead" and row is not None:
         few = int(row["launches"]) < FEWEST_LAUNCHES  # its command may say so many
         return {"runtime": REFERENCE} | ({"measure.launches": FEWEST_LAUNCHES} if few else {})
@@ -123,8 +124,7 @@ def means_nothing(gate: GateConfig, row: Row) -> bool:
     """Whether no command can answer a gate: the quality of random weights, the reference's own overhead."""
     if gate.metric == "latency_overhead":
         return bool(row["runtime"] == REFERENCE)
-    of_quality = gate.metric not in (*LAUNCH_METRICS, *SOAK_METRICS, "launches_failed", "peak_rss_bytes")
-    return of_quality and row["weights"] != "trained"
+    return gate.metric not in SERVING_METRICS and row["weights"] != "trained"
 
 
 def ways_out(results: Sequence[GateResult], current: list[Row], base: Row) -> tuple[str, ...]:

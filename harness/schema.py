@@ -133,6 +133,10 @@ _NEVER_CERTAIN: tuple[Metric, ...] = (
 MOST_LAUNCHES = 10_000
 # Metrics of a soak run, and of it alone.
 SOAK_METRICS: tuple[Metric, ...] = ("rss_slope_bytes_per_request", "handles_gained", "latency_drift")
+# Metrics of how something is served; all others are of its vectors.
+SERVING_METRICS: tuple[Metric, ...] = (
+    *LAUNCH_METRICS, *SOAK_METRICS, "launches_failed", "peak_rss_bytes", "latency_overhead",
+)  # fmt: skip
 
 
 # What a table keeps whole: a 64-bit integer.

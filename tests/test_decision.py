@@ -756,6 +756,7 @@ ADDED: dict[str, dict[str, Any]] = {
     "unavailable": {"status": "unavailable", "error": "x", "launches": 0, "launch_p95_ms": [],
                     "latency_p95_ms": None, "ep_node_share": None},
     "random": {"weights": "random"},
+    "interrupted": {"status": "interrupted"},
     "too slow": {"launch_p95_ms": [99.0] * 20, "latency_p95_ms": 99.0},
 }  # fmt: skip
 
@@ -1270,7 +1271,24 @@ def test_commands_leave_a_replicate_behind_unless_they_go_on_with_that_very_run(
     few = launches_row("minilm", [12.0] * 5, command=words)
     assert decide(frame(few)).candidates[0].missing[0].startswith(f"{words} measure.launches=")
     cut_short = model_row("minilm", command=words, status="interrupted")
-    assert any(f"{words} goes on" in note for note in decide(frame(cut_short)).candidates[0].notes)
+    assert decide(frame(cut_short)).candidates[0].missing[0] == words
+
+
+def test_a_run_that_was_interrupted_is_no_pick_until_it_went_on_though_its_gates_pass() -> None:
+    words = "python -m harness model=minilm ep=cpu"
+    cut_short = model_row("minilm", status="interrupted", command=words)
+    decision = decide(frame(cut_short))
+    assert (decision.verdict, decision.chosen) == ("INCONCLUSIVE", None)
+    assert decision.reasons[0].endswith("the run at default, batch 1 was interrupted")
+    assert f"`{words}`" in decision.next_steps
+    assert decide(frame(cut_short | launched(launch_p95_ms=[45.0] * 20))).verdict == "NO_GO"
+
+
+def test_a_run_that_was_interrupted_where_no_must_gate_reads_is_told_alone() -> None:
+    batch = model_row("minilm", "r32", batch_size=32, status="interrupted")
+    decision = decide(frame(model_row("minilm"), batch))
+    assert decision.verdict == "GO"
+    assert any("at default, batch 32 was interrupted" in note for note in decision.candidates[0].notes)
 
 
 def test_a_must_gate_on_quality_can_be_contradicted_as_well() -> None:
@@ -2117,6 +2135,21 @@ def test_a_part_of_confirmation_that_is_open_keeps_the_evidence_provisional(
     decision = decide(frame(*confirmed_rows("minilm", **changes)))
     assert (decision.verdict, decision.evidence) == ("GO", "provisional")
     assert any(r.startswith("not confirmed: ") and said in r for r in decision.reasons)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "verdict", "state"),
+    [(0.05, 0.2, "NO_GO", "fails"), (0.05, 0.99, "INCONCLUSIVE", "is undecided")],
+)
+def test_vectors_that_break_a_must_gate_under_productions_load_are_no_pick(
+    low: float, high: float, verdict: str, state: str
+) -> None:
+    overlap = {"neighbour_overlap": 0.1, "neighbour_overlap_low": low, "neighbour_overlap_high": high}
+    decision = decide(frame(*confirmed_rows("minilm", **overlap)))
+    assert (decision.verdict, decision.chosen) == (verdict, None)
+    said = f"must gate {state}: top-10 overlap is 0.1, needed >= 0.95"
+    assert said in decision.reasons[0]
+    assert "at mixture, batch 1, 4 clients" in decision.reasons[0]
 
 
 def test_a_mixture_that_was_not_measured_to_confirm_confirms_nothing() -> None:
