@@ -23,7 +23,6 @@ from harness.evidence import of_machine, selected, with_commands
 from harness.paths import typed_path
 from harness.progress import Progress, files_read
 from harness.rerun import first_command
-from harness.stand_ins import harmless
 from harness.step_summary import append_summary
 from harness.store import Store, load_launches, load_runs, skipped_files, under_way
 from harness.verdict import record_id
@@ -106,7 +105,7 @@ def main(argv: list[str]) -> int:
         if decision.chosen:
             print_use(console, decision.candidates[0])
     else:
-        sys.stdout.write(json_text if words["format"] == "json" else harmless(page))
+        sys.stdout.write(json_text if words["format"] == "json" else page)
     sys.stdout.flush()  # told first: what cannot be written can still be read
     record = Store(results).write_decision(record_id(json_text), json_text, page)
     if words["format"] == "table":

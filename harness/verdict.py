@@ -19,6 +19,7 @@ from harness.gates import (
     wrong_side,
 )
 from harness.record import RUN_UNITS
+from harness.stand_ins import harmless
 from harness.units import at_least, bound_share_text, bound_text, format_bytes, number_text, share_text
 from harness.workload import Place
 
@@ -384,7 +385,7 @@ class Decision:
             lines += [f"- {_cell(c.label)}: {_cell('; '.join(c.reasons))}" for c in impossible]
         lines += [] if self.baseline is None else _baseline_lines(self.baseline)
         lines += ["", f"Decided by harness {self.provenance.harness_version}."] if self.provenance else []
-        return "\n".join(lines) + "\n"
+        return harmless("\n".join(lines) + "\n")
 
 
 def noise_mark(judged: CandidateVerdict | Decision) -> str:

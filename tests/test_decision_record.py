@@ -147,3 +147,9 @@ def test_runs_of_other_machines_that_are_left_out_are_counted_by_name() -> None:
         "this is about machine m1 alone: 3 run(s) of m2, m3, m3x are not read",
     )
     assert of_other_machines(runs[runs["machine_id"] == "m1"], "m1") == ()
+
+
+def test_the_page_holds_nothing_that_a_terminal_obeys() -> None:
+    page = decide(frame(model_row("minilm", candidate_label="min\x1b[31mlm fp32 cpu"))).to_markdown()
+    assert "\x1b" not in page
+    assert r"min\x1b" in page
