@@ -185,6 +185,25 @@ def newest_confirmation(rows: Sequence[RowT]) -> list[RowT]:
     return sorted((row for row in asked if _when(row) == newest), key=row_place)
 
 
+def withdrawn(rows: Sequence[Mapping[str, Any]], policy: PolicyConfig) -> tuple[str, ...]:
+    """Where an earlier confirmation found the budget not to hold and the newest does not ask, in words.
+
+    Args:
+        rows: a candidate's runs of one evidence, the newest first.
+        policy: whose must latency gates are asked, each at the batch size that it reads.
+    """
+    kept = {row_place(row) for row in newest_confirmation(rows)}
+    left = [row for row in rows if row["purpose"] == "confirm" and row_place(row) not in kept]
+    newest = {row_place(row): row for row in reversed(left)}
+    return tuple(
+        _over(place, result)
+        for place, row in sorted(newest.items())
+        for gate in policy.gates
+        if gate.tier == "must" and gate.metric == "latency_p95_ms" and gate.at.batch_size == place.batch_size
+        if (result := ask(gate, row)).status == "FAIL"
+    )
+
+
 def newest_under_load(rows: Sequence[RowT]) -> list[RowT]:
     """The newest run at each place that the newest ``measure=confirm`` asked for, in order of place.
 

@@ -12,7 +12,14 @@ from typing import TYPE_CHECKING
 
 from harness import __version__, caveats
 from harness.config import load_policy
-from harness.confirmation import confirmation_of, newest_confirmation, newest_under_load, unconfirmable
+from harness.confirmation import (
+    CLIENTS,
+    confirmation_of,
+    newest_confirmation,
+    newest_under_load,
+    unconfirmable,
+    withdrawn,
+)
 from harness.decision_record import ProvenanceRecord, Verdict, run_record
 from harness.evidence import (
     candidate_key,
@@ -116,6 +123,8 @@ LOAD_STEP = (
 PROVIDER_STEP = "hold the provider against the Python reference stage by stage: tokens, inference, pooling"
 # Shares of nodes and of their time on the execution provider that differ by more are both told.
 TIME_SHARE_GAP_MAX = 0.1
+# Callers beside the one that a confirmation asks where none are declared.
+_CALLERS = set(CLIENTS) - {1}
 # Of a pick that nobody asked to confirm.
 _UNCONFIRMED = "nothing was measured under production's load (measure=confirm)"
 # An AUC whose interval lies over this tells similar pairs from dissimilar ones: the default policy's bound.
@@ -297,6 +306,7 @@ def _judge(rows: list[Row], policy: PolicyConfig, asked_ids: Collection[str]) ->
         told_of = f"{reference['candidate_label']}, run {reference['run_id']}"
         notes.append(f"what it takes over Python is held against {told_of}")
     notes += _over_others(results, current)
+    notes += [f"withdrawn by the newest confirmation: {line}" for line in withdrawn(same, policy)]
     notes += _unasked(base, policy)
     score = score_parts(policy, current)
     notes += [score_text(policy, score)] if score else []
@@ -317,7 +327,7 @@ def _judge(rows: list[Row], policy: PolicyConfig, asked_ids: Collection[str]) ->
             workload="default",
             batch_size=1,
             measure="confirm",
-            **_declared_rate(loaded),
+            **_declared_load(loaded),
             **({"measure.force": "true"} if noisy_load else {}),
         ),
         provisional=(
@@ -445,10 +455,12 @@ def _confirmed(candidate: CandidateVerdict) -> bool:
     return confirmation is not None and confirmation.complete and not candidate.provisional
 
 
-def _declared_rate(loaded: Iterable[Place]) -> dict[str, str]:
-    """The word that declares production's rate, where a confirmation was asked with one."""
+def _declared_load(loaded: Collection[Place]) -> dict[str, str]:
+    """The words that declare production's callers and rate, where a confirmation was asked with them."""
+    callers = {place.clients for place in loaded} - {1}
     rates = [place.offered_qps for place in loaded if place.offered_qps is not None]
-    return {"measure.rate": exact_number(rates[0])} if rates else {}
+    words = {"measure.clients": f"[{','.join(map(str, sorted(callers | _CALLERS)))}]"}
+    return (words if callers - _CALLERS else {}) | ({"measure.rate": exact_number(rates[0])} if rates else {})
 
 
 def _guards(rows: list[Row], policy: PolicyConfig) -> tuple[list[str], list[str]]:

@@ -179,11 +179,12 @@ def measure_in(sweep: Sweep, configs: Sequence[Config], *, strict: bool) -> list
                     without = "without measure.force, which starts anew"
                     interruption.remedy = f"type the command again, {without}, to go on"
                 raise
-            _flag_anew(sweep, runs)
-    elif sweep.seen:  # the command has measured before
+            finally:
+                _flag_anew(sweep, runs)
+    else:  # the command may have measured before, or have been killed before it flagged anew
         sweep.seen += [row for run in runs for row in run.launches]
         with hold_store():
-            _flag_anew(sweep, runs)
+            _flag_anew(sweep, runs, lift=False)
     rows = [store.run_of(run.run_id) for run in runs]
     return [row for row in rows if row is not None]
 
@@ -397,17 +398,18 @@ def _rounds(runs: Sequence[Run], sweep_id: str, sweep: Sweep) -> None:
             sweep.store.write_run(run.row(sweep_id))
 
 
-def _flag_anew(sweep: Sweep, runs: Sequence[Run]) -> None:
+def _flag_anew(sweep: Sweep, runs: Sequence[Run], *, lift: bool = True) -> None:
     """Flag all launches that the command read or measured, these runs' included, by what is known by now.
 
     A run that dropped out, or that an earlier part of the command measured, was flagged by less. Goes by what
-    is stored, so that what others measured meanwhile is kept; whoever calls holds the store's lock.
+    is stored, so that what others measured meanwhile is kept; whoever calls holds the store's lock. What was
+    flagged stays so without `lift`: where nothing is measured, more may have been known then.
     """
     store, reference = sweep.store, sweep.reference()
     sweep.run_ids.update(run.run_id for run in runs)
     for run_id in sorted(sweep.run_ids):
         launches, row = store.launches_of(run_id), store.run_of(run_id)
-        if row is not None and flag(launches, reference):
+        if row is not None and flag(launches, reference, lift=lift):
             store.write_launches(run_id, launches)
             store.write_run(row | summarise_run(launches, min_span_s=row["min_span_s"]))
 

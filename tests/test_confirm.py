@@ -275,6 +275,18 @@ def test_the_load_is_flagged_by_what_the_machine_shows_in_the_search(
     }
 
 
+def test_the_load_is_flagged_by_what_an_interrupted_search_showed(
+    plan: Plan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker, store = Production(stop_at=4 * 2 + 1), Memory()
+    monkeypatch.setattr("harness.confirm.Observer", lambda _wait_s: Recovering(worker))
+    monkeypatch.setattr(Run, "scripted", False)
+    with pytest.raises(KeyboardInterrupt):
+        confirmed([plan(measure={"launches": 2})], worker, store)
+    load = [row for row in store.runs.values() if row["purpose"] != "search"]
+    assert [row["launch_disturbed"] for row in load] == [[True] * 2] * 4
+
+
 def test_launches_that_another_command_adds_to_the_load_meanwhile_are_kept(
     plan: Plan, monkeypatch: pytest.MonkeyPatch
 ) -> None:

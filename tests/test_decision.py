@@ -1260,6 +1260,8 @@ def test_a_rate_that_was_withdrawn_stays_so_when_it_is_measured_anew() -> None:
     anew |= {"finished_at": STARTED + timedelta(days=1)}
     decision = decide(frame(*newest, withdrawn, anew))
     assert (decision.verdict, decision.evidence) == ("GO", "confirmed")
+    over = "P95 latency ms at mixture, batch 1, poisson 250/s is 60, needed < 30"
+    assert f"withdrawn by the newest confirmation: {over}" in decision.candidates[0].notes
 
 
 def test_commands_leave_a_replicate_behind_unless_they_go_on_with_that_very_run() -> None:
@@ -2625,6 +2627,14 @@ def test_a_confirmation_that_lacks_something_is_told_to_go_on_at_the_rate_that_w
     assert any("measure=confirm measure.rate=3`" in step for step in steps), steps
     steps = decide(frame(some[0])).next_steps
     assert any("measure=confirm` (with measure.rate= and measure.cpus=" in step for step in steps), steps
+
+
+def test_a_confirmation_is_told_to_go_on_with_the_callers_that_were_declared() -> None:
+    """Else what is told to type would withdraw those at which the budget does not hold."""
+    rows = [*confirmed_rows("minilm"), confirm_row("minilm", clients=8) | launched(launch_p95_ms=[60.0] * 20)]
+    decision = decide(frame(*rows[:2], *rows[3:]))
+    assert decision.verdict == "CONDITIONAL_GO"
+    assert any("measure=confirm 'measure.clients=[2,4,8]' measure.rate=3`" in s for s in decision.next_steps)
 
 
 UNAVAILABLE = {"status": "unavailable", "error": "not in this build", "launches": 0, "launch_p95_ms": []}

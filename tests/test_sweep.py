@@ -1795,6 +1795,42 @@ def test_a_run_that_dropped_out_is_flagged_afterwards_too_and_its_row_written_ag
     assert rows[0]["disturbance"] == "low capacity 6"
 
 
+def test_a_run_that_dropped_out_is_flagged_however_the_command_ends(
+    real: Plan, watched: Run, store: Store
+) -> None:
+    observer = ScriptedObserver([40.0] * 12 + [100.0])
+    worker = Scripted({1: [40.0], 2: [*[2.0] * 14, KeyboardInterrupt]})
+    with pytest.raises(KeyboardInterrupt):
+        watched([real(threads=1), real(threads=2)], worker, observer)
+    stored = {row["threads"]: row for row in load_runs(store.path).to_dict("records")}
+    assert list(stored[1]["launch_disturbed"]) == [True] * 6
+    assert stored[2]["status"] == "interrupted"
+
+
+def test_a_command_that_was_killed_before_it_flagged_anew_does_so_when_typed_again(
+    real: Plan, watched: Run, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plans, paces = [real(threads=1), real(threads=2)], {1: [40.0], 2: [2.0]}
+    with monkeypatch.context() as killed:
+        killed.setattr("harness.sweep._flag_anew", lambda *_: None)
+        before = watched(plans, Scripted(paces), ScriptedObserver([40.0] * 12 + [100.0]))
+    assert before[0]["launch_disturbed"] == [False] * 6
+    rows = watched(plans, Scripted({}), ScriptedObserver([]))
+    assert [row["launch_disturbed"] for row in rows] == [[True] * 6, [True] * 6 + [False] * 11]
+    assert [row["launches"] for row in rows] == [6, 17], "nothing was measured"
+
+
+def test_what_was_flagged_by_more_than_is_known_now_stays_so_where_nothing_is_measured(
+    real: Plan, watched: Run
+) -> None:
+    watched([real(threads=1, measure={"launches": 3})], Scripted(), ScriptedObserver([100.0]))
+    plan = real(threads=2, measure={"launches": 3})
+    (row,) = watched([plan], Scripted(), ScriptedObserver([40.0]))
+    assert row["launch_disturbed"] == [True] * 3
+    (again,) = watched([plan], Scripted(), ScriptedObserver([]))
+    assert again["launch_disturbed"] == [True] * 3
+
+
 def test_launches_of_an_earlier_command_are_flagged_by_what_a_later_one_finds_out(
     real: Plan, watched: Run, store: Store
 ) -> None:
