@@ -26,10 +26,12 @@ from harness.evidence import (
     checked,
     contradicted,
     current_evidence,
+    named_beside,
     names_apart,
     newest_first,
     not_possible_since,
     of_one_evidence,
+    of_the_same_thing,
     under_other_limits,
 )
 from harness.gates import (
@@ -123,6 +125,8 @@ LOAD_STEP = (
 PROVIDER_STEP = "hold the provider against the Python reference stage by stage: tokens, inference, pooling"
 # Shares of nodes and of their time on the execution provider that differ by more are both told.
 TIME_SHARE_GAP_MAX = 0.1
+# Behind what stands against a run, before the command that measures it anew.
+_ANEW = "; anew: "
 # Callers beside the one that a confirmation asks where none are declared.
 _CALLERS = set(CLIENTS) - {1}
 # Of a pick that nobody asked to confirm.
@@ -150,9 +154,11 @@ def decide(
     if isinstance(policy, str):
         policy = load_policy(policy)
     rows = newest_first(checked(runs), asked)
-    if any(gate.metric == "latency_overhead" for gate in policy.gates):
+    over_reference = {gate.tier for gate in policy.gates if gate.metric == "latency_overhead"}
+    if over_reference:
         rows = with_overhead(rows, partial(_refused, policy=policy))
-        rows = [row for row in rows if row["runtime"] != REFERENCE] or rows  # the measure, no candidate
+    if "must" in over_reference:  # what is the measure can pass none over itself: it is no candidate
+        rows = [row for row in rows if row["runtime"] != REFERENCE] or rows
     groups: dict[str, list[Row]] = {}
     for row in rows:
         groups.setdefault(candidate_key(row), []).append(row)
@@ -335,6 +341,7 @@ def _judge(rows: list[Row], policy: PolicyConfig, asked_ids: Collection[str]) ->
             *(f"{line} (the Python reference)" for line in _provisional(references)),
             *_depends_on_noise(results),
             *(contradicted(asked, rows) or contradicted(aimed, rows)),
+            *_blocked_before([*relied_on, *under_load], rows, policy),
             *_fails_elsewise(newest, rows, policy),
             *not_possible_since([*read, *under_load], rows),
         ),
@@ -469,7 +476,7 @@ def _guards(rows: list[Row], policy: PolicyConfig) -> tuple[list[str], list[str]
     for row in rows:
         where = row_place(row)
         if row["status"] in ("failed", "timeout"):
-            blocks.append(f"the run failed at {where}: {text_of(row['error'], 'no reason known')}; anew: "
+            blocks.append(f"the run failed at {where}: {text_of(row['error'], 'no reason known')}{_ANEW}"
                           f"`{again(row, **{'measure.force': 'true'})}`")  # fmt: skip
             continue
         if row["weights"] != "trained":
@@ -486,7 +493,7 @@ def _guards(rows: list[Row], policy: PolicyConfig) -> tuple[list[str], list[str]
             unknowns.append(f"whether launches failed is unknown at {where}")
         elif failed:
             error = text_of(row["error"], "no reason known")
-            blocks.append(f"{failed:.0f} of {row['launches']} launches failed at {where} ({error}); anew: "
+            blocks.append(f"{failed:.0f} of {row['launches']} launches failed at {where} ({error}){_ANEW}"
                           f"`{again(row, **{'measure.force': 'true'})}`")  # fmt: skip
         nodes, total = as_number(row["ep_nodes"]), as_number(row["nodes_total"])
         told = 0.0 if nodes == 0 else as_number(row["ep_node_share"])
@@ -701,6 +708,18 @@ def _fails_elsewise(newest: Row, rows: list[Row], policy: PolicyConfig) -> tuple
             if ask(gate_at(gate, place), row).status == "FAIL"
         ]
     return tuple(dict.fromkeys(told))
+
+
+def _blocked_before(read: list[Row], rows: list[Row], policy: PolicyConfig) -> tuple[str, ...]:
+    """Other runs of the same thing that no policy can wave through: nobody measures until nothing fails."""
+    return tuple(
+        f"provisional: in another run of the same thing, {named_beside(other, row)}, "
+        f"{listed([block.partition(_ANEW)[0] for block in blocks])}"
+        for row in read
+        if not _guards([row], policy)[0]
+        for other in of_the_same_thing(row, rows)
+        if (blocks := _guards([other], policy)[0])
+    )
 
 
 def _depends_on_noise(results: tuple[GateResult, ...]) -> tuple[str, ...]:

@@ -484,6 +484,26 @@ def _set_up(other: Row, row: Row) -> str:
     return ", ".join(told)
 
 
+def of_the_same_thing(row: Row, rows: Sequence[Row]) -> list[Row]:
+    """The other runs at the same place, of the same artifact and versions, however they were measured.
+
+    Args:
+        row: a run.
+        rows: all runs of its candidate.
+    """
+    return [
+        other
+        for other in rows
+        if other is not row and _standing(other) == _standing(row) and _agree(other, row, _SAME_THING)
+    ]
+
+
+def named_beside(other: Row, row: Row) -> str:
+    """Another run of the same thing by its id, and how it was measured otherwise where it was."""
+    set_up = _set_up(other, row)
+    return f"{other['run_id']}{set_up and f' ({set_up})'}"
+
+
 def contradicted(asked: list[tuple[GateResult, Row]], rows: list[Row]) -> tuple[str, ...]:
     """Gates that decide and that other runs of the same thing answer the other way: nobody measures until GO.
 
@@ -499,11 +519,7 @@ def contradicted(asked: list[tuple[GateResult, Row]], rows: list[Row]) -> tuple[
     """
     told = []
     for result, row in asked:
-        others = [
-            other
-            for other in rows
-            if other is not row and _standing(other) == _standing(row) and _agree(other, row, _SAME_THING)
-        ]
+        others = of_the_same_thing(row, rows)
         other_way = "PASS" if result.status == "FAIL" else "FAIL"
         against = [other for other in others if ask(result.gate, other).status == other_way]
         how = f"is {other_way.lower()} in"
@@ -511,8 +527,7 @@ def contradicted(asked: list[tuple[GateResult, Row]], rows: list[Row]) -> tuple[
             against = left_open(result.gate, row, others)
             how = "is open with the launches of"
         if against:
-            set_ups = ((str(other["run_id"]), _set_up(other, row)) for other in against)
-            names = ", ".join(f"{run_id}{set_up and f' ({set_up})'}" for run_id, set_up in set_ups)
+            names = ", ".join(named_beside(other, row) for other in against)
             where = "" if row_place(row) == gate_place(result.gate) else f" at {row_place(row)}"
             told.append(
                 f"provisional: {result.gate.tier} gate {result.gate.label}{where}, "

@@ -1299,6 +1299,33 @@ def test_a_must_gate_on_quality_can_be_contradicted_as_well() -> None:
     assert "another run of the same thing: try-0" in said
 
 
+@pytest.mark.parametrize(
+    ("broken", "said"),
+    [
+        ({"launches_failed": 1, "error": "out of memory"}, "1 of 20 launches failed at {} (out of memory)"),
+        ({"status": "failed", "error": "killed"}, "the run failed at {}: killed"),
+        ({"finite": False}, "a vector is not finite at {}"),
+        ({"parity_cosine_min": 0.5}, "parity with the fp32 reference failed at {}"),
+        ({"ep_time_share": 0.4}, "only 40% of the nodes' time is on cpu at {}"),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("under_load", [False, True])
+def test_a_run_of_the_same_thing_that_failed_outright_keeps_a_pick_provisional(
+    broken: dict[str, Any], said: str, under_load: bool
+) -> None:
+    """Measured again until nothing fails, it would be confirmed."""
+    rows = confirmed_rows("minilm")
+    same = rows[-1] if under_load else rows[0]
+    before = same | {"run_id": "before", "finished_at": STARTED - timedelta(hours=1)} | broken
+    decision = decide(frame(*rows, before), latency_only())
+    assert (decision.verdict, decision.evidence) == ("GO", "provisional")
+    where = "mixture, batch 1, 4 clients" if under_load else "default, batch 1"
+    (told,) = (line for line in decision.candidates[0].provisional if said.format(where) in line)
+    assert told.startswith("provisional: in another run of the same thing, before, ")
+    assert "anew" not in told
+
+
 # --- launches that were stopped early, runs of older schemas
 
 

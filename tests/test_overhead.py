@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 import pytest
 
+from harness.config import load_policy
 from harness.decision import NOISE_STEP, PROVIDER_STEP, decide
 from harness.overhead import with_overhead
+from harness.schema import PolicyConfig
 from tests.conftest import run_row
 
 if TYPE_CHECKING:
@@ -74,6 +76,16 @@ def test_the_reference_is_named_and_is_no_candidate_beside_what_is_held_against_
     decision = decided(python(10.0), rust(11.0))
     (candidate,) = decision.candidates
     assert "what it takes over Python is held against minilm fp32 cpu, run python" in candidate.notes
+
+
+def test_where_no_must_gate_asks_the_overhead_the_reference_is_a_candidate_beside_others() -> None:
+    gate = {"tier": "nice", "metric": "latency_overhead", "op": "<", "bound": 0.1, "label": "over Python's"}
+    default = load_policy("default").model_dump()
+    policy = PolicyConfig.model_validate(default | {"gates": [*default["gates"], gate]})
+    alone = decide(pd.DataFrame([python()]), policy)
+    beside = decide(pd.DataFrame([python(), rust(status="failed", error="gone")]), policy)
+    assert alone.verdict == beside.verdict == "GO"
+    assert alone.chosen == beside.chosen == "minilm fp32 cpu"
 
 
 def test_without_a_reference_nothing_passes_and_the_command_that_measures_one_is_told() -> None:
