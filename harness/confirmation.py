@@ -85,9 +85,7 @@ class Confirmation:
             if limit.holds is not None:
                 seen_s = limit.seen_within_s
                 beyond = f" ({', '.join(told)})" if told else ""
-                within = (
-                    f"{math.floor(seen_s)} s" if seen_s else "an unknown time"
-                )  # no one launch holds a budget
+                within = f"{math.floor(seen_s)} s" if seen_s else "an unknown time"
                 weak = ([] if seen_s is None else [f"seen within {within}"]) + resting
                 beyond += f"; provisional: {', '.join(weak)}" if weak else ""
                 found.append(f"within the budget: {what} {shown(limit.holds)}{beyond}")

@@ -307,6 +307,16 @@ def _judge(rows: list[Row], policy: PolicyConfig, asked_ids: Collection[str]) ->
     ]
     main = run_at(latency_at(policy), current)
     base = newest if main is None else main  # what is told to type has the words of the run that is judged
+    confirm = elsewhere(
+        base,
+        workload="default",
+        batch_size=1,
+        measure="confirm",
+        **_declared_load(loaded),
+        **({"measure.force": "true"} if noisy_load else {}),
+    )
+    if any((row["purpose"], row["status"]) == ("search", "interrupted") for row in current):
+        notes.append(f"the search of how far the budget reaches was interrupted: {confirm} goes on")
     references = [row["overhead_over"] for row in relied_on if row.get("overhead_over") is not None]
     if main is not None and (reference := main.get("overhead_over")) is not None:
         told_of = f"{reference['candidate_label']}, run {reference['run_id']}"
@@ -328,14 +338,7 @@ def _judge(rows: list[Row], policy: PolicyConfig, asked_ids: Collection[str]) ->
             dict.fromkeys([*map(again, halfway), *missing_commands(results, current, base, unsure)])
         ),
         ways_out=ways_out(results, current, base),
-        confirm=elsewhere(
-            base,
-            workload="default",
-            batch_size=1,
-            measure="confirm",
-            **_declared_load(loaded),
-            **({"measure.force": "true"} if noisy_load else {}),
-        ),
+        confirm=confirm,
         provisional=(
             *_provisional(relied_on),
             *(f"{line} (the Python reference)" for line in _provisional(references)),

@@ -2181,6 +2181,14 @@ def test_vectors_that_break_a_must_gate_under_productions_load_are_no_pick(
     assert "at mixture, batch 1, 4 clients" in decision.reasons[0]
 
 
+def test_a_search_that_was_interrupted_is_told_beside_what_is_confirmed() -> None:
+    probed = model_row("minilm", "probe", workload="tokens_64", purpose="search", status="interrupted")
+    decision = decide(frame(*confirmed_rows("minilm"), probed))
+    assert decision.evidence == "confirmed"
+    said = "the search of how far the budget reaches was interrupted: python -m harness model=minilm ep=cpu "
+    assert any(line.startswith(f"{said}measure=confirm") for line in decision.candidates[0].notes)
+
+
 def test_a_mixture_that_was_not_measured_to_confirm_confirms_nothing() -> None:
     rows = [row | {"purpose": "latency"} for row in confirmed_rows("minilm")]
     decision = decide(frame(*rows))
