@@ -35,6 +35,8 @@ _STS_COLUMNS = ("sentence1", "sentence2", "score")
 NEIGHBOURS = 10
 # Of how relevant a document is; more is a slip of the file.
 _MOST_GRADE = 1_000_000
+# More letters of a value are not told.
+_MOST_QUOTED = 80
 # What a header of judgements calls its columns, in lower case and without what stands between the words.
 _QRELS_HEADER = (
     ("queryid", "qid", "query"),
@@ -92,7 +94,7 @@ def _read_sts(path: Path, _modified_ns: int, _bytes: int) -> StsPairs:
         _require_columns(path, row, _STS_COLUMNS)
         for name in _STS_COLUMNS[:2]:
             if not isinstance(row[name], str):
-                raise BadInputError(f"{path}, {where}: {name}={row[name]!r} is no text")
+                raise BadInputError(f"{path}, {where}: {name}={_quoted(row[name])} is no text")
             texts.append(row[name])
         scores.append(_number(path, where, row["score"]))
     if len(scores) < _FEWEST_PAIRS:
@@ -134,7 +136,7 @@ def _read_texts(path: Path, _modified_ns: int, _bytes: int) -> Texts:
         for where, row in _rows(path, content):
             _require_columns(path, row, ("text",))
             if not isinstance(row.get("text"), str):
-                raise BadInputError(f"{path}, {where}: text={row.get('text')!r} is no text")
+                raise BadInputError(f"{path}, {where}: text={_quoted(row.get('text'))} is no text")
             found.append(row["text"])
     elif path.suffix.lower() not in _LINES_SUFFIXES:
         raise BadInputError(
@@ -185,7 +187,7 @@ def _read_stages(path: Path, _modified_ns: int, _bytes: int) -> tuple[StageDump,
     dumps = []
     for where, row in _json_rows(path, _text(path, path.read_bytes()).split("\n")):
         if not isinstance(row.get("text"), str):
-            raise BadInputError(f"{path}, {where}: text={row.get('text')!r} is no text")
+            raise BadInputError(f"{path}, {where}: text={_quoted(row.get('text'))} is no text")
         ids = _numbers(path, where, row, "input_ids", whole=True)
         mask = _numbers(path, where, row, "attention_mask", whole=True)
         if ids is not None and mask is not None:
@@ -319,7 +321,7 @@ def _texts_by_id(path: Path, content: bytes) -> dict[str, tuple[str, str]]:
         name, text, title = row.get("_id"), row.get("text"), row.get("title") or ""
         for key, value in (("_id", name), ("text", text), ("title", title)):
             if not isinstance(value, str):
-                raise BadInputError(f"{path}, {where}: {key}={value!r} is no text")
+                raise BadInputError(f"{path}, {where}: {key}={_quoted(value)} is no text")
         if name in texts:
             raise BadInputError(f"{path}, {where}: _id '{name}' stands twice")
         texts[str(name)] = f"{title} {text}".strip(), str(text).strip()
@@ -343,8 +345,8 @@ def _judgements(path: Path, content: bytes) -> Iterator[tuple[str, tuple[str, st
             grade = None
         if grade is None or abs(grade) > _MOST_GRADE:
             raise BadInputError(
-                f"{path}, line {number}: {line[:80]!r} is not query id, document id and a whole number up to "
-                f"{_MOST_GRADE:,}, with tabs"
+                f"{path}, line {number}: {_quoted(line)} is not query id, document id and a whole number up "
+                f"to {_MOST_GRADE:,}, with tabs"
                 f"{'; as a header give query-id, corpus-id, score, or none' if number == 1 else ''}"
             )
         yield f"line {number}", (query, document, grade)
@@ -372,8 +374,14 @@ def _number(path: Path, where: str, value: object) -> float:
         with suppress(OverflowError):
             number = float(value)
     if number is None or not math.isfinite(number):
-        raise BadInputError(f"{path}, {where}: score={value!r} is no number")
+        raise BadInputError(f"{path}, {where}: score={_quoted(value)} is no number")
     return number
+
+
+def _quoted(value: object) -> str:
+    """A value as an error tells it, the beginning where it is long."""
+    shown = repr(value)
+    return shown if len(shown) <= _MOST_QUOTED else f"{shown[:_MOST_QUOTED]}…"
 
 
 def _rows(path: Path, content: bytes) -> Iterator[Row]:

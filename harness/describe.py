@@ -17,7 +17,7 @@ import numpy as np
 
 from harness import texts
 from harness.artifacts.verification import parity_failure
-from harness.measure.batching import BATCHING_COLUMNS
+from harness.measure.batching import BATCHING_COLUMNS, Batching
 from harness.measure.hostile import Hostile
 from harness.measure.limits import known_peaks, machine_peaks, request_columns
 from harness.measure.mteb import MTEB_COLUMNS
@@ -54,8 +54,8 @@ FACTS = (
     *_TEXT_FACTS, "nodes_total", "ep_nodes", "ep_node_share", "ep_partitions", "ep_time_share",
     "effective_options", *BATCHING_COLUMNS, *QUALITY_COLUMNS, *OWN_COLUMNS,
 )  # fmt: skip
-# Of what is shared: what is wrong with the vector of a hostile text; no column of a row, it is its error.
-_PROBLEM = "hostile_problem"
+# Of what is shared: what is wrong with a vector that was tried; no column of a row, it is its error.
+_PROBLEM = "problem"
 # A hostile text is cut to so many tokens where the model would read more.
 HOSTILE_TOKENS = 256
 
@@ -122,14 +122,14 @@ def _extremes(requests: list[list[str]], counter: Tokenizer) -> list[list[str]]:
     return [list(request) for request in dict.fromkeys(tuple(pick) for pick in picks)]
 
 
-def _hopeless(run: Run, hostile: str | None) -> str | None:
+def _hopeless(run: Run, problem: str | None) -> str | None:
     """Why a run that was described need not be timed: nothing could make it GO; None where it may be.
 
     A number of launches that was asked for is measured all the same, unless vectors are not finite or those
-    of hostile texts are not as they must be, which `hostile` tells.
+    of hostile texts are not as they must be; `problem` tells which.
     """
-    if hostile is not None:
-        return f"quality: {hostile}"
+    if problem is not None:
+        return f"quality: {problem}"
     if run.facts["finite"] is False:
         return "quality: a vector holds NaN or infinity"
     parity, bound = run.facts["parity_cosine_min"], run.config.precision.parity_cosine_min
@@ -176,7 +176,7 @@ def _quality(run: Run, probe: list[list[str]], folder: Path, describer: Describe
         similar = [pair.similar for pair in texts.quality_pairs()]
         vectors = np.load(_vectors_file(run, folder))
         columns: dict[str, Any] = unknown | quality_columns(vectors, reference, similar) | facts
-        _add_hostile(columns, Hostile(**columns.pop("hostile")))
+        _add_tried(columns, Batching(**columns.pop("batching")), Hostile(**columns.pop("hostile")))
         of_own = {part.name: np.load(file, mmap_mode="r") for part, file in own}
         if run.sts is not None:
             columns |= sts_columns(of_own["sts"], run.sts)
@@ -195,10 +195,11 @@ def _quality(run: Run, probe: list[list[str]], folder: Path, describer: Describe
         return columns
 
 
-def _add_hostile(columns: dict[str, Any], hostile: Hostile) -> None:
-    """What the vectors of hostile texts change in those of the quality texts."""
-    columns[_PROBLEM] = hostile.problem
-    columns["finite"] = columns["finite"] and hostile.finite
+def _add_tried(columns: dict[str, Any], batching: Batching, hostile: Hostile) -> None:
+    """What other batches of the quality texts, and the vectors of hostile texts, change in the columns."""
+    columns |= batching.columns
+    columns[_PROBLEM] = batching.problem or hostile.problem
+    columns["finite"] = columns["finite"] and batching.problem is None and hostile.finite
     errors = columns["l2_norm_max_error"], hostile.norm_max_error
     columns["l2_norm_max_error"] = None if None in errors else max(errors)
 
@@ -310,7 +311,7 @@ def _probed(
         "effective_options": None if effective is None else json.dumps(effective, sort_keys=True),
     }
     if quality_texts:
-        facts |= answer["batching"] | {"hostile": answer["hostile"]}
+        facts |= {name: answer[name] for name in ("batching", "hostile")}
     if placement := answer["placement"]:
         facts.update(placement)
         facts["ep_node_share"] = placement["ep_nodes"] / placement["nodes_total"]

@@ -52,6 +52,7 @@ ASKED_OF_OWN_DATA = {
 _UNKNOWN = {
     **{metric: f"the run was measured without {key}=" for metric, key in OWN_DATA.items()},
     "latency_overhead": "no run of the Python reference to hold it against, or it is that reference itself",
+    "batch_cosine_min": "what a batch does to a vector is not known of every company that is tried",
 }
 
 
@@ -143,7 +144,12 @@ def p95_floor_ms(row: Mapping[str, Any]) -> float | None:
 def known_figure(row: Mapping[str, Any], metric: str) -> float | None:
     """A run's figure; None where it is unknown, a P95 that is known from below alone included."""
     from_below = metric == "latency_p95_ms" and p95_floor_ms(row) is not None
-    return None if from_below else as_number(row[metric])
+    return None if from_below else figure_of(row, metric)
+
+
+def figure_of(row: Mapping[str, Any], metric: str) -> float | None:
+    """A run's figure as gates read it: its column's, and of batch dependence the worst in any company."""
+    return worst_in_batch(row) if metric == "batch_cosine_min" else as_number(row.get(metric))
 
 
 def _floor_ms(least_ms: float | None, value_ms: float | None) -> float | None:
@@ -185,7 +191,7 @@ def ask(gate: GateConfig, run: Mapping[str, Any] | None) -> GateResult:
             return GateResult(gate, "NOT_MEASURED", reason=told)
         result = _ask_run_launches(gate, run)
         return _within_load(result, run) if gate.metric == "latency_p95_ms" else result
-    value = as_number(run.get(gate.metric))
+    value = figure_of(run, gate.metric)
     if value is None:
         why = run.get("overhead_unknown") if gate.metric == "latency_overhead" else None
         told = text_of(why, _UNKNOWN.get(gate.metric, f"{gate.metric} is unknown"))
@@ -405,9 +411,14 @@ def as_number(value: Any) -> float | None:
 
 
 def worst_in_batch(row: Mapping[str, Any]) -> float | None:
-    """The worst cosine of a text alone to itself in any company that was tried; None where none was."""
-    names = ("batch_cosine_min", "batch_cosine_min_sorted", "batch_cosine_min_random")
-    return min((value for name in names if (value := as_number(row[name])) is not None), default=None)
+    """The worst cosine of a text alone to itself in any company; None where it is not known of all of them.
+
+    A batch of one text is neither sorted nor random: a long neighbour is all the company there is.
+    """
+    kinds = ("", "_sorted", "_random") if row["batch_size"] > 1 else ("",)
+    found = [as_number(row[f"batch_cosine_min{kind}"]) for kind in kinds]
+    known = [value for value in found if value is not None]
+    return min(known) if len(known) == len(found) else None
 
 
 def text_of(value: Any, otherwise: str) -> str:

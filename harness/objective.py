@@ -14,8 +14,8 @@ import numpy as np
 from harness.caveats import data_of
 from harness.gates import known_figure, p95_floor_ms, place_of, run_at, stopped_cells
 from harness.schema import LESS_IS_BETTER, AtConfig
-from harness.units import number_text
-from harness.verdict import PICKABLE, FrontPoint, ScorePart
+from harness.units import bound_text, format_bytes, number_text
+from harness.verdict import PICKABLE, FrontPoint, ScorePart, unit_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -154,15 +154,26 @@ def criterion_places(policy: PolicyConfig) -> list[str]:
 
 
 def score_text(policy: PolicyConfig, parts: Sequence[ScorePart]) -> str:
-    """The whole arithmetic of a weighted score, in one line."""
+    """The whole arithmetic of a weighted score, in one line, with where each score is 0 and where 1."""
     weights = sum(part.weight for part in parts)
     total = sum(part.weight * part.score for part in parts) / weights
-    shown = (stopped_cells(part.at_least, number_text(part.value), "")[0] for part in parts)
     terms = (
-        f"{part.weight:g} × {part.score:.3f} {part.metric} {figure}{where}"
-        for part, figure, where in zip(parts, shown, criterion_places(policy), strict=True)
+        f"{part.weight:g} × {part.score:.3f} {part.metric} {_scored_text(criterion, part)}{where}"
+        for criterion, part, where in zip(policy.matrix, parts, criterion_places(policy), strict=True)
     )
     return f"weighted score {total:.1%} = ({' + '.join(terms)}) / {weights:g}"
+
+
+def _scored_text(criterion: CriterionConfig, part: ScorePart) -> str:
+    """A figure with the ends of its score: ``12 (0 at 30, 1 at 0)``, memory in its unit."""
+    ends = criterion.worst, criterion.best
+    if unit_of(part.metric) == "bytes":
+        figure = "?" if part.value is None else format_bytes(int(part.value))
+        worst, best = (format_bytes(int(end)) for end in ends)
+    else:
+        figure = stopped_cells(part.at_least, number_text(part.value, beside=ends), "", beside=ends)[0]
+        worst, best = map(bound_text, ends)
+    return f"{figure} (0 at {worst}, 1 at {best})"
 
 
 def pareto_front(candidates: Iterable[CandidateVerdict]) -> tuple[FrontPoint, ...]:

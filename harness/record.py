@@ -152,7 +152,7 @@ ep_nodes int64? nodes on the requested execution provider
 ep_node_share double? - ep_nodes / nodes_total
 ep_time_share double? - share of node time on the requested execution provider, profiled apart, never timed
 ep_partitions int64? - subgraphs on the requested execution provider
-finite bool? - whether every vector is, those of hostile texts too (empty, control characters, emoji, …)
+finite bool? - whether every vector is, also in other batches and of hostile texts (empty, emoji, …)
 l2_norm_mean double? - of the quality texts
 l2_norm_max_error double? - largest |norm - 1| of the quality and the hostile texts
 similar_mean double? cosine mean over similar pairs

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from harness.gates import as_number, bears_load, gate_at, gate_place, place_of, run_at, run_for, unpaced
+from harness.gates import bears_load, figure_of, gate_at, gate_place, place_of, run_at, run_for, unpaced
 from harness.objective import criterion_places, latency_at, preference, read_from, scored, weighted_score
 from harness.overhead import interval_where
 from harness.schema import (
@@ -122,7 +122,7 @@ def _measurements(near: Sequence[CandidateVerdict], policy: PolicyConfig) -> Ite
         others = standings[:index] + standings[index + 1 :]
         for figure in _figures(policy, candidate):
             run = run_at(figure.at, candidate.rows, soak=figure.metric in SOAK_METRICS)
-            now = None if run is None else as_number(run[figure.metric])
+            now = None if run is None else figure_of(run, figure.metric)
             if now is None or now <= 0:
                 continue  # no share of it
             grows = (figure.metric in LESS_IS_BETTER) == (index == 0 and pick is not None)

@@ -224,7 +224,7 @@ def _vectors(task: Task) -> dict[str, Any]:
             for texts in task.probe:
                 _probe(provider, texts)
         profile = provider.session.end_profiling(skip_runs=len(task.probe))
-    batching: dict[str, float | None] = {}
+    batching: dict[str, Any] = {}
     hostile: dict[str, Any] = {}
     if task.hostile:
         found = hostile_vectors(
@@ -245,7 +245,7 @@ def _vectors(task: Task) -> dict[str, Any]:
             vectors,
             batch_size=task.batch_size,
             neighbour=task.neighbour,
-        )
+        )._asdict()
     for file in task.texts_files:
         _encode_file(provider, TextsFile(*file), task.batch_size)
     effective = provider.session.effective_options()

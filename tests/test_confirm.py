@@ -92,7 +92,11 @@ class Production:
         if task.kind == "vectors":
             np.save(task.vectors_file, read_artifact(Path(task.artifact)).reference())
             placement = {"nodes_total": 1, "ep_nodes": 1, "ep_partitions": 1}
-            unknown = {"ep_time_share": None, "effective_options": None, "batching": {}}
+            unknown = {
+                "ep_time_share": None,
+                "effective_options": None,
+                "batching": {"columns": {}, "problem": None},
+            }
             unknown["hostile"] = {"finite": True, "norm_max_error": 0.0, "problem": None}
             return {"status": "complete", "error": None, "placement": placement, **unknown}
         if len(self.tasks) == self.stop_at:

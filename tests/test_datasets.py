@@ -81,10 +81,24 @@ def test_a_missing_column_is_told_with_those_that_were_found(tmp_path: Path, suf
     )
 
 
-@pytest.mark.parametrize("score", ["4,5", "", "nan", "inf", None, True, [1], "1_0", "٣", 10**400], ids=repr)
+@pytest.mark.parametrize("score", ["4,5", "", "nan", "inf", None, True, [1], "1_0", "٣"], ids=repr)
 def test_a_score_that_is_no_number_is_told_with_its_line(tmp_path: Path, score: Any) -> None:
     line = problem(written([*ROWS, ROWS[0] | {"score": score}], tmp_path / "pairs.jsonl"))
     assert line == f"FILE, line 7: score={score!r} is no number"
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"score": 10**400}, f"score=1{'0' * 79}… is no number"),
+        ({"score": "x" * 400}, f"score='{'x' * 79}… is no number"),
+        ({"sentence1": [1] * 400}, f"sentence1=[{'1, ' * 26}1… is no text"),
+    ],
+    ids=["number", "text", "list"],
+)
+def test_a_long_value_is_told_by_its_beginning(tmp_path: Path, changes: dict[str, Any], told: str) -> None:
+    line = problem(written([*ROWS, ROWS[0] | changes], tmp_path / "pairs.jsonl"))
+    assert line == f"FILE, line 7: {told}"
 
 
 @pytest.mark.parametrize(

@@ -136,6 +136,28 @@ def test_the_worst_of_what_was_tried_is_held_against_the_bound_as_it_is(
     assert ask(asked, run_row(**{metric: fails})).status == "FAIL"
 
 
+def test_batch_dependence_is_the_worst_in_every_company_that_is_tried() -> None:
+    asked = gate("batch_cosine_min", ">=", 0.988, at={"batch_size": 32})
+    company = {"batch_cosine_min": 0.99, "batch_cosine_min_sorted": 0.995, "batch_cosine_min_random": 0.993}
+    result = ask(asked, run_row(batch_size=32, **company))
+    assert (result.status, result.value) == ("PASS", 0.99)
+    for name in company:
+        result = ask(asked, run_row(batch_size=32, **company | {name: 0.986}))
+        assert (result.status, result.value) == ("FAIL", 0.986)
+    alone = run_row(batch_size=1, batch_cosine_min=0.99)
+    assert ask(asked, alone).status == "PASS", "a batch of one text is neither sorted nor random"
+
+
+@pytest.mark.parametrize("name", ["batch_cosine_min", "batch_cosine_min_sorted", "batch_cosine_min_random"])
+@pytest.mark.parametrize("unknown", UNKNOWN.values(), ids=UNKNOWN)
+def test_batch_dependence_that_is_unknown_in_some_company_is_not_measured(name: str, unknown: Any) -> None:
+    asked = gate("batch_cosine_min", ">=", 0.988)
+    company = {"batch_cosine_min": 0.99, "batch_cosine_min_sorted": 0.995, "batch_cosine_min_random": 0.993}
+    result = ask(asked, run_row(batch_size=32, **company | {name: unknown}))
+    assert (result.status, result.value) == ("NOT_MEASURED", None)
+    assert result.reason == "what a batch does to a vector is not known of every company that is tried"
+
+
 @pytest.mark.parametrize(
     ("metric", "key"),
     [("sts_spearman", "sts"), ("ndcg_at_10", "retrieval"), ("texts_overlap", "texts")],

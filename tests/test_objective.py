@@ -98,8 +98,9 @@ def test_a_metric_that_is_weighed_at_two_places_is_told_with_its_place() -> None
     decision = decided("weighted_matrix", *rows, matrix=[latency | {"weight": 3, "worst": 30}, batch, auc])
     note = next(n for n in decision.candidates[0].notes if n.startswith("weighted"))
     assert note == (
-        "weighted score 68.1% = (3 × 0.600 latency_p95_ms 12 at default, batch 1 "
-        "+ 2 × 0.667 latency_p95_ms 100 at default, batch 32 + 1 × 0.950 separation_auc 0.995) / 6"
+        "weighted score 68.1% = (3 × 0.600 latency_p95_ms 12 (0 at 30, 1 at 0) at default, batch 1 "
+        "+ 2 × 0.667 latency_p95_ms 100 (0 at 300, 1 at 0) at default, batch 32 "
+        "+ 1 × 0.950 separation_auc 0.995 (0 at 0.9, 1 at 1)) / 6"
     )
     (weight,) = [change for change in decision.changes if change.kind == "weight"]
     assert weight.what == "weight of latency_p95_ms at default, batch 32"
@@ -107,16 +108,18 @@ def test_a_metric_that_is_weighed_at_two_places_is_told_with_its_place() -> None
 
 def test_a_weighted_score_is_told_with_its_whole_arithmetic() -> None:
     *matrix, memory = [criterion.model_dump() for criterion in load_policy().matrix]
-    rows = row("minilm", 12.0, 0.995, 1000.0), row("e5", 6.0, 0.985, None)
-    decision = decided("weighted_matrix", *rows, matrix=[*matrix, memory | {"worst": 2000}])
+    rows = row("minilm", 12.0, 0.995, 2.0**30), row("e5", 6.0, 0.985, None)
+    decision = decided("weighted_matrix", *rows, matrix=[*matrix, memory | {"worst": 2.0**31}])
     notes = {c.label: next(n for n in c.notes if n.startswith("weighted")) for c in decision.candidates}
     assert notes["minilm"] == (
-        "weighted score 68.3% = (3 × 0.600 latency_p95_ms 12 + 2 × 0.900 separation_auc 0.995 "
-        "+ 1 × 0.500 peak_rss_bytes 1000) / 6"
+        "weighted score 68.3% = (3 × 0.600 latency_p95_ms 12 (0 at 30, 1 at 0) "
+        "+ 2 × 0.900 separation_auc 0.995 (0 at 0.95, 1 at 1) "
+        "+ 1 × 0.500 peak_rss_bytes 1.0 GiB (0 at 2.0 GiB, 1 at 0 B)) / 6"
     )
     assert notes["e5"] == (
-        "weighted score 63.3% = (3 × 0.800 latency_p95_ms 6 + 2 × 0.700 separation_auc 0.985 "
-        "+ 1 × 0.000 peak_rss_bytes ?) / 6"
+        "weighted score 63.3% = (3 × 0.800 latency_p95_ms 6 (0 at 30, 1 at 0) "
+        "+ 2 × 0.700 separation_auc 0.985 (0 at 0.95, 1 at 1) "
+        "+ 1 × 0.000 peak_rss_bytes ? (0 at 2.0 GiB, 1 at 0 B)) / 6"
     )
     assert decision.chosen == "minilm"
     assert any(reason == "picked by weighted matrix, before e5" for reason in decision.reasons)
@@ -225,7 +228,7 @@ def test_a_p95_known_from_below_alone_scores_nothing_and_says_why() -> None:
     matrix = [{"metric": "latency_p95_ms", "weight": 2, "best": 0, "worst": 30}]
     decision = without_latency_gates("weighted_matrix", row("a", 16.0, 0.99, 1.0, **STOPPED), matrix=matrix)
     note = next(n for n in decision.candidates[0].notes if n.startswith("weighted"))
-    assert note == "weighted score 0.0% = (2 × 0.000 latency_p95_ms ≥ 15) / 2"
+    assert note == "weighted score 0.0% = (2 × 0.000 latency_p95_ms ≥ 15 (0 at 30, 1 at 0)) / 2"
     (part,) = json.loads(decision.to_json())["candidates"][0]["score"]
     assert (part["value"], part["at_least"], part["score"]) == (None, 15.0, 0.0)
 

@@ -372,6 +372,16 @@ def test_no_weight_is_told_that_no_policy_can_have(auc: int, then: float | None)
     assert told == (None if then is None else pytest.approx(then))
 
 
+def test_batch_dependence_is_moved_from_the_worst_in_any_company() -> None:
+    asked = {"tier": "must", "metric": "batch_cosine_min", "op": ">=", "bound": 0.99, "label": "in a batch"}
+    company = {"batch_cosine_min": 0.9999, "batch_cosine_min_sorted": 0.999, "batch_cosine_min_random": 0.991}
+    gates = [*LATENCY, {**asked, "at": {"batch_size": 32}}]
+    rows = [row("minilm", 12), row("minilm", 12, batch_size=32, **company) | {"run_id": "b32"}]
+    change = of_kind(decide(pd.DataFrame(rows), policy_of(gates=gates)), "measurement")
+    assert (change.what, change.now) == ("minilm's batch_cosine_min at default, batch 32", 0.991)
+    assert change.then == pytest.approx(0.99, rel=1e-5)
+
+
 def test_what_was_served_under_load_and_what_the_reference_took_are_measurements_too() -> None:
     rows, changes = SCENES["a budget that only just holds under load"]
     change = of_kind(decide(pd.DataFrame(rows), policy_of(**changes)), "measurement")

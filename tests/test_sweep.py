@@ -111,7 +111,7 @@ class Scripted:
                 "placement": {"nodes_total": 4, "ep_nodes": 3, "ep_partitions": 2},
                 "ep_time_share": 0.9,
                 "effective_options": {"intra_op_threads": 2},
-                "batching": {"batch_cosine_min": 0.9999},
+                "batching": {"columns": {"batch_cosine_min": 0.9999}, "problem": None},
                 "hostile": {"finite": True, "norm_max_error": 0.0, "problem": None},
             }
         self.during(len(self.launched))

@@ -13,12 +13,13 @@ import pytest
 from rich.console import Console
 
 from harness import terminal
+from harness import worker as worker_module
 from harness.errors import BadInputError, UnavailableError
 from harness.progress import Progress
 from harness.runtimes.fake import FakeSession
 from harness.store import Store
 from harness.sweep import measure
-from harness.texts import hostile_texts
+from harness.texts import hostile_texts, quality_texts
 from harness.worker import Task
 from harness.worker import run as work
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from harness.provider import EmbeddingProvider
     from harness.runtimes.base import Tokens
     from harness.schema import Config
 
@@ -205,6 +207,27 @@ def test_a_hostile_text_with_a_wrong_vector_fails_the_run_and_names_its_kind(
     assert row["error"].startswith("quality: the vector of a hostile text (empty")
     assert row["error"].endswith(said)
     assert row["l2_norm_max_error"] == (1.0 if finite else None)
+    assert row["parity_cosine_min"] is not None, "the other figures stay"
+    assert len(tasks) == 1, "nothing is timed"
+
+
+def test_a_vector_that_is_not_finite_in_a_batch_of_another_order_fails_the_run_and_says_where(
+    config: Plan, measured: Measured, tasks: list[Task], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, texts = worker_module._infer, list(quality_texts())
+    in_order = [texts[start : start + 8] for start in range(0, len(texts), 8)]
+
+    def infer(provider: EmbeddingProvider, batch: list[str], **how: Any) -> NDArray[np.float32]:
+        vectors = real(provider, batch, **how)
+        if len(batch) == 8 and set(batch) < set(texts) and batch not in in_order:
+            vectors[:] = np.nan
+        return vectors
+
+    monkeypatch.setattr(worker_module, "_infer", infer)
+    row = measured(config(measure=LOOK, batch_size=8))
+    assert (row["status"], row["finite"]) == ("failed", False)
+    assert row["error"] == "quality: a vector in a sorted batch holds NaN or infinity"
+    assert row["batch_cosine_min_sorted"] is row["batch_cosine_min_random"] is None
     assert row["parity_cosine_min"] is not None, "the other figures stay"
     assert len(tasks) == 1, "nothing is timed"
 

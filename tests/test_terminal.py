@@ -274,19 +274,21 @@ def test_replicates_of_one_run_are_told_apart() -> None:
 
 
 def test_a_sweep_shows_each_candidate_s_quality_once_for_each_batch_size() -> None:
-    scored = {"sts_pairs": 1500, "sts_spearman": 86.553, "batch_cosine_min_random": 0.98766}
+    scored = {"sts_pairs": 1500, "sts_spearman": 86.553}
+    company = {"batch_cosine_min": 0.99, "batch_cosine_min_sorted": 0.995, "batch_cosine_min_random": 0.98766}
     rows = [
         run_row("1", separation=0.54321, separation_auc=0.98765, batch_cosine_min=0.99994, **scored),
         run_row("2", separation=0.54321, separation_auc=0.98765, batch_cosine_min=0.99994, **scored)
         | {"workload": "tokens_128"},
-        run_row("3", batch_size=32, separation=0.51, **scored),
+        run_row("3", batch_size=32, separation=0.51, **scored, **company),
         run_row("4", model="e5", candidate_label="e5 twin", **UNKNOWN),
     ]
     text = shown(lambda console: print_runs(console, rows), width=80)
     quality = text[text.index("quality\n") :]
     lines = [line.split() for line in quality.splitlines() if line.startswith((" 1 ", " 32 "))]
     assert [line[0] for line in lines] == ["1", "32"]
-    assert lines[0] == ["1", "0.9877", "0.543", "0.65–0.75", "1.000", "0.99–1.00", "0.9877", "86.55"]
+    assert lines[0] == ["1", "0.9877", "0.543", "0.65–0.75", "1.000", "0.99–1.00", "0.9999", "86.55"]
+    assert lines[1][-2:] == ["0.9877", "86.55"], "the worst of all company"
     assert "STS: Spearman, 1500 pairs" in quality
     assert "in batch: worst cosine to itself alone, of 4 beside a long text, 8 in batches" in quality
     assert "e5 twin" not in quality, "nobody knows its quality"

@@ -137,10 +137,13 @@ def test_vectors_come_in_the_order_of_their_texts(
         "ran_on": None,
         "effective_options": None,
         "batching": {
-            "repeat_max_difference": 0.0,
-            "batch_cosine_min": None,
-            "batch_cosine_min_sorted": None if batch_size == 1 else pytest.approx(1.0),
-            "batch_cosine_min_random": None if batch_size == 1 else pytest.approx(1.0),
+            "columns": {
+                "repeat_max_difference": 0.0,
+                "batch_cosine_min": None,
+                "batch_cosine_min_sorted": None if batch_size == 1 else pytest.approx(1.0),
+                "batch_cosine_min_random": None if batch_size == 1 else pytest.approx(1.0),
+            },
+            "problem": None,
         },
         "hostile": {},
     }
@@ -160,7 +163,7 @@ def test_a_vector_of_the_real_model_comes_again_and_does_not_depend_on_its_batch
         neighbour="a much longer text beside it " * 8,
         vectors_file=str(tmp_path / "vectors.npy"),
     )
-    batching = run(replace(task, batch_size=2))["batching"]
+    batching = run(replace(task, batch_size=2))["batching"]["columns"]
     assert batching.pop("repeat_max_difference") == 0.0
     assert batching == pytest.approx(dict.fromkeys(batching, 1.0), abs=1e-9)
     assert run(replace(task, texts=[]))["batching"] == {}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -29,9 +29,16 @@ BESIDE = 4
 _SEED = 20251101
 
 
+class Batching(NamedTuple):
+    """`BATCHING_COLUMNS` to values, and in which batch a vector is first not finite; None where none is."""
+
+    columns: dict[str, float | None]
+    problem: str | None
+
+
 def batching_columns(
     encode: Encode, texts: Sequence[str], vectors: NDArray[np.float32], *, batch_size: int, neighbour: str
-) -> dict[str, float | None]:
+) -> Batching:
     """How the vectors of the first `OBSERVED` texts change with their batch, and from one time to the next.
 
     Args:
@@ -42,37 +49,50 @@ def batching_columns(
         neighbour: a long text; empty for none.
 
     Returns:
-        `BATCHING_COLUMNS` to values: the largest difference of any number of a vector between two encodings
+        The columns: the largest difference of any number of a vector between two encodings
         of the same batch (0 is bit-equal), and the smallest cosine of a text's vector alone to its vector
         beside `neighbour`, in batches sorted by length as `EmbeddingProvider.encode` sorts them, and in
         seeded random batches. None where there is no such batch (a batch of one text is neither sorted nor
-        random), it fails (it need not be one that the workload serves), or a vector is not finite.
+        random), it fails (it need not be one that the workload serves), or a vector is not finite. The
+        problem is of the batches that are encoded here: where `vectors` are not finite, none is.
     """
     columns: dict[str, float | None] = dict.fromkeys(BATCHING_COLUMNS)
     if not np.isfinite(vectors).all():
-        return columns
+        return Batching(columns, None)
+    problems: list[str] = []
+
+    def told(where: str) -> Encode:
+        def encode_told(batch: list[str]) -> NDArray[np.float32]:
+            found = encode(batch)
+            if not np.isfinite(found).all():
+                problems.append(f"a vector {where} holds NaN or infinity")
+            return found
+
+        return encode_told
+
     starts = range(0, min(OBSERVED, len(texts)), batch_size)
-    again = np.concatenate([encode(list(texts[start : start + batch_size])) for start in starts])
+    second = told("of the same batch a second time")
+    again = np.concatenate([second(list(texts[start : start + batch_size])) for start in starts])
     difference = float(np.abs(again - vectors[: len(again)]).max())
     columns["repeat_max_difference"] = difference if math.isfinite(difference) else None
     observed = list(texts[:OBSERVED])
     alone = vectors[: len(observed)]
     if batch_size > 1:
         try:
-            alone = _batched(encode, observed, range(len(observed)), 1)
+            alone = _batched(told("of a text alone"), observed, range(len(observed)), 1)
         except ProbeError:
-            return columns
+            return Batching(columns, next(iter(problems), None))
     if neighbour:
-        beside = partial(_beside, encode, observed[:BESIDE], neighbour)
+        beside = partial(_beside, told("beside a long text"), observed[:BESIDE], neighbour)
         columns["batch_cosine_min"] = _cosine_min(alone[:BESIDE], beside)
     if min(batch_size, len(texts)) > 1:
         company = list(texts[: OBSERVED + batch_size])
         by_length = sorted(range(len(company)), key=lambda row: len(company[row]))
         shuffled = np.random.default_rng(_SEED).permutation(len(company)).tolist()
         for name, order in (("sorted", by_length), ("random", shuffled)):
-            arranged = partial(_batched, encode, company, order, batch_size)
+            arranged = partial(_batched, told(f"in a {name} batch"), company, order, batch_size)
             columns[f"batch_cosine_min_{name}"] = _cosine_min(alone, arranged)
-    return columns
+    return Batching(columns, next(iter(problems), None))
 
 
 def _cosine_min(alone: NDArray[np.float32], encoded: Callable[[], NDArray[np.float32]]) -> float | None:

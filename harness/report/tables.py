@@ -13,8 +13,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from harness.caveats import is_brief
 from harness.evidence import evidence_key, names_apart, rows_of, with_environment
-from harness.gates import SERVED_TOLD, as_number, p95_floor_ms, row_place, served_cell, stopped_cells, text_of
-from harness.measure.batching import BESIDE
+from harness.gates import (
+    SERVED_TOLD,
+    as_number,
+    figure_of,
+    p95_floor_ms,
+    row_place,
+    served_cell,
+    stopped_cells,
+    text_of,
+)
 from harness.rerun import particulars
 from harness.stand_ins import harmless
 from harness.units import at_least, counted, format_bytes, format_duration, number_text, share_text
@@ -270,12 +278,12 @@ def _known(row: Row, name: str) -> bool:
 
 def _number(name: str, digits: int = 4) -> tuple[Callable[[Row], str], Callable[[Row], float | None]]:
     def shown(row: Row) -> str:
-        value = as_number(row[name])
+        value = figure_of(row, name)
         if value is None:
             return "–"
         return f"{value:,.0f}" if abs(value) >= 1000 else number_text(value, digits)
 
-    return shown, lambda row: as_number(row[name])
+    return shown, lambda row: figure_of(row, name)
 
 
 def _interval(
@@ -416,7 +424,7 @@ _QUALITY = (
     Column("similar", *_number("similar_mean", 3), more=True),
     Column("dissimilar", *_number("dissimilar_mean", 3), more=True),
     Column("norm error", *_number("l2_norm_max_error", 2), more=True),
-    Column(f"worst cosine in a batch, of {BESIDE} texts", *_number("batch_cosine_min", 6)),
+    Column("worst cosine in a batch, to itself alone", *_number("batch_cosine_min", 6)),
 )
 # Figures on the user's own data, by setting: heading, the column that is known where there are any, the
 # column that says of which file, and what is shown.

@@ -301,7 +301,7 @@ def test_company_changes_a_vector_in_dynamic_int8_and_in_nothing_else(twins: Twi
             return own.infer(own.tokenize(batch))
 
         vectors = np.concatenate([encode(texts[:2]), encode(texts[2:])])
-        found = batching_columns(encode, texts, vectors, batch_size=2, neighbour=LONG)
+        found = batching_columns(encode, texts, vectors, batch_size=2, neighbour=LONG).columns
         assert found.pop("repeat_max_difference") == 0.0, precision
         worst = [value for value in found.values() if value is not None]
         assert len(worst) == 3

@@ -52,7 +52,7 @@ def columns_of(encode: Encode, batch_size: int, neighbour: str = LONG) -> dict[s
     """The columns, the vectors encoded before as a run does it."""
     starts = range(0, len(TEXTS), batch_size)
     vectors = np.concatenate([encode(TEXTS[start : start + batch_size]) for start in starts])
-    return batching_columns(encode, TEXTS, vectors, batch_size=batch_size, neighbour=neighbour)
+    return batching_columns(encode, TEXTS, vectors, batch_size=batch_size, neighbour=neighbour).columns
 
 
 def test_the_columns_are_declared_and_nullable() -> None:
@@ -139,7 +139,40 @@ def test_vectors_that_are_not_finite_give_no_figure() -> None:
     assert set(columns_of(broken, 4).values()) == {None}
     vectors = plain(TEXTS)
     found = batching_columns(broken, TEXTS, vectors, batch_size=4, neighbour=LONG)
-    assert set(found.values()) == {None}, "nor do those that are not finite the second time"
+    assert set(found.columns.values()) == {None}, "nor do those that are not finite the second time"
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize(
+    "where",
+    [
+        "of the same batch a second time",
+        "of a text alone",
+        "beside a long text",
+        "in a sorted batch",
+        "in a random batch",
+    ],
+)
+def test_a_vector_that_is_not_finite_in_some_company_is_told_with_that(where: str, value: float) -> None:
+    asked = [TEXTS[start : start + 4] for start in range(0, len(TEXTS), 4)]
+
+    def kind(texts: list[str]) -> str:
+        if LONG in texts or len(texts) == 1:
+            return "beside a long text" if LONG in texts else "of a text alone"
+        if texts in asked:
+            return "of the same batch a second time"
+        by_length = texts == sorted(texts, key=len)
+        return "in a sorted batch" if by_length else "in a random batch"
+
+    def broken(texts: list[str]) -> Vectors:
+        vectors = plain(texts)
+        if kind(texts) == where:
+            vectors[-1] = value
+        return vectors
+
+    found = batching_columns(broken, TEXTS, plain(TEXTS), batch_size=4, neighbour=LONG)
+    assert found.problem == f"a vector {where} holds NaN or infinity"
+    assert batching_columns(plain, TEXTS, plain(TEXTS), batch_size=4, neighbour=LONG).problem is None
 
 
 @pytest.mark.parametrize(("batch_size", "most"), [(1, OBSERVED), (8, 50), (32, 120)])

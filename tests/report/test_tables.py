@@ -343,6 +343,17 @@ def test_a_file_that_cannot_be_read_is_told_on_the_page(tmp_path: Path) -> None:
     assert "broken.parquet" in report.verdict(data).text
 
 
+def test_quality_tells_the_worst_cosine_in_every_company_as_gates_read_it(tmp_path: Path) -> None:
+    company = {
+        "batch_cosine_min": 0.9899,
+        "batch_cosine_min_sorted": 0.9862,
+        "batch_cosine_min_random": 0.9874,
+    }
+    data = report.read(stored(tmp_path, run_row("a", batch_size=32, **company)))
+    assert ">0.9862</td>" in report.quality(data).text
+    assert "0.9899" not in report.quality(data).text
+
+
 def test_what_decides_is_not_rounded_away(tmp_path: Path) -> None:
     over = run_row("a", p95_ms=30.0001, neighbour_overlap=0.9996, parity_cosine_min=0.9999954)
     data = report.read(stored(tmp_path, over | {"evidence_span_s": 89.9, "ep_node_share": 0.996}))
