@@ -181,10 +181,11 @@ def measure_in(sweep: Sweep, configs: Sequence[Config], *, strict: bool) -> list
                 raise
             finally:
                 _flag_anew(sweep, runs)
-    else:  # the command may have measured before, or have been killed before it flagged anew
+    elif sweep.seen:  # the command has measured before
         sweep.seen += [row for run in runs for row in run.launches]
         with hold_store():
-            _flag_anew(sweep, runs, lift=False)
+            _flag_anew(sweep, runs)
+    sweep.run_ids.update(run.run_id for run in runs)
     rows = [store.run_of(run.run_id) for run in runs]
     return [row for row in rows if row is not None]
 
@@ -383,6 +384,8 @@ def _rounds(runs: Sequence[Run], sweep_id: str, sweep: Sweep) -> None:
             on_wait = partial(tell, f"{detail}: waiting, the machine is in use")
             run.launches.append(_launch(run, sweep.reference(), number, sweep_id, sweep, on_wait))
             sweep.seen.append(run.launches[-1])
+            if all(each.done() for each in runs):  # first, so that no kill between the two leaves old flags
+                _flag_anew(sweep, [each for each in runs if each is not run])
             flag(run.launches, sweep.reference())
             sweep.store.write_launches(run.run_id, run.launches)
             row = run.row(sweep_id)
@@ -398,18 +401,16 @@ def _rounds(runs: Sequence[Run], sweep_id: str, sweep: Sweep) -> None:
             sweep.store.write_run(run.row(sweep_id))
 
 
-def _flag_anew(sweep: Sweep, runs: Sequence[Run], *, lift: bool = True) -> None:
+def _flag_anew(sweep: Sweep, runs: Sequence[Run]) -> None:
     """Flag all launches that the command read or measured, these runs' included, by what is known by now.
 
     A run that dropped out, or that an earlier part of the command measured, was flagged by less. Goes by what
-    is stored, so that what others measured meanwhile is kept; whoever calls holds the store's lock. What was
-    flagged stays so without `lift`: where nothing is measured, more may have been known then.
+    is stored, so that what others measured meanwhile is kept; whoever calls holds the store's lock.
     """
     store, reference = sweep.store, sweep.reference()
-    sweep.run_ids.update(run.run_id for run in runs)
-    for run_id in sorted(sweep.run_ids):
+    for run_id in sorted(sweep.run_ids.union(run.run_id for run in runs)):
         launches, row = store.launches_of(run_id), store.run_of(run_id)
-        if row is not None and flag(launches, reference, lift=lift):
+        if row is not None and flag(launches, reference):
             store.write_launches(run_id, launches)
             store.write_run(row | summarise_run(launches, min_span_s=row["min_span_s"]))
 

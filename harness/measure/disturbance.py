@@ -91,21 +91,14 @@ def reference_gflops(launches: Iterable[Mapping[str, Any]]) -> float | None:
     return nearest_rank(probes, _REFERENCE_QUANTILE) if probes else None
 
 
-def flag(launches: Iterable[dict[str, Any]], reference: float | None, *, lift: bool = True) -> bool:
+def flag(launches: Iterable[dict[str, Any]], reference: float | None) -> bool:
     """Set `disturbed` and `disturbance` in rows of launches that have the fields of `Conditions`.
-
-    Args:
-        launches: rows of launches.
-        reference: what the machine can do, in GFLOP/s; None where it is unknown.
-        lift: whether a launch that was flagged is asked again, too.
 
     Returns:
         Whether a flag changed.
     """
     changed = False
     for row in launches:
-        if row.get("disturbed") and not lift:
-            continue
         found = disturbances(row, reference)
         flags = {
             "disturbed": None if found is None else bool(found),
