@@ -24,6 +24,10 @@ _ROW_IN = 0.44
 # What a row grows by with each further line of a label.
 _MORE_IN = 0.36
 _LEGEND_ROW_IN = 0.19
+# What a figure of rows has above and below its axes: a title close to them, ticks, and a line of words.
+_AROUND_IN = 1.2
+_TITLE_PAD = 6
+_WORDS_LINE_IN = 0.15
 # A line of small letters, in heights of one of two axes that stand over each other.
 _LINE_SHARE = 0.07
 # Letters of a legend's line of which two stand side by side.
@@ -39,7 +43,7 @@ def new_figure(width_in: float, height_in: float) -> Figure:
 
 def rows_figure(rows: int) -> tuple[Figure, Axes]:
     """A figure with so many rows."""
-    figure = new_figure(WIDTH_IN, 1.2 + _ROW_IN * max(3, rows))
+    figure = new_figure(WIDTH_IN, _AROUND_IN + _ROW_IN * max(3, rows))
     return figure, figure.subplots()
 
 
@@ -77,9 +81,8 @@ def rows_axis(figure: Figure, axes: Axes, labels: Sequence[str]) -> None:
     Labels, in lines that are as wide as the figure at most, take no room from the axes: the figure grows.
     """
     clean(axes)
-    width_in, height_in = figure.get_size_inches()
     lines = max(label.count("\n") for label in labels)
-    figure.set_size_inches(width_in, height_in + _MORE_IN * lines * len(labels))
+    _grow(figure, _MORE_IN * lines * len(labels))
     axes.set_yticks([])
     axes.set_ylim(len(labels) - 0.5, -0.5)
     for y, label in enumerate(labels):
@@ -164,20 +167,31 @@ def above(axes: Axes, text: str) -> None:
     )  # fmt: skip
 
 
-def title(axes: Axes, text: str, left_out: int = 0, *, pad: float = 6) -> None:
-    """The title, and how many runs are left out."""
+def title(axes: Axes, text: str, left_out: int = 0, *, pad: float = _TITLE_PAD) -> None:
+    """The title so many points above the axes, and how many runs are left out; the figure grows by it."""
     more = f" ({left_out} more in the table)" if left_out > 0 else ""
     axes.set_title(f"{text}{more}", loc="left", color=INK, fontsize=11, pad=pad)
+    _grow(axes.figure.get_figure(root=True), (pad - _TITLE_PAD) / 72)
+
+
+def x_label(axes: Axes, text: str) -> None:
+    """What the axis tells, in lines; the figure grows by each but the first."""
+    axes.set_xlabel(text)
+    _grow(axes.figure.get_figure(root=True), _WORDS_LINE_IN * text.count("\n"))
+
+
+def _grow(figure: Figure, by_in: float) -> None:
+    width_in, height_in = figure.get_size_inches()
+    figure.set_size_inches(width_in, height_in + by_in)
 
 
 def legend(figure: Figure, handles: Sequence[Artist]) -> None:
     """A legend under the figure, which grows by it; none for nothing."""
     if handles:
-        width_in, height_in = figure.get_size_inches()
         labels = [str(each.get_label()) for each in handles]
         columns = 2 if all(letters(label) < _HALF_LINE for label in labels) else 1
         lines = sum(label.count("\n") + 1 for label in labels)
-        figure.set_size_inches(width_in, height_in + _LEGEND_ROW_IN * math.ceil(lines / columns))
+        _grow(figure, _LEGEND_ROW_IN * math.ceil(lines / columns))
         figure.legend(
             handles=handles, loc="outside lower left", ncols=columns, fontsize=8.5, frameon=False,
             labelcolor=INK, handlelength=4,

@@ -116,9 +116,8 @@ def p95_against_gates(
     elif judged < len(labels):
         axes.axhline(judged - 0.5, color=looks.INK, lw=0.8)
         asked_of += "; below the line none asks"
-    axes.set_xlabel(
-        f"P95 of a request, ms (log scale):\ndrawn is the median launch's, and its 95 % interval;\n{asked_of}"
-    )
+    drawn = "drawn is the median launch's, and its 95 % interval"
+    canvas.x_label(axes, f"P95 of a request, ms (log scale):\n{drawn};\n{asked_of}")
     canvas.title(axes, called, _launched(runs) - len(shown), pad=48 if judged else 6)
     handles = [_gate_handle(gate) for gate in gates if any(gate in each for each in asked.values())]
     handles += looks.limit_handles(shown, ("latency_p95_ms",))

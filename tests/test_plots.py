@@ -131,6 +131,18 @@ def test_gates_at_places_of_ones_own_leave_the_axes_their_height() -> None:
     assert "at tokens_37, batch 4" in " ".join(told.split())
 
 
+@pytest.mark.parametrize("count", range(1, 7))
+def test_a_rows_label_covers_no_point_however_few_rows_there_are(count: int) -> None:
+    rows = runs(*(run_row(f"r{i}", p95_ms=5.5 * 2**i, batch_size=2**i) for i in range(count)))
+    figure = plots.p95_against_gates(rows, POLICY)
+    figure.savefig(io.BytesIO())
+    (axes,) = figure.axes
+    for y, label in enumerate(row_labels(axes)):
+        middle_px = axes.transData.transform((5.5, y + canvas.UNDER))[1]
+        radius_px = 5 / 72 * figure.dpi
+        assert label.get_window_extent().y0 > middle_px + radius_px
+
+
 def test_a_gate_stands_across_the_runs_that_it_reads_and_no_others() -> None:
     rows = runs(
         run_row("batch", batch_size=32, latency_p95_ms=5.0),
