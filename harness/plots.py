@@ -432,7 +432,10 @@ def timeline(launch_rows: pd.DataFrame, runs: pd.DataFrame) -> Figure:
         now = [row for row in by_run[str(run["run_id"])] if row["sweep_id"] == newest]
         p95s = [float(row["p95_ms"]) for row in now]
         number = numbers.get(looks.kind(run))
-        _launch_points(panels[places.index(_panel(run))], _seconds(now, began), p95s, now, run, number)
+        axes, at = panels[places.index(_panel(run))], _seconds(now, began)
+        if is_brief(run):
+            axes.plot(at, p95s, ls="none", zorder=1.5, **looks.ring())
+        _launch_points(axes, at, p95s, now, run, number)
     probed = [row for row in rows if looks.has(row, "capacity_before_gflops")]
     capacities = [row["capacity_before_gflops"] for row in probed]
     lower.plot(_seconds(probed, began), capacities, ".", color=looks.FAINT, ms=4)
@@ -450,7 +453,8 @@ def timeline(launch_rows: pd.DataFrame, runs: pd.DataFrame) -> Figure:
     lower.set_xlabel(f"seconds since {began:%Y-%m-%d %H:%M} UTC")
     canvas.title(panels[0], called, len(of) - len(shown), pad=20)
     drawn = [row for run in shown for row in by_run[str(run["run_id"])] if row["sweep_id"] == newest]
-    canvas.legend(figure, [*looks.model_handles(shown), *looks.launch_handles(drawn)])
+    brief = [looks.provisional()] if any(map(is_brief, shown)) else []
+    canvas.legend(figure, [*looks.model_handles(shown), *looks.launch_handles(drawn), *brief])
     return figure
 
 
@@ -480,7 +484,10 @@ def ratios(found: Sequence[Comparison], threshold: float = 0.05) -> Figure:
             axes.plot(end, y, marker, color=colour, ms=6)
         if each.ratio is not None:
             axes.plot(each.ratio, y, "o", color=colour, ms=6)
-    labels = [f"{looks.short(each.label, 50)} · {each.metric[:3].upper()} {each.word}" for each in shown]
+    labels = [
+        looks.pair_label(each.label, f"{each.metric[:3].upper()} {each.word}", each.provisional)
+        for each in shown
+    ]
     canvas.rows_axis(figure, axes, labels)
     axes.set_xscale("log")
     canvas.plain_ticks(axes)
@@ -604,7 +611,9 @@ def _line(axes: Axes, rows: Sequence[Row], xs: Sequence[float], metric: str) -> 
 
 
 def _point(axes: Axes, row: Row, x: float, y: float, metric: str, **more: Any) -> None:
-    """A run's figure with the run's marker, or that of launches that were stopped early."""
+    """A run's figure with the run's marker, or that of launches that were stopped early; ringed if brief."""
+    if looks.is_grey(row, metric):
+        axes.plot(x, y, ls="none", zorder=2.5, **looks.ring())
     stopped = {"marker": looks.STOPPED_MARKER} if looks.is_stopped(row, metric) else {}
     axes.plot(x, y, **{"ls": "none", "zorder": 3, **looks.look(row), **stopped, **more})
 

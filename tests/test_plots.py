@@ -203,8 +203,27 @@ def test_provisional_evidence_is_told_and_evidence_of_enough_time_is_not() -> No
         drawn = every_figure(rows, launch_frame(launch_row(run_id="b1")))
         return [name for name, figure in drawn.items() if "provisional" in text_in(figure)]
 
-    assert told(10.0) == ["p95_against_gates", "launches", "scaling", "model_by_ep", "stages", "pareto"]
+    assert told(10.0) == list(every_figure(EMPTY_RUNS, EMPTY_LAUNCHES))
     assert told(95.0) == []
+
+
+def test_provisional_points_are_ringed_in_grey_with_an_interval_or_without_and_others_are_not() -> None:
+    latency, throughput = "latency_p95", "throughput_texts_per_s"
+    none: dict[str, Any] = dict.fromkeys(
+        (f"{latency}_low_ms", f"{latency}_high_ms", f"{throughput}_low", f"{throughput}_high")
+    )
+    for more in ({}, none):
+        brief, long = (
+            run_row(f"b{size}", batch_size=size, evidence_span_s=span_s, **more)
+            for size, span_s in ((1, 10.0), (8, 95.0))
+        )
+        figures = every_figure(
+            runs(brief, long), launch_frame(launch_row(run_id="b1"), launch_row(run_id="b8"))
+        )
+        for name, rings in {"p95_against_gates": 1, "scaling": 2, "pareto": 1, "timeline": 1}.items():
+            found = [line for line in marked(figures[name]) if to_hex(line.get_color()) == looks.FAINT]
+            assert len([line for line in found if line.get_marker() == "o"]) == rings, name
+            assert "grey: provisional" in text_in(figures[name]), name
 
 
 def test_a_reported_figure_is_hatched_and_called_so_and_is_no_run() -> None:
@@ -666,7 +685,7 @@ def test_a_legend_names_what_is_drawn_alone() -> None:
     few = {"latency_p95_low_ms": None, "latency_p95_high_ms": None, "evidence_span_s": 5.0}
     told = text_in(plots.p95_against_gates(runs(run_row(**few)), POLICY))
     assert "dotted: too few" in told
-    assert "grey" not in told
+    assert "hollow" not in told
     rows = runs(
         run_row("a"),
         run_row("b", candidate_label="b", model_id="b", weights="random", separation_auc=None),
@@ -802,3 +821,29 @@ def test_pairs_without_an_interval_were_compared_all_the_same() -> None:
     assert "dotted: too few launches" in text_in(figure)
     assert "open end" not in text_in(figure)
     assert "no ratio is known of 1 comparison:" in text_in(plots.ratios([replace(few, ratio=None)]))
+
+
+def test_a_pair_that_is_provisional_is_called_so_in_its_label() -> None:
+    pair = Comparison("a → b", "p95_ms", 3.0, 6.0, 2.0, 1.8, 2.2, "changed", "")
+    brief = replace(pair, notes=("provisional: measured apart, A spans 9 s of 90",))
+    (axes,) = plots.ratios([pair, brief]).axes
+    assert [label.get_text() for label in row_labels(axes)] == [
+        "a → b · P95 slower",
+        "a → b · P95 slower, provisional",
+    ]
+
+
+def test_both_runs_of_a_pair_keep_their_names_in_its_label() -> None:
+    a, b = (
+        "minilm fp32-fused openvino, default, batch 1",
+        "support-search int8-weights cpu, default, batch 1",
+    )
+    pair = Comparison(f"{a} → {b}", "p95_ms", 3.0, 6.0, 2.0, 1.8, 2.2, "changed", "")
+    figure = plots.ratios([pair])
+    (axes,) = figure.axes
+    (label,) = row_labels(axes)
+    assert label.get_text() == f"{a}\n→ {b}\nP95 slower"
+    figure.savefig(io.BytesIO())
+    assert label.get_window_extent().x1 < figure.bbox.width
+    middle_px = axes.transData.transform((2.0, canvas.UNDER))[1]
+    assert label.get_window_extent().y0 > middle_px + 3 / 72 * figure.dpi
