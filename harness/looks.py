@@ -38,6 +38,7 @@ HATCH = "//////"
 _DISTURBED, _STOPPED = "disturbed launch", "launch stopped early: what it served until then"
 _BOTH = "disturbed and stopped early: what it served until then"
 STOPPED_MARKER = ">"
+FAILED_MARKER = "X"
 LAUNCH_KINDS = {_DISTURBED: "x", _STOPPED: STOPPED_MARKER, _BOTH: "4"}
 # The shipped models' colours.
 _COLOURS = {"minilm": "#0072B2", "e5": "#D55E00", "bge": "#009E73", "qwen3": "#CC79A7"}

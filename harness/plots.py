@@ -32,7 +32,7 @@ from harness.gates import (
 )
 from harness.objective import latency_at
 from harness.schema import AtConfig
-from harness.units import counted
+from harness.units import bound_share_text, bound_text, counted
 from harness.verdict import PICKABLE, front_text
 
 if TYPE_CHECKING:
@@ -129,12 +129,14 @@ def p95_against_gates(
 def launches(launch_rows: pd.DataFrame, runs: pd.DataFrame) -> Figure:
     """Each launch of each run: from its P50 to its P95, in the order they were measured."""
     known = {str(row["run_id"]): row for row in _measured(runs, "latency_p95_ms")}
-    by_run = _by_run(launch_rows, known)
+    by_run = {
+        run_id: served for run_id, mine in _by_run(launch_rows, known).items() if (served := _served(mine))
+    }
     order = sorted(by_run, key=lambda run_id: float(known[run_id]["latency_p95_ms"]))[:MOST_RUNS]
     figure, axes = canvas.rows_figure(len(order))
     called = "Every launch"
     if not order:
-        return canvas.nothing(figure, axes, called, "no launch was measured yet")
+        return canvas.nothing(figure, axes, called, _none_measured(_failed(rows_of(launch_rows))))
     for y, run_id in enumerate(order):
         mine, run = by_run[run_id], known[run_id]
         p50s, p95s = ([float(row[name]) for row in mine] for name in ("p50_ms", "p95_ms"))
@@ -409,17 +411,18 @@ def pareto(decision: Decision | None, policy: PolicyConfig) -> Figure:
 def timeline(launch_rows: pd.DataFrame, runs: pd.DataFrame) -> Figure:
     """The newest sweep as it went: each launch's P95 over time, and what the machine could do meanwhile.
 
-    A panel for each place and set-up, so that colour and marker, or a number, tell its candidates apart.
+    Launches that failed stand at the foot. A panel for each place and set-up, so that colour and marker, or a
+    number, tell its candidates apart.
     """
     known = {str(row["run_id"]): row for row in rows_of(runs)}
     by_run = _by_run(launch_rows, known)
     rows = [row for mine in by_run.values() for row in mine]
     called = "The newest sweep, launch by launch"
-    if not rows:
-        figure = canvas.new_figure(canvas.WIDTH_IN, 1.2)
-        return canvas.nothing(figure, figure.add_subplot(), called, "no launch was measured yet")
-    newest = max(rows, key=lambda row: row["started_at"])["sweep_id"]
+    newest = max(rows, key=lambda row: row["started_at"])["sweep_id"] if rows else None
     rows = [row for row in rows if row["sweep_id"] == newest]
+    if not _served(rows):
+        figure = canvas.new_figure(canvas.WIDTH_IN, 1.2)
+        return canvas.nothing(figure, figure.add_subplot(), called, _none_measured(rows))
     began = min(row["started_at"] for row in rows)
     of = [known[run_id] for run_id in dict.fromkeys(str(row["run_id"]) for row in rows)]
     order = sorted(of, key=lambda run: (row_place(run), _panel(run)))
@@ -430,12 +433,20 @@ def timeline(launch_rows: pd.DataFrame, runs: pd.DataFrame) -> Figure:
     numbers = looks.alike(shown)
     for run in shown:
         now = [row for row in by_run[str(run["run_id"])] if row["sweep_id"] == newest]
-        p95s = [float(row["p95_ms"]) for row in now]
+        axes = panels[places.index(_panel(run))]
+        served, failed = _served(now), _seconds(_failed(now), began)
+        if failed:
+            axes.plot(
+                failed, [0.0] * len(failed), looks.FAILED_MARKER, ms=7, color=looks.colour(run), zorder=4,
+                transform=axes.get_xaxis_transform(), clip_on=False,
+            )  # fmt: skip
+        p95s, at = [float(row["p95_ms"]) for row in served], _seconds(served, began)
         number = numbers.get(looks.kind(run))
-        axes, at = panels[places.index(_panel(run))], _seconds(now, began)
         if is_brief(run):
             axes.plot(at, p95s, ls="none", zorder=1.5, **looks.ring())
-        _launch_points(axes, at, p95s, now, run, number)
+        _launch_points(axes, at, p95s, served, run, number)
+    drawn = [row for run in shown for row in by_run[str(run["run_id"])] if row["sweep_id"] == newest]
+    timed = {_panel(known[str(row["run_id"])]) for row in _served(drawn)}
     probed = [row for row in rows if looks.has(row, "capacity_before_gflops")]
     capacities = [row["capacity_before_gflops"] for row in probed]
     lower.plot(_seconds(probed, began), capacities, ".", color=looks.FAINT, ms=4)
@@ -443,7 +454,9 @@ def timeline(launch_rows: pd.DataFrame, runs: pd.DataFrame) -> Figure:
         canvas.clean(axes)
         axes.set_yscale("log")
         canvas.plain_ticks(axes)
-        axes.set_ylabel("P95, ms\n(log scale)")
+        axes.set_ylabel("P95, ms\n(log scale)" if place in timed else "no P95")
+        if place not in timed:
+            axes.set_yticks([])
         canvas.above(axes, looks.short(place, looks.LEGEND_LETTERS))
     canvas.clean(lower)
     lower.set_ylabel("capacity,\nGFLOP/s" if probed else "not probed")
@@ -452,9 +465,10 @@ def timeline(launch_rows: pd.DataFrame, runs: pd.DataFrame) -> Figure:
         lower.set_yticks([])
     lower.set_xlabel(f"seconds since {began:%Y-%m-%d %H:%M} UTC")
     canvas.title(panels[0], called, len(of) - len(shown), pad=20)
-    drawn = [row for run in shown for row in by_run[str(run["run_id"])] if row["sweep_id"] == newest]
-    brief = [looks.provisional()] if any(map(is_brief, shown)) else []
-    canvas.legend(figure, [*looks.model_handles(shown), *looks.launch_handles(drawn), *brief])
+    handles = [*looks.model_handles(shown), *looks.launch_handles(_served(drawn))]
+    handles += [looks.mark(looks.FAILED_MARKER, "failed launch")] if _failed(drawn) else []
+    handles += [looks.provisional()] if any(map(is_brief, shown)) else []
+    canvas.legend(figure, handles)
     return figure
 
 
@@ -526,12 +540,28 @@ def _launched(runs: pd.DataFrame) -> int:
 
 
 def _by_run(launch_rows: pd.DataFrame, known: dict[str, Row]) -> dict[str, list[Row]]:
-    """The launches with a P95 of the known runs, in the order they were measured."""
-    rows = [row for row in rows_of(launch_rows) if str(row["run_id"]) in known and looks.has(row, "p95_ms")]
+    """The launches of the known runs, in the order they were measured."""
+    rows = [row for row in rows_of(launch_rows) if str(row["run_id"]) in known]
     found: dict[str, list[Row]] = {}
     for row in sorted(rows, key=lambda row: (str(row["run_id"]), int(row["launch_index"]))):
         found.setdefault(str(row["run_id"]), []).append(row)
     return found
+
+
+def _served(launch_rows: Sequence[Row]) -> list[Row]:
+    """The launches with a P95."""
+    return [row for row in launch_rows if looks.has(row, "p95_ms")]
+
+
+def _failed(launch_rows: Sequence[Row]) -> list[Row]:
+    """The launches without one."""
+    return [row for row in launch_rows if not looks.has(row, "p95_ms")]
+
+
+def _none_measured(launch_rows: Sequence[Row]) -> str:
+    """What is said where there is no launch with a P95."""
+    failed = f"{counted(len(launch_rows), 'launch')} failed and " if launch_rows else ""
+    return f"{failed}no launch was measured yet"
 
 
 def _length(workload: Any) -> float:
@@ -704,7 +734,7 @@ def _gate_line(axes: Axes, gate: GateConfig, ys: Sequence[int]) -> None:
 
 
 def _gate_bound(gate: GateConfig) -> str:
-    return f"{gate.tier} {gate.op} {gate.bound:g}"
+    return f"{gate.tier} {gate.op} {bound_text(gate.bound)}"
 
 
 def _gate_style(gate: GateConfig) -> str:
@@ -714,5 +744,5 @@ def _gate_style(gate: GateConfig) -> str:
 def _gate_handle(gate: GateConfig) -> Artist:
     """A gate in a legend: its bound, the share of launches that it asks, and where; long ones in lines."""
     where = "" if gate.at == AtConfig() else f" at {gate_place(gate)}"
-    told = f"{_gate_bound(gate)} in {gate.launch_quantile:.0%} of launches{where}"
+    told = f"{_gate_bound(gate)} in {bound_share_text(gate.launch_quantile)} of launches{where}"
     return looks.mark("", "\n".join(wrap(told, looks.LEGEND_LETTERS)), ls=_gate_style(gate), lw=1)

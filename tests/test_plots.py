@@ -115,6 +115,13 @@ def test_p95_is_drawn_where_it_is_stored_with_its_interval_and_the_gates_are_lab
     assert "ms" in axes.get_xlabel()
 
 
+def test_a_gates_bound_and_share_of_launches_are_told_exactly() -> None:
+    asked = [gate for gate in POLICY.gates if gate.metric == "latency_p95_ms"]
+    gates = [gate.model_copy(update={"bound": 29.9999999, "launch_quantile": 0.995}) for gate in asked]
+    told = text_in(plots.p95_against_gates(runs(run_row()), POLICY.model_copy(update={"gates": gates})))
+    assert "must < 29.9999999 in 99.5% of launches" in told
+
+
 def test_gates_at_places_of_ones_own_leave_the_axes_their_height() -> None:
     def height_in(policy: PolicyConfig) -> float:
         row = run_row(workload="tokens_37", batch_size=4, latency_p95_ms=12.0)
@@ -493,6 +500,22 @@ def test_a_run_whose_launches_were_stopped_early_bears_their_mark_and_no_other_d
 def test_failed_launches_are_told_where_only_the_others_can_be_drawn() -> None:
     figure = plots.launches(launch_frame(launch_row()), runs(run_row(launches_failed=2)))
     assert "2 failed" in text_in(figure)
+
+
+def test_failed_launches_stand_in_a_timeline_and_where_all_failed_the_figures_say_so() -> None:
+    served, failed = launch_row(0), launch_row(1, status="failed", p50_ms=None) | {"p95_ms": None}
+    other = failed | {"run_id": "b8"}
+    rows = runs(run_row(), run_row("b8", batch_size=8, latency_p95_ms=None))
+    figure = plots.timeline(launch_frame(served, failed, other), rows)
+    crosses = [line for line in marked(figure) if line.get_marker() == looks.FAILED_MARKER]
+    assert [list(line.get_xdata()) for line in crosses] == [[1.0], [1.0]]
+    told = text_in(figure)
+    assert "failed launch" in told
+    assert "no P95" in told, "of the panel in which all failed"
+    assert "failed" not in text_in(plots.timeline(launch_frame(served), rows))
+    for draw in (plots.launches, plots.timeline):
+        told = " ".join(text_in(draw(launch_frame(failed, other), rows)).split())
+        assert "2 launches failed and no launch was measured yet" in told
 
 
 def front_rows() -> pd.DataFrame:
