@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import chain, count
 from statistics import fmean
 from textwrap import wrap
 from typing import TYPE_CHECKING
@@ -30,6 +31,12 @@ _TITLE_PAD = 6
 _WORDS_LINE_IN = 0.15
 # A line of small letters, in heights of one of two axes that stand over each other.
 _LINE_SHARE = 0.07
+# So many times its least has an axis of many decades.
+_MANY_DECADES = 3000
+# In points: how wide a small letter is, how high a line of them, how far above its point the first stands.
+_SMALL_LETTER, _SMALL_LINE, _FIRST_UP = 4.7, 10.0, 6.0
+# And how far right of its point.
+_ASIDE = 5
 # Letters of a legend's line of which two stand side by side.
 _HALF_LINE = 28
 
@@ -94,14 +101,16 @@ def rows_axis(figure: Figure, axes: Axes, labels: Sequence[str]) -> None:
 
 
 def plain_ticks(axes: Axes) -> None:
-    """Plain numbers on logarithmic axes, at 1, 2 and 5 of each decade, and more within one."""
+    """Plain numbers on logarithmic axes: at 1, 2 and 5 of a decade, more within one, of many at 1 alone."""
     from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
     for axis in (axes.xaxis, axes.yaxis):
         if axis.get_scale() != "log":
             continue
         low, high = axis.get_view_interval()
-        subs = (1.0, 2.0, 5.0) if high > 10 * low else (1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 7.0)
+        subs: tuple[float, ...] = (1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 7.0)
+        if high > 10 * low:
+            subs = (1.0,) if high > _MANY_DECADES * low else (1.0, 2.0, 5.0)
         axis.set_major_locator(LogLocator(subs=subs) if high > 3 * low else MaxNLocator(6))
         axis.set_major_formatter(FuncFormatter(lambda value, _position: f"{value:g}"))
         axis.set_minor_locator(NullLocator())
@@ -136,8 +145,9 @@ def interval(
 def beside(axes: Axes, text: str, x: float, y: float, *, above: float = 0) -> None:
     """A few words right of a point, and so many points above it."""
     axes.annotate(
-        shown(text), (x, y), xytext=(5, above), textcoords="offset points", va="center", fontsize=8, color=INK
-    )
+        shown(text), (x, y), xytext=(_ASIDE, above), textcoords="offset points", va="center", fontsize=8,
+        color=INK, zorder=5,
+    )  # fmt: skip
 
 
 def beside_each(axes: Axes, words: Sequence[tuple[str, float, float]]) -> None:
@@ -157,6 +167,24 @@ def beside_each(axes: Axes, words: Sequence[tuple[str, float, float]]) -> None:
         # In the axes, with those above and below it.
         least, most = low + (i + 0.5) * line, high - (len(ordered) - i - 0.5) * line
         beside(axes, text, x, math.exp(max(least, min(middle + i * line, most))))
+
+
+def beside_points(axes: Axes, words: Sequence[tuple[str, float, float]]) -> None:
+    """A few words right of each (text, x, y), none over another or a point: further above, or else below."""
+    axes.autoscale_view()
+    ordered = sorted(words, key=lambda word: word[1:])
+    to_points = 72 / axes.figure.dpi
+    places = [to_points * axes.transData.transform(word[1:]) for word in ordered]
+    taken = [(at_x - _ASIDE, at_x + _ASIDE, at_y) for at_x, at_y in places]
+    for (text, x, y), (at_x, at_y) in zip(ordered, places, strict=True):
+        left, right = at_x + _ASIDE, at_x + _ASIDE + _SMALL_LETTER * (letters(text) + 1)
+        lines = math.ceil((to_points * axes.bbox.y1 - at_y - _FIRST_UP) / _SMALL_LINE)
+        ups = (_FIRST_UP + _SMALL_LINE * line for line in range(lines))
+        for up in chain(ups, count(-_FIRST_UP, -_SMALL_LINE)):
+            if all(right <= a or left >= b or abs(at_y + up - at) >= _SMALL_LINE for a, b, at in taken):
+                taken.append((left, right, at_y + up))
+                beside(axes, text, x, y, above=up)
+                break
 
 
 def above(axes: Axes, text: str) -> None:

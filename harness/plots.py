@@ -53,6 +53,8 @@ if TYPE_CHECKING:
 MOST_RUNS = 30
 # Candidates that the Pareto figure numbers.
 _MOST_LINES = 12
+# How much is seen of those that cannot be picked, on a dark page too.
+_FAINT = 0.5
 # Candidates and places whose growth one figure shows, and the ticks of all its places.
 _MOST_GROWN, _MOST_PANELS, _MOST_TICKS = 6, 3, 15
 # How wide the points of candidates at one place spread, in doublings.
@@ -368,7 +370,7 @@ def pareto(decision: Decision | None, policy: PolicyConfig) -> Figure:
     named = {point: front_text(replace(point, label=looks.short(point.label))) for point in front}
     named |= {point: looks.short(point.label, looks.LEGEND_LETTERS) for point in beaten}
     told = {point: looks.mark("", f"{number}: {named[point]}") for point, number in numbers.items()}
-    rows = []
+    rows, words = [], []
     for c, point in zip(known, points, strict=True):
         row = dict(run_at(latency_at(policy), c.rows) or {})  # whose figures the candidate's are
         x, y = float(row["latency_p95_ms"]), float(row["separation_auc"])
@@ -378,17 +380,18 @@ def pareto(decision: Decision | None, policy: PolicyConfig) -> Figure:
                       mec=looks.INK if ringed else looks.FAINT, mew=1.5 * ringed)  # fmt: skip
             continue
         rows.append(row)
-        alpha = 1.0 if c.verdict in PICKABLE else 0.35
+        alpha = 1.0 if c.verdict in PICKABLE else _FAINT
         canvas.interval(axes, row, "latency_p95_ms", y, vertical=False, alpha=alpha)
         canvas.interval(axes, row, "separation_auc", x, vertical=True, alpha=alpha)
         ring = {"mec": looks.INK, "mew": 1.5, "ms": 9} if point in front else {"ms": 6}
         _point(axes, row, x, y, "latency_p95_ms", zorder=4, alpha=alpha, **ring)
-        canvas.beside(axes, str(numbers[point]), x, y, above=6)
+        words.append((str(numbers[point]), x, y))
         told[point] = looks.handle(row, f"{numbers[point]}: {named[point]}", alpha=alpha)
     canvas.clean(axes)
     axes.set_xscale("log")
     canvas.plain_ticks(axes)
     axes.margins(x=0.1, y=0.12)
+    canvas.beside_points(axes, words)
     lacking = sum(c.point.least_ms is not None and c.separation_auc is None for c in candidates)
     without = f"\n{counted(lacking, 'measured candidate')} without an AUC not drawn" if lacking else ""
     axes.set_xlabel(f"P95 of a request, ms (log scale),\nat {place_of(latency_at(policy))}{without}")
@@ -402,7 +405,7 @@ def pareto(decision: Decision | None, policy: PolicyConfig) -> Figure:
         marks = [
             looks.mark("o", f"{counted(unnumbered, 'more candidate')}, in the table", color=looks.FAINT, ms=3)
         ]
-    marks += [looks.mark("o", "faint: cannot be picked", alpha=0.35)] if faded else []
+    marks += [looks.mark("o", "faint: cannot be picked", alpha=_FAINT)] if faded else []
     marks += looks.limit_handles(rows, ("latency_p95_ms", "separation_auc"))
     canvas.legend(figure, [*heading, *told.values(), *marks])
     return figure
@@ -744,5 +747,6 @@ def _gate_style(gate: GateConfig) -> str:
 def _gate_handle(gate: GateConfig) -> Artist:
     """A gate in a legend: its bound, the share of launches that it asks, and where; long ones in lines."""
     where = "" if gate.at == AtConfig() else f" at {gate_place(gate)}"
+    assert gate.launch_quantile is not None  # of a latency
     told = f"{_gate_bound(gate)} in {bound_share_text(gate.launch_quantile)} of launches{where}"
     return looks.mark("", "\n".join(wrap(told, looks.LEGEND_LETTERS)), ls=_gate_style(gate), lw=1)

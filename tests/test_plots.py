@@ -6,7 +6,7 @@ import io
 import re
 from dataclasses import replace
 from datetime import timedelta
-from itertools import pairwise
+from itertools import combinations, pairwise
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree as ET
 
@@ -560,6 +560,40 @@ def test_the_front_that_is_drawn_is_the_decisions_own() -> None:
     # What stands in the figure is the decision's, whatever dominates what here.
     fewer = plots.pareto(replace(decision, front=decision.front[:1]), POLICY)
     assert "good (" not in text_in(fewer)
+
+
+@pytest.mark.parametrize("auc", [0.99, 1.0])
+def test_the_numbers_of_near_candidates_stand_in_the_axes_and_not_over_one_another(auc: float) -> None:
+    near = [
+        run_row(
+            f"m{i}", model_id=f"m{i}", candidate_label=f"m{i}", p95_ms=p95_ms, peak_rss_bytes=2**28 + i,
+            separation_auc=auc, separation_auc_low=0.98, separation_auc_high=1.0,
+        )
+        for i, p95_ms in enumerate((1.5, 3.8, 3.9, 4.0, 4.1, 4.4, 6.8, 7.1, 7.2, 7.4))
+    ]  # fmt: skip
+    figure = plots.pareto(decide(runs(*near)), POLICY)
+    figure.savefig(io.BytesIO())
+    (axes,) = figure.axes
+    boxes = [text.get_window_extent() for text in axes.texts]
+    assert len(boxes) == 10
+    assert max(box.y1 for box in boxes) < axes.get_window_extent().y1 + 5
+    assert not any(a.overlaps(b) for a, b in combinations(boxes, 2))
+
+
+@pytest.mark.parametrize("slowest_ms", [50.0, 1000.0, 30000.0, 123456.7])
+def test_the_numbers_of_an_axis_do_not_run_together_however_far_it_spans(slowest_ms: float) -> None:
+    rows = runs(run_row("a", p95_ms=1.5), run_row("b", p95_ms=slowest_ms, batch_size=32))
+    figure = plots.p95_against_gates(rows, POLICY)
+    figure.savefig(io.BytesIO())
+    (axes,) = figure.axes
+    low, high = axes.get_xlim()
+    told = [
+        tick.label1.get_window_extent()
+        for tick in axes.xaxis.get_major_ticks()
+        if low <= tick.get_loc() <= high
+    ]
+    assert len(told) > 2
+    assert not any(a.x1 > b.x0 for a, b in pairwise(told))
 
 
 def test_of_many_candidates_the_front_and_the_quickest_are_numbered_and_the_others_counted() -> None:
