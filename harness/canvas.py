@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from harness.looks import FAINT, INK, LEGEND_LETTERS, PAPER, Row, bounds, colour, is_grey, letters, shown
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from matplotlib.artist import Artist
     from matplotlib.axes import Axes
@@ -37,6 +37,8 @@ _MANY_DECADES = 3000
 _SMALL_LETTER, _SMALL_LINE, _FIRST_UP = 4.7, 10.0, 6.0
 # And how far right of its point.
 _ASIDE = 5
+# And how far apart lines of them are that stand aslant, from left to right.
+_ASLANT = 14
 # Letters of a legend's line of which two stand side by side.
 _HALF_LINE = 28
 
@@ -185,6 +187,19 @@ def beside_points(axes: Axes, words: Sequence[tuple[str, float, float]]) -> None
                 taken.append((left, right, at_y + up))
                 beside(axes, text, x, y, above=up)
                 break
+
+
+def above_each(axes: Axes, words: Iterable[tuple[str, float]]) -> None:
+    """A few words aslant above the axes at each (text, x), each further right than the last."""
+    axes.autoscale_view()
+    least = -math.inf
+    for text, x in sorted(words, key=lambda word: word[1]):
+        there = 72 / axes.figure.dpi * axes.transData.transform((x, 1))[0]
+        axes.annotate(
+            text, (x, 1), xycoords=("data", "axes fraction"), xytext=(max(0.0, least - there), 3),
+            textcoords="offset points", rotation=45, rotation_mode="anchor", fontsize=8, color=INK,
+        )  # fmt: skip
+        least = max(there, least) + _ASLANT
 
 
 def above(axes: Axes, text: str) -> None:

@@ -109,6 +109,8 @@ def p95_against_gates(
         _gate_line(axes, gate, [y for y, row in enumerate(shown) if gate in asked[str(row["run_id"])]])
     axes.set_xscale("log")
     canvas.plain_ticks(axes)
+    drawn_gates = [gate for gate in gates if any(gate in asked[str(row["run_id"])] for row in shown)]
+    canvas.above_each(axes, [(_gate_bound(gate), gate.bound) for gate in drawn_gates])
     judged = sum(bool(asked[str(row["run_id"])]) for row in shown)
     asked_of = "a gate asks it of a share of the launches"
     if not judged:
@@ -722,18 +724,12 @@ def _digits(value: float) -> str:
 
 
 def _gate_line(axes: Axes, gate: GateConfig, ys: Sequence[int]) -> None:
-    """A gate's bound across the runs at these rows, labelled above with its tier; the legend has the rest."""
-    if not ys:
-        return
+    """A gate's bound across the runs at these rows."""
     for y in ys:
         axes.plot(
             [gate.bound] * 2, [y - 0.5, y + 0.5], color=looks.INK, lw=1, ls=_gate_style(gate), zorder=1,
             solid_capstyle="butt",
         )  # fmt: skip
-    axes.annotate(
-        _gate_bound(gate), (gate.bound, 1), xycoords=("data", "axes fraction"), xytext=(0, 3),
-        textcoords="offset points", rotation=45, rotation_mode="anchor", fontsize=8, color=looks.INK,
-    )  # fmt: skip
 
 
 def _gate_bound(gate: GateConfig) -> str:

@@ -581,11 +581,16 @@ def test_the_numbers_of_near_candidates_stand_in_the_axes_and_not_over_one_anoth
 
 
 @pytest.mark.parametrize("slowest_ms", [50.0, 1000.0, 30000.0, 123456.7])
-def test_the_numbers_of_an_axis_do_not_run_together_however_far_it_spans(slowest_ms: float) -> None:
+def test_numbers_and_gates_of_an_axis_do_not_run_together_however_far_it_spans(slowest_ms: float) -> None:
     rows = runs(run_row("a", p95_ms=1.5), run_row("b", p95_ms=slowest_ms, batch_size=32))
     figure = plots.p95_against_gates(rows, POLICY)
     figure.savefig(io.BytesIO())
     (axes,) = figure.axes
+    scale = 72 / figure.dpi
+    gates = [text for text in axes.texts if text.get_rotation() == 45]
+    starts = [scale * axes.transData.transform(gate.xy)[0] + gate.get_position()[0] for gate in gates]
+    assert len(starts) == 3
+    assert all(after - start > 12 for start, after in pairwise(starts)), "lines of small letters, aslant"
     low, high = axes.get_xlim()
     told = [
         tick.label1.get_window_extent()
