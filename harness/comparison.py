@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 Change = Literal["changed", "unchanged", "inconclusive"]
 
 _METRICS = ("p50_ms", "p95_ms")
+# How the note begins that a comparison is provisional.
+_APART = "provisional: measured apart"
 # The share of launches that a gate at the usual launch quantile of 0.8 lets lie over its bound.
 _SHARE = 0.2
 # The clock counts whole ns: what takes it no time takes less than one.
@@ -86,6 +88,11 @@ class Comparison:
         """Whether B is slower, by the interval or by failing: the medians may say otherwise."""
         by_interval = not self.a_fails_more and (self.low or 0.0) > 1.0
         return self.change == "changed" and (self.b_fails_more or by_interval)
+
+    @property
+    def provisional(self) -> bool:
+        """Whether the two were measured apart, one of them for too short a time: `notes` say how short."""
+        return any(note.startswith(_APART) for note in self.notes)
 
     @property
     def word(self) -> str:
@@ -546,7 +553,7 @@ def _provisional(a: Mapping[str, Any], b: Mapping[str, Any]) -> tuple[str, ...]:
     if not short:
         return ()
     return (
-        f"provisional: measured apart, {', '.join(short)}: the machine may be what changed; one sweep (-m) "
+        f"{_APART}, {', '.join(short)}: the machine may be what changed; one sweep (-m) "
         "of both measures them round by round",
     )
 

@@ -2,7 +2,7 @@
 
 A model has one colour in all figures, whatever else is drawn, a precision one marker, an execution provider
 one line. Of one's own models and precisions several may share one: `alike` numbers those. Hollow are random
-weights, hatched is a reported figure, a grey interval is provisional.
+weights, hatched is a reported figure, a grey interval, and a grey ring around a point, is provisional.
 
 Colours: Okabe & Ito (2008), "Color Universal Design", told apart by colour-blind people too; beyond them the
 olive and a lighter wine of Tol (2021), "Colour Schemes".
@@ -38,6 +38,7 @@ HATCH = "//////"
 _DISTURBED, _STOPPED = "disturbed launch", "launch stopped early: what it served until then"
 _BOTH = "disturbed and stopped early: what it served until then"
 STOPPED_MARKER = ">"
+FAILED_MARKER = "X"
 LAUNCH_KINDS = {_DISTURBED: "x", _STOPPED: STOPPED_MARKER, _BOTH: "4"}
 # The shipped models' colours.
 _COLOURS = {"minilm": "#0072B2", "e5": "#D55E00", "bge": "#009E73", "qwen3": "#CC79A7"}
@@ -81,8 +82,13 @@ def bounds(row: Row, metric: str) -> tuple[float, float] | None:
 
 
 def is_grey(row: Row, metric: str) -> bool:
-    """Whether a metric's interval is drawn as provisional."""
-    return metric not in _OF_TEXTS and is_brief(row) and bounds(row, metric) is not None
+    """Whether a metric is drawn as provisional."""
+    return metric not in _OF_TEXTS and is_brief(row)
+
+
+def ring() -> dict[str, Any]:
+    """The look of what stands around a provisional point."""
+    return {"marker": "o", "color": FAINT, "mfc": "none", "mew": 1.5, "ms": 11}
 
 
 def is_stopped(row: Row, metric: str) -> bool:
@@ -194,6 +200,16 @@ def _label(row: Row, *more: str) -> str:
         else:
             lines.append(each)
     return "\n".join(short(line, _LINE_LETTERS) for line in lines)
+
+
+def pair_label(pair: str, found: str, brief: bool) -> str:
+    """A pair of runs, what was found of it, and whether that is provisional; each run whole where it fits."""
+    told = f"{found}{', provisional' if brief else ''}"
+    whole = f"{pair} · {told}"
+    if letters(whole) <= _LINE_LETTERS:
+        return shown(whole)
+    first, *second = pair.split(" → ")
+    return "\n".join(short(line, _LINE_LETTERS) for line in (first, *(f"→ {name}" for name in second), told))
 
 
 def stopped_text(row: Row) -> str:
@@ -330,12 +346,17 @@ def limit_handles(rows: Sequence[Row], metrics: Sequence[str] = ()) -> list[Arti
     """
     found = [mark("o", "hollow: random weights", markerfacecolor=PAPER)] if any(map(is_random, rows)) else []
     if any(is_grey(row, metric) for row in rows for metric in metrics):
-        found.append(mark("", "grey: provisional, measured in too short a time", color=FAINT, ls="-", lw=2))
+        found.append(provisional())
     if any(is_stopped(row, metric) for row in rows for metric in metrics):
         found.append(mark(STOPPED_MARKER, "launches stopped early: what they served until then"))
     if any(bounds(row, metric) is None for row in rows for metric in metrics):
         found.append(dotted())
     return found
+
+
+def provisional() -> Artist:
+    """What grey tells, in a legend."""
+    return mark("", "grey: provisional, measured in too short a time", ls="-", lw=2, **ring())
 
 
 def dotted() -> Artist:

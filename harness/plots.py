@@ -32,7 +32,7 @@ from harness.gates import (
 )
 from harness.objective import latency_at
 from harness.schema import AtConfig
-from harness.units import counted
+from harness.units import bound_share_text, bound_text, counted
 from harness.verdict import PICKABLE, front_text
 
 if TYPE_CHECKING:
@@ -53,6 +53,8 @@ if TYPE_CHECKING:
 MOST_RUNS = 30
 # Candidates that the Pareto figure numbers.
 _MOST_LINES = 12
+# How much is seen of those that cannot be picked, on a dark page too.
+_FAINT = 0.5
 # Candidates and places whose growth one figure shows, and the ticks of all its places.
 _MOST_GROWN, _MOST_PANELS, _MOST_TICKS = 6, 3, 15
 # How wide the points of candidates at one place spread, in doublings.
@@ -107,6 +109,8 @@ def p95_against_gates(
         _gate_line(axes, gate, [y for y, row in enumerate(shown) if gate in asked[str(row["run_id"])]])
     axes.set_xscale("log")
     canvas.plain_ticks(axes)
+    drawn_gates = [gate for gate in gates if any(gate in asked[str(row["run_id"])] for row in shown)]
+    canvas.above_each(axes, [(_gate_bound(gate), gate.bound) for gate in drawn_gates])
     judged = sum(bool(asked[str(row["run_id"])]) for row in shown)
     asked_of = "a gate asks it of a share of the launches"
     if not judged:
@@ -116,9 +120,8 @@ def p95_against_gates(
     elif judged < len(labels):
         axes.axhline(judged - 0.5, color=looks.INK, lw=0.8)
         asked_of += "; below the line none asks"
-    axes.set_xlabel(
-        f"P95 of a request, ms (log scale):\ndrawn is the median launch's, and its 95 % interval;\n{asked_of}"
-    )
+    drawn = "drawn is the median launch's, and its 95 % interval"
+    canvas.x_label(axes, f"P95 of a request, ms (log scale):\n{drawn};\n{asked_of}")
     canvas.title(axes, called, _launched(runs) - len(shown), pad=48 if judged else 6)
     handles = [_gate_handle(gate) for gate in gates if any(gate in each for each in asked.values())]
     handles += looks.limit_handles(shown, ("latency_p95_ms",))
@@ -130,12 +133,14 @@ def p95_against_gates(
 def launches(launch_rows: pd.DataFrame, runs: pd.DataFrame) -> Figure:
     """Each launch of each run: from its P50 to its P95, in the order they were measured."""
     known = {str(row["run_id"]): row for row in _measured(runs, "latency_p95_ms")}
-    by_run = _by_run(launch_rows, known)
+    by_run = {
+        run_id: served for run_id, mine in _by_run(launch_rows, known).items() if (served := _served(mine))
+    }
     order = sorted(by_run, key=lambda run_id: float(known[run_id]["latency_p95_ms"]))[:MOST_RUNS]
     figure, axes = canvas.rows_figure(len(order))
     called = "Every launch"
     if not order:
-        return canvas.nothing(figure, axes, called, "no launch was measured yet")
+        return canvas.nothing(figure, axes, called, _none_measured(_failed(rows_of(launch_rows))))
     for y, run_id in enumerate(order):
         mine, run = by_run[run_id], known[run_id]
         p50s, p95s = ([float(row[name]) for row in mine] for name in ("p50_ms", "p95_ms"))
@@ -367,7 +372,7 @@ def pareto(decision: Decision | None, policy: PolicyConfig) -> Figure:
     named = {point: front_text(replace(point, label=looks.short(point.label))) for point in front}
     named |= {point: looks.short(point.label, looks.LEGEND_LETTERS) for point in beaten}
     told = {point: looks.mark("", f"{number}: {named[point]}") for point, number in numbers.items()}
-    rows = []
+    rows, words = [], []
     for c, point in zip(known, points, strict=True):
         row = dict(run_at(latency_at(policy), c.rows) or {})  # whose figures the candidate's are
         x, y = float(row["latency_p95_ms"]), float(row["separation_auc"])
@@ -377,17 +382,18 @@ def pareto(decision: Decision | None, policy: PolicyConfig) -> Figure:
                       mec=looks.INK if ringed else looks.FAINT, mew=1.5 * ringed)  # fmt: skip
             continue
         rows.append(row)
-        alpha = 1.0 if c.verdict in PICKABLE else 0.35
+        alpha = 1.0 if c.verdict in PICKABLE else _FAINT
         canvas.interval(axes, row, "latency_p95_ms", y, vertical=False, alpha=alpha)
         canvas.interval(axes, row, "separation_auc", x, vertical=True, alpha=alpha)
         ring = {"mec": looks.INK, "mew": 1.5, "ms": 9} if point in front else {"ms": 6}
         _point(axes, row, x, y, "latency_p95_ms", zorder=4, alpha=alpha, **ring)
-        canvas.beside(axes, str(numbers[point]), x, y, above=6)
+        words.append((str(numbers[point]), x, y))
         told[point] = looks.handle(row, f"{numbers[point]}: {named[point]}", alpha=alpha)
     canvas.clean(axes)
     axes.set_xscale("log")
     canvas.plain_ticks(axes)
     axes.margins(x=0.1, y=0.12)
+    canvas.beside_points(axes, words)
     lacking = sum(c.point.least_ms is not None and c.separation_auc is None for c in candidates)
     without = f"\n{counted(lacking, 'measured candidate')} without an AUC not drawn" if lacking else ""
     axes.set_xlabel(f"P95 of a request, ms (log scale),\nat {place_of(latency_at(policy))}{without}")
@@ -401,7 +407,7 @@ def pareto(decision: Decision | None, policy: PolicyConfig) -> Figure:
         marks = [
             looks.mark("o", f"{counted(unnumbered, 'more candidate')}, in the table", color=looks.FAINT, ms=3)
         ]
-    marks += [looks.mark("o", "faint: cannot be picked", alpha=0.35)] if faded else []
+    marks += [looks.mark("o", "faint: cannot be picked", alpha=_FAINT)] if faded else []
     marks += looks.limit_handles(rows, ("latency_p95_ms", "separation_auc"))
     canvas.legend(figure, [*heading, *told.values(), *marks])
     return figure
@@ -410,17 +416,18 @@ def pareto(decision: Decision | None, policy: PolicyConfig) -> Figure:
 def timeline(launch_rows: pd.DataFrame, runs: pd.DataFrame) -> Figure:
     """The newest sweep as it went: each launch's P95 over time, and what the machine could do meanwhile.
 
-    A panel for each place and set-up, so that colour and marker, or a number, tell its candidates apart.
+    Launches that failed stand at the foot. A panel for each place and set-up, so that colour and marker, or a
+    number, tell its candidates apart.
     """
     known = {str(row["run_id"]): row for row in rows_of(runs)}
     by_run = _by_run(launch_rows, known)
     rows = [row for mine in by_run.values() for row in mine]
     called = "The newest sweep, launch by launch"
-    if not rows:
-        figure = canvas.new_figure(canvas.WIDTH_IN, 1.2)
-        return canvas.nothing(figure, figure.add_subplot(), called, "no launch was measured yet")
-    newest = max(rows, key=lambda row: row["started_at"])["sweep_id"]
+    newest = max(rows, key=lambda row: row["started_at"])["sweep_id"] if rows else None
     rows = [row for row in rows if row["sweep_id"] == newest]
+    if not _served(rows):
+        figure = canvas.new_figure(canvas.WIDTH_IN, 1.2)
+        return canvas.nothing(figure, figure.add_subplot(), called, _none_measured(rows))
     began = min(row["started_at"] for row in rows)
     of = [known[run_id] for run_id in dict.fromkeys(str(row["run_id"]) for row in rows)]
     order = sorted(of, key=lambda run: (row_place(run), _panel(run)))
@@ -431,9 +438,20 @@ def timeline(launch_rows: pd.DataFrame, runs: pd.DataFrame) -> Figure:
     numbers = looks.alike(shown)
     for run in shown:
         now = [row for row in by_run[str(run["run_id"])] if row["sweep_id"] == newest]
-        p95s = [float(row["p95_ms"]) for row in now]
+        axes = panels[places.index(_panel(run))]
+        served, failed = _served(now), _seconds(_failed(now), began)
+        if failed:
+            axes.plot(
+                failed, [0.0] * len(failed), looks.FAILED_MARKER, ms=7, color=looks.colour(run), zorder=4,
+                transform=axes.get_xaxis_transform(), clip_on=False,
+            )  # fmt: skip
+        p95s, at = [float(row["p95_ms"]) for row in served], _seconds(served, began)
         number = numbers.get(looks.kind(run))
-        _launch_points(panels[places.index(_panel(run))], _seconds(now, began), p95s, now, run, number)
+        if is_brief(run):
+            axes.plot(at, p95s, ls="none", zorder=1.5, **looks.ring())
+        _launch_points(axes, at, p95s, served, run, number)
+    drawn = [row for run in shown for row in by_run[str(run["run_id"])] if row["sweep_id"] == newest]
+    timed = {_panel(known[str(row["run_id"])]) for row in _served(drawn)}
     probed = [row for row in rows if looks.has(row, "capacity_before_gflops")]
     capacities = [row["capacity_before_gflops"] for row in probed]
     lower.plot(_seconds(probed, began), capacities, ".", color=looks.FAINT, ms=4)
@@ -441,7 +459,9 @@ def timeline(launch_rows: pd.DataFrame, runs: pd.DataFrame) -> Figure:
         canvas.clean(axes)
         axes.set_yscale("log")
         canvas.plain_ticks(axes)
-        axes.set_ylabel("P95, ms\n(log scale)")
+        axes.set_ylabel("P95, ms\n(log scale)" if place in timed else "no P95")
+        if place not in timed:
+            axes.set_yticks([])
         canvas.above(axes, looks.short(place, looks.LEGEND_LETTERS))
     canvas.clean(lower)
     lower.set_ylabel("capacity,\nGFLOP/s" if probed else "not probed")
@@ -450,8 +470,10 @@ def timeline(launch_rows: pd.DataFrame, runs: pd.DataFrame) -> Figure:
         lower.set_yticks([])
     lower.set_xlabel(f"seconds since {began:%Y-%m-%d %H:%M} UTC")
     canvas.title(panels[0], called, len(of) - len(shown), pad=20)
-    drawn = [row for run in shown for row in by_run[str(run["run_id"])] if row["sweep_id"] == newest]
-    canvas.legend(figure, [*looks.model_handles(shown), *looks.launch_handles(drawn)])
+    handles = [*looks.model_handles(shown), *looks.launch_handles(_served(drawn))]
+    handles += [looks.mark(looks.FAILED_MARKER, "failed launch")] if _failed(drawn) else []
+    handles += [looks.provisional()] if any(map(is_brief, shown)) else []
+    canvas.legend(figure, handles)
     return figure
 
 
@@ -481,7 +503,10 @@ def ratios(found: Sequence[Comparison], threshold: float = 0.05) -> Figure:
             axes.plot(end, y, marker, color=colour, ms=6)
         if each.ratio is not None:
             axes.plot(each.ratio, y, "o", color=colour, ms=6)
-    labels = [f"{looks.short(each.label, 50)} · {each.metric[:3].upper()} {each.word}" for each in shown]
+    labels = [
+        looks.pair_label(each.label, f"{each.metric[:3].upper()} {each.word}", each.provisional)
+        for each in shown
+    ]
     canvas.rows_axis(figure, axes, labels)
     axes.set_xscale("log")
     canvas.plain_ticks(axes)
@@ -520,12 +545,28 @@ def _launched(runs: pd.DataFrame) -> int:
 
 
 def _by_run(launch_rows: pd.DataFrame, known: dict[str, Row]) -> dict[str, list[Row]]:
-    """The launches with a P95 of the known runs, in the order they were measured."""
-    rows = [row for row in rows_of(launch_rows) if str(row["run_id"]) in known and looks.has(row, "p95_ms")]
+    """The launches of the known runs, in the order they were measured."""
+    rows = [row for row in rows_of(launch_rows) if str(row["run_id"]) in known]
     found: dict[str, list[Row]] = {}
     for row in sorted(rows, key=lambda row: (str(row["run_id"]), int(row["launch_index"]))):
         found.setdefault(str(row["run_id"]), []).append(row)
     return found
+
+
+def _served(launch_rows: Sequence[Row]) -> list[Row]:
+    """The launches with a P95."""
+    return [row for row in launch_rows if looks.has(row, "p95_ms")]
+
+
+def _failed(launch_rows: Sequence[Row]) -> list[Row]:
+    """The launches without one."""
+    return [row for row in launch_rows if not looks.has(row, "p95_ms")]
+
+
+def _none_measured(launch_rows: Sequence[Row]) -> str:
+    """What is said where there is no launch with a P95."""
+    failed = f"{counted(len(launch_rows), 'launch')} failed and " if launch_rows else ""
+    return f"{failed}no launch was measured yet"
 
 
 def _length(workload: Any) -> float:
@@ -605,7 +646,9 @@ def _line(axes: Axes, rows: Sequence[Row], xs: Sequence[float], metric: str) -> 
 
 
 def _point(axes: Axes, row: Row, x: float, y: float, metric: str, **more: Any) -> None:
-    """A run's figure with the run's marker, or that of launches that were stopped early."""
+    """A run's figure with the run's marker, or that of launches that were stopped early; ringed if brief."""
+    if looks.is_grey(row, metric):
+        axes.plot(x, y, ls="none", zorder=2.5, **looks.ring())
     stopped = {"marker": looks.STOPPED_MARKER} if looks.is_stopped(row, metric) else {}
     axes.plot(x, y, **{"ls": "none", "zorder": 3, **looks.look(row), **stopped, **more})
 
@@ -681,22 +724,16 @@ def _digits(value: float) -> str:
 
 
 def _gate_line(axes: Axes, gate: GateConfig, ys: Sequence[int]) -> None:
-    """A gate's bound across the runs at these rows, labelled above with its tier; the legend has the rest."""
-    if not ys:
-        return
+    """A gate's bound across the runs at these rows."""
     for y in ys:
         axes.plot(
             [gate.bound] * 2, [y - 0.5, y + 0.5], color=looks.INK, lw=1, ls=_gate_style(gate), zorder=1,
             solid_capstyle="butt",
         )  # fmt: skip
-    axes.annotate(
-        _gate_bound(gate), (gate.bound, 1), xycoords=("data", "axes fraction"), xytext=(0, 3),
-        textcoords="offset points", rotation=45, rotation_mode="anchor", fontsize=8, color=looks.INK,
-    )  # fmt: skip
 
 
 def _gate_bound(gate: GateConfig) -> str:
-    return f"{gate.tier} {gate.op} {gate.bound:g}"
+    return f"{gate.tier} {gate.op} {bound_text(gate.bound)}"
 
 
 def _gate_style(gate: GateConfig) -> str:
@@ -706,5 +743,6 @@ def _gate_style(gate: GateConfig) -> str:
 def _gate_handle(gate: GateConfig) -> Artist:
     """A gate in a legend: its bound, the share of launches that it asks, and where; long ones in lines."""
     where = "" if gate.at == AtConfig() else f" at {gate_place(gate)}"
-    told = f"{_gate_bound(gate)} in {gate.launch_quantile:.0%} of launches{where}"
+    assert gate.launch_quantile is not None  # of a latency
+    told = f"{_gate_bound(gate)} in {bound_share_text(gate.launch_quantile)} of launches{where}"
     return looks.mark("", "\n".join(wrap(told, looks.LEGEND_LETTERS)), ls=_gate_style(gate), lw=1)

@@ -914,7 +914,9 @@ def test_two_short_runs_that_were_measured_apart_are_provisional() -> None:
     together = compare_runs([short[0]], [short[1]], (frames[0], frames[1]))
     assert [c.notes for c in together] == [(), ()]
     frames[1]["sweep_id"] = "s2"
-    note, why = compare_runs([run_row("a")], [short[1]], (frames[0], frames[1]))[1].notes
+    apart = compare_runs([run_row("a")], [short[1]], (frames[0], frames[1]))[1]
+    note, why = apart.notes
+    assert (apart.provisional, together[1].provisional) == (True, False)
     assert note.startswith("provisional: measured apart, B spans 20 s of 90:")
     assert why.startswith("not paired: no round in common")
 

@@ -6,7 +6,7 @@ import io
 import re
 from dataclasses import replace
 from datetime import timedelta
-from itertools import pairwise
+from itertools import combinations, pairwise
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree as ET
 
@@ -115,6 +115,13 @@ def test_p95_is_drawn_where_it_is_stored_with_its_interval_and_the_gates_are_lab
     assert "ms" in axes.get_xlabel()
 
 
+def test_a_gates_bound_and_share_of_launches_are_told_exactly() -> None:
+    asked = [gate for gate in POLICY.gates if gate.metric == "latency_p95_ms"]
+    gates = [gate.model_copy(update={"bound": 29.9999999, "launch_quantile": 0.995}) for gate in asked]
+    told = text_in(plots.p95_against_gates(runs(run_row()), POLICY.model_copy(update={"gates": gates})))
+    assert "must < 29.9999999 in 99.5% of launches" in told
+
+
 def test_gates_at_places_of_ones_own_leave_the_axes_their_height() -> None:
     def height_in(policy: PolicyConfig) -> float:
         row = run_row(workload="tokens_37", batch_size=4, latency_p95_ms=12.0)
@@ -129,6 +136,18 @@ def test_gates_at_places_of_ones_own_leave_the_axes_their_height() -> None:
     assert height_in(own) > 0.5
     told = text_in(plots.p95_against_gates(runs(run_row(workload="tokens_37", batch_size=4)), own))
     assert "at tokens_37, batch 4" in " ".join(told.split())
+
+
+@pytest.mark.parametrize("count", range(1, 7))
+def test_a_rows_label_covers_no_point_however_few_rows_there_are(count: int) -> None:
+    rows = runs(*(run_row(f"r{i}", p95_ms=5.5 * 2**i, batch_size=2**i) for i in range(count)))
+    figure = plots.p95_against_gates(rows, POLICY)
+    figure.savefig(io.BytesIO())
+    (axes,) = figure.axes
+    for y, label in enumerate(row_labels(axes)):
+        middle_px = axes.transData.transform((5.5, y + canvas.UNDER))[1]
+        radius_px = 5 / 72 * figure.dpi
+        assert label.get_window_extent().y0 > middle_px + radius_px
 
 
 def test_a_gate_stands_across_the_runs_that_it_reads_and_no_others() -> None:
@@ -191,8 +210,27 @@ def test_provisional_evidence_is_told_and_evidence_of_enough_time_is_not() -> No
         drawn = every_figure(rows, launch_frame(launch_row(run_id="b1")))
         return [name for name, figure in drawn.items() if "provisional" in text_in(figure)]
 
-    assert told(10.0) == ["p95_against_gates", "launches", "scaling", "model_by_ep", "stages", "pareto"]
+    assert told(10.0) == list(every_figure(EMPTY_RUNS, EMPTY_LAUNCHES))
     assert told(95.0) == []
+
+
+def test_provisional_points_are_ringed_in_grey_with_an_interval_or_without_and_others_are_not() -> None:
+    latency, throughput = "latency_p95", "throughput_texts_per_s"
+    none: dict[str, Any] = dict.fromkeys(
+        (f"{latency}_low_ms", f"{latency}_high_ms", f"{throughput}_low", f"{throughput}_high")
+    )
+    for more in ({}, none):
+        brief, long = (
+            run_row(f"b{size}", batch_size=size, evidence_span_s=span_s, **more)
+            for size, span_s in ((1, 10.0), (8, 95.0))
+        )
+        figures = every_figure(
+            runs(brief, long), launch_frame(launch_row(run_id="b1"), launch_row(run_id="b8"))
+        )
+        for name, rings in {"p95_against_gates": 1, "scaling": 2, "pareto": 1, "timeline": 1}.items():
+            found = [line for line in marked(figures[name]) if to_hex(line.get_color()) == looks.FAINT]
+            assert len([line for line in found if line.get_marker() == "o"]) == rings, name
+            assert "grey: provisional" in text_in(figures[name]), name
 
 
 def test_a_reported_figure_is_hatched_and_called_so_and_is_no_run() -> None:
@@ -464,6 +502,22 @@ def test_failed_launches_are_told_where_only_the_others_can_be_drawn() -> None:
     assert "2 failed" in text_in(figure)
 
 
+def test_failed_launches_stand_in_a_timeline_and_where_all_failed_the_figures_say_so() -> None:
+    served, failed = launch_row(0), launch_row(1, status="failed", p50_ms=None) | {"p95_ms": None}
+    other = failed | {"run_id": "b8"}
+    rows = runs(run_row(), run_row("b8", batch_size=8, latency_p95_ms=None))
+    figure = plots.timeline(launch_frame(served, failed, other), rows)
+    crosses = [line for line in marked(figure) if line.get_marker() == looks.FAILED_MARKER]
+    assert [list(line.get_xdata()) for line in crosses] == [[1.0], [1.0]]
+    told = text_in(figure)
+    assert "failed launch" in told
+    assert "no P95" in told, "of the panel in which all failed"
+    assert "failed" not in text_in(plots.timeline(launch_frame(served), rows))
+    for draw in (plots.launches, plots.timeline):
+        told = " ".join(text_in(draw(launch_frame(failed, other), rows)).split())
+        assert "2 launches failed and no launch was measured yet" in told
+
+
 def front_rows() -> pd.DataFrame:
     """A front of three by P95, AUC and memory, of which the third is beaten in the two that are drawn."""
 
@@ -506,6 +560,45 @@ def test_the_front_that_is_drawn_is_the_decisions_own() -> None:
     # What stands in the figure is the decision's, whatever dominates what here.
     fewer = plots.pareto(replace(decision, front=decision.front[:1]), POLICY)
     assert "good (" not in text_in(fewer)
+
+
+@pytest.mark.parametrize("auc", [0.99, 1.0])
+def test_the_numbers_of_near_candidates_stand_in_the_axes_and_not_over_one_another(auc: float) -> None:
+    near = [
+        run_row(
+            f"m{i}", model_id=f"m{i}", candidate_label=f"m{i}", p95_ms=p95_ms, peak_rss_bytes=2**28 + i,
+            separation_auc=auc, separation_auc_low=0.98, separation_auc_high=1.0,
+        )
+        for i, p95_ms in enumerate((1.5, 3.8, 3.9, 4.0, 4.1, 4.4, 6.8, 7.1, 7.2, 7.4))
+    ]  # fmt: skip
+    figure = plots.pareto(decide(runs(*near)), POLICY)
+    figure.savefig(io.BytesIO())
+    (axes,) = figure.axes
+    boxes = [text.get_window_extent() for text in axes.texts]
+    assert len(boxes) == 10
+    assert max(box.y1 for box in boxes) < axes.get_window_extent().y1 + 5
+    assert not any(a.overlaps(b) for a, b in combinations(boxes, 2))
+
+
+@pytest.mark.parametrize("slowest_ms", [50.0, 1000.0, 30000.0, 123456.7])
+def test_numbers_and_gates_of_an_axis_do_not_run_together_however_far_it_spans(slowest_ms: float) -> None:
+    rows = runs(run_row("a", p95_ms=1.5), run_row("b", p95_ms=slowest_ms, batch_size=32))
+    figure = plots.p95_against_gates(rows, POLICY)
+    figure.savefig(io.BytesIO())
+    (axes,) = figure.axes
+    scale = 72 / figure.dpi
+    gates = [text for text in axes.texts if text.get_rotation() == 45]
+    starts = [scale * axes.transData.transform(gate.xy)[0] + gate.get_position()[0] for gate in gates]
+    assert len(starts) == 3
+    assert all(after - start > 12 for start, after in pairwise(starts)), "lines of small letters, aslant"
+    low, high = axes.get_xlim()
+    told = [
+        tick.label1.get_window_extent()
+        for tick in axes.xaxis.get_major_ticks()
+        if low <= tick.get_loc() <= high
+    ]
+    assert len(told) > 2
+    assert not any(a.x1 > b.x0 for a, b in pairwise(told))
 
 
 def test_of_many_candidates_the_front_and_the_quickest_are_numbered_and_the_others_counted() -> None:
@@ -654,7 +747,7 @@ def test_a_legend_names_what_is_drawn_alone() -> None:
     few = {"latency_p95_low_ms": None, "latency_p95_high_ms": None, "evidence_span_s": 5.0}
     told = text_in(plots.p95_against_gates(runs(run_row(**few)), POLICY))
     assert "dotted: too few" in told
-    assert "grey" not in told
+    assert "hollow" not in told
     rows = runs(
         run_row("a"),
         run_row("b", candidate_label="b", model_id="b", weights="random", separation_auc=None),
@@ -790,3 +883,29 @@ def test_pairs_without_an_interval_were_compared_all_the_same() -> None:
     assert "dotted: too few launches" in text_in(figure)
     assert "open end" not in text_in(figure)
     assert "no ratio is known of 1 comparison:" in text_in(plots.ratios([replace(few, ratio=None)]))
+
+
+def test_a_pair_that_is_provisional_is_called_so_in_its_label() -> None:
+    pair = Comparison("a → b", "p95_ms", 3.0, 6.0, 2.0, 1.8, 2.2, "changed", "")
+    brief = replace(pair, notes=("provisional: measured apart, A spans 9 s of 90",))
+    (axes,) = plots.ratios([pair, brief]).axes
+    assert [label.get_text() for label in row_labels(axes)] == [
+        "a → b · P95 slower",
+        "a → b · P95 slower, provisional",
+    ]
+
+
+def test_both_runs_of_a_pair_keep_their_names_in_its_label() -> None:
+    a, b = (
+        "minilm fp32-fused openvino, default, batch 1",
+        "support-search int8-weights cpu, default, batch 1",
+    )
+    pair = Comparison(f"{a} → {b}", "p95_ms", 3.0, 6.0, 2.0, 1.8, 2.2, "changed", "")
+    figure = plots.ratios([pair])
+    (axes,) = figure.axes
+    (label,) = row_labels(axes)
+    assert label.get_text() == f"{a}\n→ {b}\nP95 slower"
+    figure.savefig(io.BytesIO())
+    assert label.get_window_extent().x1 < figure.bbox.width
+    middle_px = axes.transData.transform((2.0, canvas.UNDER))[1]
+    assert label.get_window_extent().y0 > middle_px + 3 / 72 * figure.dpi

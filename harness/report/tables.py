@@ -232,7 +232,10 @@ def noise(data: Results) -> Html:
 
 def comparison(found: Sequence[Comparison]) -> Html:
     """Two sets of runs, a line for each pair and latency."""
-    rows = [vars(each) | {"word": each.word, "interval": each.interval} for each in found]
+    rows = [
+        vars(each) | {"word": each.word, "interval": each.interval, "provisional": each.provisional}
+        for each in found
+    ]
     return _table(
         rows,
         _COMPARISON,
@@ -505,7 +508,7 @@ _COMPARISON = (
         lambda row: row["interval"] or "–",
         lambda row: (row["low"] or 0.0) if row["interval"] else None,
     ),
-    Column("B is", _text("word")),
+    Column("B is", lambda row: f"{row['word']}{', provisional' if row['provisional'] else ''}"),
     Column("paired", lambda row: "yes" if row["paired"] else "no"),
     Column("run A", _text("a_run"), more=True),
     Column("run B", _text("b_run"), more=True),

@@ -403,6 +403,9 @@ def test_a_comparison_tells_change_and_interval() -> None:
     assert "slower" in text
     assert "1.800–2.200" in text
     stopped = replace(pair, b_ms=30.0, ratio=None, low=5.0, high=None, b_at_least=True, notes=("mind",))
+    brief = replace(pair, notes=("provisional: measured apart, A spans 9 s of 90",))
+    assert f"{pair.word}, provisional" in report.comparison([brief]).text
+    assert "provisional" not in text
     text = report.comparison([stopped]).text
     assert "≥ 30" in text
     assert "5.000–∞" in text
