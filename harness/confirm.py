@@ -12,7 +12,6 @@ from harness.gates import MOST_LOAD, gate_place, place_words, row_place
 from harness.launch import run_worker
 from harness.measure.disturbance import Observer
 from harness.open_loop import with_alone
-from harness.run import now_after
 from harness.schema import Config, WorkloadConfig
 from harness.sweep import Sweep, measure_in
 from harness.units import exact_number
@@ -66,8 +65,7 @@ def confirm(
     (config,) = configs
     gates = [gate for gate in config.policy.gates if gate.metric == "latency_p95_ms" and gate.tier != "nice"]
     batch_size = _batch_size(config, gates)
-    observer, began_at = Observer(config.measure.quiet_wait_s), now_after(store.newest_confirmation())
-    sweep = Sweep(store, progress, worker, observer, confirmation_at=began_at)
+    sweep = Sweep(store, progress, worker, Observer(config.measure.quiet_wait_s))
     asked = config.measure
     load = [Place(WORKLOAD, batch_size, clients) for clients in dict.fromkeys((1, *asked.clients))]
     load += [] if asked.rate is None else [Place(WORKLOAD, batch_size, 1, "poisson", asked.rate)]

@@ -257,14 +257,11 @@ def _judge(rows: list[Row], policy: PolicyConfig, asked_ids: Collection[str]) ->
         [(r, row) for r in some if (row := run_for(r.gate, current)) is not None] for some in (musts, targets)
     )
     asked += [(r, loaded[place]) for place, r in load.results]
+    of_vectors = [(r, row) for row in under_load for r in _vectors_asked(row, policy)]
+    asked += of_vectors
     relied_on = [row for row in read if any(run_for(r.gate, [row]) is row for r in deciding)]
     for lines, status in ((blocks, "FAIL"), (unknowns, "UNDECIDED")):
-        lines += [
-            f"{_sentence(r)}, at {row_place(row)}"
-            for row in under_load
-            for r in _vectors_asked(row, policy)
-            if r.status == status
-        ]
+        lines += [f"{_sentence(r)}, at {row_place(row)}" for r, row in of_vectors if r.status == status]
     halfway = [row for row in relied_on if row["status"] == "interrupted"]
     unknowns += [f"the run at {row_place(row)} was interrupted" for row in halfway]
 
@@ -696,7 +693,7 @@ def _provisional(rows: list[Row]) -> tuple[str, ...]:
 
 
 def _fails_elsewise(newest: Row, rows: list[Row], policy: PolicyConfig) -> tuple[str, ...]:
-    """Must latency gates that fail under production's load, confirmed within other CPU limits than are read.
+    """What fails under production's load, confirmed within other CPU limits than are read.
 
     Which limit is production's is not known here: whoever decides has to be told.
     """
@@ -704,11 +701,15 @@ def _fails_elsewise(newest: Row, rows: list[Row], policy: PolicyConfig) -> tuple
     told = []
     for row in newest_confirmation(under_other_limits(newest, rows)):
         place = row_place(row)
+        answers = [*(ask(gate_at(gate, place), row) for gate in gates), *_vectors_asked(row, policy)]
+        failing = [
+            f"must gate {r.gate.label} fails under production's load, at {place}"
+            for r in answers
+            if r.status == "FAIL"
+        ]
         told += [
-            f"provisional: within other CPU limits must gate {gate.label} fails under production's load, at "
-            f"{place}: run {row['run_id']} ({row['cores']} cores)"
-            for gate in gates
-            if ask(gate_at(gate, place), row).status == "FAIL"
+            f"provisional: within other CPU limits {line}: run {row['run_id']} ({row['cores']} cores)"
+            for line in (*failing, *_blocking(row, policy))
         ]
     return tuple(dict.fromkeys(told))
 
@@ -716,13 +717,17 @@ def _fails_elsewise(newest: Row, rows: list[Row], policy: PolicyConfig) -> tuple
 def _blocked_before(read: list[Row], rows: list[Row], policy: PolicyConfig) -> tuple[str, ...]:
     """Other runs of the same thing that no policy can wave through: nobody measures until nothing fails."""
     return tuple(
-        f"provisional: in another run of the same thing, {named_beside(other, row)}, "
-        f"{listed([block.partition(_ANEW)[0] for block in blocks])}"
+        f"provisional: in another run of the same thing, {named_beside(other, row)}, {listed(blocking)}"
         for row in read
-        if not _guards([row], policy)[0]
+        if not _blocking(row, policy)
         for other in of_the_same_thing(row, rows)
-        if (blocks := _guards([other], policy)[0])
+        if (blocking := _blocking(other, policy))
     )
+
+
+def _blocking(row: Row, policy: PolicyConfig) -> list[str]:
+    """What of a run no policy can wave through, without the command that measures it anew."""
+    return [block.partition(_ANEW)[0] for block in _guards([row], policy)[0]]
 
 
 def _depends_on_noise(results: tuple[GateResult, ...]) -> tuple[str, ...]:

@@ -164,22 +164,27 @@ class Store:
                 continue
         return found
 
-    def newest_confirmation(self) -> datetime | None:
-        """When the newest ``measure=confirm`` in the folder began, in UTC; None where there is none.
+    def newest_confirmation(self) -> tuple[datetime | None, set[str]]:
+        """When the newest ``measure=confirm`` in the folder began, in UTC, and the ids of its runs.
 
-        What cannot be read is left out here, and told where it is needed.
+        None and no run where there is none. What cannot be read is left out here, told where it is needed.
         """
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        name, found = "confirmation_at", []
+        name = "confirmation_at"
+        found: dict[datetime, set[str]] = {}
         for file in (self.path / "runs").glob("*.parquet"):
             try:
                 column = pq.read_table(file, columns=[name]).column(name)
-                found += column.cast(arrow_schema(RUN_COLUMNS).field(name).type).to_pylist()
+                stamps = column.cast(arrow_schema(RUN_COLUMNS).field(name).type).to_pylist()
             except (OSError, ValueError, KeyError, pa.ArrowException):
                 continue
-        return max((at for at in found if at is not None), default=None)
+            for stamp in stamps:
+                if stamp is not None:
+                    found.setdefault(stamp, set()).add(file.stem)
+        newest = max(found, default=None)
+        return newest, set() if newest is None else found[newest]
 
     def run_of(self, run_id: str) -> dict[str, Any] | None:
         """The stored row of a run; None where there is none, or the file was set aside.

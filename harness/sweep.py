@@ -40,7 +40,7 @@ from harness.measure.mteb import require_mteb
 from harness.provider import prepare_artifact
 from harness.record import SCHEMA_VERSION
 from harness.rerun import run_name
-from harness.run import Run
+from harness.run import Run, now_after
 from harness.summary import summarise_launch, summarise_run
 from harness.tokenizer import Tokenizer
 from harness.units import NS_PER_MS, ns_to_s
@@ -81,7 +81,6 @@ class Sweep:
     what they are facts of (`Run.describes`), so that they are found once for all runs that share them;
     `seen` holds the launches that tell what the machine can do, those of earlier commands included,
     `run_ids` the runs that it read or measured, `mteb_ready` the tasks whose data is known to be here.
-    `confirmation_at` is the confirmation that it is, where it is one.
     """
 
     store: Store
@@ -92,7 +91,6 @@ class Sweep:
     seen: list[dict[str, Any]] = field(default_factory=list)
     run_ids: set[str] = field(default_factory=set)
     mteb_ready: set[str] = field(default_factory=set)
-    confirmation_at: datetime | None = None
 
     def reference(self) -> float | None:
         """What the machine can do, in GFLOP/s, as far as was seen."""
@@ -141,9 +139,8 @@ def measure_in(sweep: Sweep, configs: Sequence[Config], *, strict: bool) -> list
         run.identify()
     runs = _distinct(runs)
     sweep_id = identity({"runs": sorted(run.config_hash for run in runs)})[:12]
+    _declare([run for run in runs if run.config.measure.purpose == "confirm"], store)
     for run in runs:
-        if run.config.measure.purpose == "confirm":
-            run.confirmation_at = sweep.confirmation_at
         _resume(run, store)
         if run.artifact is None:
             store.write_run(run.row(sweep_id, status="unavailable"))
@@ -303,6 +300,20 @@ def _require_room(run: Run) -> None:
                 f"session.static_shapes.sequence_length={room}: {what} has a text of {longest} tokens, and "
                 f"nothing is cut off; give at least {min(longest, run.config.model.max_length)}"
             )
+
+
+def _declare(runs: Sequence[Run], store: Store) -> None:
+    """Tell runs which confirmation they are: the newest of the folder where it asked for just these.
+
+    Else one of their own. To go on writes nothing anew that a kill could leave half written.
+    """
+    for run in runs:
+        _resume(run, store)
+    newest, run_ids = store.newest_confirmation() if runs else (None, set())
+    goes_on = run_ids == {run.run_id for run in runs}
+    confirmation_at = newest if goes_on else now_after(newest)
+    for run in runs:
+        run.confirmation_at = confirmation_at
 
 
 def _resume(run: Run, store: Store) -> None:

@@ -177,9 +177,10 @@ class Memory(Store):
     def probes_of(self, machine_id: str, cores: int, container_cpus: float | None = None) -> Rows:
         return []
 
-    def newest_confirmation(self) -> datetime | None:
-        stamps = [row["confirmation_at"] for row in self.runs.values()]
-        return max((stamp for stamp in stamps if stamp), default=None)
+    def newest_confirmation(self) -> tuple[datetime | None, set[str]]:
+        stamps = {run_id: row["confirmation_at"] for run_id, row in self.runs.items()}
+        newest = max((stamp for stamp in stamps.values() if stamp), default=None)
+        return newest, {run_id for run_id, stamp in stamps.items() if newest and stamp == newest}
 
 
 @pytest.fixture(autouse=True)
@@ -570,20 +571,27 @@ def test_a_candidate_that_fails_altogether_has_no_limit(plan: Plan) -> None:
 OF_THE_MEASURING = ("finished_at", "sweep_id", "git_commit", "command", "min_span_s", "environment")
 
 
-def test_typed_again_it_measures_nothing_and_tells_the_same_as_another_confirmation(plan: Plan) -> None:
+def test_typed_again_it_is_the_same_confirmation_and_nothing_is_measured_or_written(
+    plan: Plan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A kill between two rows would withdraw what the others were asked for."""
     config, store = plan(measure={"rate": 20.0}), Memory()
     first = confirmed([config], Production(longest=32, fastest=30), store)
+    monkeypatch.setattr(store, "write_run", lambda row: pytest.fail(f"writes {row['run_id']}"))
     again = Production(longest=32, fastest=30)
-    second = confirmed([config], again, store)
+    assert confirmed([config], again, store) == first
     assert again.tasks == []
-    assert [row | {"confirmation_at": None} for row in second] == [
-        row | {"confirmation_at": None} for row in first
-    ]
-    load = [(old["confirmation_at"], new["confirmation_at"]) for old, new in zip(first, second, strict=True)
-            if new["purpose"] == "confirm"]  # fmt: skip
-    assert len(load) == 4
-    assert len(set(load)) == 1, "one confirmation, one time"
-    assert all(old < new for old, new in load)
+    load = [row["confirmation_at"] for row in first if row["purpose"] == "confirm"]
+    assert (len(load), len(set(load))) == (4, 1), "one confirmation, one time"
+
+
+def test_a_confirmation_of_other_callers_is_another_one(plan: Plan) -> None:
+    store, words = Memory(), {"launches": 1}
+    confirmed([plan(measure=words | {"clients": [2, 4, 8]})], Production(), store)
+    rows = confirmed([plan(measure=words)], Production(), store)
+    newest = newest_confirmation(list(store.runs.values()))
+    assert {row["clients"] for row in newest} == {1, 2, 4}
+    assert {row["run_id"] for row in newest} == {row["run_id"] for row in rows if row["purpose"] == "confirm"}
 
 
 def test_the_confirmation_that_was_asked_last_is_the_newest_though_the_clock_was_set_back(plan: Plan) -> None:

@@ -2723,6 +2723,38 @@ def test_a_later_soak_run_held_to_other_cores_hides_no_failure_under_load() -> N
     assert told.evidence == "provisional"
 
 
+@pytest.mark.parametrize(
+    ("broken", "said"),
+    [
+        ({"launches_failed": 3, "error": "out of memory"}, "3 of 20 launches failed at mixture"),
+        ({"finite": False}, "a vector is not finite at mixture"),
+        ({"l2_norm_max_error": 0.5}, "must gate L2 norm error fails under production's load, at mixture"),
+    ],
+    ids=str,
+)
+def test_what_broke_under_load_within_other_cpu_limits_keeps_the_evidence_provisional(
+    broken: dict[str, Any], said: str
+) -> None:
+    held = {"cpus": 1, "cores": 1, "environment": "{}"}
+    *_, busiest = confirmed_rows("minilm", **broken)
+    older = busiest | held | {"run_id": "held", "confirmation_at": STARTED - timedelta(days=1)}
+    decision = decide(frame(*confirmed_rows("minilm"), older | {"finished_at": STARTED - timedelta(days=1)}))
+    assert (decision.verdict, decision.evidence) == ("GO", "provisional")
+    assert any(
+        line.startswith("provisional: within other CPU limits ") and said in line and "run held" in line
+        for line in decision.candidates[0].provisional
+    )
+
+
+def test_vectors_that_broke_a_must_gate_under_load_before_keep_the_evidence_provisional() -> None:
+    *_, busiest = confirmed_rows("minilm", l2_norm_max_error=0.5)
+    before = busiest | {"run_id": "before", "finished_at": STARTED - timedelta(hours=1)}
+    decision = decide(frame(*confirmed_rows("minilm"), before))
+    assert (decision.verdict, decision.evidence) == ("GO", "provisional")
+    (told,) = decision.candidates[0].provisional
+    assert "must gate L2 norm error at mixture, batch 1, 4 clients, pass, is fail in another run" in told
+
+
 def test_a_decision_on_twice_as_many_places_takes_about_twice_the_work(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -761,11 +761,13 @@ def test_an_empty_results_folder_tells_nothing_of_the_machine(store: Store) -> N
 
 @pytest.mark.filterwarnings("error")
 def test_the_newest_confirmation_is_that_of_any_run_that_can_be_read(store: Store) -> None:
-    assert store.newest_confirmation() is None
+    assert store.newest_confirmation() == (None, set())
     for number, hours in enumerate((1, 3, None, 2)):
         at = None if hours is None else STARTED + timedelta(hours=hours)
         store.write_run(run_row(f"r{number}", confirmation_at=at))
-    assert store.newest_confirmation() == STARTED + timedelta(hours=3)
+    store.write_run(run_row("r4", confirmation_at=STARTED + timedelta(hours=3)))
+    assert store.newest_confirmation() == (STARTED + timedelta(hours=3), {"r1", "r4"})
+    (store.path / "runs" / "r4.parquet").unlink()
     scribbled(store.path / "runs" / "r1.parquet")
     of_schema(2, store.path / "runs" / "r2.parquet", without=["confirmation_at"])
-    assert store.newest_confirmation() == STARTED + timedelta(hours=2)
+    assert store.newest_confirmation() == (STARTED + timedelta(hours=2), {"r3"})
