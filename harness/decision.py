@@ -331,9 +331,7 @@ def _judge(rows: list[Row], policy: PolicyConfig, asked_ids: Collection[str]) ->
         reasons=tuple(reasons),
         notes=tuple(notes),
         warnings=(*(() if main is None else caveats.of_noise(main)), *_hardly_there(read, policy)),
-        missing=tuple(
-            dict.fromkeys([*map(again, halfway), *missing_commands(results, current, base, unsure)])
-        ),
+        missing=missing_commands(results, current, base, [*halfway, *unsure]),
         ways_out=ways_out(results, current, base),
         confirm=confirm,
         provisional=(

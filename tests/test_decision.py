@@ -1283,6 +1283,8 @@ def test_a_run_that_was_interrupted_is_no_pick_until_it_went_on_though_its_gates
     assert (decision.verdict, decision.chosen) == ("INCONCLUSIVE", None)
     assert decision.reasons[0].endswith("the run at default, batch 1 was interrupted")
     assert f"`{words}`" in decision.next_steps
+    few = launches_row("minilm", [12.0] * 5, status="interrupted", command=words)
+    assert decide(frame(few)).candidates[0].missing[0] == words, "which goes on to as many as it takes"
     assert decide(frame(cut_short | launched(launch_p95_ms=[45.0] * 20))).verdict == "NO_GO"
 
 
