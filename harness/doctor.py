@@ -152,7 +152,7 @@ def _providers() -> Iterator[Finding]:
         ep = load_ep(name)
         try:
             require_provider(ep.provider, name, ep.wheel)
-            yield Finding(f"ep={name}", "usable")
+            yield Finding(f"ep={name}", "in this build; a run tells whether it loads")
         except UnavailableError:
             yield Finding(f"ep={name}", f"not in this build; it comes with {ep.wheel}")
 
