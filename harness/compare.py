@@ -40,7 +40,8 @@ measured, with all their launches. Two single runs are compared
 whatever their candidates; larger sets are paired by candidate and where they were measured. Runs that were
 interleaved in one sweep are compared round by round, which the machine's drift does not reach. Runs of
 other requests, warm-up or cores are not paired; of several runs of the same thing the newest is taken,
-and told. A launch that was stopped early counts with at least the bound it went over. What all launches
+and told, so too of replicates where the sides have none in common.
+A launch that was stopped early counts with at least the bound it went over. What all launches
 say and those that were not disturbed do not, where these are enough to tell, is inconclusive, and so is
 everything where they are not and a side was disturbed wholly, or more often than chance explains beside the
 other. A launch that failed is slower than any that did not: more of them in B than chance explains is slower

@@ -229,7 +229,7 @@ def _when(row: Mapping[str, Any]) -> str:
 
 
 def _over(place: Place, result: GateResult) -> str:
-    value, beside = "", (result.gate.bound,)
+    value, beside = f" ({result.reason})", (result.gate.bound,)
     if result.value is not None:
         shown = number_text(result.value, 3, beside=beside)
         value = f" is {stopped_cells(result.floor_ms, shown, '', beside=beside)[0]}"

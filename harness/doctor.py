@@ -12,6 +12,7 @@ import numpy as np
 import psutil
 
 from harness.artifacts.hub import cache_dir
+from harness.artifacts.room import available_bytes
 from harness.command import run_command
 from harness.compose import options_of
 from harness.config import load_ep, parse_words
@@ -134,9 +135,11 @@ def _cores(usable: int) -> Finding:
 
 
 def _memory() -> Finding:
-    memory = psutil.virtual_memory()
-    remedy = "under 2 GiB: larger models will not load" if memory.available < 2 * 2**30 else ""
-    return Finding("memory", f"{format_bytes(memory.available)} free of {format_bytes(memory.total)}", remedy)
+    free, total = available_bytes(), psutil.virtual_memory().total
+    limit = container.memory_limit_bytes()
+    limited = f", limited to {format_bytes(limit)} by the container" if limit is not None else ""
+    remedy = "under 2 GiB: larger models will not load" if free < 2 * 2**30 else ""
+    return Finding("memory", f"{format_bytes(free)} free of {format_bytes(total)}{limited}", remedy)
 
 
 def _providers() -> Iterator[Finding]:
@@ -149,7 +152,7 @@ def _providers() -> Iterator[Finding]:
         ep = load_ep(name)
         try:
             require_provider(ep.provider, name, ep.wheel)
-            yield Finding(f"ep={name}", "usable")
+            yield Finding(f"ep={name}", "in this build; a run tells whether it loads")
         except UnavailableError:
             yield Finding(f"ep={name}", f"not in this build; it comes with {ep.wheel}")
 

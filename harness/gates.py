@@ -314,7 +314,7 @@ def _ask_run_launches(gate: GateConfig, run: Mapping[str, Any]) -> GateResult:
             for ms in (math.inf, over_ms)
         )
         if if_over.status == if_under.status != "UNDECIDED":
-            return if_over
+            return replace(if_over, reason=if_under.reason)  # where a stopped launch is not one that failed
         agreed = if_over.undisturbed == if_under.undisturbed != "UNDECIDED"
         quiet = if_over.undisturbed if agreed else "NOT_MEASURED"
     reason = f"launches were stopped early over {over_ms:g} ms; measure them under this policy"
@@ -385,6 +385,9 @@ def ask_launches(
     over = int(np.count_nonzero(signed >= bound))
     flags = [bool(flag) for flag in disturbed] if np.iterable(disturbed) else []
     quiet = signed[~np.asarray(flags)] if any(flags) and len(flags) == signed.size else None
+    reason = _more(gate, over, int(values.size)) if explain and verdict == "UNDECIDED" else ""
+    if verdict == "FAIL" and math.isinf(middle):
+        reason = f"{np.count_nonzero(np.isinf(values))} of {values.size} launches failed"
     return GateResult(
         gate,
         verdict,
@@ -393,7 +396,7 @@ def ask_launches(
         high,
         n=int(values.size),
         over=over,
-        reason=_more(gate, over, int(values.size)) if explain and verdict == "UNDECIDED" else "",
+        reason=reason,
         undisturbed=None if quiet is None else stats.gate_verdict(quiet, bound, launch_quantile=quantile),
         stopped_over_ms=stopped_over_ms,
         least_ms=None if stopped_over_ms is None else at_quantile(np.minimum(signed, stopped_over)),

@@ -80,7 +80,7 @@ def pair_runs(
                 "measure both with one version of the harness"
             )
         return [Pair(f"{run_name(first)} → {run_name(second)}", first, second, _differences(first, second))]
-    ours, theirs = _by_work(a), _by_work(b)
+    ours, theirs = _by_work(a, b)
     common = sorted(set(ours) & set(theirs))
     if not common:
         used = [", ".join(map(str, sorted({int(run["cores"]) for run in side}))) for side in (a, b)]
@@ -101,25 +101,40 @@ def without_counterpart(a: Sequence[dict[str, Any]], b: Sequence[dict[str, Any]]
     """The runs of larger sets that nothing on the other side is the same measurement as, a line each."""
     if len(a) == len(b) == 1:
         return ()
-    ours, theirs = _by_work(a), _by_work(b)
+    ours, theirs = _by_work(a, b)
     return tuple(
         f"not compared: {run_name(mine[key][-1])}, run {mine[key][-1]['run_id']}: "
-        f"{other} has none of the same requests and cores"
+        f"{other} has none of the same requests, cores and replicate"
         for mine, other, others in ((ours, "B", theirs), (theirs, "A", ours))
         for key in sorted(set(mine) - set(others))
     )
 
 
-def _by_work(runs: Sequence[dict[str, Any]]) -> dict[tuple[Any, ...], list[dict[str, Any]]]:
-    """The runs by what they measured, newest last."""
-    found: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
-    for run in runs:
-        soak, replicate = run["purpose"] == "soak", as_number(run["replicate"]) or 0.0
-        held_to = as_number(run["cpus"]) or 0.0
-        cores = int(run["cores"]), held_to, container_cpus(run) or math.inf
-        key = (candidate_key(run), row_place(run), soak, cores, replicate, _served(run), _tokens(run))
-        found.setdefault(key, []).append(run)
+def _by_work(*sides: Sequence[dict[str, Any]]) -> list[dict[tuple[Any, ...], list[dict[str, Any]]]]:
+    """The runs of each side by what they measured, newest last.
+
+    Replicates stand apart where the sides have one of them in common; else all are runs of the same thing.
+    """
+    numbered = [{(_work(run), _replicate(run)) for run in side} for side in sides]
+    apart = {work for work, _ in set.intersection(*numbered)}
+    found: list[dict[tuple[Any, ...], list[dict[str, Any]]]] = []
+    for side in sides:
+        found.append({})
+        for run in side:
+            work = _work(run)
+            found[-1].setdefault((work, _replicate(run) if work in apart else 0.0), []).append(run)
     return found
+
+
+def _work(run: Mapping[str, Any]) -> tuple[Any, ...]:
+    """What a run measured, whichever replicate of it."""
+    held_to = as_number(run["cpus"]) or 0.0
+    cores = int(run["cores"]), held_to, container_cpus(run) or math.inf
+    return candidate_key(run), row_place(run), run["purpose"] == "soak", cores, _served(run), _tokens(run)
+
+
+def _replicate(run: Mapping[str, Any]) -> float:
+    return as_number(run["replicate"]) or 0.0
 
 
 def _served(run: Mapping[str, Any]) -> tuple[str, ...]:

@@ -531,7 +531,8 @@ class WorkloadConfig(Schema):
     Attributes:
         name: as gates and tables call it.
         lengths: ``short`` real texts, texts of exactly `tokens`, or a ``mixture`` of realistic lengths.
-        tokens: of ``fixed``: tokens of a text, special ones included.
+        tokens: of ``fixed``: tokens of a text, special ones and the prompt's included; where these leave it
+            one or two of its own, texts repeat.
         seed: of the choice of texts and of random arrivals.
         clients: callers at once, that share one provider.
         arrival: ``back_to_back``: a caller sends the next request when it has its answer. ``poisson``:

@@ -100,7 +100,8 @@ def draw_requests(workload: Workload, count: int, tokenizer: TokenSpans) -> list
     """The texts of `count` requests, `batch_size` each: a pure function of the workload's seed.
 
     Texts of the corpus repeat only once it is used up, and then in another order: a request across that seam
-    may hold one twice. Stretches of a fixed length begin anywhere, and a few are drawn again.
+    may hold one twice. Stretches of a fixed length begin anywhere, and a few are drawn again: many where the
+    special tokens and the prompt leave a text one or two of its own, for the corpus has few such.
 
     Raises:
         LengthError: no text of exactly `tokens` tokens, prompt included, can be cut from the corpus.

@@ -590,7 +590,6 @@ def test_larger_sets_are_paired_by_candidate_and_place() -> None:
 DIFFERENT: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "cores": ({"cores": 2}, {"cores": 1}),
     "quota": ({}, {"environment": '{"container_cpus": 0.5}'}),
-    "replicate": ({"replicate": 1}, {"replicate": 2}),
     "soak": ({"purpose": "latency"}, {"purpose": "soak"}),
     "callers": ({"clients": 2}, {"clients": 4}),
     "rate": ({"arrival": "poisson", "offered_qps": 5.0}, {"arrival": "poisson", "offered_qps": 7.0}),
@@ -616,6 +615,23 @@ def test_a_run_that_is_no_replicate_is_one_whatever_kind_of_null_it_has(none: An
 
 def test_replicates_of_one_sweep_are_compared_one_against_another() -> None:
     assert sides([run_row("r1", replicate=1)], [run_row("r2", replicate=2)])
+
+
+def test_replicates_are_compared_each_with_its_like() -> None:
+    numbers = [[(1, "a1"), (2, "a2"), (3, "a3")], [(2, "b2"), (1, "b1")]]
+    a, b = ([run_row(run_id, replicate=number) for number, run_id in side] for side in numbers)
+    assert [(pair.a["run_id"], pair.b["run_id"]) for pair in pair_runs(a, b)] == [("a1", "b1"), ("a2", "b2")]
+    assert [line.partition(": B has")[0][-2:] for line in without_counterpart(a, b)] == ["a3"]
+
+
+@pytest.mark.parametrize("number", [None, 3])
+def test_without_a_replicate_in_common_the_newest_is_compared_and_told(number: int | None) -> None:
+    a = [run_row("a", replicate=number)]
+    b = [run_row("b1", replicate=1), run_row("b2", replicate=2)]
+    (pair,) = pair_runs(a, b)
+    assert (pair.a["run_id"], pair.b["run_id"]) == ("a", "b2")
+    assert "B has 2 runs of it: b2 (complete), the newest, is taken, not b1 (complete)" in pair.notes[0]
+    assert without_counterpart(a, b) == ()
 
 
 def test_of_one_thing_measured_anew_the_newest_is_compared() -> None:
@@ -678,7 +694,8 @@ def test_runs_that_serve_other_requests_are_not_the_same_measurement() -> None:
     b = [run_row("b2", **words("measure.requests=200"))]
     assert len(sides(a, b)) == 1
     assert without_counterpart(a, b) == (
-        "not compared: minilm fp32 cpu, default, batch 1, run a1: B has none of the same requests and cores",
+        "not compared: minilm fp32 cpu, default, batch 1, run a1: "
+        "B has none of the same requests, cores and replicate",
     )
 
 

@@ -313,7 +313,8 @@ def test_a_run_without_launches_is_lacking_however_it_ended() -> None:
 def test_failed_launches_count_as_infinitely_slow() -> None:
     dead = {"status": "failed", "error": "no memory", "launch_p95_ms": [INF] * 3, "launches_failed": 3}
     found = confirmed(full(**dead))
-    assert found.failing == ("P95 latency ms at mixture, batch 1, 4 clients, needed < 30",)
+    told = "P95 latency ms at mixture, batch 1, 4 clients (3 of 3 launches failed), needed < 30"
+    assert found.failing == (told,)
     some = confirmed(full(launch_p95_ms=[12.0] * 39 + [INF], launches=40, launches_failed=1))
     assert [(result.status, result.over) for _, result in some.results] == [("PASS", 0)] * 3 + [("PASS", 1)]
 
@@ -325,9 +326,11 @@ def test_a_budget_that_does_not_hold_is_settled_all_the_same() -> None:
         assert found.failing == (f"P95 latency ms at mixture, batch 1, 4 clients is {shown}, needed < 30",)
 
 
-def test_a_failure_with_no_figure_is_told_without_one() -> None:
-    found = confirmed(full(launch_p95_ms=[INF] * 20))
-    assert "P95 latency ms at mixture, batch 1, 4 clients, needed < 30" in found.failing
+@pytest.mark.parametrize("stopped", [{}, {"truncated_over_ms": 20.0}])
+def test_a_failure_with_no_figure_says_how_many_launches_failed(stopped: dict[str, float]) -> None:
+    found = confirmed(full(launch_p95_ms=[25.0] * 2 + [INF] * 18, **stopped))
+    told = "P95 latency ms at mixture, batch 1, 4 clients (18 of 20 launches failed), needed < 30"
+    assert told in found.failing
 
 
 def test_only_must_latency_gates_are_asked() -> None:

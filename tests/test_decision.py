@@ -1264,6 +1264,15 @@ def test_a_rate_that_was_withdrawn_stays_so_when_it_is_measured_anew() -> None:
     assert f"withdrawn by the newest confirmation: {over}" in decision.candidates[0].notes
 
 
+def test_a_withdrawn_place_whose_launches_failed_says_so() -> None:
+    newest = [row | {"confirmation_at": STARTED + timedelta(hours=2)} for row in confirmed_rows("minilm")]
+    failed = {"status": "failed", "error": "out of memory", "launches_failed": 3}
+    withdrawn = confirm_row("minilm", clients=8) | failed | launched(launch_p95_ms=[INF] * 3, launches=3)
+    decision = decide(frame(*newest, withdrawn | {"confirmation_at": STARTED}))
+    over = "P95 latency ms at mixture, batch 1, 8 clients (3 of 3 launches failed), needed < 30"
+    assert f"withdrawn by the newest confirmation: {over}" in decision.candidates[0].notes
+
+
 def test_commands_leave_a_replicate_behind_unless_they_go_on_with_that_very_run() -> None:
     words = "python -m harness model=minilm ep=cpu measure.replicate=2"
     (candidate,) = decide(frame(model_row("minilm", command=words, evidence_span_s=20.0))).candidates

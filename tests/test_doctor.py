@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -71,11 +72,34 @@ def test_noise_is_not_looked_for_while_somebody_measures(
     assert capsys.readouterr().err.endswith("is measuring\n")
 
 
-def test_the_cpu_is_usable_and_an_absent_provider_names_its_wheel(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_provider_is_told_as_in_the_build_and_an_absent_one_names_its_wheel(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     doctor.main(["seconds=0.5"])
     told = {line[2:20].strip(): line[21:] for line in capsys.readouterr().out.splitlines()}
-    assert told["ep=cpu"] == "usable"
-    assert "onnxruntime-gpu" in told["ep=cuda"]
+    assert told["ep=cpu"] == "in this build; a run tells whether it loads"
+    assert told["ep=cuda"] == "not in this build; it comes with onnxruntime-gpu"
+
+
+@pytest.mark.parametrize(
+    ("free_gib", "limit_gib", "told", "little"),
+    [
+        (None, None, "20.0 GiB free of 24.0 GiB", False),
+        (0.5, 1, "512.0 MiB free of 24.0 GiB, limited to 1.0 GiB by the container", True),
+    ],
+)
+def test_the_memory_told_is_what_the_container_s_limit_leaves(
+    monkeypatch: pytest.MonkeyPatch, free_gib: float | None, limit_gib: float | None, told: str, little: bool
+) -> None:
+    def size(gib: float | None) -> int | None:
+        return None if gib is None else round(gib * 2**30)
+
+    memory = SimpleNamespace(available=size(20), total=size(24))
+    monkeypatch.setattr(doctor.psutil, "virtual_memory", lambda: memory)
+    monkeypatch.setattr(doctor.container, "memory_free_bytes", lambda: size(free_gib))
+    monkeypatch.setattr(doctor.container, "memory_limit_bytes", lambda: size(limit_gib))
+    finding = doctor._memory()
+    assert (finding.found, bool(finding.remedy)) == (told, little)
 
 
 def test_a_quiet_machine_needs_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

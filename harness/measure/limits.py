@@ -26,10 +26,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import psutil
 
 from harness.artifacts.anatomy import load_graph
 from harness.artifacts.hub import cache_dir
+from harness.artifacts.room import available_bytes
 from harness.artifacts.work import Polynomial, flops_of_a_text, work
 from harness.environment import fingerprint
 from harness.errors import HarnessError
@@ -272,7 +272,7 @@ def _gemm_gflops() -> float:
 def _copy_gb_per_s(threads: int) -> float:
     """The best rate of copying one large array to another, in so many parts at once."""
     wanted = max(_COPY_BYTES, _COPY_CACHES * (last_level_cache_bytes() or 0))
-    size = min(wanted, psutil.virtual_memory().available // _COPY_MEMORY_SHARE) // 8
+    size = min(wanted, available_bytes() // _COPY_MEMORY_SHARE) // 8
     source, target = np.ones(size), np.zeros(size)
     parts = list(zip(np.array_split(source, threads), np.array_split(target, threads), strict=True))
     fastest_ns = float("inf")

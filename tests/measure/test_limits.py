@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 
 from harness.artifacts.hub import cache_dir
@@ -26,6 +27,8 @@ from harness.measure.limits import (
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+
+    from numpy.typing import NDArray
 
     from harness.artifacts.manifest import Artifact
 
@@ -108,6 +111,19 @@ def test_a_real_probe_finds_something(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "_COPY_CACHES", 0)
     assert limits._gemm_gflops() > 0
     assert limits._copy_gb_per_s(2) > 0
+
+
+def test_the_arrays_that_are_copied_fit_into_the_container_s_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes: list[int] = []
+
+    def ones(size: int) -> NDArray[np.float64]:
+        sizes.append(size)
+        return np.zeros(size)
+
+    monkeypatch.setattr("harness.measure.container.memory_free_bytes", lambda: 2**20)
+    monkeypatch.setattr(limits.np, "ones", ones)
+    limits._copy_gb_per_s(2)
+    assert [8 * size for size in sizes] == [2**20 // 8]
 
 
 @pytest.mark.parametrize("fails", [["false"], ["sh", "-c", "echo nonsense"], ["/no/such/program"]])
