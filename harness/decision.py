@@ -58,6 +58,7 @@ from harness.objective import (
     pareto_front,
     preference,
     read_from,
+    runs_compared,
     score_parts,
     score_text,
     told_apart_by,
@@ -156,7 +157,7 @@ def decide(
     rows = newest_first(checked(runs), asked)
     over_reference = {gate.tier for gate in policy.gates if gate.metric == "latency_overhead"}
     if over_reference:
-        rows = with_overhead(rows, partial(_refused, policy=policy))
+        rows = with_overhead(rows, partial(_doubts, policy=policy))
     if "must" in over_reference:  # what is the measure can pass none over itself: it is no candidate
         rows = [row for row in rows if row["runtime"] != REFERENCE] or rows
     groups: dict[str, list[Row]] = {}
@@ -173,7 +174,7 @@ def decide(
                 c.scripted and not scripted_only,
                 c.impossible,  # no evidence for or against anything
                 VERDICTS.index(c.verdict),
-                *preference(policy, c.names, partial(read_from, c.rows)),
+                *preference(policy, c.names, partial(read_from, c.compared)),
                 c.label,
                 c.run_ids,
             ),
@@ -266,7 +267,14 @@ def _judge(rows: list[Row], policy: PolicyConfig, asked_ids: Collection[str]) ->
             if r.status == status
         ]
     halfway = [row for row in relied_on if row["status"] == "interrupted"]
-    unknowns += [f"the run at {row_place(row)} was interrupted" for row in halfway]
+    unknowns += map(_halfway, halfway)
+
+    doubts = {
+        row["run_id"]: told
+        for row in runs_compared(policy, current)
+        if (told := [line for line in _doubts(row, policy) if line not in (*blocks, *unknowns)])
+    }
+    compared = [row for row in current if row["run_id"] not in doubts]
 
     failing = confirmation.failing if confirmation else ()
     at_best: Verdict = "NO_GO" if blocks else "INCONCLUSIVE" if unknowns else "GO"
@@ -288,11 +296,14 @@ def _judge(rows: list[Row], policy: PolicyConfig, asked_ids: Collection[str]) ->
         reasons += [f"not under production's load: {line}" for line in failing]
     notes += [
         f"the run at {row_place(row)} was interrupted: {again(row)} goes on"
-        for row in read
-        if row["status"] == "interrupted" and row["run_id"] not in {each["run_id"] for each in halfway}
+        for row in current
+        if row["status"] == "interrupted"
+        and row["run_id"] in {*known, *doubts} - {each["run_id"] for each in halfway}
     ]
+    notes += [f"no figure for the objective: {line}" for told in doubts.values() for line in told]
     notes += _time_elsewhere(read, policy)
-    unread = [row for row in current if row["run_id"] not in {*known, *(r["run_id"] for r in under_load)}]
+    told_of = {*known, *doubts, *(row["run_id"] for row in under_load)}
+    unread = [row for row in current if row["run_id"] not in told_of]
     notes += [f"no gate reads it: {line}" for line in _guards(unread, policy)[0]]
     notes += _unpinned(newest)
     notes += _open_shoulds(tuple(r for r in results if not means_nothing(r.gate, newest)))
@@ -319,12 +330,13 @@ def _judge(rows: list[Row], policy: PolicyConfig, asked_ids: Collection[str]) ->
         notes.append(f"the search of how far the budget reaches was interrupted: {confirm} goes on")
     references = [row["overhead_over"] for row in relied_on if row.get("overhead_over") is not None]
     if main is not None and (reference := main.get("overhead_over")) is not None:
-        told_of = f"{reference['candidate_label']}, run {reference['run_id']}"
-        notes.append(f"what it takes over Python is held against {told_of}")
+        over = f"{reference['candidate_label']}, run {reference['run_id']}"
+        notes.append(f"what it takes over Python is held against {over}")
     notes += _over_others(results, current)
     notes += [f"withdrawn by the newest confirmation: {line}" for line in withdrawn(same, policy)]
     notes += _unasked(base, policy)
-    score = score_parts(policy, current)
+    score = score_parts(policy, compared)
+    figures = run_at(latency_at(policy), compared)
     notes += [score_text(policy, score)] if score else []
     measured = [row for row in read if row["status"] != "unavailable"]
     return CandidateVerdict(
@@ -350,16 +362,17 @@ def _judge(rows: list[Row], policy: PolicyConfig, asked_ids: Collection[str]) ->
         ),
         confirmation=confirmation,
         model=str(newest["model"]),
-        latency_p95_ms=None if main is None else known_figure(main, "latency_p95_ms"),
-        latency_p95_at_least_ms=None if main is None else p95_floor_ms(main),
-        separation_auc=None if main is None else as_number(main["separation_auc"]),
-        auc_data=None if main is None else caveats.data_of("separation_auc", main),
+        latency_p95_ms=None if figures is None else known_figure(figures, "latency_p95_ms"),
+        latency_p95_at_least_ms=None if figures is None else p95_floor_ms(figures),
+        separation_auc=None if figures is None else as_number(figures["separation_auc"]),
+        auc_data=None if figures is None else caveats.data_of("separation_auc", figures),
         scripted=newest["runtime"] == "fake",
         run_ids=tuple(str(row["run_id"]) for row in measured),
-        peak_rss_bytes=None if main is None else as_number(main["peak_rss_bytes"]),
+        peak_rss_bytes=None if figures is None else as_number(figures["peak_rss_bytes"]),
         score=score,
         at_best=at_best,
         rows=tuple(current),
+        compared=tuple(compared),
         runs=tuple(run_record(row) for row in (*measured, *under_load)),
     )
 
@@ -544,10 +557,15 @@ def _vectors_asked(row: Row, policy: PolicyConfig) -> list[GateResult]:
     ]
 
 
-def _refused(row: Row, policy: PolicyConfig) -> list[str]:
-    """Why a run is no reference: what stands against it, or is open of it other than that it is a twin."""
+def _doubts(row: Row, policy: PolicyConfig) -> list[str]:
+    """Why no figure of a run counts: what stands against it, or is open other than that it is a twin."""
     blocks, unknowns = _guards([row], policy)
-    return blocks if row["weights"] != "trained" else [*blocks, *unknowns]
+    doubts = blocks if row["weights"] != "trained" else [*blocks, *unknowns]
+    return [*doubts, *([_halfway(row)] if row["status"] == "interrupted" else [])]
+
+
+def _halfway(row: Row) -> str:
+    return f"the run at {row_place(row)} was interrupted"
 
 
 def _share_needed(least: float) -> str:

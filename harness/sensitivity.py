@@ -196,14 +196,14 @@ def _weights(candidates: Sequence[CandidateVerdict], policy: PolicyConfig) -> It
         return
 
     def asked_next(candidate: CandidateVerdict) -> Standing:
-        preferred = preference(policy, candidate.names, partial(read_from, candidate.rows))
+        preferred = preference(policy, candidate.names, partial(read_from, candidate.compared))
         return (*preferred[1:], candidate.label, candidate.run_ids)
 
     # The first of those that score the most is picked.
     peers = sorted((c for c in candidates if c.verdict == first.verdict), key=asked_next)
     pick = next(i for i, peer in enumerate(peers) if peer is first)
     figures = {
-        (c.metric, c.at): np.array([read_from(peer.rows, c.metric, c.at) for peer in peers])
+        (c.metric, c.at): np.array([read_from(peer.compared, c.metric, c.at) for peer in peers])
         for c in policy.matrix
     }
 
@@ -240,7 +240,7 @@ def _standing(candidate: CandidateVerdict, policy: PolicyConfig, changed: _Figur
         return changed.factor if changed is not None and own and changed[:2] == (metric, at) else 1.0
 
     def read(metric: Comparable, at: AtConfig) -> float:
-        return read_from(candidate.rows, metric, at) * factor(metric, at)
+        return read_from(candidate.compared, metric, at) * factor(metric, at)
 
     def moved(gate: GateConfig, result: GateResult) -> GateResult:
         row, by = run_for(gate, candidate.rows), factor(gate.metric, gate.at)

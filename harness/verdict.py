@@ -158,7 +158,8 @@ class CandidateVerdict:
     `missing` are commands that measure what is open, `ways_out` sentences on what none of them settles.
     `at_best` is the best verdict that gates could still give it, here and under production's load: where
     something stands against it that no gate asks, that is worse than GO. `rows` are the runs that were read,
-    `auc_data` the labelled pairs that the AUC is of; they are no part of the record.
+    `compared` those of them whose figures the objective goes by, `auc_data` the labelled pairs that the AUC
+    is of; they are no part of the record.
     """
 
     label: str
@@ -180,6 +181,7 @@ class CandidateVerdict:
     score: tuple[ScorePart, ...] = ()
     at_best: Verdict = "GO"
     rows: tuple[Mapping[str, Any], ...] = field(default=(), repr=False)
+    compared: tuple[Mapping[str, Any], ...] = field(default=(), repr=False)
     warnings: tuple[str, ...] = ()
     runs: tuple[RunRecord, ...] = ()
     ways_out: tuple[str, ...] = ()
