@@ -304,6 +304,7 @@ def _judge(rows: list[Row], policy: PolicyConfig, asked_ids: Collection[str]) ->
     notes += _time_elsewhere(read, policy)
     told_of = {*known, *doubts, *(row["run_id"] for row in under_load)}
     unread = [row for row in current if row["run_id"] not in told_of]
+    ranked = [row for row in runs_compared(policy, unread) if row["status"] != "unavailable"]
     notes += [f"no gate reads it: {line}" for line in _guards(unread, policy)[0]]
     notes += _unpinned(newest)
     notes += _open_shoulds(tuple(r for r in results if not means_nothing(r.gate, newest)))
@@ -373,7 +374,7 @@ def _judge(rows: list[Row], policy: PolicyConfig, asked_ids: Collection[str]) ->
         at_best=at_best,
         rows=tuple(current),
         compared=tuple(compared),
-        runs=tuple(run_record(row) for row in (*measured, *under_load)),
+        runs=tuple(run_record(row) for row in (*measured, *ranked, *under_load)),
     )
 
 

@@ -824,6 +824,17 @@ def test_a_run_that_is_broken_or_cut_short_never_changes_the_pick_where_the_obje
         assert not any(note.startswith("no gate reads it") for note in notes)
 
 
+def test_the_record_has_the_run_that_the_objective_goes_by_where_no_gate_reads() -> None:
+    policy = read_by_the_objective_alone("lowest_latency")
+    rows = [model_row("minilm", "m32", batch_size=32), model_row("minilm", "m1", p95_ms=9.37)]
+    decision = decide(frame(*rows, model_row("minilm", "m8", batch_size=8)), policy)
+    (candidate,) = decision.candidates
+    assert (candidate.run_ids, [run.run_id for run in candidate.runs]) == (("m32",), ["m32", "m1"])
+    page = decision.to_markdown()
+    assert "| default, batch 1 | 9.37 |" in page
+    assert "- Run m1: default, batch 1, 20 launches" in page
+
+
 def test_a_run_that_was_interrupted_where_the_objective_reads_is_told_with_what_goes_on() -> None:
     policy = read_by_the_objective_alone("lowest_latency")
     read = model_row("minilm", "m32", batch_size=32)
