@@ -157,7 +157,7 @@ def decide(
     rows = newest_first(checked(runs), asked)
     over_reference = {gate.tier for gate in policy.gates if gate.metric == "latency_overhead"}
     if over_reference:
-        rows = with_overhead(rows, partial(_doubts, policy=policy))
+        rows = with_overhead(rows, partial(_refused, policy=policy))
     if "must" in over_reference:  # what is the measure can pass none over itself: it is no candidate
         rows = [row for row in rows if row["runtime"] != REFERENCE] or rows
     groups: dict[str, list[Row]] = {}
@@ -548,7 +548,7 @@ def _guards(rows: list[Row], policy: PolicyConfig) -> tuple[list[str], list[str]
 
 
 def _vectors_asked(row: Row, policy: PolicyConfig) -> list[GateResult]:
-    """What a run under production's load says to the must gates on vectors that read its batch size."""
+    """What a run, wherever it was measured, says to the must gates on vectors that read its batch size."""
     return [
         ask(gate, row)
         for gate in policy.gates
@@ -563,6 +563,12 @@ def _doubts(row: Row, policy: PolicyConfig) -> list[str]:
     blocks, unknowns = _guards([row], policy)
     doubts = blocks if row["weights"] != "trained" else [*blocks, *unknowns]
     return [*doubts, *([_halfway(row)] if row["status"] == "interrupted" else [])]
+
+
+def _refused(row: Row, policy: PolicyConfig) -> list[str]:
+    """Why a run is no reference: what is faster with vectors that a must gate refuses is no measure."""
+    vectors = _vectors_asked(row, policy) if row["weights"] == "trained" else []
+    return [*_doubts(row, policy), *(_sentence(r) for r in vectors if r.status == "FAIL")]
 
 
 def _halfway(row: Row) -> str:
