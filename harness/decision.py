@@ -259,15 +259,17 @@ def _judge(rows: list[Row], policy: PolicyConfig, asked_ids: Collection[str]) ->
     )
     asked += [(r, loaded[place]) for place, r in load.results]
     relied_on = [row for row in read if any(run_for(r.gate, [row]) is row for r in deciding)]
-    for lines, status in ((blocks, "FAIL"), (unknowns, "UNDECIDED")):
-        lines += [
-            f"{_sentence(r)}, at {row_place(row)}"
-            for row in under_load
-            for r in _vectors_asked(row, policy)
-            if r.status == status
-        ]
+    vectors = tuple(
+        (place, r)
+        for place, row in loaded.items()
+        for r in _vectors_asked(row, policy)
+        if run_for(r.gate, [row]) is None  # that is asked of it as it is
+    )
     halfway = [row for row in relied_on if row["status"] == "interrupted"]
     unknowns += map(_halfway, halfway)
+    at_best: Verdict = "NO_GO" if blocks else "INCONCLUSIVE" if unknowns else "GO"
+    for lines, status in ((blocks, "FAIL"), (unknowns, "UNDECIDED")):
+        lines += [f"{_sentence(r)}, at {place}" for place, r in vectors if r.status == status]
 
     doubts = {
         row["run_id"]: told
@@ -277,8 +279,8 @@ def _judge(rows: list[Row], policy: PolicyConfig, asked_ids: Collection[str]) ->
     compared = [row for row in current if row["run_id"] not in doubts]
 
     failing = confirmation.failing if confirmation else ()
-    at_best: Verdict = "NO_GO" if blocks else "INCONCLUSIVE" if unknowns else "GO"
-    verdict = verdict_by(at_best, ((r.gate, r.status) for r in results), (r.status for _, r in load.results))
+    answers = ((r.gate, r.status) for r in (*results, *(r for _, r in vectors)))
+    verdict = verdict_by(at_best, answers, (r.status for _, r in load.results))
     met = all(r.status == "PASS" for r in targets)
     if all(row["status"] == "unavailable" for row in current):
         blocks, unknowns, deciding = [], [f"not possible here: {text_of(newest['error'], '')}"], []
@@ -374,6 +376,7 @@ def _judge(rows: list[Row], policy: PolicyConfig, asked_ids: Collection[str]) ->
         at_best=at_best,
         rows=tuple(current),
         compared=tuple(compared),
+        vectors=vectors,
         runs=tuple(run_record(row) for row in (*measured, *ranked, *under_load)),
     )
 
@@ -548,14 +551,10 @@ def _guards(rows: list[Row], policy: PolicyConfig) -> tuple[list[str], list[str]
 
 
 def _vectors_asked(row: Row, policy: PolicyConfig) -> list[GateResult]:
-    """What a run, wherever it was measured, says to the must gates on vectors that read its batch size."""
-    return [
-        ask(gate, row)
-        for gate in policy.gates
-        if gate.tier == "must"
-        and gate.metric not in SERVING_METRICS
-        and gate.at.batch_size == row["batch_size"]
-    ]
+    """What a run, wherever it was measured, answers the must gates on vectors that read its batch size."""
+    gates = [g for g in policy.gates if g.tier == "must" and g.metric not in SERVING_METRICS]
+    asked = [ask(gate, row) for gate in gates if gate.at.batch_size == row["batch_size"]]
+    return [result for result in asked if result.status != "NOT_MEASURED"]
 
 
 def _doubts(row: Row, policy: PolicyConfig) -> list[str]:

@@ -110,6 +110,7 @@ def _standing(candidate: CandidateVerdict, policy: PolicyConfig, draw: _Draw) ->
     answers: list[tuple[GateConfig, GateResult, Weigh]] = [
         *((result.gate, result, partial(demerit, result.gate)) for result in candidate.gates),
         *((gate_at(r.gate, place), r, load_demerit) for place, r in candidate.under_load),
+        *((gate_at(r.gate, place), r, partial(demerit, r.gate)) for place, r in candidate.vectors),
     ]
     for gate, result, weigh in answers:
         verdict = np.maximum(verdict, _demerits(gate, result, candidate, draw, weigh))

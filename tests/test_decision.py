@@ -2243,6 +2243,20 @@ def test_vectors_that_break_a_must_gate_under_productions_load_are_no_pick(
     assert "at mixture, batch 1, 4 clients" in decision.reasons[0]
 
 
+def test_vectors_under_productions_load_decide_where_a_gate_on_latency_reads_that_load_too() -> None:
+    policy = load_policy("default").model_dump()
+    there = {"at": {"workload": "mixture", "clients": 4}, "tier": "nice", "label": "P95 of four"}
+    asked = {"metric": "latency_p95_ms", "op": "<", "bound": 50, "launch_quantile": 0.5}
+    policy["gates"].append(there | asked)
+    made = PolicyConfig.model_validate(policy)
+    assert decide(frame(*confirmed_rows("minilm")), made).verdict == "GO"
+    decision = decide(frame(*confirmed_rows("minilm", l2_norm_max_error=0.5)), made)
+    assert (decision.verdict, decision.chosen) == ("NO_GO", None)
+    assert decision.reasons[0].endswith(
+        "L2 norm error is 0.5, needed <= 0.01, at mixture, batch 1, 4 clients"
+    )
+
+
 def test_a_search_that_was_interrupted_is_told_beside_what_is_confirmed() -> None:
     probed = model_row("minilm", "probe", workload="tokens_64", purpose="search", status="interrupted")
     decision = decide(frame(*confirmed_rows("minilm"), probed))
