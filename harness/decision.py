@@ -782,7 +782,8 @@ def _overall_reasons(
         if best.confirmation and not lacking:
             where, quota = counted(best.confirmation.cores, "core"), best.rows[0]["container_cpus"]
             within = "" if quota is None else f", within a quota of {quota:g} CPUs"
-            reasons.append(f"confirmed on {where}{within}; measure.cpus=N holds it to fewer")
+            settled = "confirmed" if _confirmed(best) else "production's load was measured and settled"
+            reasons.append(f"{settled} on {where}{within}; measure.cpus=N holds it to fewer")
         return (*reasons, *limits, *best.provisional, *(f"not confirmed: {line}" for line in lacking))
     told = [c for c in contenders if not c.impossible] or contenders
     reasons = [f"{c.label}: {line}" for c in told for line in (*c.reasons[:3], *c.provisional)]

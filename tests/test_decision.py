@@ -2278,6 +2278,10 @@ def test_confirmation_of_evidence_that_is_provisional_itself_confirms_nothing() 
     assert decision.candidates[0].confirmation is not None
     assert decision.candidates[0].confirmation.complete
     assert decision.evidence == "provisional"
+    assert any(
+        line.startswith("production's load was measured and settled on 2 cores") for line in decision.reasons
+    )
+    assert not any(line.startswith("confirmed on") for line in decision.reasons)
     assert any("measure=confirm" in step for step in decision.next_steps)
 
 
