@@ -203,6 +203,7 @@ def _over_launches(
     if reason := unusable(mine) or unusable(base):
         return _UNKNOWN | {"paired": False, "reason": reason}
     found = compare_launches("", metric, mine, base, alpha=alpha)
+    whose = "of the candidate's and of the baseline's, "
     return _UNKNOWN | {
         **_side("baseline", found.b_ms, found.b_at_least),
         **_side("candidate", found.a_ms, found.a_at_least),
@@ -210,7 +211,7 @@ def _over_launches(
         "low": found.low,
         "high": found.high,
         "paired": found.paired,
-        "reason": found.reason,
+        "reason": found.reason and whose + found.reason,
     }
 
 

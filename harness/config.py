@@ -696,7 +696,8 @@ def _problem(detail: ErrorDetails, schema: type[BaseModel]) -> str:
     if kind in plain:
         return f"{shown}: {plain[kind]}"
     if kind == "string_pattern_mismatch":
-        return f"{shown}: empty; give {key}=NAME"
+        wrong = "of more than one line" if str(value).strip() else "empty"
+        return f"{shown}: {wrong}; give {key}=NAME"
     if kind == "list_type":
         return f"{shown}: not a list; give {key}=[{value}]"
     if kind in {"too_short", "too_long"}:

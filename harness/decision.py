@@ -58,6 +58,7 @@ from harness.objective import (
     pareto_front,
     preference,
     read_from,
+    runs_compared,
     score_parts,
     score_text,
     told_apart_by,
@@ -173,7 +174,7 @@ def decide(
                 c.scripted and not scripted_only,
                 c.impossible,  # no evidence for or against anything
                 VERDICTS.index(c.verdict),
-                *preference(policy, c.names, partial(read_from, c.rows)),
+                *preference(policy, c.names, partial(read_from, c.compared)),
                 c.label,
                 c.run_ids,
             ),
@@ -256,18 +257,30 @@ def _judge(rows: list[Row], policy: PolicyConfig, asked_ids: Collection[str]) ->
     asked, aimed = (
         [(r, row) for r in some if (row := run_for(r.gate, current)) is not None] for some in (musts, targets)
     )
-    asked += [(r, loaded[place]) for place, r in load.results]
-    of_vectors = [(r, row) for row in under_load for r in _vectors_asked(row, policy)]
-    asked += of_vectors
+    vectors = tuple(
+        (place, r)
+        for place, row in loaded.items()
+        for r in _vectors_asked(row, policy)
+        if run_for(r.gate, [row]) is None  # that is asked of it as it is
+    )
+    asked += [(r, loaded[place]) for place, r in (*load.results, *vectors)]
     relied_on = [row for row in read if any(run_for(r.gate, [row]) is row for r in deciding)]
-    for lines, status in ((blocks, "FAIL"), (unknowns, "UNDECIDED")):
-        lines += [f"{_sentence(r)}, at {row_place(row)}" for r, row in of_vectors if r.status == status]
     halfway = [row for row in relied_on if row["status"] == "interrupted"]
-    unknowns += [f"the run at {row_place(row)} was interrupted" for row in halfway]
+    unknowns += map(_halfway, halfway)
+    at_best: Verdict = "NO_GO" if blocks else "INCONCLUSIVE" if unknowns else "GO"
+    for lines, status in ((blocks, "FAIL"), (unknowns, "UNDECIDED")):
+        lines += [f"{_sentence(r)}, at {place}" for place, r in vectors if r.status == status]
+
+    doubts = {
+        row["run_id"]: told
+        for row in runs_compared(policy, current)
+        if (told := [line for line in _doubts(row, policy) if line not in (*blocks, *unknowns)])
+    }
+    compared = [row for row in current if row["run_id"] not in doubts]
 
     failing = confirmation.failing if confirmation else ()
-    at_best: Verdict = "NO_GO" if blocks else "INCONCLUSIVE" if unknowns else "GO"
-    verdict = verdict_by(at_best, ((r.gate, r.status) for r in results), (r.status for _, r in load.results))
+    answers = ((r.gate, r.status) for r in (*results, *(r for _, r in vectors)))
+    verdict = verdict_by(at_best, answers, (r.status for _, r in load.results))
     met = all(r.status == "PASS" for r in targets)
     if all(row["status"] == "unavailable" for row in current):
         blocks, unknowns, deciding = [], [f"not possible here: {text_of(newest['error'], '')}"], []
@@ -285,11 +298,15 @@ def _judge(rows: list[Row], policy: PolicyConfig, asked_ids: Collection[str]) ->
         reasons += [f"not under production's load: {line}" for line in failing]
     notes += [
         f"the run at {row_place(row)} was interrupted: {again(row)} goes on"
-        for row in read
-        if row["status"] == "interrupted" and row["run_id"] not in {each["run_id"] for each in halfway}
+        for row in current
+        if row["status"] == "interrupted"
+        and row["run_id"] in {*known, *doubts} - {each["run_id"] for each in halfway}
     ]
+    notes += [f"no figure for the objective: {line}" for told in doubts.values() for line in told]
     notes += _time_elsewhere(read, policy)
-    unread = [row for row in current if row["run_id"] not in {*known, *(r["run_id"] for r in under_load)}]
+    told_of = {*known, *doubts, *(row["run_id"] for row in under_load)}
+    unread = [row for row in current if row["run_id"] not in told_of]
+    ranked = [row for row in runs_compared(policy, unread) if row["status"] != "unavailable"]
     notes += [f"no gate reads it: {line}" for line in _guards(unread, policy)[0]]
     notes += _unpinned(newest)
     notes += _open_shoulds(tuple(r for r in results if not means_nothing(r.gate, newest)))
@@ -316,12 +333,13 @@ def _judge(rows: list[Row], policy: PolicyConfig, asked_ids: Collection[str]) ->
         notes.append(f"the search of how far the budget reaches was interrupted: {confirm} goes on")
     references = [row["overhead_over"] for row in relied_on if row.get("overhead_over") is not None]
     if main is not None and (reference := main.get("overhead_over")) is not None:
-        told_of = f"{reference['candidate_label']}, run {reference['run_id']}"
-        notes.append(f"what it takes over Python is held against {told_of}")
+        over = f"{reference['candidate_label']}, run {reference['run_id']}"
+        notes.append(f"what it takes over Python is held against {over}")
     notes += _over_others(results, current)
     notes += [f"withdrawn by the newest confirmation: {line}" for line in withdrawn(same, policy)]
     notes += _unasked(base, policy)
-    score = score_parts(policy, current)
+    score = score_parts(policy, compared)
+    figures = run_at(latency_at(policy), compared)
     notes += [score_text(policy, score)] if score else []
     measured = [row for row in read if row["status"] != "unavailable"]
     return CandidateVerdict(
@@ -345,17 +363,19 @@ def _judge(rows: list[Row], policy: PolicyConfig, asked_ids: Collection[str]) ->
         ),
         confirmation=confirmation,
         model=str(newest["model"]),
-        latency_p95_ms=None if main is None else known_figure(main, "latency_p95_ms"),
-        latency_p95_at_least_ms=None if main is None else p95_floor_ms(main),
-        separation_auc=None if main is None else as_number(main["separation_auc"]),
-        auc_data=None if main is None else caveats.data_of("separation_auc", main),
+        latency_p95_ms=None if figures is None else known_figure(figures, "latency_p95_ms"),
+        latency_p95_at_least_ms=None if figures is None else p95_floor_ms(figures),
+        separation_auc=None if figures is None else as_number(figures["separation_auc"]),
+        auc_data=None if figures is None else caveats.data_of("separation_auc", figures),
         scripted=newest["runtime"] == "fake",
         run_ids=tuple(str(row["run_id"]) for row in measured),
-        peak_rss_bytes=None if main is None else as_number(main["peak_rss_bytes"]),
+        peak_rss_bytes=None if figures is None else as_number(figures["peak_rss_bytes"]),
         score=score,
         at_best=at_best,
         rows=tuple(current),
-        runs=tuple(run_record(row) for row in (*measured, *under_load)),
+        compared=tuple(compared),
+        vectors=vectors,
+        runs=tuple(run_record(row) for row in (*measured, *ranked, *under_load)),
     )
 
 
@@ -529,20 +549,27 @@ def _guards(rows: list[Row], policy: PolicyConfig) -> tuple[list[str], list[str]
 
 
 def _vectors_asked(row: Row, policy: PolicyConfig) -> list[GateResult]:
-    """What a run under production's load says to the must gates on vectors that read its batch size."""
-    return [
-        ask(gate, row)
-        for gate in policy.gates
-        if gate.tier == "must"
-        and gate.metric not in SERVING_METRICS
-        and gate.at.batch_size == row["batch_size"]
-    ]
+    """What a run, wherever it was measured, answers the must gates on vectors that read its batch size."""
+    gates = [g for g in policy.gates if g.tier == "must" and g.metric not in SERVING_METRICS]
+    asked = [ask(gate, row) for gate in gates if gate.at.batch_size == row["batch_size"]]
+    return [result for result in asked if result.status != "NOT_MEASURED"]
+
+
+def _doubts(row: Row, policy: PolicyConfig) -> list[str]:
+    """Why no figure of a run counts: what stands against it, or is open other than that it is a twin."""
+    blocks, unknowns = _guards([row], policy)
+    doubts = blocks if row["weights"] != "trained" else [*blocks, *unknowns]
+    return [*doubts, *([_halfway(row)] if row["status"] == "interrupted" else [])]
 
 
 def _refused(row: Row, policy: PolicyConfig) -> list[str]:
-    """Why a run is no reference: what stands against it, or is open of it other than that it is a twin."""
-    blocks, unknowns = _guards([row], policy)
-    return blocks if row["weights"] != "trained" else [*blocks, *unknowns]
+    """Why a run is no reference: what is faster with vectors that a must gate refuses is no measure."""
+    vectors = _vectors_asked(row, policy) if row["weights"] == "trained" else []
+    return [*_doubts(row, policy), *(_sentence(r) for r in vectors if r.status == "FAIL")]
+
+
+def _halfway(row: Row) -> str:
+    return f"the run at {row_place(row)} was interrupted"
 
 
 def _share_needed(least: float) -> str:
@@ -761,7 +788,8 @@ def _overall_reasons(
         if best.confirmation and not lacking:
             where, quota = counted(best.confirmation.cores, "core"), best.rows[0]["container_cpus"]
             within = "" if quota is None else f", within a quota of {quota:g} CPUs"
-            reasons.append(f"confirmed on {where}{within}; measure.cpus=N holds it to fewer")
+            settled = "confirmed" if _confirmed(best) else "production's load was measured and settled"
+            reasons.append(f"{settled} on {where}{within}; measure.cpus=N holds it to fewer")
         return (*reasons, *limits, *best.provisional, *(f"not confirmed: {line}" for line in lacking))
     told = [c for c in contenders if not c.impossible] or contenders
     reasons = [f"{c.label}: {line}" for c in told for line in (*c.reasons[:3], *c.provisional)]

@@ -246,7 +246,7 @@ class CandidateRecord(_Record):
     run_ids: tuple[str, ...]
     """The runs that its gates read."""
     runs: tuple[RunRecord, ...]
-    """These runs and those of its confirmation."""
+    """These runs, those that the objective goes by, and those of its confirmation."""
     score: tuple[ScorePartRecord, ...]
     """Its weighted score, criterion by criterion; empty under another objective."""
     gates: tuple[GateRecord, ...]

@@ -20,6 +20,7 @@ from harness.verdict import PICKABLE, FrontPoint, ScorePart, unit_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
+    from harness.gates import RowT
     from harness.schema import Comparable, CriterionConfig, Metric, PolicyConfig, RankConfig
     from harness.verdict import CandidateVerdict
 
@@ -60,6 +61,12 @@ def _compared(policy: PolicyConfig) -> list[tuple[Comparable, AtConfig]]:
     return [(c.metric, c.at) for c in policy.matrix] if policy.objective == "weighted_matrix" else []
 
 
+def runs_compared(policy: PolicyConfig, rows: Sequence[RowT]) -> list[RowT]:
+    """The runs of a candidate that the objective and the Pareto front read, of `rows`."""
+    places = dict.fromkeys([latency_at(policy), *(at for _, at in _compared(policy))])
+    return [row for at in places if (row := run_at(at, rows)) is not None]
+
+
 def read_from(rows: Sequence[Mapping[str, Any]], metric: Comparable, at: AtConfig) -> float:
     """A figure of the run at a place; the worst there is where it is unknown, or known from below alone."""
     row = run_at(at, rows)
@@ -88,7 +95,7 @@ def told_apart_by(
     def standing(candidate: CandidateVerdict, sign: float) -> tuple[Figure, ...]:
         def read(metric: Comparable, at: AtConfig) -> float:
             is_open = (metric, at) in disputed
-            return sign * _worst(metric) if is_open else read_from(candidate.rows, metric, at)
+            return sign * _worst(metric) if is_open else read_from(candidate.compared, metric, at)
 
         return preference(policy, candidate.names, read)
 
@@ -96,7 +103,7 @@ def told_apart_by(
 
 
 def _at(at: AtConfig, *candidates: CandidateVerdict) -> list[Mapping[str, Any] | None]:
-    return [run_at(at, candidate.rows) for candidate in candidates]
+    return [run_at(at, candidate.compared) for candidate in candidates]
 
 
 def preference(

@@ -110,15 +110,16 @@ def _standing(candidate: CandidateVerdict, policy: PolicyConfig, draw: _Draw) ->
     answers: list[tuple[GateConfig, GateResult, Weigh]] = [
         *((result.gate, result, partial(demerit, result.gate)) for result in candidate.gates),
         *((gate_at(r.gate, place), r, load_demerit) for place, r in candidate.under_load),
+        *((gate_at(r.gate, place), r, partial(demerit, r.gate)) for place, r in candidate.vectors),
     ]
     for gate, result, weigh in answers:
         verdict = np.maximum(verdict, _demerits(gate, result, candidate, draw, weigh))
 
     def read(metric: Comparable, at: AtConfig) -> Figure:
-        row = run_at(at, candidate.rows)
+        row = run_at(at, candidate.compared)
         values = None if row is None else _launches(metric, row)
         if row is None or values is None:
-            return read_from(candidate.rows, metric, at)
+            return read_from(candidate.compared, metric, at)
         drawn = _stopped_as(draw.stopped_ms, metric, row, _drawn(row, values, draw))
         with np.errstate(invalid="ignore"):
             return _sign(metric) * np.median(drawn, axis=1)

@@ -143,7 +143,9 @@ SERVING_METRICS: tuple[Metric, ...] = (
 _MOST = 2**63 - 1
 Count = Annotated[int, Field(ge=1, le=_MOST)]
 Seed = Annotated[int, Field(ge=0, le=_MOST)]
-Name = Annotated[str, Field(pattern=r"\S")]
+# Anything but what begins another line, as `str.splitlines` has it.
+_LINE = r"[^\n\r\x0b\x0c\x1c-\x1e\x85\u2028\u2029]*"
+Name = Annotated[str, Field(pattern=rf"^{_LINE}[^\s\x1c-\x1e]{_LINE}$")]
 
 
 def _within_reach(value: float) -> float:

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from harness.gates import GateResult, GateStatus
     from harness.schema import Comparable, GateConfig, PolicyConfig
     from harness.verdict import CandidateVerdict
+    from harness.workload import Place
 
 # The verdict first, then what candidates of one verdict are sorted by; label and runs last.
 Standing = tuple[Any, ...]
@@ -96,7 +97,11 @@ def _bounds(near: Sequence[CandidateVerdict], policy: PolicyConfig) -> Iterator[
     """Of each gate the nearest bound that changes the pick: just past an end of some candidate's interval."""
     pick = _pick([_standing(c, policy) for c in near])
     for index, gate in enumerate(policy.gates):
-        results = [r for c in near for r in (c.gates[index], *_of_load(c, gate))] if _decides(gate) else []
+        results = (
+            [r for c in near for r in (c.gates[index], *(r for _, r, _ in _of_load(c, c.gates[index])))]
+            if _decides(gate)
+            else []
+        )
         ends = {end for r in results for end in (r.low, r.high) if end is not None}
         for end in sorted(ends, key=lambda end: (abs(end - gate.bound), end)):
             just_past = (math.nextafter(end, way) for way in (-math.inf, math.inf))
@@ -196,14 +201,14 @@ def _weights(candidates: Sequence[CandidateVerdict], policy: PolicyConfig) -> It
         return
 
     def asked_next(candidate: CandidateVerdict) -> Standing:
-        preferred = preference(policy, candidate.names, partial(read_from, candidate.rows))
+        preferred = preference(policy, candidate.names, partial(read_from, candidate.compared))
         return (*preferred[1:], candidate.label, candidate.run_ids)
 
     # The first of those that score the most is picked.
     peers = sorted((c for c in candidates if c.verdict == first.verdict), key=asked_next)
     pick = next(i for i, peer in enumerate(peers) if peer is first)
     figures = {
-        (c.metric, c.at): np.array([read_from(peer.rows, c.metric, c.at) for peer in peers])
+        (c.metric, c.at): np.array([read_from(peer.compared, c.metric, c.at) for peer in peers])
         for c in policy.matrix
     }
 
@@ -240,7 +245,7 @@ def _standing(candidate: CandidateVerdict, policy: PolicyConfig, changed: _Figur
         return changed.factor if changed is not None and own and changed[:2] == (metric, at) else 1.0
 
     def read(metric: Comparable, at: AtConfig) -> float:
-        return read_from(candidate.rows, metric, at) * factor(metric, at)
+        return read_from(candidate.compared, metric, at) * factor(metric, at)
 
     def moved(gate: GateConfig, result: GateResult) -> GateResult:
         row, by = run_for(gate, candidate.rows), factor(gate.metric, gate.at)
@@ -261,10 +266,9 @@ def _standing(candidate: CandidateVerdict, policy: PolicyConfig, changed: _Figur
     verdict = VERDICTS.index(candidate.at_best)
     for gate, result in asked:
         verdict = max(verdict, demerit(gate, _answer(gate, result, moved(gate, result))))
-        for place, loaded in candidate.under_load:
-            if loaded.gate == result.gate:
-                there = gate_at(gate, place)
-                verdict = max(verdict, load_demerit(_answer(there, loaded, moved(there, loaded))))
+        for place, loaded, weigh in _of_load(candidate, result):
+            there = gate_at(gate, place)
+            verdict = max(verdict, weigh(_answer(there, loaded, moved(there, loaded))))
     return (verdict, *preference(policy, candidate.names, read), candidate.label, candidate.run_ids)
 
 
@@ -284,9 +288,17 @@ def _answer(gate: GateConfig, result: GateResult, moved: GateResult) -> GateStat
     return "FAIL" if best is not None and not gate.holds(best) else "UNDECIDED"
 
 
-def _of_load(candidate: CandidateVerdict, gate: GateConfig) -> list[GateResult]:
-    """The answers of a gate under production's load."""
-    return [result for _, result in candidate.under_load if result.gate == gate]
+def _of_load(
+    candidate: CandidateVerdict, result: GateResult
+) -> list[tuple[Place, GateResult, Callable[[GateStatus], int]]]:
+    """A gate's answers under production's load, each with where, and how far from GO it keeps a candidate.
+
+    Its label may say there, and not here, whose texts it reads.
+    """
+    found = [(place, r, load_demerit) for place, r in candidate.under_load]
+    found += [(place, r, partial(demerit, r.gate)) for place, r in candidate.vectors]
+    labelled = {"label": result.gate.label}
+    return [each for each in found if each[1].gate.model_copy(update=labelled) == result.gate]
 
 
 def _decides(gate: GateConfig) -> bool:
@@ -303,7 +315,8 @@ def _figures(policy: PolicyConfig, candidate: CandidateVerdict) -> list[_Figure]
         "weighted_matrix": [_Figure(criterion.metric, criterion.at) for criterion in policy.matrix],
     }
     gates = [gate for gate in policy.gates if _decides(gate)]
-    loaded = [gate_at(result.gate, place) for place, result in candidate.under_load]
+    under_load = (*candidate.under_load, *candidate.vectors)
+    loaded = [gate_at(result.gate, place) for place, result in under_load if _decides(result.gate)]
     gated = [
         _Figure("latency_p95_ms" if gate.metric == "latency_overhead" else gate.metric, gate.at)
         for gate in (*gates, *loaded)

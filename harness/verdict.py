@@ -158,7 +158,9 @@ class CandidateVerdict:
     `missing` are commands that measure what is open, `ways_out` sentences on what none of them settles.
     `at_best` is the best verdict that gates could still give it, here and under production's load: where
     something stands against it that no gate asks, that is worse than GO. `rows` are the runs that were read,
-    `auc_data` the labelled pairs that the AUC is of; they are no part of the record.
+    `compared` those of them whose figures the objective goes by, `vectors` the answers of the must gates on
+    vectors under production's load, `auc_data` the labelled pairs that the AUC is of; they are no part of the
+    record.
     """
 
     label: str
@@ -180,6 +182,8 @@ class CandidateVerdict:
     score: tuple[ScorePart, ...] = ()
     at_best: Verdict = "GO"
     rows: tuple[Mapping[str, Any], ...] = field(default=(), repr=False)
+    compared: tuple[Mapping[str, Any], ...] = field(default=(), repr=False)
+    vectors: tuple[tuple[Place, GateResult], ...] = field(default=(), repr=False)
     warnings: tuple[str, ...] = ()
     runs: tuple[RunRecord, ...] = ()
     ways_out: tuple[str, ...] = ()
@@ -212,7 +216,8 @@ class CandidateVerdict:
         under_load = [r for _, r in self.under_load]
         if not any(result.rests_on_noise for result in (*self.gates, *under_load)):
             return self.verdict
-        answers = ((r.gate, _quiet_status(r)) for r in self.gates)
+        asked = (*self.gates, *(r for _, r in self.vectors))
+        answers = ((r.gate, _quiet_status(r)) for r in asked)
         return verdict_by(self.at_best, answers, map(_quiet_status, under_load))
 
     @property

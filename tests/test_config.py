@@ -637,6 +637,14 @@ def test_your_own_policy_is_read_from_a_file(tmp_path: Path) -> None:
         ),
         ([LATENCY | {"tier": "shall"}], "gates.0.tier='shall': valid: 'must', 'should' or 'nice'"),
         ([LATENCY | {"op": "!="}], "gates.0.op='!=': valid: '<'"),
+        ([LATENCY | {"label": " "}], "gates.0.label=' ': empty; give gates.0.label=NAME"),
+        *(
+            (
+                [LATENCY | {"label": label}],
+                f"gates.0.label={label!r}: of more than one line; give gates.0.label=",
+            )
+            for label in map("P{}95".format, "\n\r\x0b\x0c\x1c\x1e\x85\u2028\u2029")
+        ),
         ([LATENCY | {"bound": "fast"}], "gates.0.bound='fast': not a number"),
         ([LATENCY | {"bound": math.nan}], "gates.0.bound=nan: "),
         ([LATENCY | {"at": {"batch_size": 0}}], "gates.0.at.batch_size=0: must be at least 1"),

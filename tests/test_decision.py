@@ -782,6 +782,68 @@ def test_a_candidate_that_cannot_be_picked_never_changes_the_pick(
     assert VERDICTS.index(after.verdict) <= VERDICTS.index(before.verdict)
 
 
+def read_by_the_objective_alone(objective: str) -> PolicyConfig:
+    """A policy whose gates read batch 32 and whose objective reads one text at a time."""
+    policy = load_policy("default").model_dump() | {"objective": objective, "paths": []}
+    policy["order"] = [{"metric": metric} for metric in ("peak_rss_bytes", "latency_p95_ms")]
+    gates = [gate for gate in policy["gates"] if gate["metric"] != "latency_p95_ms"]
+    policy["gates"] = [gate | {"at": {"batch_size": 32}} for gate in gates]
+    return PolicyConfig.model_validate(policy)
+
+
+OBJECTIVES = ("path_order", "lowest_latency", "best_quality", "lexicographic", "weighted_matrix")
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_a_run_that_is_broken_or_cut_short_never_changes_the_pick_where_the_objective_reads(
+    objective: str,
+) -> None:
+    policy = read_by_the_objective_alone(objective)
+    rows = [model_row("minilm", peak_rss_bytes=3e8)]
+    rows += [model_row(model, f"{model}-32", batch_size=32) for model in ("minilm", "e5")]
+    better = {"p95_ms": 3.0, "peak_rss_bytes": 1e8, "separation_auc": 0.999, "separation_auc_high": 1.0}
+    before, open_to = (decide(frame(*rows, *more), policy) for more in ((), [model_row("e5", **better)]))
+    assert (before.chosen, open_to.chosen) == ("minilm fp32 cpu", "e5 fp32 cpu")
+    doubted: dict[str, dict[str, Any]] = {
+        "was interrupted": ADDED["interrupted"],
+        "the run failed": {"status": "failed", "error": "x"},
+        "1 of 20 launches failed": ADDED["some failed"],
+        "a vector is not finite": {"finite": False},
+        "whether all values are finite is unknown": {"finite": None},
+        "of the nodes run on cpu": {"ep_nodes": 0, "ep_node_share": 0.0},
+        "parity with the fp32 reference failed": {"parity_cosine_min": 0.5},
+    }
+    for why, changes in doubted.items():
+        after = decide(frame(*rows, model_row("e5", **better, **changes)), policy)
+        assert after.chosen == before.chosen
+        assert [point.label for point in after.front] == [point.label for point in before.front]
+        assert after.stays == before.stays
+        notes = next(c.notes for c in after.candidates if c.model == "e5")
+        (told,) = [note for note in notes if note.startswith("no figure for the objective: ")]
+        assert why in told
+        assert not any(note.startswith("no gate reads it") for note in notes)
+
+
+def test_the_record_has_the_run_that_the_objective_goes_by_where_no_gate_reads() -> None:
+    policy = read_by_the_objective_alone("lowest_latency")
+    rows = [model_row("minilm", "m32", batch_size=32), model_row("minilm", "m1", p95_ms=9.37)]
+    decision = decide(frame(*rows, model_row("minilm", "m8", batch_size=8)), policy)
+    (candidate,) = decision.candidates
+    assert (candidate.run_ids, [run.run_id for run in candidate.runs]) == (("m32",), ["m32", "m1"])
+    page = decision.to_markdown()
+    assert "| default, batch 1 | 9.37 |" in page
+    assert "- Run m1: default, batch 1, 20 launches" in page
+
+
+def test_a_run_that_was_interrupted_where_the_objective_reads_is_told_with_what_goes_on() -> None:
+    policy = read_by_the_objective_alone("lowest_latency")
+    read = model_row("minilm", "m32", batch_size=32)
+    cut_short = model_row("minilm", status="interrupted")
+    (candidate,) = decide(frame(read, cut_short), policy).candidates
+    goes_on = "the run at default, batch 1 was interrupted: python -m harness model=minilm ep=cpu goes on"
+    assert goes_on in candidate.notes
+
+
 launch_p95s = st.lists(st.sampled_from([5.0, 15.0, 19.0, 24.0, 31.0, 60.0, INF]), min_size=1, max_size=40)
 bounds = st.sampled_from([10.0, 20.0, 25.0, 30.0, 40.0, 100.0])
 
@@ -2192,6 +2254,20 @@ def test_vectors_that_break_a_must_gate_under_productions_load_are_no_pick(
     assert "at mixture, batch 1, 4 clients" in decision.reasons[0]
 
 
+def test_vectors_under_productions_load_decide_where_a_gate_on_latency_reads_that_load_too() -> None:
+    policy = load_policy("default").model_dump()
+    there = {"at": {"workload": "mixture", "clients": 4}, "tier": "nice", "label": "P95 of four"}
+    asked = {"metric": "latency_p95_ms", "op": "<", "bound": 50, "launch_quantile": 0.5}
+    policy["gates"].append(there | asked)
+    made = PolicyConfig.model_validate(policy)
+    assert decide(frame(*confirmed_rows("minilm")), made).verdict == "GO"
+    decision = decide(frame(*confirmed_rows("minilm", l2_norm_max_error=0.5)), made)
+    assert (decision.verdict, decision.chosen) == ("NO_GO", None)
+    assert decision.reasons[0].endswith(
+        "L2 norm error is 0.5, needed <= 0.01, at mixture, batch 1, 4 clients"
+    )
+
+
 def test_a_search_that_was_interrupted_is_told_beside_what_is_confirmed() -> None:
     probed = model_row("minilm", "probe", workload="tokens_64", purpose="search", status="interrupted")
     decision = decide(frame(*confirmed_rows("minilm"), probed))
@@ -2213,6 +2289,10 @@ def test_confirmation_of_evidence_that_is_provisional_itself_confirms_nothing() 
     assert decision.candidates[0].confirmation is not None
     assert decision.candidates[0].confirmation.complete
     assert decision.evidence == "provisional"
+    assert any(
+        line.startswith("production's load was measured and settled on 2 cores") for line in decision.reasons
+    )
+    assert not any(line.startswith("confirmed on") for line in decision.reasons)
     assert any("measure=confirm" in step for step in decision.next_steps)
 
 

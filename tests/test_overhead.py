@@ -88,6 +88,32 @@ def test_where_no_must_gate_asks_the_overhead_the_reference_is_a_candidate_besid
     assert alone.chosen == beside.chosen == "minilm fp32 cpu"
 
 
+def test_a_reference_whose_vectors_fail_a_must_gate_does_not_count() -> None:
+    low = {"neighbour_overlap": 0.9, "neighbour_overlap_low": 0.87, "neighbour_overlap_high": 0.94}
+    worse = python(6.0, "worse", ep_options='{"a": 1}', **low)
+    decision = decided(python(10.0), rust(11.0), worse)
+    assert decision.verdict == "GO"
+    assert (
+        "what it takes over Python is held against minilm fp32 cpu, run python"
+        in decision.candidates[0].notes
+    )
+    (reason, *_) = decided(rust(11.0), worse).candidates[0].reasons
+    assert "run worse of the Python reference does not count: must gate fails: " in reason
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"neighbour_overlap_low": 0.9},
+        {"neighbour_overlap": None, "neighbour_overlap_low": None, "neighbour_overlap_high": None},
+    ],
+    ids=["undecided", "not measured"],
+)
+def test_a_reference_of_which_a_must_gate_on_vectors_is_open_counts(changes: dict[str, Any]) -> None:
+    decision = decided(python(10.0, **changes), rust(11.0))
+    assert (decision.verdict, decision.chosen) == ("GO", "minilm fp32 http cpu")
+
+
 def test_without_a_reference_nothing_passes_and_the_command_that_measures_one_is_told() -> None:
     decision = decided(rust())
     assert (decision.verdict, decision.exit_code) == ("INCONCLUSIVE", 12)

@@ -55,6 +55,11 @@ def external(p95_ms: float, label: str, **changes: Any) -> dict[str, Any]:
     return row("minilm", p95_ms, label, runtime="http", **changes)
 
 
+def overlap(low: float, value: float, high: float) -> dict[str, float]:
+    """The neighbours that are kept, with their interval."""
+    return {f"neighbour_overlap{end}": v for end, v in (("_low", low), ("", value), ("_high", high))}
+
+
 LATENCY = [gate.model_dump() for gate in load_policy().gates if gate.metric == "latency_p95_ms"]
 EXTERNAL = {
     **load_policy("external_provider").model_dump(),
@@ -84,6 +89,16 @@ SCENES: dict[str, tuple[list[dict[str, Any]], dict[str, Any]]] = {
     "a faster one that only just does not hold under load": (
         [row("minilm", 13), row("minilm", 12, "b", threads=2), under_load(31, "b", threads=2)],
         {"gates": LATENCY},
+    ),
+    "vectors that only just pass under load": (
+        [row("minilm", 12), under_load(12, **overlap(0.951, 0.97, 0.98)), row("e5", 12)], {},
+    ),
+    "a faster one whose vectors only just fail under load": (
+        [
+            row("minilm", 13), row("minilm", 12, "b", threads=2),
+            under_load(12, "b", threads=2, **overlap(0.93, 0.94, 0.949)),
+        ],
+        {},
     ),
     "overheads": (
         [row("minilm", 10, "python"), external(11, "a"), external(11.5, "b", ep_options='{"arena": 0}')],
@@ -174,6 +189,25 @@ def test_quality_near_its_bound_is_a_closer_change_than_latency_far_from_its_own
     measurement = of_kind(decision, "measurement")
     assert measurement.what == "minilm's separation_auc"
     assert measurement.then == pytest.approx(0.995 * 0.95 / 0.98, rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("scene", "then", "pick"),
+    [
+        ("vectors that only just pass under load", 0.951, "e5"),
+        ("a faster one whose vectors only just fail under load", 0.93, "b"),
+    ],
+)
+def test_vectors_under_productions_load_are_asked_at_a_changed_bound_as_well(
+    scene: str, then: float, pick: str
+) -> None:
+    rows, _ = SCENES[scene]
+    decision = decide(pd.DataFrame(rows))
+    bound, measurement = of_kind(decision, "bound"), of_kind(decision, "measurement")
+    assert (bound.what, bound.then, bound.pick) == ("bound of the must gate top-10 overlap", then, pick)
+    label = rows[-1]["candidate_label"] if pick == "b" else "minilm"
+    assert measurement.what == f"{label}'s neighbour_overlap at mixture, batch 1, 4 clients"
+    assert measurement.pick == pick
 
 
 def test_an_auc_is_never_thought_to_be_over_one() -> None:
