@@ -143,7 +143,7 @@ def _remedies(what: str) -> str:
     for name, (cause, remedy) in _REMEDIES.items():
         if name in what:
             causes.setdefault(remedy, []).extend(filter(None, (cause,)))
-    return ", ".join(": ".join(filter(None, (", ".join(why), how))) for how, why in causes.items())
+    return "; ".join(": ".join(filter(None, (", ".join(why), how))) for how, why in causes.items())
 
 
 def of_scripts(rows: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:

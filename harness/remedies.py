@@ -24,6 +24,9 @@ _SOAK_S = 300.0
 # What stands for the place of the user's own data where it is not known.
 _PLACEHOLDER = {"quality.retrieval": "DIR"} | dict.fromkeys(("quality.sts", "quality.texts"), "FILE")
 
+# Which column tells how much of the user's own data a figure is of.
+_COUNTED = {"sts_spearman": "sts_pairs", "ndcg_at_10": "retrieval_queries", "texts_overlap": "texts_count"}
+
 
 def missing_commands(
     results: Sequence[GateResult], current: list[Row], base: Row, unknown: Sequence[Row]
@@ -148,14 +151,15 @@ def ways_out(results: Sequence[GateResult], current: list[Row], base: Row) -> tu
         return (f"random weights have no quality; where the trained ones are in a folder: `{trained}`",)
     open_ones = [(r, row) for r in deciding if (row := run_for(r.gate, current)) is not None]
     return tuple(
-        f"{r.gate.metric} is undecided: {_what_narrows(r.gate.metric, row, current)}"
+        f"{r.gate.metric} is undecided: {_what_narrows(r, row, current)}"
         for r, row in open_ones
         if r.status == "UNDECIDED" and r.n is None
     )
 
 
-def _what_narrows(metric: str, row: Row, current: Sequence[Row]) -> str:
+def _what_narrows(result: GateResult, row: Row, current: Sequence[Row]) -> str:
     """What makes the interval of a metric without one value a launch narrower, with its command."""
+    metric = result.gate.metric
     if metric in SOAK_METRICS:
         longer_s = 2 * (as_number(row["soak_s"]) or _SOAK_S)
         words: dict[str, Any] = {"measure": "soak", "measure.duration_s": f"{longer_s:.0f}"}
@@ -165,9 +169,27 @@ def _what_narrows(metric: str, row: Row, current: Sequence[Row]) -> str:
         both = command_for(row, **more), elsewhere(row, runtime=REFERENCE, **more)
         return f"more launches of it and of the reference narrow it: `{both[0]}` and `{both[1]}`"
     if metric in OWN_DATA:
-        return f"more of your own data narrows it: `{elsewhere(row, **_own_data(metric, ()))}`"
+        return (
+            f"more of your own data narrows it{_how_much(result, row)}, as a run of its own, latency too: "
+            f"`{elsewhere(row, **_own_data(metric, ()))}`"
+        )
     asked = ASKED_OF_OWN_DATA[metric]
     return (
         f"it is asked of the shipped texts alone, and no launch narrows it; a gate on {asked} asks your own: "
         f"`{elsewhere(row, **_own_data(asked, [row, *current]))}`"
     )
+
+
+def _how_much(result: GateResult, row: Row) -> str:
+    """How much data of the user's own would probably settle a gate, in words; empty where nothing tells.
+
+    An interval narrows with the square root of how much there is, if the rest goes as this.
+    """
+    count, value, bound = as_number(row[_COUNTED[result.gate.metric]]), result.value, result.gate.bound
+    if count is None or value is None or value == bound:
+        return ""
+    end = result.low if value > bound else result.high
+    if end is None:
+        return ""
+    needed = count * ((value - end) / (value - bound)) ** 2
+    return f" (about {float(f'{needed:.2g}'):,.0f} instead of {count:,.0f}, if they go as these)"

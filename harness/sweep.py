@@ -377,7 +377,8 @@ def _rounds(runs: Sequence[Run], sweep_id: str, sweep: Sweep) -> None:
     seed = runs[0].config.measure.seed
     sweep.seen += [row for run in runs for row in run.launches]
     number = max((int(row["round"]) + 1 for run in runs for row in run.launches), default=0)
-    what = f"measuring {len(runs)} runs, interleaved" if len(runs) > 1 else "measuring"
+    begun = sum(not run.done() for run in runs)
+    what = f"measuring {begun} runs, interleaved" if begun > 1 else "measuring"
     if runs[0].config.measure.purpose == "search":
         what = f"probing {runs[0].workload.place}"
     limits: dict[str, Any] = {}

@@ -380,8 +380,10 @@ def nothing_new(rows: Sequence[dict[str, Any]], began: datetime) -> str:
     of = "" if len(rows) == 1 else f" of {len(known)} of {counted(len(rows), 'run')}"
     how = "settled" if all(row["settled"] for row in known) else "done before"
     launches, newest = sum(int(row["launches"]) for row in known), max(row["finished_at"] for row in known)
+    apart = "" if len(known) == len(rows) else ", apart from the others: the machine may have changed between"
+    until = f"{newest:%Y-%m-%d %H:%M} UTC{apart}"
     return (
-        f"nothing measured{of}: {how} by {counted(launches, 'launch')} until {newest:%Y-%m-%d %H:%M} UTC; "
+        f"nothing measured{of}: {how} by {counted(launches, 'launch')} until {until}; "
         "measure.force=true begins a new attempt"
     )
 

@@ -292,7 +292,9 @@ class Decision:
         told = []
         if self.stays is not None:
             stays = share_text(self.stays, 1)
-            told.append(f"robustness: the pick stays in {stays} of data sets with launches resampled")
+            told.append(
+                f"robustness: the pick stays in {stays} of data sets with these runs' launches resampled"
+            )
         if self.changes:
             told.append(f"closest change of the pick: {'; '.join(map(str, self.changes))}")
         if len(self.front) > 1:

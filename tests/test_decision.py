@@ -2572,7 +2572,7 @@ def noise_lines(*rows: dict[str, Any]) -> list[str]:
         ),
         (
             "other processes 1, low capacity 2, stolen time 1",
-            "stop what else is running, the hypervisor gives time to others, neighbours or a clock held "
+            "stop what else is running; the hypervisor gives time to others, neighbours or a clock held "
             "down: measure at another hour, or on another machine",
         ),
         ("low capacity 4", "measure at another hour"),

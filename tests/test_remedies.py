@@ -66,9 +66,21 @@ def test_ones_own_data_that_leave_a_gate_undecided_are_to_be_more() -> None:
     row["command"] = "python -m harness model=minilm ep=cpu quality.texts=few.txt"
     step = only_step(decide(frame(row), with_must("texts_overlap", ">=", 0.9)))
     assert step == (
-        "texts_overlap is undecided: more of your own data narrows it: "
+        "texts_overlap is undecided: more of your own data narrows it, as a run of its own, latency too: "
         "`python -m harness model=minilm ep=cpu quality.texts=FILE`"
     )
+
+
+@pytest.mark.parametrize(
+    ("value", "low", "high", "told"),
+    [(0.95, 0.85, 0.98, "about 600 instead of 150"), (0.88, 0.8, 0.92, "about 600 instead of 150")],
+)
+def test_how_much_of_ones_own_data_settles_a_gate_is_told_if_the_rest_goes_as_these(
+    value: float, low: float, high: float, told: str
+) -> None:
+    row = model_row("minilm", **around("texts_overlap", low, value, high), texts_count=150)
+    step = only_step(decide(frame(row), with_must("texts_overlap", ">=", 0.9)))
+    assert f"narrows it ({told}, if they go as these), as a run of its own" in step
 
 
 def test_retrieval_asks_for_a_folder_and_elsewhere_for_the_runs_own() -> None:

@@ -40,7 +40,10 @@ def test_launches_that_are_all_alike_leave_no_doubt() -> None:
     assert stays(row("minilm", [12.0] * 20)) == 1.0
     assert stays(row("minilm", [12.0] * 20), row("e5", [9.0] * 20)) == 1.0, "the path decides"
     decision = decide(pd.DataFrame([row("minilm", [12.0] * 20)]))
-    assert "robustness: the pick stays in 100.0% of data sets with launches resampled" in decision.firmness
+    assert (
+        "robustness: the pick stays in 100.0% of data sets with these runs' launches resampled"
+        in decision.firmness
+    )
 
 
 def test_without_a_pick_there_is_nothing_to_stay() -> None:

@@ -205,7 +205,7 @@ FIRM = {
 
 def test_how_firm_a_pick_is_is_three_lines() -> None:
     robust, changes, front = decision(candidate(), **FIRM).firmness
-    assert robust == "robustness: the pick stays in 87.3% of data sets with launches resampled"
+    assert robust == "robustness: the pick stays in 87.3% of data sets with these runs' launches resampled"
     assert changes == (
         "closest change of the pick: weight of separation_auc 2 → 1.5 (-25%) picks e5 fp32 cpu; "
         "bound of the must gate growth 0 → 0.25 picks none"
