@@ -349,7 +349,9 @@ def test_a_second_command_prints_what_is_settled_and_measures_nothing(
     )
     look = second[0] | {"run_id": "other", "settled": False}
     newer = look | {"finished_at": datetime.now(UTC)}
-    assert nothing_new([look, newer], began).startswith("nothing measured of 1 of 2 runs: done before by 17 ")
+    told = nothing_new([look, newer], began)
+    assert told.startswith("nothing measured of 1 of 2 runs: done before by 17 ")
+    assert "UTC, apart from the others: the machine may have changed between; " in told
     assert store.launches_of(first[0]["run_id"]) == launches
 
 
