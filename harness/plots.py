@@ -242,8 +242,8 @@ def scaling(runs: pd.DataFrame, policy: PolicyConfig, decision: Decision | None 
 def model_by_ep(decision: Decision | None, policy: PolicyConfig) -> Figure:
     """P95 of each model on each execution provider, where the policy's latency gate reads it.
 
-    Of several candidates the quickest's, random weights and a NO_GO only where all are; of each candidate the
-    run that the decision reads.
+    Of several candidates that which the decision puts first, random weights only where all are; of each
+    candidate the run that the decision reads.
 
     Args:
         decision: by `policy`; None where there is nothing to decide.
@@ -296,14 +296,10 @@ def model_by_ep(decision: Decision | None, policy: PolicyConfig) -> Figure:
     told = (
         f"at {place_of(at)}: the median launch's with its 95 % interval, of the run that the decision reads"
     )
-    told += "; of several candidates the quickest's" if any(len(mine) > 1 for mine in held.values()) else ""
-
-    def mixed(kind: Callable[[CandidateVerdict], bool]) -> bool:
-        return any(0 < sum(map(kind, mine)) < len(mine) for mine in held.values())
-
-    last = ["random weights"] if mixed(_is_twin) else []
-    last += ["a NO_GO"] if mixed(_is_no_go) else []
-    told += f", {' and '.join(last)} only where all are" if last else ""
+    if any(len(mine) > 1 for mine in held.values()):
+        told += "; of several candidates that which the decision puts first"
+    if any(0 < sum(map(_is_twin, mine)) < len(mine) for mine in held.values()):
+        told += ", random weights only where all are"
     figure.supxlabel("\n".join(wrap(told, looks.LEGEND_LETTERS)), color=looks.INK, fontsize=9)
     return figure
 
@@ -690,9 +686,9 @@ def _there(candidate: CandidateVerdict, at: AtConfig) -> list[Row]:
 
 
 def _best(candidates: Iterable[CandidateVerdict], at: AtConfig) -> CandidateVerdict | None:
-    """The quickest at a place; of trained weights and no NO_GO, if there is one."""
+    """The one that the decision puts first, of those with a P95 at a place; of trained weights if one is."""
     known = [c for c in candidates for row in _there(c, at) if looks.has(row, "latency_p95_ms")]
-    return min(known, key=lambda c: (_is_twin(c), _is_no_go(c), _p95_ms(c, at)), default=None)
+    return min(known, key=_is_twin, default=None)
 
 
 def _p95_ms(candidate: CandidateVerdict, at: AtConfig) -> float:
@@ -701,10 +697,6 @@ def _p95_ms(candidate: CandidateVerdict, at: AtConfig) -> float:
 
 def _is_twin(candidate: CandidateVerdict) -> bool:
     return looks.is_random(dict(candidate.rows[0]))
-
-
-def _is_no_go(candidate: CandidateVerdict) -> bool:
-    return candidate.verdict == "NO_GO"
 
 
 def _cell(row: Row, verdict: str) -> str:
