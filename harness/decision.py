@@ -268,8 +268,9 @@ def _judge(rows: list[Row], policy: PolicyConfig, asked_ids: Collection[str]) ->
     halfway = [row for row in relied_on if row["status"] == "interrupted"]
     unknowns += map(_halfway, halfway)
     at_best: Verdict = "NO_GO" if blocks else "INCONCLUSIVE" if unknowns else "GO"
-    for lines, status in ((blocks, "FAIL"), (unknowns, "UNDECIDED")):
-        lines += [f"{_sentence(r)}, at {place}" for place, r in vectors if r.status == status]
+    for place, r in vectors:
+        if r.status != "PASS":
+            (blocks if r.status == "FAIL" else unknowns).append(f"{_sentence(r)}, at {place}")
 
     doubts = {
         row["run_id"]: told
@@ -277,6 +278,10 @@ def _judge(rows: list[Row], policy: PolicyConfig, asked_ids: Collection[str]) ->
         if (told := [line for line in _doubts(row, policy) if line not in (*blocks, *unknowns)])
     }
     compared = [row for row in current if row["run_id"] not in doubts]
+    leaned_on = [
+        *relied_on,
+        *(row for row in runs_compared(policy, compared) if all(row is not each for each in relied_on)),
+    ]
 
     failing = confirmation.failing if confirmation else ()
     answers = ((r.gate, r.status) for r in (*results, *(r for _, r in vectors)))
@@ -350,14 +355,14 @@ def _judge(rows: list[Row], policy: PolicyConfig, asked_ids: Collection[str]) ->
         notes=tuple(notes),
         warnings=(*(() if main is None else caveats.of_noise(main)), *_hardly_there(read, policy)),
         missing=missing_commands(results, current, base, [*halfway, *unsure]),
-        ways_out=ways_out(results, current, base),
+        ways_out=ways_out((*results, *(r for _, r in vectors)), current, base),
         confirm=confirm,
         provisional=(
-            *_provisional(relied_on),
+            *_provisional(leaned_on),
             *(f"{line} (the Python reference)" for line in _provisional(references)),
             *_depends_on_noise(results),
             *(contradicted(asked, rows) or contradicted(aimed, rows)),
-            *_blocked_before([*relied_on, *under_load], rows, policy),
+            *_blocked_before([*leaned_on, *under_load], rows, policy),
             *_fails_elsewise(newest, rows, policy),
             *not_possible_since([*read, *under_load], rows),
         ),
@@ -549,17 +554,23 @@ def _guards(rows: list[Row], policy: PolicyConfig) -> tuple[list[str], list[str]
 
 
 def _vectors_asked(row: Row, policy: PolicyConfig) -> list[GateResult]:
-    """What a run, wherever it was measured, answers the must gates on vectors that read its batch size."""
+    """What a run, wherever it was measured, answers the must gates on vectors that read its batch size.
+
+    Of the user's own data, which it need not be measured on, and of random weights only what is known.
+    """
     gates = [g for g in policy.gates if g.tier == "must" and g.metric not in SERVING_METRICS]
     asked = [ask(gate, row) for gate in gates if gate.at.batch_size == row["batch_size"]]
-    return [result for result in asked if result.status != "NOT_MEASURED"]
+    needed = row["weights"] == "trained"
+    return [r for r in asked if r.status != "NOT_MEASURED" or (needed and r.gate.metric not in OWN_DATA)]
 
 
 def _doubts(row: Row, policy: PolicyConfig) -> list[str]:
     """Why no figure of a run counts: what stands against it, or is open other than that it is a twin."""
     blocks, unknowns = _guards([row], policy)
     doubts = blocks if row["weights"] != "trained" else [*blocks, *unknowns]
-    return [*doubts, *([_halfway(row)] if row["status"] == "interrupted" else [])]
+    doubts += [_halfway(row)] if row["status"] == "interrupted" else []
+    elsewhere = [r for r in _vectors_asked(row, policy) if run_for(r.gate, [row]) is None]
+    return [*doubts, *(f"{_sentence(r)}, at {row_place(row)}" for r in elsewhere if r.status == "FAIL")]
 
 
 def _refused(row: Row, policy: PolicyConfig) -> list[str]:

@@ -24,6 +24,8 @@ _SOAK_S = 300.0
 # What stands for the place of the user's own data where it is not known.
 _PLACEHOLDER = {"quality.retrieval": "DIR"} | dict.fromkeys(("quality.sts", "quality.texts"), "FILE")
 
+# More data than so many times what there is are no advice.
+_MOST_TIMES = 100
 # Which column tells how much of the user's own data a figure is of.
 _COUNTED = {"sts_spearman": "sts_pairs", "ndcg_at_10": "retrieval_queries", "texts_overlap": "texts_count"}
 
@@ -150,11 +152,12 @@ def ways_out(results: Sequence[GateResult], current: list[Row], base: Row) -> tu
         trained = elsewhere(base, **{"model.weights": "trained", "model.path": "DIR"})
         return (f"random weights have no quality; where the trained ones are in a folder: `{trained}`",)
     open_ones = [(r, row) for r in deciding if (row := run_for(r.gate, current)) is not None]
-    return tuple(
+    told = (
         f"{r.gate.metric} is undecided: {_what_narrows(r, row, current)}"
         for r, row in open_ones
         if r.status == "UNDECIDED" and r.n is None
     )
+    return tuple(dict.fromkeys(told))
 
 
 def _what_narrows(result: GateResult, row: Row, current: Sequence[Row]) -> str:
@@ -191,5 +194,7 @@ def _how_much(result: GateResult, row: Row) -> str:
     end = result.low if value > bound else result.high
     if end is None:
         return ""
-    needed = count * ((value - end) / (value - bound)) ** 2
-    return f" (about {float(f'{needed:.2g}'):,.0f} instead of {count:,.0f}, if they go as these)"
+    needed = float(f"{count * ((value - end) / (value - bound)) ** 2:.2g}")
+    if not count < needed <= _MOST_TIMES * count:
+        return ""  # so near the bound that nothing of the kind can be told
+    return f" (about {needed:,.0f} instead of {count:,.0f}, if they go as these)"

@@ -48,7 +48,7 @@ from harness.worker import Task
 from harness.workload import draw_arrivals, draw_requests
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from harness.artifacts.manifest import Artifact
     from harness.progress import Progress
@@ -344,6 +344,7 @@ def _resume(run: Run, store: Store) -> None:
         run.stale = (
             stored["launches"] != len(run.launches)
             or stored["status"] == "interrupted"
+            or not _tells_flags(stored, run.launches)
             or stored["purpose"] != run.purpose
             or (stored["min_span_s"] or 0.0) < run.min_span_s
             or (run.confirmation_at is not None and stored["confirmation_at"] != run.confirmation_at)
@@ -422,9 +423,16 @@ def _flag_anew(sweep: Sweep, runs: Sequence[Run]) -> None:
     store, reference = sweep.store, sweep.reference()
     for run_id in sorted(sweep.run_ids.union(run.run_id for run in runs)):
         launches, row = store.launches_of(run_id), store.run_of(run_id)
-        if row is not None and flag(launches, reference):
+        if row is None:
+            continue
+        if flag(launches, reference) or not _tells_flags(row, launches):
             store.write_launches(run_id, launches)
             store.write_run(row | summarise_run(launches, min_span_s=row["min_span_s"]))
+
+
+def _tells_flags(row: Mapping[str, Any], launches: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether a run's row has its launches' flags: a kill may have come between the two."""
+    return list(row["launch_disturbed"] or []) == [launch["disturbed"] for launch in launches]
 
 
 def balanced_orders(count: int, seed: Sequence[int]) -> list[list[int]]:

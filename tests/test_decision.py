@@ -2268,6 +2268,54 @@ def test_vectors_under_productions_load_decide_where_a_gate_on_latency_reads_tha
     )
 
 
+@pytest.mark.parametrize("unknown", [None, math.nan])
+def test_vectors_that_nobody_knows_under_productions_load_are_no_pick(unknown: float | None) -> None:
+    decision = decide(frame(*confirmed_rows("minilm", l2_norm_max_error=unknown)))
+    assert (decision.verdict, decision.chosen) == ("INCONCLUSIVE", None)
+    assert "must gate was not measured: L2 norm error" in decision.reasons[0]
+    assert "at mixture, batch 1, 4 clients" in decision.reasons[0]
+
+
+def test_what_narrows_a_gate_that_is_open_under_productions_load_is_told() -> None:
+    auc = {"separation_auc": 0.96, "separation_auc_low": 0.9, "separation_auc_high": 0.99}
+    steps = decide(frame(*confirmed_rows("minilm", **auc))).next_steps
+    assert any("a gate on sts_spearman asks your own" in step for step in steps)
+
+
+def by_throughput(**at: Any) -> PolicyConfig:
+    """The shipped policy, which prefers by throughput read there, and gates nothing there."""
+    policy = load_policy("default")
+    gates = [gate for gate in policy.gates if gate.metric != "throughput_texts_per_s"]
+    order = [{"metric": "throughput_texts_per_s", "step": 1.0, "at": at}]
+    raw = policy.model_dump() | {"gates": [gate.model_dump() for gate in gates]}
+    return PolicyConfig.model_validate(raw | {"objective": "lexicographic", "order": order})
+
+
+def test_a_figure_of_vectors_that_a_must_gate_refuses_is_none_for_the_objective() -> None:
+    policy = by_throughput(workload="mixture")
+    rows = [model_row(name) for name in ("minilm", "e5")]
+    served = [
+        model_row(name, f"m-{name}", workload="mixture", launch_throughput_texts_per_s=[n] * 20, **more)
+        for name, n, more in (("minilm", 100.0, {}), ("e5", 900.0, {"l2_norm_max_error": 0.5}))
+    ]
+    decision = decide(frame(*rows, *served), policy)
+    assert decision.chosen == "minilm fp32 cpu"
+    (e5,) = (c for c in decision.candidates if c.label == "e5 fp32 cpu")
+    assert any(
+        note.startswith("no figure for the objective: must gate fails: L2 norm error") for note in e5.notes
+    )
+
+
+def test_what_failed_before_where_the_objective_reads_keeps_the_evidence_provisional() -> None:
+    policy = by_throughput(batch_size=32)
+    batch = model_row("minilm", "b32", batch_size=32)
+    rows = [*confirmed_rows("minilm"), batch]
+    assert decide(frame(*rows), policy).evidence == "confirmed"
+    before = batch | {"run_id": "before", "finite": False, "finished_at": STARTED - timedelta(hours=1)}
+    decision = decide(frame(*rows, before), policy)
+    assert (decision.verdict, decision.evidence) == ("GO", "provisional")
+
+
 def test_a_search_that_was_interrupted_is_told_beside_what_is_confirmed() -> None:
     probed = model_row("minilm", "probe", workload="tokens_64", purpose="search", status="interrupted")
     decision = decide(frame(*confirmed_rows("minilm"), probed))

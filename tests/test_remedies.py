@@ -83,6 +83,13 @@ def test_how_much_of_ones_own_data_settles_a_gate_is_told_if_the_rest_goes_as_th
     assert f"narrows it ({told}, if they go as these), as a run of its own" in step
 
 
+def test_no_amount_is_told_where_the_value_lies_at_the_bound() -> None:
+    for value, low in ((0.9000001, 0.85), (0.95, 0.9)):
+        row = model_row("minilm", **around("texts_overlap", low, value, 0.98), texts_count=150)
+        told = decide(frame(row), with_must("texts_overlap", ">", 0.9)).next_steps
+        assert any("narrows it, as a run of its own" in step for step in told)
+
+
 def test_retrieval_asks_for_a_folder_and_elsewhere_for_the_runs_own() -> None:
     elsewhere = with_must("ndcg_at_10", ">=", 0.5, at={"batch_size": 8})
     bare = model_row("minilm")

@@ -1824,6 +1824,26 @@ def test_a_command_that_was_killed_while_it_flagged_anew_does_so_when_typed_agai
     assert [row["launch_disturbed"] for row in rows] == [[True] * 6, [True] * 6 + [False] * 11]
 
 
+def test_a_row_that_a_kill_left_behind_its_launches_flags_is_written_anew(
+    real: Plan, watched: Run, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plans, paces = [real(threads=1), real(threads=2)], {1: [40.0], 2: [2.0]}
+    write_run = Store.write_run
+
+    def killed(to: Store, row: dict[str, Any]) -> None:
+        if row["threads"] == 1 and any(row["launch_disturbed"]):
+            raise KeyboardInterrupt
+        write_run(to, row)
+
+    with monkeypatch.context() as once:
+        once.setattr(Store, "write_run", killed)
+        with pytest.raises(KeyboardInterrupt):
+            watched(plans, Scripted(paces), ScriptedObserver([40.0] * 12 + [100.0]))
+    rows = watched(plans, Scripted(paces), ScriptedObserver([100.0]))
+    assert [row["launch_disturbed"] for row in rows] == [[True] * 6, [True] * 6 + [False] * 11]
+    assert [store.run_of(row["run_id"]) for row in rows] == rows
+
+
 def test_a_settled_command_that_is_typed_again_leaves_its_flags_as_they_are(
     real: Plan, watched: Run, store: Store
 ) -> None:
