@@ -48,8 +48,9 @@ def with_overhead(
     (`harness.stats.shift_interval` of the logarithms); `overhead_over` is the reference's row, of several the
     fastest, so that nobody goes by a slow one; `overheads` has that over each, the fastest first. Null for
     the reference itself, without one that counts, and where a launch of either failed or was stopped early
-    (`overhead_unknown` says why). `overhead_quiet` is the same of the launches that were not disturbed:
-    the least share of them among the two, and the interval; null where all were quiet.
+    (`overhead_unknown` says why, `overhead_refused` whether only a new attempt at it helps). `overhead_quiet`
+    is the same of the launches that were not disturbed: the least share of them among the two, and the
+    interval; null where all were quiet.
 
     Args:
         rows: of runs.
@@ -110,7 +111,9 @@ def _overhead(
         told = [
             f"run {each['run_id']} of the Python reference does not count: {why[0]}" for each, why in against
         ]
-        return unknown | {"overhead_unknown": "; ".join(told)}
+        settled = (each for each in references if each["status"] != "interrupted")
+        refused = any(wrong[each["run_id"]] and not _set_up_otherwise(each, row) for each in settled)
+        return unknown | {"overhead_unknown": "; ".join(told), "overhead_refused": refused}
     overheads = tuple(
         Overhead(each, _share(stats.shift_centre(theirs, ours)), *_interval(theirs, ours))
         for each in counting

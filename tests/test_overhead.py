@@ -235,6 +235,19 @@ def test_a_reference_that_is_broken_or_set_up_otherwise_does_not_count(
     assert any("run sound" in note for note in beside.candidates[0].notes)
 
 
+@pytest.mark.parametrize(
+    ("broken", "forced"),
+    [({"finite": False}, True), ({"l2_norm_max_error": 0.5}, True), (launches(7.0, 5), False)],
+)
+def test_a_reference_that_is_refused_as_it_is_settled_is_told_to_be_measured_anew(
+    broken: dict[str, Any], forced: bool
+) -> None:
+    """Typed again without force, nothing of it would be measured."""
+    told = [c for c in decided(python(**broken), rust(12.0)).candidates[0].missing if "runtime=http" not in c]
+    assert told[0].startswith("python -m harness model=minilm")
+    assert ("measure.force=true" in told[0]) == forced
+
+
 def test_a_pass_over_a_brief_reference_is_provisional() -> None:
     (told,) = decided(python(11.0, evidence_span_s=2.0), rust(12.0)).candidates[0].provisional
     assert "stand for 2 s" in told
