@@ -100,9 +100,7 @@ def _what_is_added(result: GateResult, row: Row | None, rows: Sequence[Row]) -> 
         return _anew(row)
     if metric == "latency_overhead" and row is not None:
         few = int(row["launches"]) < FEWEST_LAUNCHES  # its command may say so many
-        anew = (
-            {"measure.force": "true"} if row.get("overhead_refused") else {}
-        )  # what is settled stays as it is
+        anew = {"measure.force": "true"} if row.get("overhead_refused") else {}
         return {"runtime": REFERENCE} | anew | ({"measure.launches": FEWEST_LAUNCHES} if few else {})
     words: dict[str, Any] = {"measure": "soak"} if metric in SOAK_METRICS else {}
     asked = row is not None  # and it is unknown all the same
