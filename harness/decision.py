@@ -576,7 +576,8 @@ def _doubts(row: Row, policy: PolicyConfig) -> list[str]:
 def _refused(row: Row, policy: PolicyConfig) -> list[str]:
     """Why a run is no reference: what is faster with vectors that a must gate refuses is no measure."""
     vectors = _vectors_asked(row, policy) if row["weights"] == "trained" else []
-    return [*_doubts(row, policy), *(_sentence(r) for r in vectors if r.status == "FAIL")]
+    told = [*_doubts(row, policy), *(_sentence(r) for r in vectors if r.status == "FAIL")]
+    return [line.partition(_ANEW)[0] for line in told]
 
 
 def _halfway(row: Row) -> str:
@@ -825,4 +826,5 @@ def _fallback(rows: list[Row], policy: PolicyConfig) -> str | None:
     weights = "" if row["weights"] == "trained" else f" with {row['weights']} weights"
     shown, mark = stopped_cells(p95_floor_ms(row), f"{p95:.0f}", "")
     stopped = f", {mark}" if mark else ""
-    return f"{text}; measured here: {p50:.0f} ms median, {shown} ms P95{weights}{stopped}"
+    halfway = ", in a run that was interrupted" if row["status"] == "interrupted" else ""
+    return f"{text}; measured here: {p50:.0f} ms median, {shown} ms P95{weights}{stopped}{halfway}"

@@ -48,20 +48,26 @@ def with_overhead(
     (`harness.stats.shift_interval` of the logarithms); `overhead_over` is the reference's row, of several the
     fastest, so that nobody goes by a slow one; `overheads` has that over each, the fastest first. Null for
     the reference itself, without one that counts, and where a launch of either failed or was stopped early
-    (`overhead_unknown` says why, `overhead_refused` whether only a new attempt at it helps). `overhead_quiet`
-    is the same of the launches that were not disturbed: the least share of them among the two, and the
-    interval; null where all were quiet.
+    (`overhead_unknown` says why, run by run; `overhead_refused` whether only a new attempt at it helps).
+    `overhead_quiet` is the same of the launches that were not disturbed: the least share of them among the
+    two, and the interval; null where all were quiet.
 
     Args:
         rows: of runs.
         refused: what is wrong with a run, whoever judges it; such a one is no reference.
     """
-    references: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
-    for row in sorted(rows, key=lambda row: (as_number(row["latency_p95_ms"]) or math.inf, row["run_id"])):
-        if row["runtime"] == REFERENCE and _log_p95s(row) is not None:
-            references.setdefault(_work(row), []).append(row)
-    wrong = {row["run_id"]: refused(row) for found in references.values() for row in found}
-    return [{**row, **_overhead(row, references.get(_work(row), []), wrong)} for row in rows]
+    references = sorted(
+        (row for row in rows if row["runtime"] == REFERENCE and row["purpose"] != "soak"),
+        key=lambda row: (as_number(row["latency_p95_ms"]) or math.inf, row["run_id"]),
+    )
+    wrong = {row["run_id"]: [*refused(row), *filter(None, [unknown_p95(row)])] for row in references}
+    of_work: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
+    for row in references:
+        of_work.setdefault(tuple(_work(row).values()), []).append(row)
+    return [
+        {**row, **_overhead(row, of_work.get(tuple(_work(row).values()), []), wrong, references)}
+        for row in rows
+    ]
 
 
 def interval_where(
@@ -94,19 +100,22 @@ def _overhead(
     row: Mapping[str, Any],
     references: Sequence[Mapping[str, Any]],
     wrong: Mapping[str, Sequence[str]],
+    others: Sequence[Mapping[str, Any]],
 ) -> dict[str, Any]:
     unknown: dict[str, Any] = dict.fromkeys(
         ("latency_overhead", "latency_overhead_low", "latency_overhead_high", "overhead_over")
     ) | {"overheads": ()}
     if row["runtime"] == REFERENCE:
-        return unknown
+        return unknown | {"overhead_unknown": "it is the Python reference itself"}
     if (ours := _log_p95s(row)) is None:
         return unknown | {"overhead_unknown": f"its own P95 is not known: {unknown_p95(row)}"}
     against = [
-        (each, [*wrong[each["run_id"]], *_set_up_otherwise(each, row), *_too_few(each)])
+        (each, [*wrong[each["run_id"]], *_set_up_otherwise(each, row)] or _too_few(each))
         for each in references
     ]
     counting = [each for each, why in against if not why]
+    if not references:
+        return unknown | {"overhead_unknown": _none_of_that_work(row, others)}
     if not counting:
         told = [
             f"run {each['run_id']} of the Python reference does not count: {why[0]}" for each, why in against
@@ -153,6 +162,31 @@ def _set_up_otherwise(reference: Mapping[str, Any], row: Mapping[str, Any]) -> l
     ]
 
 
+def _none_of_that_work(row: Mapping[str, Any], references: Sequence[Mapping[str, Any]]) -> str:
+    """Why a run has no reference at all, by that run of its model that differs least in what it does."""
+    ours = _work(row)
+    apart = [
+        (
+            each["run_id"],
+            [
+                f"its {name}: {_or_none(theirs)}, not {_or_none(ours[name])}"
+                for name, theirs in work.items()
+                if theirs != ours[name]
+            ],
+        )
+        for each in references
+        if (work := _work(each))["model"] == ours["model"]
+    ]
+    if not apart:
+        return "no run of the Python reference to hold it against"
+    run_id, why = min(apart, key=lambda found: (len(found[1]), found))
+    return f"run {run_id} of the Python reference does not count: {'; '.join(why)}"
+
+
+def _or_none(value: Any) -> str:
+    return "none" if value is None else str(value)
+
+
 def _too_few(reference: Mapping[str, Any]) -> list[str]:
     count = len(reference["launch_p95_ms"])
     return [] if count >= FEWEST_LAUNCHES else [f"{counted(count, 'launch')}, under {FEWEST_LAUNCHES}"]
@@ -170,8 +204,13 @@ def _disturbed(row: Mapping[str, Any]) -> np.ndarray[Any, np.dtype[np.bool_]]:
     return np.asarray([bool(flag) for flag in flags] if len(flags) == count else [False] * count)
 
 
-def _work(row: Mapping[str, Any]) -> tuple[Any, ...]:
-    return (*(str(row[name]) for name in _SAME_MODEL), row_place(row), row["cores"], container_cpus(row))
+def _work(row: Mapping[str, Any]) -> dict[str, Any]:
+    """What a run does, by its names: a reference does the same."""
+    return {name: str(row[name]) for name in _SAME_MODEL} | {
+        "load": row_place(row),
+        "number of cores": row["cores"],
+        "CPU quota": container_cpus(row),
+    }
 
 
 def unknown_p95(row: Mapping[str, Any]) -> str:

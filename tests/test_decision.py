@@ -1527,6 +1527,11 @@ def test_a_fallback_of_random_weights_says_so() -> None:
     assert told.endswith("171 ms P95 with random weights")
 
 
+def test_a_fallback_whose_run_was_interrupted_says_so() -> None:
+    told = no_go(model_row("qwen3", p95_ms=171, latency_p50_ms=118.0, status="interrupted"))
+    assert told.endswith("171 ms P95, in a run that was interrupted")
+
+
 def test_a_policy_without_a_fallback_tells_none() -> None:
     policy = load_policy("default").model_copy(update={"fallback": None})
     decision = decide(frame(model_row("minilm", p95_ms=45)), policy)

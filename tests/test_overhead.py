@@ -124,6 +124,47 @@ def test_without_a_reference_nothing_passes_and_the_command_that_measures_one_is
 @pytest.mark.parametrize(
     ("changes", "why", "forced"),
     [
+        ({"status": "failed", "error": "boom"}, "the run failed at default, batch 1: boom", True),
+        (
+            {"launch_p95_ms": [10.0] * 19 + [float("inf")], "launches_failed": 1, "error": "boom"},
+            "1 of 20 launches failed at default, batch 1 (boom)",
+            True,
+        ),
+        ({"status": "interrupted"}, "the run at default, batch 1 was interrupted", False),
+        ({"truncated_over_ms": 9.0}, "launches were stopped early over 9 ms", True),
+        ({"weights": "random"}, "its weights: random, not trained", False),
+        ({"batch_size": 8}, "its load: default, batch 8, not default, batch 1", False),
+        (
+            {"cores": 8, "environment": '{"container_cpus": 0.5}'},
+            "its number of cores: 8, not 2; its CPU quota: 0.5, not none",
+            False,
+        ),
+    ],
+    ids=str,
+)
+def test_a_reference_that_does_not_count_is_named_with_its_own_reason(
+    changes: dict[str, Any], why: str, forced: bool
+) -> None:
+    (candidate,) = decided(python(**changes), rust()).candidates
+    told = {r.reason for r in candidate.gates if r.gate.metric == "latency_overhead"}
+    assert told == {f"run python of the Python reference does not count: {why}"}
+    assert candidate.missing[0] == "python -m harness model=minilm" + (
+        " measure.force=true" if forced else ""
+    )
+
+
+def test_of_references_of_other_work_that_which_differs_least_is_named() -> None:
+    far = python(run_id="far", weights="random", batch_size=8)
+    near = python(run_id="near", precision="int8")
+    (candidate,) = decided(far, near, python(run_id="e5", model="e5"), rust()).candidates
+    assert "run near of the Python reference does not count: its precision: int8, not fp32" in " ".join(
+        candidate.reasons
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "why", "forced"),
+    [
         ({"latency_p95_ms": None}, "latency_p95_ms is unknown, though that of each launch is not", True),
         ({"launch_p95_ms": [11.0] * 19 + [float("inf")], "launches_failed": 1}, "a launch has none", True),
         ({"status": "failed", "launches": 0, "launch_p95_ms": []}, "no launch", True),
@@ -146,6 +187,7 @@ def test_a_provider_whose_own_p95_is_unknown_says_so_and_measures_no_settled_ref
 def test_the_reference_itself_is_never_picked_and_no_command_could_help() -> None:
     decision = decided(python())
     assert (decision.verdict, decision.chosen) == ("INCONCLUSIVE", None)
+    assert any("(it is the Python reference itself)" in reason for reason in decision.reasons)
     assert decision.candidates[0].missing == ()
 
 
