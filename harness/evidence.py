@@ -64,6 +64,7 @@ _SETTINGS = ("measure.", "quality.", "runtime.script.")
 _ASKED = {*METRIC_RANGES, *LAUNCH_COLUMN.values()}
 _NEVER_NULL = tuple(column for column in RUN_COLUMNS if not column.nullable and column.name not in _ASKED)
 _NUMBERS = tuple(column.name for column in RUN_COLUMNS if column.dtype.endswith(("int64", "double")))
+_SINGLE = tuple(column.name for column in RUN_COLUMNS if column.dtype in ("int64", "double", "bool"))
 _TEXTS, _TIMES = (
     tuple(column.name for column in RUN_COLUMNS if column.dtype == dtype) for dtype in ("string", "timestamp")
 )
@@ -279,6 +280,8 @@ def _inconsistency(row: Row) -> str:
         return f"purpose {purpose!r} is none of {', '.join(PURPOSES)}"
     if unknown := [column.name for column in _NEVER_NULL if plain(row[column.name]) is None]:
         return f"{', '.join(unknown)} cannot be null"
+    if several := [name for name in _SINGLE if np.iterable(row[name]) and not isinstance(row[name], str)]:
+        return f"{', '.join(several)} cannot be a list"
     for name in (column.name for column in _NEVER_NULL if column.dtype == "int64"):
         if (number := as_number(row[name])) is None or not number.is_integer():
             return f"{name} is {row[name]!r}, no whole number"

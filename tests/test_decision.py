@@ -1281,6 +1281,9 @@ def test_a_run_that_another_command_goes_on_with_stays_part_of_its_confirmation(
         ("peak_rss_bytes", "much", "peak_rss_bytes is 'much', a text and no number"),
         ("separation_auc", "0.99", "separation_auc is '0.99', a text and no number"),
         ("ndcg_at_10_by_query", ["fast"], "ndcg_at_10_by_query is 'fast', a text and no number"),
+        ("latency_p50_ms", [3.0, 4.0], "latency_p50_ms cannot be a list"),
+        ("finite", np.asarray([True]), "finite cannot be a list"),
+        ("launches", [20], "launches cannot be a list"),
         ("disturbance", 3, "disturbance is 3, no text that can be written"),
         ("config_hash", ["x"], "config_hash is ['x'], no text that can be written"),
         (

@@ -53,8 +53,9 @@ def batching_columns(
         of the same batch (0 is bit-equal), and the smallest cosine of a text's vector alone to its vector
         beside `neighbour`, in batches sorted by length as `EmbeddingProvider.encode` sorts them, and in
         seeded random batches. None where there is no such batch (a batch of one text is neither sorted nor
-        random), it fails (it need not be one that the workload serves), or a vector is not finite. The
-        problem is of the batches that are encoded here: where `vectors` are not finite, none is.
+        random), it fails (it need not be one that the workload serves), or a vector that is compared is not
+        finite. The problem is of all vectors that are encoded here, those of the company too: where `vectors`
+        are not finite, none is.
     """
     columns: dict[str, float | None] = dict.fromkeys(BATCHING_COLUMNS)
     if not np.isfinite(vectors).all():
