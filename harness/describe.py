@@ -23,8 +23,9 @@ from harness.measure.limits import known_peaks, machine_peaks, request_columns
 from harness.measure.mteb import MTEB_COLUMNS
 from harness.measure.parity import TEXTS_COLUMNS, texts_columns
 from harness.measure.quality import QUALITY_COLUMNS, quality_columns
-from harness.measure.retrieval import RETRIEVAL_COLUMNS, all_finite, retrieval_columns
+from harness.measure.retrieval import RETRIEVAL_COLUMNS, retrieval_columns
 from harness.measure.sts import STS_COLUMNS, sts_columns
+from harness.measure.vectors import first_wrong
 from harness.provider import BATCH_SIZE
 from harness.runtimes.base import SessionOptions
 from harness.stats import nearest_rank
@@ -57,7 +58,9 @@ FACTS = (
 # Of what is shared: what is wrong with a vector that was tried; no column of a row, it is its error.
 _PROBLEM = "problem"
 # A hostile text is cut to so many tokens where the model would read more.
-HOSTILE_TOKENS = 256
+HOSTILE_TOKENS = 512
+# Characters that are shown of a text of the user's own.
+_SHOWN = 40
 
 
 @dataclass
@@ -178,6 +181,7 @@ def _quality(run: Run, probe: list[list[str]], folder: Path, describer: Describe
         columns: dict[str, Any] = unknown | quality_columns(vectors, reference, similar) | facts
         _add_tried(columns, Batching(**columns.pop("batching")), Hostile(**columns.pop("hostile")))
         of_own = {part.name: np.load(file, mmap_mode="r") for part, file in own}
+        _add_own(columns, [(part, of_own[part.name]) for part, _ in own], run.artifact.manifest.normalize)
         if run.sts is not None:
             columns |= sts_columns(of_own["sts"], run.sts)
         if run.retrieval is not None:
@@ -191,7 +195,6 @@ def _quality(run: Run, probe: list[list[str]], folder: Path, describer: Describe
             if (scores := _mteb_scores(run, run.config.quality.mteb, describer)) is None:
                 return {}
             columns |= scores
-        columns["finite"] = columns["finite"] and all(map(all_finite, of_own.values()))
         return columns
 
 
@@ -202,6 +205,18 @@ def _add_tried(columns: dict[str, Any], batching: Batching, hostile: Hostile) ->
     columns["finite"] = columns["finite"] and batching.problem is None and hostile.finite
     errors = columns["l2_norm_max_error"], hostile.norm_max_error
     columns["l2_norm_max_error"] = None if None in errors else max(errors)
+
+
+def _add_own(
+    columns: dict[str, Any], own: Sequence[tuple[OwnTexts, NDArray[np.float32]]], normalize: bool
+) -> None:
+    """What a vector of the user's own texts [n_texts, dim] changes that is not as it must be."""
+    for part, vectors in own:
+        if (wrong := first_wrong(vectors, normalize=normalize)) is not None:
+            text = part.texts[wrong.row]
+            told = f"the vector of a text of your own ({part.name}, {text[:_SHOWN]!r}) {wrong.what}"
+            columns[_PROBLEM] = columns[_PROBLEM] or told
+            columns["finite"] = columns["finite"] and wrong.finite
 
 
 def _fp32_vectors(run: Run, own: Texts, folder: Path, describer: Describer) -> NDArray[np.float32] | None:

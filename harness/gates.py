@@ -43,6 +43,8 @@ OWN_DATA = {
     "ndcg_at_10": "quality.retrieval",
     "texts_overlap": "quality.texts",
 }
+# How much of it a run was measured on.
+OWN_COUNTS = {"sts_spearman": "sts_pairs", "ndcg_at_10": "retrieval_queries", "texts_overlap": "texts_count"}
 # What asks a user's own data what a figure on the shipped texts leaves open.
 ASKED_OF_OWN_DATA = {
     **dict.fromkeys(("separation", "similar_mean", "dissimilar_mean", "separation_auc"), "sts_spearman"),
@@ -193,7 +195,7 @@ def ask(gate: GateConfig, run: Mapping[str, Any] | None) -> GateResult:
         return _within_load(result, run) if gate.metric == "latency_p95_ms" else result
     value = figure_of(run, gate.metric)
     if value is None:
-        why = run.get("overhead_unknown") if gate.metric == "latency_overhead" else None
+        why = _no_figure(gate.metric, run)
         told = text_of(why, _UNKNOWN.get(gate.metric, f"{gate.metric} is unknown"))
         return GateResult(gate, "NOT_MEASURED", reason=told)
     if gate.metric not in _INTERVAL_METRICS:
@@ -208,6 +210,27 @@ def ask(gate: GateConfig, run: Mapping[str, Any] | None) -> GateResult:
     if gate.metric == "latency_drift" and np.iterable(flags) and any(flags):
         quiet = "NOT_MEASURED"  # it is of one launch
     return GateResult(gate, status, value, low, high, reason=reason, undisturbed=quiet)
+
+
+def has_no_figure(metric: str, run: Mapping[str, Any]) -> bool:
+    """Whether a run was measured on data of the user's own that a figure cannot be told of."""
+    return (
+        metric in OWN_DATA
+        and figure_of(run, metric) is None
+        and as_number(run[OWN_COUNTS[metric]]) is not None
+    )
+
+
+def _no_figure(metric: str, run: Mapping[str, Any]) -> Any:
+    """Why a figure is unknown, where it is known why."""
+    if metric == "latency_overhead":
+        return run.get("overhead_unknown")
+    if has_no_figure(metric, run):
+        return (
+            f"{OWN_DATA[metric]} was measured, and has no figure: a vector there is not as it must be, or "
+            "all are equally near"
+        )
+    return None
 
 
 def lacks_median(metric: str, run: Mapping[str, Any]) -> bool:

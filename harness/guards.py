@@ -17,6 +17,7 @@ from harness.gates import (
     run_for,
     stopped_cells,
     text_of,
+    worst_in_batch,
 )
 from harness.rerun import again
 from harness.schema import EP_SHARE_MIN, SERVING_METRICS
@@ -142,6 +143,19 @@ def time_elsewhere(rows: list[Row], policy: PolicyConfig) -> list[str]:
                 f"at {row_place(row)}"
             )
     return told
+
+
+def changed_by_company(rows: list[Row]) -> list[str]:
+    """Where a batch does more to a text's vector than its precision may do to the reference's."""
+    return [
+        f"a text's vector changes with the batch it is in at {row_place(row)}: worst cosine to itself alone "
+        f"{decimal_text(worst, 6, beside=(bound,))}, under the {bound_text(bound)} of its parity bound; what "
+        "is encoded in batches and searched one by one differs"
+        for row in rows
+        if (worst := worst_in_batch(row)) is not None
+        and (bound := as_number(row["parity_bound"])) is not None
+        and worst < bound
+    ]
 
 
 def hardly_there(rows: list[Row], policy: PolicyConfig) -> list[str]:

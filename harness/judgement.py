@@ -33,6 +33,7 @@ from harness.gates import (
 )
 from harness.guards import (
     blocking,
+    changed_by_company,
     doubts_about,
     guards,
     hardly_there,
@@ -160,6 +161,7 @@ def judge(rows: list[Row], policy: PolicyConfig, asked: Collection[str]) -> Cand
                 and all(row is not each for each in halfway)
             ),
             *(f"no figure for the objective: {line}" for told in doubts.values() for line in told),
+            *changed_by_company([*read, *under_load]),
             *time_elsewhere(read, policy),
             *(f"no gate reads it: {line}" for line in guards(unread, policy)[0]),
             *_unpinned(runs.newest),

@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from harness.gates import ASKED_OF_OWN_DATA, OWN_DATA, as_number, gate_place, place_words, run_for, unpaced
+from harness.gates import (
+    ASKED_OF_OWN_DATA,
+    OWN_COUNTS,
+    OWN_DATA,
+    as_number,
+    gate_place,
+    has_no_figure,
+    place_words,
+    run_for,
+    unpaced,
+)
 from harness.open_loop import launches_alone
 from harness.overhead import FEWEST_LAUNCHES, REFERENCE, unknown_p95
 from harness.rerun import again, command_for, elsewhere, typed_words
@@ -26,8 +36,6 @@ _PLACEHOLDER = {"quality.retrieval": "DIR"} | dict.fromkeys(("quality.sts", "qua
 
 # More data than so many times what there is are no advice.
 _MOST_TIMES = 100
-# Which column tells how much of the user's own data a figure is of.
-_COUNTED = {"sts_spearman": "sts_pairs", "ndcg_at_10": "retrieval_queries", "texts_overlap": "texts_count"}
 
 
 def missing_commands(
@@ -67,6 +75,8 @@ def missing_commands(
             continue
         if row is None and "+" in gate.at.workload:
             continue  # changed under its name: only who typed it knows how
+        if row is not None and has_no_figure(gate.metric, row):
+            continue  # measured anew it would have none either
         what = _what_is_added(result, row, [row or base, *current])
         if row is not None and str(row["run_id"]) in anew and not what:
             continue
@@ -189,7 +199,7 @@ def _how_much(result: GateResult, row: Row) -> str:
 
     An interval narrows with the square root of how much there is, if the rest goes as this.
     """
-    count, value, bound = as_number(row[_COUNTED[result.gate.metric]]), result.value, result.gate.bound
+    count, value, bound = as_number(row[OWN_COUNTS[result.gate.metric]]), result.value, result.gate.bound
     if count is None or value is None or value == bound:
         return ""
     end = result.low if value > bound else result.high

@@ -1465,6 +1465,30 @@ def test_evidence_of_a_long_enough_time_is_not_called_short(span: float) -> None
     assert not any(reason.startswith("provisional") for reason in decision.reasons)
 
 
+# --- what a batch does
+
+
+@pytest.mark.parametrize(
+    ("worst", "told"),
+    [
+        ({"batch_cosine_min": 0.5}, "0.500000"),
+        ({"batch_size": 32, "batch_cosine_min_sorted": 1.0, "batch_cosine_min_random": 0.7}, "0.700000"),
+        ({"batch_cosine_min": 0.99989}, "0.999890"),
+        ({"batch_cosine_min": 0.99991}, ""),
+        ({"batch_cosine_min": None}, ""),
+        ({"batch_cosine_min": 0.5, "parity_bound": None}, ""),
+    ],
+)  # fmt: skip
+def test_a_batch_that_does_more_to_a_vector_than_its_precision_may_is_told_in_words(
+    worst: dict[str, Any], told: str
+) -> None:
+    decision = decide(frame(model_row("minilm", batch_cosine_min=1.0) | worst))
+    notes = [line for line in decision.candidates[0].notes if "with the batch it is in" in line]
+    place = f"default, batch {worst.get('batch_size', 1)}"
+    said = f"at {place}: worst cosine to itself alone {told}, under the 0.9999 of its parity bound"
+    assert [said in line for line in notes] == ([True] if told else [])
+
+
 # --- the fallback
 
 

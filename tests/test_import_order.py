@@ -74,6 +74,7 @@ ORDER = (
     "harness.measure.resources",
     "harness.measure.disturbance",
     "harness.measure.soak",
+    "harness.measure.vectors",
     "harness.measure.quality",
     "harness.measure.sts",
     "harness.measure.retrieval",

@@ -212,3 +212,26 @@ def test_a_gate_at_a_changed_workload_reads_its_runs_and_tells_no_command_that_n
     assert any(
         command.startswith("python -m harness workload.seed=3 measure.launches=17") for command in told
     )
+
+
+@pytest.mark.parametrize(
+    ("metric", "count", "key"),
+    [
+        ("sts_spearman", "sts_pairs", "quality.sts"),
+        ("ndcg_at_10", "retrieval_queries", "quality.retrieval"),
+        ("texts_overlap", "texts_count", "quality.texts"),
+    ],
+)
+def test_own_data_that_have_no_figure_are_not_told_to_be_measured_again(
+    metric: str, count: str, key: str
+) -> None:
+    row = model_row("minilm", command=f"python -m harness model=minilm ep=cpu {key}=mine") | {count: 20}
+    decision = decide(frame(row), with_must(metric, ">=", 0.5))
+    told = (
+        f"{key} was measured, and has no figure: a vector there is not as it must be, or all are equally near"
+    )
+    assert decision.verdict == "INCONCLUSIVE"
+    assert any(told in reason for reason in decision.reasons)
+    assert not any("measure.force" in command for command in decision.candidates[0].missing)
+    unmeasured = decide(frame(row | {count: None}), with_must(metric, ">=", 0.5))
+    assert any(f"the run was measured without {key}=" in reason for reason in unmeasured.reasons)

@@ -181,6 +181,35 @@ def test_own_texts_are_held_against_the_fp32_artifact_on_the_cpu(
     assert row["texts_overlap"] == row["texts_index_overlap"] == 1.0
 
 
+@pytest.mark.parametrize(("value", "finite"), [(np.nan, False), (0.0, True)])
+def test_a_text_of_ones_own_without_a_direction_fails_the_run_and_is_named(
+    config: Plan,
+    measured: Measured,
+    tasks: list[Task],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    value: float,
+    finite: bool,
+) -> None:
+    real = FakeSession.infer
+
+    def infer(self: FakeSession, tokens: Tokens) -> NDArray[np.float32]:
+        vectors = real(self, tokens)
+        vectors[tokens.attention_mask.sum(axis=1) == 43] *= value  # the one text of so many tokens
+        return vectors
+
+    monkeypatch.setattr(FakeSession, "infer", infer)
+    file = tmp_path / "texts.txt"
+    odd = "a " * 40 + "b"
+    file.write_text("\n".join([*(f"text number {n}" for n in range(20)), odd]), encoding="utf-8")
+    row = measured(config(quality={"texts": str(file)}, measure=LOOK))
+    what = "has length 0, not 1" if finite else "holds NaN or infinity"
+    assert row["error"] == f"quality: the vector of a text of your own (texts, {odd[:40]!r}) {what}"
+    assert (row["status"], row["finite"], row["launches"]) == ("failed", finite, 0)
+    assert (row["texts_count"], row["texts_cosine_min"], row["texts_overlap"]) == (21, None, None)
+    assert {task.kind for task in tasks} == {"vectors"}, "nothing is timed"
+
+
 # --- hostile texts
 
 

@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from harness.errors import ProbeError
+from harness.measure.vectors import first_wrong
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from numpy.typing import NDArray
 
-# From here on a vector is not one of length 1; the shipped policies' bound of l2_norm_max_error.
-NORM_TOLERANCE = 0.01
 # Of larger batches: the longest text is then encoded alone, and the others are not padded to it.
 _MOST_TOGETHER = 8
 
@@ -58,15 +57,10 @@ def hostile_vectors(
             found.append(encode([texts[kind] for kind in served]))
         except ProbeError as error:
             raise ProbeError(f"hostile texts ({', '.join(served)}): {error}") from None
-    vectors = np.concatenate(found).astype(np.float64)
-    finite = np.asarray(np.isfinite(vectors).all(axis=1))
-    for kind, is_finite in zip(kinds, finite.tolist(), strict=True):
-        if not is_finite:
-            return Hostile(False, None, f"the vector of a hostile text ({kind}) holds NaN or infinity")
-    norms = np.linalg.norm(vectors, axis=1)
-    errors = np.abs(norms - 1.0)
-    worst = int(errors.argmax())
-    problem = None
-    if normalize and errors[worst] > NORM_TOLERANCE:
-        problem = f"the vector of a hostile text ({kinds[worst]}) has length {norms[worst]:.4g}, not 1"
-    return Hostile(True, float(errors[worst]), problem)
+    vectors = np.concatenate(found)
+    wrong = first_wrong(vectors, normalize=normalize)
+    problem = None if wrong is None else f"the vector of a hostile text ({kinds[wrong.row]}) {wrong.what}"
+    if wrong is not None and not wrong.finite:
+        return Hostile(False, None, problem)
+    errors = np.abs(np.linalg.norm(vectors.astype(np.float64), axis=1) - 1.0)
+    return Hostile(True, float(errors.max()), problem if normalize else None)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from harness import stats
 from harness.datasets import NEIGHBOURS
-from harness.measure.retrieval import all_finite
+from harness.measure.vectors import first_wrong
 from harness.neighbours import nearest, shared
 
 if TYPE_CHECKING:
@@ -37,11 +37,11 @@ def texts_columns(
         texts: what they are of.
 
     Returns:
-        `TEXTS_COLUMNS` to values; no figure where a vector is not finite.
+        `TEXTS_COLUMNS` to values; no figure where a vector is not finite, or zero, which has no cosine.
     """
     columns: dict[str, float | int | str | None] = dict.fromkeys(TEXTS_COLUMNS)
     columns |= {"texts_count": len(texts.texts), "texts_file_sha256": texts.sha256}
-    if not (all_finite(vectors) and all_finite(reference)):
+    if any(first_wrong(each, normalize=False) for each in (vectors, reference)):
         return columns
     cosine = stats.cosines(vectors, reference)
     columns["texts_cosine_min"], columns["texts_cosine_mean"] = float(cosine.min()), float(cosine.mean())

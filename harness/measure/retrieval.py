@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from harness import stats
-from harness.neighbours import ROWS_AT_ONCE, search
+from harness.measure.vectors import first_wrong
+from harness.neighbours import search
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -76,13 +77,13 @@ def retrieval_columns(
         judged: what is relevant.
 
     Returns:
-        `RETRIEVAL_COLUMNS` to values; no metric where a vector is not finite.
+        `RETRIEVAL_COLUMNS` to values; no metric where a vector is not finite, or zero, and so near to none.
     """
     columns: dict[str, Any] = dict.fromkeys(RETRIEVAL_COLUMNS)
     columns["retrieval_queries"] = len(judged.queries)
     columns["retrieval_documents"] = len(judged.documents)
     columns["retrieval_sha256"] = judged.sha256
-    if not (all_finite(queries) and all_finite(documents)):
+    if any(first_wrong(vectors, normalize=False) for vectors in (queries, documents)):
         return columns
     by_query = []
     rankings = search(queries, documents, depth=DEPTH + 1).tolist()
@@ -95,12 +96,6 @@ def retrieval_columns(
         columns[f"{name}_low"], columns[f"{name}_high"] = stats.bounded_mean_interval(values)
     columns["ndcg_at_10_by_query"] = [metrics["ndcg_at_10"] for metrics in by_query]
     return columns
-
-
-def all_finite(vectors: NDArray[np.float32]) -> bool:
-    """Whether every number is finite, read block by block."""
-    starts = range(0, len(vectors), ROWS_AT_ONCE)
-    return all(bool(np.isfinite(vectors[start : start + ROWS_AT_ONCE]).all()) for start in starts)
 
 
 def paired_difference(
