@@ -28,7 +28,7 @@ from harness.gates import (
     worst_in_batch,
 )
 from harness.measure.batching import BESIDE, OBSERVED
-from harness.rerun import particulars, run_name
+from harness.rerun import again, particulars, run_name
 from harness.schema import Tier
 from harness.stand_ins import harmless
 from harness.summary import P99_MIN_REQUESTS
@@ -348,23 +348,39 @@ def print_decision(
 
 
 def print_use(console: Console, candidate: CandidateVerdict) -> None:
-    """How a candidate is loaded, from its artifact's folder; nothing where that is not here, or it is no."""
-    if candidate.verdict == "NO_GO":
-        return
+    """How a candidate is loaded, as `use_lines` tells it."""
+    match use_lines(candidate):
+        case (told,):
+            _bullet(console, told)
+        case (told, *code):
+            for line in (told, *(f"  {each}" for each in code)):
+                console.print(_one_line(line), soft_wrap=True)
+
+
+def use_lines(candidate: CandidateVerdict) -> tuple[str, ...]:
+    """How a candidate is loaded: a sentence, then lines of Python where its artifact's folder is here.
+
+    Elsewhere the sentence names the artifact and the command that builds one. Nothing for what is no, or
+    has nothing to load.
+    """
     row = next((row for row in candidate.rows if text_of(row["artifact_sha256"], "")), None)
-    if row is None or row["weights"] != "trained" or row["runtime"] != "onnxruntime":
-        return
-    folder = folder_of(str(row["artifact_sha256"]))
+    if candidate.verdict == "NO_GO" or row is None:
+        return ()
+    if row["weights"] != "trained" or row["runtime"] != "onnxruntime":
+        return ()
+    sha256 = str(row["artifact_sha256"])
+    folder = folder_of(sha256)
     if not folder.is_dir():
-        return
+        return (
+            f"to use {candidate.label}: its artifact, sha256 {sha256}, is not on this machine; "
+            f"`{again(row)}` builds one here and tells how to load it",
+        )
     ep = "" if row["ep"] == "cpu" else f", ep={row['ep']!r}"
-    lines = [
+    return (
         f"to use {candidate.label}, load its artifact's folder, here or as a copy elsewhere:",
-        "  from harness import EmbeddingProvider",
-        f"  provider = EmbeddingProvider.load({str(folder)!r}{ep})",
-    ]
-    for line in lines:
-        console.print(_one_line(line), soft_wrap=True)
+        "from harness import EmbeddingProvider",
+        f"provider = EmbeddingProvider.load({str(folder)!r}{ep})",
+    )
 
 
 def nothing_new(rows: Sequence[dict[str, Any]], began: datetime) -> str:

@@ -887,6 +887,12 @@ def test_how_to_use_what_was_measured_names_the_artifacts_folder_where_it_is_her
     line = told(artifact_sha256=minilm.sha256).splitlines()[-1].strip()
     assert line == f"provider = EmbeddingProvider.load({str(minilm.path)!r})"
     assert told(artifact_sha256=minilm.sha256, ep="openvino").rstrip().endswith(", ep='openvino')")
-    assert told(artifact_sha256="f" * 64) == "", "measured elsewhere"
+    (elsewhere,) = told(
+        artifact_sha256="f" * 64, command="python -m harness model=minilm ep=cpu"
+    ).splitlines()
+    assert elsewhere == (
+        f"· to use minilm fp32 cpu: its artifact, sha256 {'f' * 64}, is not on this machine; "
+        "`python -m harness model=minilm ep=cpu` builds one here and tells how to load it"
+    )
     assert told(artifact_sha256=minilm.sha256, weights="random", separation_auc=None) == ""
     assert told(artifact_sha256=minilm.sha256, p95_ms=45) == "", "not what is to be used"
