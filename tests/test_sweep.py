@@ -2091,13 +2091,17 @@ def test_a_row_that_is_behind_its_launches_is_written_again(config: Plan, run: R
 # --- how long it will still take
 
 
-def test_the_time_left_of_a_settled_run_is_what_its_evidence_is_still_to_be_spread_over(config: Plan) -> None:
+@pytest.mark.parametrize(("since_s", "counted_s"), [(0, 0), (5, 5), (90, 90 / 5)])
+def test_the_time_left_of_a_settled_run_is_what_its_evidence_is_still_to_be_spread_over(
+    config: Plan, monkeypatch: pytest.MonkeyPatch, since_s: float, counted_s: float
+) -> None:
     run = MeasuredRun.planned(config(measure={"spread": True, "min_span_s": 90}))
     run.launches = [launch_row(i, p95_ms=2.0) for i in range(20)]
     run.spent_s = [0.5] * 20
     assert run.settled()
     assert not run.done()
-    assert _left_s([run]) == 90 - 19
+    monkeypatch.setattr("harness.run.now_after", lambda began: began + timedelta(seconds=since_s))
+    assert _left_s([run]) == 90 - 19 - counted_s, "what passed since the last launch counts too"
 
 
 def test_a_run_that_is_not_done_has_at_least_a_launch_left(
