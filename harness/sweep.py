@@ -386,9 +386,9 @@ def _rounds(runs: Sequence[Run], sweep_id: str, sweep: Sweep) -> None:
     orders: list[list[int]] = []
     block: list[Run] = []
 
-    def tell(detail: str) -> None:
+    def tell(detail: str, *, at_least: bool = False) -> None:
         unseen = any(not run.spent_s and not run.done() for run in runs)
-        sweep.progress.tell(what, _left_s(runs), detail, at_least=unseen)
+        sweep.progress.tell(what, _left_s(runs), detail, at_least=at_least or unseen)
 
     while active := [run for run in runs if not run.done()]:
         began = time.monotonic()
@@ -397,7 +397,7 @@ def _rounds(runs: Sequence[Run], sweep_id: str, sweep: Sweep) -> None:
         for run in [block[index] for index in orders.pop() if not block[index].done()]:
             detail = f": {run.label}, launch {len(run.launches) + 1}"
             tell(detail)
-            on_wait = partial(tell, f"{detail}: waiting, the machine is in use")
+            on_wait = partial(tell, f"{detail}: waiting, the machine is in use", at_least=True)
             run.launches.append(_launch(run, sweep.reference(), number, sweep_id, sweep, on_wait))
             sweep.seen.append(run.launches[-1])
             if all(each.done() for each in runs):  # first, so that no kill between the two leaves old flags
@@ -468,7 +468,7 @@ def _launch(
     measure, index = run.config.measure, len(run.launches)
     loosest_ms = run.loosest_bound_ms()
     due_ns = draw_arrivals(run.workload, run.requests, index)
-    began = time.monotonic()  # what is waited for quiet is spent too
+    began, wait_s = time.monotonic(), sweep.observer.wait_left_s
     watch = None if run.scripted else sweep.observer.watch(reference, on_wait, measure.cpus)
     started = datetime.now(UTC)
     answer = sweep.worker(
@@ -488,7 +488,8 @@ def _launch(
         on_tick=sweep.progress.tick,
     )
     conditions = Conditions() if watch is None else sweep.observer.conclude(watch, reference)
-    run.spent_s.append(time.monotonic() - began)
+    # The wait for quiet is one for all launches: none ahead takes what this one waited.
+    run.spent_s.append(time.monotonic() - began - (wait_s - sweep.observer.wait_left_s))
     if conditions.capacity_after_gflops is not None:
         saw_gflops(fingerprint().cores, conditions.capacity_after_gflops)
     return {
