@@ -247,11 +247,15 @@ def _print_by_candidate(
     """A table with a heading over the lines of each candidate, as long as it is; the first column folds."""
     shown = [names, *(line for mine in lines for line in mine)]
     widths = [max(map(cell_len, column)) for column in zip(*shown, strict=True)]
-    room = console.width - 1 - _GAP - sum(_GAP + width for width in widths[1:])  # Rich pads the last one too
+    whole = max(cell_len(word) for line in shown for word in line[0].split() or [""])
+    for gap in range(_GAP, 0, -1):  # less of one where a word would break else
+        room = console.width - 1 - gap - sum(gap + width for width in widths[1:])  # Rich pads the last too
+        if room >= whole:
+            break
     widths[0] = min(widths[0], max(room, len(names[0])))
 
     def print_lines(those: Sequence[tuple[str, ...]], style: str = "") -> None:
-        grid = Table.grid(padding=(0, _GAP, 0, 0))
+        grid = Table.grid(padding=(0, gap, 0, 0))
         for i, width in enumerate(widths):
             left = i == 0 or not names[i]
             grid.add_column(width=width, justify="left" if left else "right", overflow="fold", style=style)

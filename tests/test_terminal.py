@@ -877,6 +877,14 @@ def test_what_is_known_of_a_model_of_ones_own_stands_in_a_line() -> None:
     assert " is a twin of your own shape: mean" in model_line(bare.model_copy(update={"id": None}))
 
 
+def test_columns_stand_closer_before_the_name_of_a_workload_breaks() -> None:
+    figures = {"peak_rss_bytes": 1000.5 * 2**20, "artifact_bytes": 1000.5 * 2**20, "run_id": "a" * 16}
+    rows = [run_row(workload=f"tokens_{n}", **figures) for n in (128, 512)]
+    text = shown(lambda console: print_runs(console, rows))
+    assert text.count(" tokens_128 ") == text.count(" tokens_512 ") == 2, "in both tables"
+    assert max(map(len, table_lines(text))) <= 80
+
+
 def test_how_to_use_what_was_measured_names_the_artifacts_folder_where_it_is_here(
     minilm: Artifact, decision: Callable[..., Decision]
 ) -> None:
