@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Narrow enough to be seen whole on a phone.
+# Narrow enough to be read on a phone.
 WIDTH_IN = 5.2
 # A row has its label above and its data so far under its middle, in rows.
 UNDER = 0.18

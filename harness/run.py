@@ -208,6 +208,13 @@ class Run:
             return 0.0
         return max(0.0, measure.min_span_s - (evidence_span_s(self.launches, measure.min_span_s) or 0.0))
 
+    def since_launch_s(self) -> float:
+        """What its evidence would be spread over more if a launch began now, in s; 0 before the first."""
+        if not self.launches:
+            return 0.0
+        last, wanted_s = self.launches[-1], self.config.measure.min_span_s
+        return evidence_span_s([last, {"started_at": now_after(last["started_at"])}], wanted_s) or 0.0
+
     def wanting(self) -> bool:
         """Whether something is still to be measured or written: launches, or a row that is behind them."""
         return self.error is None and (self.stale or not self.done() or not self.facts)

@@ -385,16 +385,19 @@ def _rounds(runs: Sequence[Run], sweep_id: str, sweep: Sweep) -> None:
     limits: dict[str, Any] = {}
     orders: list[list[int]] = []
     block: list[Run] = []
+
+    def tell(detail: str, *, at_least: bool = False) -> None:
+        unseen = any(not run.spent_s and not run.done() for run in runs)
+        sweep.progress.tell(what, _left_s(runs), detail, at_least=at_least or unseen)
+
     while active := [run for run in runs if not run.done()]:
         began = time.monotonic()
         if not orders:
             block, orders = active, balanced_orders(len(active), (seed, number))
         for run in [block[index] for index in orders.pop() if not block[index].done()]:
             detail = f": {run.label}, launch {len(run.launches) + 1}"
-            unseen = any(not run.spent_s and not run.done() for run in runs)
-            tell = partial(sweep.progress.tell, what, _left_s(runs), at_least=unseen)
             tell(detail)
-            on_wait = partial(tell, f"{detail}: waiting, the machine is in use")
+            on_wait = partial(tell, f"{detail}: waiting, the machine is in use", at_least=True)
             run.launches.append(_launch(run, sweep.reference(), number, sweep_id, sweep, on_wait))
             sweep.seen.append(run.launches[-1])
             if all(each.done() for each in runs):  # first, so that no kill between the two leaves old flags
@@ -407,7 +410,7 @@ def _rounds(runs: Sequence[Run], sweep_id: str, sweep: Sweep) -> None:
         number += 1
         gap_s = max((_gap_s(run) for run in active if not run.done()), default=0.0)
         if (idle_s := began + gap_s - time.monotonic()) > 0:
-            sweep.progress.tell(what, _left_s(runs), ": idle, to spread the evidence")
+            tell(": idle, to spread the evidence")
             _sleep(idle_s, sweep.progress)
     for run in runs:  # what the machine can do at most may have shown only after a launch of the first ones
         if run.run_id in limits and run.row(sweep_id)["limit_gflops"] != limits[run.run_id]:
@@ -465,7 +468,7 @@ def _launch(
     measure, index = run.config.measure, len(run.launches)
     loosest_ms = run.loosest_bound_ms()
     due_ns = draw_arrivals(run.workload, run.requests, index)
-    began = time.monotonic()  # what is waited for quiet is spent too
+    began, wait_s = time.monotonic(), sweep.observer.wait_left_s
     watch = None if run.scripted else sweep.observer.watch(reference, on_wait, measure.cpus)
     started = datetime.now(UTC)
     answer = sweep.worker(
@@ -485,7 +488,8 @@ def _launch(
         on_tick=sweep.progress.tick,
     )
     conditions = Conditions() if watch is None else sweep.observer.conclude(watch, reference)
-    run.spent_s.append(time.monotonic() - began)
+    # The wait for quiet is one for all launches: none ahead takes what this one waited.
+    run.spent_s.append(time.monotonic() - began - (wait_s - sweep.observer.wait_left_s))
     if conditions.capacity_after_gflops is not None:
         saw_gflops(fingerprint().cores, conditions.capacity_after_gflops)
     return {
@@ -524,7 +528,8 @@ def _left_s(runs: Sequence[Run]) -> float:
         if not run.done():
             each_s = float(np.mean(run.spent_s)) if run.spent_s else _expected_s(run)
             left_s += max(1, run.launches_left()) * each_s
-            span_s = max(span_s, run.span_left_s(), run.launches_left() * _gap_s(run))
+            spread_s = max(run.span_left_s(), run.launches_left() * _gap_s(run))
+            span_s = max(span_s, spread_s - run.since_launch_s())
     return max(left_s, span_s)
 
 

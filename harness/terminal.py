@@ -28,7 +28,7 @@ from harness.gates import (
     worst_in_batch,
 )
 from harness.measure.batching import BESIDE, OBSERVED
-from harness.rerun import particulars, run_name
+from harness.rerun import again, particulars, run_name
 from harness.schema import Tier
 from harness.stand_ins import harmless
 from harness.summary import P99_MIN_REQUESTS
@@ -247,11 +247,15 @@ def _print_by_candidate(
     """A table with a heading over the lines of each candidate, as long as it is; the first column folds."""
     shown = [names, *(line for mine in lines for line in mine)]
     widths = [max(map(cell_len, column)) for column in zip(*shown, strict=True)]
-    room = console.width - 1 - _GAP - sum(_GAP + width for width in widths[1:])  # Rich pads the last one too
+    whole = max(cell_len(word) for line in shown for word in line[0].split() or [""])
+    for gap in range(_GAP, 0, -1):  # less of one where a word would break else
+        room = console.width - 1 - gap - sum(gap + width for width in widths[1:])  # Rich pads the last too
+        if room >= whole:
+            break
     widths[0] = min(widths[0], max(room, len(names[0])))
 
     def print_lines(those: Sequence[tuple[str, ...]], style: str = "") -> None:
-        grid = Table.grid(padding=(0, _GAP, 0, 0))
+        grid = Table.grid(padding=(0, gap, 0, 0))
         for i, width in enumerate(widths):
             left = i == 0 or not names[i]
             grid.add_column(width=width, justify="left" if left else "right", overflow="fold", style=style)
@@ -348,23 +352,39 @@ def print_decision(
 
 
 def print_use(console: Console, candidate: CandidateVerdict) -> None:
-    """How a candidate is loaded, from its artifact's folder; nothing where that is not here, or it is no."""
-    if candidate.verdict == "NO_GO":
-        return
+    """How a candidate is loaded, as `use_lines` tells it."""
+    match use_lines(candidate):
+        case (told,):
+            _bullet(console, told)
+        case (told, *code):
+            for line in (told, *(f"  {each}" for each in code)):
+                console.print(_one_line(line), soft_wrap=True)
+
+
+def use_lines(candidate: CandidateVerdict) -> tuple[str, ...]:
+    """How a candidate is loaded: a sentence, then lines of Python where its artifact's folder is here.
+
+    Elsewhere the sentence names the artifact and the command that builds one. Nothing for what is no, or
+    has nothing to load.
+    """
     row = next((row for row in candidate.rows if text_of(row["artifact_sha256"], "")), None)
-    if row is None or row["weights"] != "trained" or row["runtime"] != "onnxruntime":
-        return
-    folder = folder_of(str(row["artifact_sha256"]))
+    if candidate.verdict == "NO_GO" or row is None:
+        return ()
+    if row["weights"] != "trained" or row["runtime"] != "onnxruntime":
+        return ()
+    sha256 = str(row["artifact_sha256"])
+    folder = folder_of(sha256)
     if not folder.is_dir():
-        return
+        return (
+            f"to use {candidate.label}: its artifact, sha256 {sha256}, is not on this machine; "
+            f"`{again(row)}` builds one here and tells how to load it",
+        )
     ep = "" if row["ep"] == "cpu" else f", ep={row['ep']!r}"
-    lines = [
+    return (
         f"to use {candidate.label}, load its artifact's folder, here or as a copy elsewhere:",
-        "  from harness import EmbeddingProvider",
-        f"  provider = EmbeddingProvider.load({str(folder)!r}{ep})",
-    ]
-    for line in lines:
-        console.print(_one_line(line), soft_wrap=True)
+        "from harness import EmbeddingProvider",
+        f"provider = EmbeddingProvider.load({str(folder)!r}{ep})",
+    )
 
 
 def nothing_new(rows: Sequence[dict[str, Any]], began: datetime) -> str:

@@ -248,6 +248,8 @@ def test_only_lengths_that_leave_room_for_the_prompt_are_searched(
 class Recovering:
     """Watches a machine that is at half of what it can do until the search begins; stands for an observer."""
 
+    wait_left_s = 0.0
+
     def __init__(self, worker: Production) -> None:
         self.worker = worker
 

@@ -1676,7 +1676,7 @@ class ScriptedObserver:
     def __init__(self, capacities: list[float], *, waits: bool = False, **shares: Any) -> None:
         self.capacities, self.waits, self.shares = capacities, waits, shares
         self.references: list[float | None] = []
-        self.watched = 0
+        self.watched, self.wait_left_s = 0, 20.0
 
     def watch(self, reference: float | None, on_wait: Callable[[], None], _cpus: int | None) -> int:
         self.references.append(reference)
@@ -1902,6 +1902,8 @@ def test_disturbed_launches_count_in_every_figure_all_the_same(real: Plan, watch
 
 def test_runs_of_the_fake_runtime_are_never_watched(config: Plan, watched: Run, store: Store) -> None:
     class Unwanted:
+        wait_left_s = 20.0
+
         def watch(self, *_: Any) -> None:
             raise AssertionError
 
@@ -2091,13 +2093,17 @@ def test_a_row_that_is_behind_its_launches_is_written_again(config: Plan, run: R
 # --- how long it will still take
 
 
-def test_the_time_left_of_a_settled_run_is_what_its_evidence_is_still_to_be_spread_over(config: Plan) -> None:
+@pytest.mark.parametrize(("since_s", "counted_s"), [(0, 0), (5, 5), (90, 90 / 5)])
+def test_the_time_left_of_a_settled_run_is_what_its_evidence_is_still_to_be_spread_over(
+    config: Plan, monkeypatch: pytest.MonkeyPatch, since_s: float, counted_s: float
+) -> None:
     run = MeasuredRun.planned(config(measure={"spread": True, "min_span_s": 90}))
     run.launches = [launch_row(i, p95_ms=2.0) for i in range(20)]
     run.spent_s = [0.5] * 20
     assert run.settled()
     assert not run.done()
-    assert _left_s([run]) == 90 - 19
+    monkeypatch.setattr("harness.run.now_after", lambda began: began + timedelta(seconds=since_s))
+    assert _left_s([run]) == 90 - 19 - counted_s, "what passed since the last launch counts too"
 
 
 def test_a_run_that_is_not_done_has_at_least_a_launch_left(
@@ -2109,23 +2115,31 @@ def test_a_run_that_is_not_done_has_at_least_a_launch_left(
     assert _left_s([run]) == 0.5
 
 
-def test_what_a_launch_waited_for_a_quiet_machine_is_part_of_what_one_takes(
+def test_the_wait_for_a_quiet_machine_which_is_one_for_all_launches_is_told_of_none_ahead(
     real: Plan, watched: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = SimpleNamespace(now=0.0)
     clock.monotonic, clock.sleep = lambda: clock.now, lambda _s: None
     monkeypatch.setattr("harness.sweep.time", clock)
-    told: list[float] = []
+    told: list[tuple[float | None, bool]] = []
 
     class Waiting(ScriptedObserver):
         def watch(self, *args: Any) -> Any:
-            clock.now += 20.0
+            clock.now, self.wait_left_s = clock.now + self.wait_left_s, 0.0
             return super().watch(*args)
 
-    def remembered(runs: list[MeasuredRun]) -> float:
-        told.append(_left_s(runs))
-        return told[-1]
+        def conclude(self, *args: Any) -> Conditions:
+            clock.now += 1.0
+            return super().conclude(*args)
 
-    monkeypatch.setattr("harness.sweep._left_s", remembered)
-    watched([real(measure={"launches": 3})], Scripted(), Waiting([100.0]))
-    assert told[-1] == 20.0, "one launch is left, and each waited so long"
+    def listen(
+        _self: Progress, what: str, left_s: float | None = None, detail: str = "", *, at_least: bool = False
+    ) -> None:
+        if "launch " in detail:
+            told.append((left_s, at_least))
+
+    monkeypatch.setattr(Progress, "tell", listen)
+    watched([real(measure={"launches": 3})], Scripted(), Waiting([100.0], waits=True))
+    before, *after = told[1:]
+    assert before[1], "more may be waited"
+    assert after == [(2.0, False), (2.0, True), (1.0, False), (1.0, True)]

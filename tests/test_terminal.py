@@ -877,6 +877,14 @@ def test_what_is_known_of_a_model_of_ones_own_stands_in_a_line() -> None:
     assert " is a twin of your own shape: mean" in model_line(bare.model_copy(update={"id": None}))
 
 
+def test_columns_stand_closer_before_the_name_of_a_workload_breaks() -> None:
+    figures = {"peak_rss_bytes": 1000.5 * 2**20, "artifact_bytes": 1000.5 * 2**20, "run_id": "a" * 16}
+    rows = [run_row(workload=f"tokens_{n}", **figures) for n in (128, 512)]
+    text = shown(lambda console: print_runs(console, rows))
+    assert text.count(" tokens_128 ") == text.count(" tokens_512 ") == 2, "in both tables"
+    assert max(map(len, table_lines(text))) <= 80
+
+
 def test_how_to_use_what_was_measured_names_the_artifacts_folder_where_it_is_here(
     minilm: Artifact, decision: Callable[..., Decision]
 ) -> None:
@@ -887,6 +895,12 @@ def test_how_to_use_what_was_measured_names_the_artifacts_folder_where_it_is_her
     line = told(artifact_sha256=minilm.sha256).splitlines()[-1].strip()
     assert line == f"provider = EmbeddingProvider.load({str(minilm.path)!r})"
     assert told(artifact_sha256=minilm.sha256, ep="openvino").rstrip().endswith(", ep='openvino')")
-    assert told(artifact_sha256="f" * 64) == "", "measured elsewhere"
+    (elsewhere,) = told(
+        artifact_sha256="f" * 64, command="python -m harness model=minilm ep=cpu"
+    ).splitlines()
+    assert elsewhere == (
+        f"· to use minilm fp32 cpu: its artifact, sha256 {'f' * 64}, is not on this machine; "
+        "`python -m harness model=minilm ep=cpu` builds one here and tells how to load it"
+    )
     assert told(artifact_sha256=minilm.sha256, weights="random", separation_auc=None) == ""
     assert told(artifact_sha256=minilm.sha256, p95_ms=45) == "", "not what is to be used"

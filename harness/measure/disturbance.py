@@ -155,10 +155,10 @@ class Watch:
 
 
 class Observer:
-    """Watches launches, and waits before them for a quiet machine, for so many seconds in all."""
+    """Watches launches, and waits before them for a quiet machine, for `wait_left_s` seconds more in all."""
 
     def __init__(self, wait_s: float) -> None:
-        self._wait_s = wait_s
+        self.wait_left_s = wait_s
         self._noisy = False
 
     def watch(self, reference: float | None, on_wait: Callable[[], None], cpus: int | None = None) -> Watch:
@@ -171,13 +171,13 @@ class Observer:
         """
         watch = Watch(cpus)
         noisy = self._noisy or bool(disturbances({"capacity_before_gflops": watch.before_gflops}, reference))
-        while noisy and self._wait_s > 0:
+        while noisy and self.wait_left_s > 0:
             on_wait()
             began = time.monotonic()
-            time.sleep(min(_LOOK_S, self._wait_s))
+            time.sleep(min(_LOOK_S, self.wait_left_s))
             noisy = bool(disturbances(vars(watch.stop()), reference))
             watch = Watch(cpus)
-            self._wait_s -= time.monotonic() - began
+            self.wait_left_s -= time.monotonic() - began
         return watch
 
     def conclude(self, watch: Watch, reference: float | None) -> Conditions:

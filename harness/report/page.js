@@ -1,6 +1,6 @@
 "use strict";
 // Tables sort by a click on a heading, show only the rows that hold every word of the filter, and some columns
-// only when asked.
+// only when asked. Where a table or a figure goes on sideways, words say so.
 
 // What a filter asks for: its words, and what stands in quotes as it stands; a number is meant whole.
 const asked = (text) => {
@@ -13,6 +13,15 @@ const asked = (text) => {
     const own = words.map((word) => word.replace(/[\\^$.*+?()[\]{}|/]/g, "\\$&")).join("\\s+");
     return new RegExp(before + own + after, "u");
   });
+};
+
+// Shows a hint as long as there is more of a box's content sideways.
+const told = (box, hint) => {
+  const watch = new ResizeObserver(() => {
+    hint.hidden = box.scrollWidth <= box.clientWidth;
+  });
+  watch.observe(box);
+  watch.observe(box.firstElementChild);
 };
 
 for (const table of document.querySelectorAll("table.data")) {
@@ -89,9 +98,13 @@ for (const table of document.querySelectorAll("table.data")) {
   const hint = document.createElement("span");
   hint.textContent = "more columns: scroll sideways →";
   bar.append(hint);
-  const watch = new ResizeObserver(() => {
-    hint.hidden = box.scrollWidth <= box.clientWidth;
-  });
-  watch.observe(box);
-  watch.observe(table);
+  told(box, hint);
+}
+
+for (const box of document.querySelectorAll("figure")) {
+  const hint = document.createElement("p");
+  hint.className = "note";
+  hint.textContent = "more of the figure: scroll sideways →";
+  box.before(hint);
+  told(box, hint);
 }

@@ -25,6 +25,7 @@ from harness.gates import (
 )
 from harness.rerun import particulars
 from harness.stand_ins import harmless
+from harness.terminal import use_lines
 from harness.units import at_least, counted, format_bytes, format_duration, number_text, share_text
 from harness.verdict import (
     PICKABLE,
@@ -77,7 +78,7 @@ class Column(NamedTuple):
 
 
 def verdict(data: Results) -> Html:
-    """The decision: verdict, pick and why in one screen, then what to do next and how firm it is."""
+    """The decision: verdict, pick and why in one screen, what to do next, how to load it, how firm it is."""
     decision = data.decision
     notes = "".join(_note(note) for note in data.notes)
     if decision is None:
@@ -94,6 +95,7 @@ def verdict(data: Results) -> Html:
     sections = (
         ("Fallback", _list(filter(None, [decision.fallback]))),
         ("Next", _unfolding(decision.next_steps)),
+        ("To use it", _use(decision.candidates[0]) if decision.chosen else ""),
         ("Warnings", _list(decision.warnings)),
         ("How firm", _list(decision.firmness)),
         ("Not picked", _unfolding(decision.not_picked)),
@@ -577,6 +579,13 @@ def _impossible(decision: Decision) -> str:
         if candidate.impossible:
             labels.setdefault(candidate.reasons[0], []).append(candidate.label)
     return _list(f"{', '.join(names)}: {why}" for why, names in labels.items())
+
+
+def _use(candidate: CandidateVerdict) -> str:
+    """How the pick is loaded, as the terminal tells it."""
+    lines = use_lines(candidate)
+    code = escape("\n".join(lines[1:]))
+    return _list(lines[:1]) + (f"<pre><code>{code}</code></pre>" if code else "")
 
 
 def _told(candidate: CandidateVerdict) -> str:

@@ -244,13 +244,37 @@ def test_nothing_is_wider_than_its_window_without_a_word(browser: Chrome, width:
     cut_and_told = browser.execute_async_script(
         """const done = arguments[0];
         requestAnimationFrame(() => requestAnimationFrame(() => done(
-          [...document.querySelectorAll('table.data')].map((table) => {
-            const box = table.parentElement, hint = box.previousElementSibling.lastElementChild;
-            return [box.scrollWidth > box.clientWidth, !hint.hidden];
+          [...document.querySelectorAll('table.data, figure svg')].map((wide) => {
+            const box = wide.parentElement, bar = box.previousElementSibling;
+            const hint = bar.lastElementChild ?? bar;
+            return [box.scrollWidth > box.clientWidth, !hint.hidden && hint.textContent.includes('sideways')];
           }))));"""
     )
     assert all(cut == told for cut, told in cut_and_told)
     assert any(cut for cut, _ in cut_and_told) == (width == 390)
+
+
+@pytest.mark.parametrize("width", [1280, 1060, 390])
+def test_letters_in_figures_can_be_read_and_what_is_cut_off_is_reached_by_keys(
+    browser: Chrome, page: Path, width: int
+) -> None:
+    resize(browser, width)
+    browser.get(page.as_uri())
+    figures = browser.execute_script(
+        """return [...document.querySelectorAll('figure')].map((box) => ({
+          px: [...box.querySelectorAll('g[transform*="scale("]')].map((letters) => {
+            const { a, b } = letters.getScreenCTM();  // matplotlib draws letters 100 units high
+            return 100 * Math.hypot(a, b);
+          }),
+          cut: box.scrollWidth > box.clientWidth,
+          reached: box.tabIndex === 0 && box.role === 'region' && Boolean(box.ariaLabel),
+        }));"""
+    )
+    assert [figure for figure in figures if not figure["px"]] == []
+    assert min(px for figure in figures for px in figure["px"]) >= 11
+    assert all(figure["reached"] for figure in figures)
+    assert any(figure["cut"] for figure in figures) == (width == 390)
+    assert browser.execute_script("return document.documentElement.scrollWidth") <= width
 
 
 def test_columns_that_matter_less_are_shown_on_request(browser: Chrome) -> None:

@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from harness import report
+from harness.artifacts.cache import folder_of
 from harness.comparison import Comparison
 from harness.compose import conf_dir
 from harness.decision import decide
 from harness.errors import BadInputError
 from harness.report.tables import _with_code
 from harness.store import Store, UnreadableFileWarning, load_runs
+from harness.terminal import use_lines
 from tests.conftest import STARTED, launch_row, run_row
 from tests.test_decide import main as decide_main
 
@@ -55,6 +57,29 @@ def test_the_first_screen_has_verdict_pick_and_reason(tmp_path: Path) -> None:
     assert data.decision is not None
     assert data.decision.verdict.replace("_", " ") in text
     assert (data.decision.chosen or data.decision.reasons[0]) in text
+
+
+def test_the_page_tells_how_to_load_the_pick_as_the_terminal_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "<cache>"))
+    row = run_row(artifact_sha256="a" * 64, candidate_label="<b> fp32 cpu")
+    data = report.read(stored(tmp_path / "results", row))
+    assert data.decision is not None
+
+    def told() -> str:
+        return report.verdict(data).text.partition("<h3>To use it</h3>")[2].partition("<h3>")[0]
+
+    away = use_lines(data.decision.candidates[0])
+    assert told() == f"<ul><li>{_with_code(away[0])}</li></ul>"
+    assert "a" * 64 in told()
+    folder_of("a" * 64).mkdir(parents=True)
+    sentence, *code = use_lines(data.decision.candidates[0])
+    assert str(folder_of("a" * 64)) in code[-1]
+    lines = escape("\n".join(code))
+    assert told() == f"<ul><li>{escape(sentence)}</li></ul><pre><code>{lines}</code></pre>"
+    data = report.read(stored(tmp_path / "none", row | {"finite": False}))
+    assert "To use it" not in report.verdict(data).text, "nothing was picked"
 
 
 def test_rows_stand_in_the_order_of_their_numbers(tmp_path: Path) -> None:
