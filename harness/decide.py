@@ -47,10 +47,10 @@ _HELP = """python -m harness.decide [results=DIR] [policy=NAME] [policy.file=FIL
                       [format=table|json|markdown|schema] [summary=FILE]
 
 Judges every candidate measured in results/ by a policy and picks one; writes decisions/<id>.json and .md
-there. select='model=minilm,e5 ep=cpu' judges those runs alone. baseline= tells speed-ups over figures that
-others report (reported_qwen3, reported_candle, or those of baseline.file=FILE), or over a run. format=json
-prints the record alone, format=schema its JSON schema. The page is appended to summary=FILE, or to
-$GITHUB_STEP_SUMMARY where that is set.
+there. select='model=minilm,e5 ep=cpu' judges those runs alone; what a run does not have is null. baseline=
+tells speed-ups over figures that others report (reported_qwen3, reported_candle, or those of
+baseline.file=FILE), or over a run. format=json prints the record alone, format=schema its JSON schema. The
+page is appended to summary=FILE, or to $GITHUB_STEP_SUMMARY where that is set.
 Exit codes: 0 GO, 10 CONDITIONAL_GO, 11 NO_GO, 12 INCONCLUSIVE, 2 bad input.
 """
 
