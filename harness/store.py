@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.errors import BadInputError, StorageError
 from harness.locks import is_held
-from harness.paths import typed_path
+from harness.paths import EMPTY_RESULTS, typed_path
 from harness.record import (
     CHANGED_SINCE,
     LAUNCH_COLUMNS,
@@ -77,7 +77,7 @@ class Store:
             BadInputError: it cannot.
         """
         if not str(results):
-            raise BadInputError("results=: empty; give results=DIR")
+            raise BadInputError(EMPTY_RESULTS)
         self.path = typed_path(results).absolute()
         try:
             for name in _FOLDERS:
