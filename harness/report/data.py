@@ -80,19 +80,25 @@ def read(
     return Results(kept, launches, judged, decision, tuple(notes), first_command(**asked))
 
 
-def compare(results: str | Path, a: str, b: str, *, threshold: float = 0.05) -> list[Comparison]:
+def compare(
+    results: str | Path, a: str, b: str, *, select: str = "", machine: str = "", threshold: float = 0.05
+) -> list[Comparison]:
     """B against A, as `python -m harness.compare` does it; empty where either is not given.
 
     Args:
         results: where ids are looked up.
         a: a results directory, or the id of a sweep or run; `b` likewise.
         b: see `a`.
+        select: of both sides only these, as in `read`.
+        machine: of both sides only its runs; of all where it is empty.
         threshold: a smaller change of the ratio does not matter.
 
     Raises:
-        BadInputError: nothing of that name, or two sets that cannot be compared.
+        BadInputError: nothing of that name, nothing left of a side, or two sets that cannot be compared.
     """
     if not (a and b):
         return []
-    (rows_a, launches_a), (rows_b, launches_b) = (select_side(word, typed_path(results)) for word in (a, b))
+    (rows_a, launches_a), (rows_b, launches_b) = (
+        select_side(word, typed_path(results), only=select, machine=machine) for word in (a, b)
+    )
     return compare_runs(rows_a, rows_b, (launches_a, launches_b), threshold=threshold)

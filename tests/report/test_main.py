@@ -12,7 +12,7 @@ from harness.comparison import Comparison
 from harness.compose import conf_dir, notebooks_dir
 from harness.errors import BadInputError
 from harness.report.__main__ import _COMPARE, _DECISION, _MEASUREMENTS, main
-from harness.report.data import read
+from harness.report.data import compare, read
 from harness.report.figures import FIGURES, figure, write_figures
 from tests.conftest import run_row
 from tests.report.test_tables import stored
@@ -71,7 +71,7 @@ def test_notebooks_are_given_what_was_typed_so_that_they_tell_commands_that_way(
     policy = tmp_path / "mine.yaml"
     policy.write_text((conf_dir() / "policy" / "strict.yaml").read_text(encoding="utf-8"), encoding="utf-8")
     given: dict[str, Any] = {}
-    monkeypatch.setattr("harness.report.__main__.compare", lambda *_: [])
+    monkeypatch.setattr("harness.report.__main__.compare", lambda *_, **__: [])
     monkeypatch.setattr(
         "harness.report.__main__.execute", lambda file, words, **_: given.update({file.stem: words}) or []
     )
@@ -81,6 +81,21 @@ def test_notebooks_are_given_what_was_typed_so_that_they_tell_commands_that_way(
     assert given["compare"]["b"] == "two"
     assert given["decision"]["policy_file"] == "mine.yaml"
     assert capsys.readouterr().out == "one/report.html\n"
+
+
+def test_a_selection_holds_for_both_sides_of_the_comparison_on_the_page(tmp_path: Path) -> None:
+    for side in ("one", "two"):
+        rows = [run_row(f"{side}-{b}", batch_size=b, machine_id="m2" if b == 8 else "m1") for b in (1, 2, 8)]
+        stored(tmp_path / side, *rows)
+    sides = {"results": tmp_path, "a": str(tmp_path / "one"), "b": str(tmp_path / "two")}
+
+    def compared(**of: str) -> set[str]:
+        return {each.b_run for each in compare(**sides, **of)}
+
+    assert compared(machine="m1") == {"two-1", "two-2"}
+    assert compared(machine="m1", select="batch_size=1") == {"two-1"}
+    with pytest.raises(BadInputError, match="one: select=batch_size=4: none of 3 runs has batch_size=4"):
+        compare(**sides, select="batch_size=4")
 
 
 def test_the_notebooks_show_every_figure_once_and_take_all_that_they_are_given() -> None:
