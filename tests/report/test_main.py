@@ -10,7 +10,7 @@ import pytest
 
 from harness.comparison import Comparison
 from harness.compose import conf_dir, notebooks_dir
-from harness.errors import BadInputError
+from harness.errors import BadInputError, StorageError
 from harness.report.__main__ import _COMPARE, _DECISION, _MEASUREMENTS, main
 from harness.report.data import compare, read
 from harness.report.figures import FIGURES, figure, write_figures
@@ -51,6 +51,36 @@ def test_a_folder_in_the_pages_place_is_told_before_anything_is_executed(
     monkeypatch.setattr("harness.report.__main__.execute", lambda *_a, **_k: pytest.fail("executed"))
     with pytest.raises(BadInputError, match=r"a folder; give a file, such as .*report\.html"):
         main([f"results={tmp_path}", f"out={tmp_path}"])
+
+
+def test_a_page_that_cannot_be_written_is_told_before_anything_is_executed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stored(tmp_path, run_row())
+    monkeypatch.setattr("harness.report.__main__.execute", lambda *_a, **_k: pytest.fail("executed"))
+    page = tmp_path / "page.html"
+    page.symlink_to(tmp_path / "nowhere" / "page.html")
+    with pytest.raises(
+        StorageError, match=r"page\.html cannot be written: No such file or .*; give out=FILE"
+    ):
+        main([f"results={tmp_path}", f"out={page}"])
+
+
+def test_a_page_that_was_not_made_leaves_the_old_one_and_no_new_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    stored(tmp_path / "results", run_row())
+    monkeypatch.setattr("harness.report.__main__.execute", interrupted)
+    old, new = tmp_path / "old.html", tmp_path / "new.html"
+    old.write_text("old", encoding="utf-8")
+    for page in (old, new):
+        with pytest.raises(KeyboardInterrupt):
+            main([f"results={tmp_path / 'results'}", f"out={page}"])
+    assert old.read_text(encoding="utf-8") == "old"
+    assert not new.exists()
 
 
 def test_help_is_told(capsys: pytest.CaptureFixture[str]) -> None:
