@@ -75,7 +75,7 @@ def select(
             f"{word}: no results directory, and results={results}, where an id would be looked up: no such "
             "directory; give a folder that holds runs/, or results=DIR"
         )
-    runs, launches = load_runs(source), load_launches(source)
+    runs, launches = load_runs(source), load_launches(source, samples=False)
     if source is not folder:
         known = [*runs["run_id"], *launches["sweep_id"]]
         if not known:

@@ -91,7 +91,7 @@ def main(argv: list[str]) -> int:
     decision = replace(decision, warnings=(*decision.warnings, *told))
     if baseline is not None:
         needed = {baseline.name, *(run.run_id for c in decision.candidates for run in c.runs)}
-        decision = against(decision, baseline, runs, load_launches(results, needed))
+        decision = against(decision, baseline, runs, load_launches(results, needed, samples=False))
     json_text, page = decision.to_json(), decision.to_markdown()
     if words["format"] == "table":
         from harness.terminal import output_console, print_decision, print_runs, print_use

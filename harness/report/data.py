@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 class Results:
     """Runs and launches of one machine, the policy, and the decision; None where there is nothing to decide.
 
+    Of launches the samples of single requests are left out; `harness.load_launches` has them.
     `notes` says what was left out, `first` is the command that measures something here.
     """
 
@@ -67,7 +68,7 @@ def read(
     with skipped_files() as notes:
         there, limits = of_machine(load_runs(results), machine)
         kept, left_out = selected(there, select)
-        launches = load_launches(results, set(kept["run_id"]))
+        launches = load_launches(results, set(kept["run_id"]), samples=False)
     notes += (*left_out, *under_way(results, kept))
     decision, asked = None, {"results": str(results), "policy": policy, "policy.file": policy_file}
     if not kept.empty:
