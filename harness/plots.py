@@ -338,7 +338,7 @@ def stages(runs: pd.DataFrame, decision: Decision | None = None) -> Figure:
         total = float(row["latency_p50_ms"])
         ends.append(max(total, left))
         axes.plot(total, y + canvas.UNDER, "|", color=looks.INK, ms=11, mew=1.5)
-        told = served_cell(row, "latency_p50_ms", f"{total:.3g}")
+        told = served_cell(row, "latency_p50_ms", _digits(total))
         canvas.beside(axes, told, ends[-1], y + canvas.UNDER)
     canvas.rows_axis(figure, axes, looks.labels(shown))
     axes.set_xlim(0, 1.1 * max(ends))

@@ -520,6 +520,12 @@ def test_a_run_whose_launches_were_stopped_early_bears_their_mark_and_no_other_d
     assert "≈" not in text_in(plots.stages(runs(run_row(infer_p50_ms=7.0))))
 
 
+def test_a_whole_request_of_seconds_is_told_in_digits() -> None:
+    told = text_in(plots.stages(runs(run_row(latency_p50_ms=1234.5, infer_p50_ms=1200.0))))
+    assert "1,234" in told
+    assert "e+" not in told
+
+
 def test_failed_launches_are_told_where_only_the_others_can_be_drawn() -> None:
     figure = plots.launches(launch_frame(launch_row()), runs(run_row(launches_failed=2)))
     assert "2 failed" in text_in(figure)
