@@ -35,7 +35,8 @@ _USAGE = (
 _HELP = f"""{_USAGE}
 
 A and B: results directories, or sweep ids or run ids in results=DIR. Tells for each pair of runs whether
-B's latency changed by more than the threshold, did not, or cannot be told. A sweep is all runs that it
+B's latency changed by more than the threshold, did not, or cannot be told. The ratio is the centre of the
+launches' ratios, not that of the two medians. A sweep is all runs that it
 measured, with all their launches. Two single runs are compared
 whatever their candidates; larger sets are paired by candidate and where they were measured. Runs that were
 interleaved in one sweep are compared round by round, which the machine's drift does not reach. Runs of
