@@ -142,6 +142,18 @@ def test_the_notebooks_show_every_figure_once_and_take_all_that_they_are_given()
     assert sorted(shown) == sorted(FIGURES)
 
 
+def test_a_notebook_opened_in_its_place_tells_commands_that_measure_into_its_results_from_anywhere(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(notebooks_dir())
+    for name in ("decision", "measurements"):
+        cells = json.loads((notebooks_dir() / f"{name}.ipynb").read_text(encoding="utf-8"))["cells"]
+        (parameters,) = [cell for cell in cells if "parameters" in cell["metadata"].get("tags", [])]
+        set_here: dict[str, Any] = {}
+        exec("".join(parameters["source"]), set_here)
+        assert set_here["results"] == str(notebooks_dir().parent / "results")
+
+
 def test_figures_are_written_in_each_format_a_comparisons_too(tmp_path: Path) -> None:
     data = read(stored(tmp_path, run_row()))
     pair = Comparison("a → b", "p95_ms", 3.0, 6.0, 2.0, 1.8, 2.2, "changed", "")
