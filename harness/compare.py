@@ -14,7 +14,7 @@ from harness.command import run_command
 from harness.comparison import compare_retrieval, compare_runs
 from harness.config import parse_words
 from harness.errors import BadInputError, ExitCode, nearest, unknown_name
-from harness.evidence import rows_of
+from harness.evidence import of_machine, rows_of, selected
 from harness.pairing import without_counterpart
 from harness.paths import typed_path
 from harness.rerun import run_name
@@ -35,7 +35,8 @@ _USAGE = (
 _HELP = f"""{_USAGE}
 
 A and B: results directories, or sweep ids or run ids in results=DIR. Tells for each pair of runs whether
-B's latency changed by more than the threshold, did not, or cannot be told. A sweep is all runs that it
+B's latency changed by more than the threshold, did not, or cannot be told. The ratio is the centre of the
+launches' ratios, not that of the two medians. A sweep is all runs that it
 measured, with all their launches. Two single runs are compared
 whatever their candidates; larger sets are paired by candidate and where they were measured. Runs that were
 interleaved in one sweep are compared round by round, which the machine's drift does not reach. Runs of
@@ -54,15 +55,19 @@ Exit codes: 0, 13 B is slower, 2 bad input.
 """
 
 
-def select(word: str, results: Path) -> tuple[list[dict[str, Any]], pd.DataFrame]:
+def select(
+    word: str, results: Path, *, only: str = "", machine: str = ""
+) -> tuple[list[dict[str, Any]], pd.DataFrame]:
     """Rows of the runs that a word names, newest last, and the launches beside them.
 
     Args:
         word: a results directory, or a sweep's or run's id in `results`.
         results: where ids are looked up.
+        only: columns and values of the runs to take, as `harness.evidence.selected` reads them.
+        machine: whose runs to take; of all where it is empty.
 
     Raises:
-        BadInputError: nothing of that name, or no measured run in it.
+        BadInputError: nothing of that name, or no measured run in it or left.
     """
     folder = typed_path(word)
     source = folder if (folder / "runs").is_dir() else results
@@ -71,7 +76,7 @@ def select(word: str, results: Path) -> tuple[list[dict[str, Any]], pd.DataFrame
             f"{word}: no results directory, and results={results}, where an id would be looked up: no such "
             "directory; give a folder that holds runs/, or results=DIR"
         )
-    runs, launches = load_runs(source), load_launches(source)
+    runs, launches = load_runs(source), load_launches(source, samples=False)
     if source is not folder:
         known = [*runs["run_id"], *launches["sweep_id"]]
         if not known:
@@ -83,7 +88,11 @@ def select(word: str, results: Path) -> tuple[list[dict[str, Any]], pd.DataFrame
     measured = runs[runs["launches"] > 0]
     if measured.empty:
         raise BadInputError(f"{word}: no measured run in it")
-    return rows_of(measured), launches
+    try:
+        kept, _ = selected(of_machine(measured, machine)[0], only)
+    except BadInputError as error:
+        raise BadInputError(f"{word}: {error}") from None
+    return rows_of(kept), launches
 
 
 def _unknown(word: str, runs: pd.DataFrame, launches: pd.DataFrame) -> str:

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 Change = Literal["changed", "unchanged", "inconclusive"]
 
+# What stands where ratios do: the two medians beside one are often in another ratio.
+RATIO_TOLD = "B / A is the centre of the launches' ratios, not the ratio of the medians"
 _METRICS = ("p50_ms", "p95_ms")
 # How the note begins that a comparison is provisional.
 _APART = "provisional: measured apart"

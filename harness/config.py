@@ -22,7 +22,7 @@ from harness.artifacts.twin import vocabulary_misfit
 from harness.compose import conf_dir, options_of, unknown_ep_option
 from harness.datasets import read_retrieval, read_sts, read_texts
 from harness.errors import BadInputError, nearest, unknown_name
-from harness.paths import typed_path, unreadable
+from harness.paths import EMPTY_RESULTS, typed_path, unreadable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -626,7 +626,7 @@ def parse_words(argv: Sequence[str], *, defaults: Mapping[str, str]) -> dict[str
     """The `key=value` words of the smaller commands, over their defaults.
 
     Raises:
-        BadInputError: a word without ``=`` or with an unknown key, a line each.
+        BadInputError: a word without ``=`` or with an unknown key, or no folder of results, a line each.
     """
     words = dict(defaults)
     problems = []
@@ -638,6 +638,8 @@ def parse_words(argv: Sequence[str], *, defaults: Mapping[str, str]) -> dict[str
             problems.append(unknown_name("key", key, list(defaults)))
         else:
             words[key] = value
+    if words.get("results") == "":
+        problems.append(EMPTY_RESULTS)
     if problems:
         raise BadInputError(*problems)
     return words

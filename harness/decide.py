@@ -47,10 +47,10 @@ _HELP = """python -m harness.decide [results=DIR] [policy=NAME] [policy.file=FIL
                       [format=table|json|markdown|schema] [summary=FILE]
 
 Judges every candidate measured in results/ by a policy and picks one; writes decisions/<id>.json and .md
-there. select='model=minilm,e5 ep=cpu' judges those runs alone. baseline= tells speed-ups over figures that
-others report (reported_qwen3, reported_candle, or those of baseline.file=FILE), or over a run. format=json
-prints the record alone, format=schema its JSON schema. The page is appended to summary=FILE, or to
-$GITHUB_STEP_SUMMARY where that is set.
+there. select='model=minilm,e5 ep=cpu' judges those runs alone; what a run does not have is null. baseline=
+tells speed-ups over figures that others report (reported_qwen3, reported_candle, or those of
+baseline.file=FILE), or over a run. format=json prints the record alone, format=schema its JSON schema. The
+page is appended to summary=FILE, or to $GITHUB_STEP_SUMMARY where that is set.
 Exit codes: 0 GO, 10 CONDITIONAL_GO, 11 NO_GO, 12 INCONCLUSIVE, 2 bad input.
 """
 
@@ -91,7 +91,7 @@ def main(argv: list[str]) -> int:
     decision = replace(decision, warnings=(*decision.warnings, *told))
     if baseline is not None:
         needed = {baseline.name, *(run.run_id for c in decision.candidates for run in c.runs)}
-        decision = against(decision, baseline, runs, load_launches(results, needed))
+        decision = against(decision, baseline, runs, load_launches(results, needed, samples=False))
     json_text, page = decision.to_json(), decision.to_markdown()
     if words["format"] == "table":
         from harness.terminal import output_console, print_decision, print_runs, print_use

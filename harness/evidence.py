@@ -31,7 +31,7 @@ from harness.paths import typed_path
 from harness.record import PURPOSES, RUN_COLUMNS, RUN_UNITS, SCHEMA_VERSION, STATUSES, WITH_INTERVAL
 from harness.rerun import again, command_for, typed_words, words_for
 from harness.schema import METRIC_RANGES
-from harness.units import counted, listed
+from harness.units import counted, exact_number, listed
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -198,7 +198,7 @@ def selected(runs: pd.DataFrame, select: str) -> tuple[pd.DataFrame, tuple[str, 
     Args:
         runs: rows of runs.
         select: words as ``model=minilm,e5 ep=cpu``: of a column, only these. A name is matched with and
-            without what stands behind its ``+`` where a part was changed.
+            without what stands behind its ``+`` where a part was changed; what is unknown is ``null``.
 
     Raises:
         BadInputError: a word that is none, an unknown column, or no run is left.
@@ -216,7 +216,7 @@ def selected(runs: pd.DataFrame, select: str) -> tuple[pd.DataFrame, tuple[str, 
             raise BadInputError(
                 f"select={select}: {unknown_name('column', name, list(map(str, runs.columns)))}"
             )
-        cells, wanted = kept[name].astype(str), values.split(",")
+        cells, wanted = [_as_typed(cell) for cell in kept[name]], values.split(",")
         told = kept["candidate_label"].str.split().str[0] if name == "model" else cells
         names = [
             {*pair, *(each.partition("+")[0] for each in pair)} for pair in zip(cells, told, strict=True)
@@ -232,6 +232,16 @@ def selected(runs: pd.DataFrame, select: str) -> tuple[pd.DataFrame, tuple[str, 
     if len(kept) == len(runs):
         return kept, ()
     return kept, (f"{len(runs) - len(kept)} of {len(runs)} runs are left out by select: {select}",)
+
+
+def _as_typed(cell: Any) -> str:
+    """A cell as a word of `selected` has it: a number however pandas holds it, ``true``, or ``null``."""
+    value = plain(cell)
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    return exact_number(value) if isinstance(value, float) else str(value)
 
 
 def checked(runs: pd.DataFrame) -> list[Row]:

@@ -11,6 +11,9 @@ from harness.errors import BadInputError
 if TYPE_CHECKING:
     from os import stat_result
 
+# An empty path would be the folder that is current, or the root of the file system.
+EMPTY_RESULTS = "results=: empty; give results=DIR"
+
 
 def typed_path(typed: str | Path) -> Path:
     """A path with ``~`` and ``~name`` as the home directories that they stand for.

@@ -77,19 +77,22 @@ _VIEWS: tuple[tuple[str, Callable[[Row], float], str], ...] = (
 )
 
 
-def p95_against_gates(
-    runs: pd.DataFrame, policy: PolicyConfig, baseline: BaselineRecord | None = None
-) -> Figure:
+def p95_against_gates(runs: pd.DataFrame, policy: PolicyConfig, decision: Decision | None = None) -> Figure:
     """P95 of each run with its interval, against the latency gates that read it; the quickest first.
 
     Runs that no latency gate reads stand below the others. Of a reported baseline its P95 is shown as well.
+
+    Args:
+        runs: of many the quickest are drawn, and all of the pick.
+        policy: whose gates are drawn.
+        decision: by `policy`; None where there is none.
     """
     rows = _measured(runs, "latency_p95_ms")
     gates = [gate for gate in policy.gates if gate.metric == "latency_p95_ms"]
     asked = {str(row["run_id"]): [gate for gate in gates if _reads(gate, row)] for row in rows}
     rows.sort(key=lambda row: (-len(asked[str(row["run_id"])]), float(row["latency_p95_ms"])))
-    shown = rows[:MOST_RUNS]
-    reported = _reported(baseline)
+    shown = _most(rows, decision)
+    reported = _reported(decision.baseline if decision else None)
     figure, axes = canvas.rows_figure(len(shown) + len(reported))
     called = "P95 against the gates"
     if not shown:
@@ -130,30 +133,36 @@ def p95_against_gates(
     return figure
 
 
-def launches(launch_rows: pd.DataFrame, runs: pd.DataFrame) -> Figure:
-    """Each launch of each run: from its P50 to its P95, in the order they were measured."""
+def launches(launch_rows: pd.DataFrame, runs: pd.DataFrame, decision: Decision | None = None) -> Figure:
+    """Each launch of each run: from its P50 to its P95, in the order they were measured.
+
+    Args:
+        launch_rows: of the runs.
+        runs: of many the quickest are drawn, and all of the pick.
+        decision: on the runs; None where there is none.
+    """
     known = {str(row["run_id"]): row for row in _measured(runs, "latency_p95_ms")}
     by_run = {
         run_id: served for run_id, mine in _by_run(launch_rows, known).items() if (served := _served(mine))
     }
-    order = sorted(by_run, key=lambda run_id: float(known[run_id]["latency_p95_ms"]))[:MOST_RUNS]
-    figure, axes = canvas.rows_figure(len(order))
+    quickest = sorted((known[run_id] for run_id in by_run), key=lambda row: float(row["latency_p95_ms"]))
+    shown = _most(quickest, decision)
+    figure, axes = canvas.rows_figure(len(shown))
     called = "Every launch"
-    if not order:
+    if not shown:
         return canvas.nothing(figure, axes, called, _none_measured(_failed(rows_of(launch_rows))))
-    for y, run_id in enumerate(order):
-        mine, run = by_run[run_id], known[run_id]
+    for y, run in enumerate(shown):
+        mine = by_run[str(run["run_id"])]
         p50s, p95s = ([float(row[name]) for row in mine] for name in ("p50_ms", "p95_ms"))
         ys = [y + canvas.UNDER - 0.24 + 0.5 * (i + 0.5) / len(mine) for i in range(len(mine))]
         axes.hlines(ys, p50s, p95s, color=looks.colour(run), lw=1, zorder=2)
         _launch_points(axes, p95s, ys, mine, run)
-    shown = [known[run_id] for run_id in order]
     canvas.rows_axis(figure, axes, looks.labels(shown))
     axes.set_xscale("log")
     canvas.plain_ticks(axes)
     axes.set_xlabel("a launch's requests from P50 to P95, ms (log scale)")
     canvas.title(axes, called, _launched(runs) - len(shown))
-    drawn = [row for run_id in order for row in by_run[run_id]]
+    drawn = [row for run in shown for row in by_run[str(run["run_id"])]]
     canvas.legend(figure, [*looks.limit_handles(shown), *looks.launch_handles(drawn)])
     return figure
 
@@ -304,10 +313,15 @@ def model_by_ep(decision: Decision | None, policy: PolicyConfig) -> Figure:
     return figure
 
 
-def stages(runs: pd.DataFrame) -> Figure:
-    """Where the median request's time goes: tokenising, inference, and what lies between."""
+def stages(runs: pd.DataFrame, decision: Decision | None = None) -> Figure:
+    """Where the median request's time goes: tokenising, inference, and what lies between.
+
+    Args:
+        runs: of many the quickest are drawn, and all of the pick.
+        decision: on the runs; None where there is none.
+    """
     rows = [row for row in _measured(runs, "latency_p50_ms") if looks.has(row, "infer_p50_ms")]
-    shown = sorted(rows, key=lambda row: float(row["latency_p50_ms"]))[:MOST_RUNS]
+    shown = _most(sorted(rows, key=lambda row: float(row["latency_p50_ms"])), decision)
     figure, axes = canvas.rows_figure(len(shown))
     called = "Stages of a request"
     if not shown:
@@ -324,7 +338,7 @@ def stages(runs: pd.DataFrame) -> Figure:
         total = float(row["latency_p50_ms"])
         ends.append(max(total, left))
         axes.plot(total, y + canvas.UNDER, "|", color=looks.INK, ms=11, mew=1.5)
-        told = served_cell(row, "latency_p50_ms", f"{total:.3g}")
+        told = served_cell(row, "latency_p50_ms", _digits(total))
         canvas.beside(axes, told, ends[-1], y + canvas.UNDER)
     canvas.rows_axis(figure, axes, looks.labels(shown))
     axes.set_xlim(0, 1.1 * max(ends))
@@ -533,6 +547,14 @@ def _reported(baseline: BaselineRecord | None) -> list[tuple[str, float]]:
 
 def _measured(runs: pd.DataFrame, column: str) -> list[Row]:
     return [row for row in rows_of(runs) if looks.has(row, column)]
+
+
+def _most(rows: Sequence[Row], decision: Decision | None) -> list[Row]:
+    """Of many rows the first, and those of the pick wherever they stand; the order is kept."""
+    picked = (c for c in decision.candidates if c.label == decision.chosen) if decision else ()
+    picks = {row["run_id"] for c in picked for row in c.rows}
+    first = sorted(range(len(rows)), key=lambda at: (rows[at]["run_id"] not in picks, at))
+    return [rows[at] for at in sorted(first[:MOST_RUNS])]
 
 
 def _launched(runs: pd.DataFrame) -> int:

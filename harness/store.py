@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.errors import BadInputError, StorageError
 from harness.locks import is_held
-from harness.paths import typed_path
+from harness.paths import EMPTY_RESULTS, typed_path
 from harness.record import (
     CHANGED_SINCE,
     LAUNCH_COLUMNS,
@@ -57,6 +57,8 @@ PROBES = ("capacity_before_gflops", "capacity_after_gflops")
 _MOST_RUNS_PROBED = 20
 # A table of one row takes 200 KiB; so many are made one.
 _MOST_TABLES = 500
+# A launch's columns that hold one value each.
+_WITHOUT_SAMPLES = tuple(column for column in LAUNCH_COLUMNS if not column.dtype.startswith("list:"))
 
 
 class UnreadableFileWarning(UserWarning):
@@ -77,7 +79,7 @@ class Store:
             BadInputError: it cannot.
         """
         if not str(results):
-            raise BadInputError("results=: empty; give results=DIR")
+            raise BadInputError(EMPTY_RESULTS)
         self.path = typed_path(results).absolute()
         try:
             for name in _FOLDERS:
@@ -276,9 +278,15 @@ def under_way(results: str | Path, runs: pd.DataFrame) -> tuple[str, ...]:
     )
 
 
-def load_launches(results: str | Path = "results", run_ids: Collection[str] | None = None) -> pd.DataFrame:
-    """All launches, or those of some runs, one row each; raw samples in list columns; else as `load_runs`."""
-    return _load(results, "launches", LAUNCH_COLUMNS, ["run_id", "launch_index"], run_ids)
+def load_launches(
+    results: str | Path = "results", run_ids: Collection[str] | None = None, *, samples: bool = True
+) -> pd.DataFrame:
+    """All launches, or those of some runs, one row each; raw samples in list columns; else as `load_runs`.
+
+    Without `samples` no list column is read, which is much quicker.
+    """
+    columns = LAUNCH_COLUMNS if samples else _WITHOUT_SAMPLES
+    return _load(results, "launches", columns, ["run_id", "launch_index"], run_ids)
 
 
 def _load(
@@ -337,7 +345,8 @@ def _parsed(content: bytes, columns: tuple[Column, ...]) -> pa.Table:
     import pyarrow.parquet as pq
 
     # A row or a few of many columns: to hand them to threads takes longer than to read them.
-    table = pq.ParquetFile(pa.BufferReader(content)).read(use_threads=False)
+    names = [column.name for column in columns]
+    table = pq.ParquetFile(pa.BufferReader(content)).read(columns=names, use_threads=False)
     wanted = arrow_schema(columns)
     written = int((table.schema.metadata or {}).get(b"schema_version", b"0"))
     if written != SCHEMA_VERSION or not table.schema.equals(wanted):
@@ -371,7 +380,7 @@ def _check_rows(table: pa.Table, columns: tuple[Column, ...]) -> None:
             raise ValueError(f"{table.num_rows} rows where a run has one")
         if (purpose := table.column("purpose")[0].as_py()) not in (None, *PURPOSES):
             raise ValueError(f"purpose {purpose!r} is none of {', '.join(PURPOSES)}")
-    if columns is LAUNCH_COLUMNS:
+    else:
         for name in ("launch_index", "launch_id"):
             counts = Counter(table.column(name).to_pylist())
             if twice := [value for value, count in counts.items() if count > 1]:

@@ -422,6 +422,8 @@ def model_line(model: ModelConfig) -> str:
 
 def print_comparisons(console: Console, comparisons: Sequence[Comparison]) -> None:
     """Two sets of runs side by side, a line a pair and metric; below, which runs a pair is of."""
+    from harness.comparison import RATIO_TOLD
+
     table = _table("B against A")
     table.add_column("run", overflow="fold")
     table.add_column("metric")
@@ -442,6 +444,8 @@ def print_comparisons(console: Console, comparisons: Sequence[Comparison]) -> No
             ),
         )
     console.print(table)
+    if any(c.ratio is not None for c in comparisons):
+        _bullet(console, RATIO_TOLD)
     several = len({c.label for c in comparisons}) > 1
     runs = [f"A is run {c.a_run}, B is run {c.b_run}" if c.a_run else "" for c in comparisons]
     told = (

@@ -12,11 +12,13 @@ import sys
 import time
 import warnings
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import onnxruntime as ort
 import pytest
 
+import harness
 from harness.command import run_command
 from harness.config import load_ep
 from harness.confirm import confirm
@@ -27,7 +29,6 @@ from tests.conftest import python_m
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     from harness.artifacts.manifest import Artifact
     from harness.worker import Task
@@ -280,6 +281,18 @@ def test_help_loads_nothing_that_measures(
     if words[0] == "harness":
         heavy |= {"pandas", "pyarrow", "scipy"}
     assert modules & heavy == set()
+
+
+def test_no_command_takes_an_empty_folder_of_results(within: Cli) -> None:
+    package = Path(harness.__file__).parent
+    texts = {file: file.read_text(encoding="utf-8") for file in package.rglob("*.py")}
+    taking = (file for file, text in texts.items() if "run_command(lambda" in text and "results=" in text)
+    parts = (file.relative_to(package.parent).with_suffix("").parts for file in taking)
+    modules = sorted(".".join(part for part in names if part != "__main__") for names in parts)
+    assert modules == ["harness", "harness.compare", "harness.decide", "harness.report"]
+    for module in modules:
+        done = within("results=", module=module)
+        assert (done.returncode, done.stderr) == (2, "error: results=: empty; give results=DIR\n"), module
 
 
 def test_help_lists_every_group_with_its_options(cli: Cli) -> None:

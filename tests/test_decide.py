@@ -15,9 +15,10 @@ from harness import report
 from harness.baseline import SHIPPED
 from harness.decision_record import DecisionRecord, schema_text
 from harness.errors import BadInputError
+from harness.evidence import selected
 from harness.locks import hold
 from harness.rerun import decide_command
-from harness.store import Store, UnreadableFileWarning
+from harness.store import Store, UnreadableFileWarning, load_runs
 from tests.conftest import launch_row, run_row
 from tests.test_decision import model_row, soak_row
 
@@ -215,6 +216,32 @@ def test_a_selection_decides_on_what_it_names_alone(
         BadInputError, match=r"none of 2 runs has model=e5; its model is minilm, search-v3\+0b01"
     ):
         main([f"results={tmp_path}", "select=model=e5"])
+
+
+def test_a_selection_matches_numbers_as_they_are_typed_and_what_is_unknown_as_null(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    known = {"threads": 2, "sts_pairs": 1500, "offered_qps": 20.0, "revision_pinned": True}
+    store.write_run(run_row("known", **known))
+    store.write_run(run_row("unknown", **dict.fromkeys(known)))
+    runs = load_runs(tmp_path)
+    runs["sts_pairs"] = runs["sts_pairs"].astype(
+        float
+    )  # as where pandas has integers of which one is unknown
+    for name, typed in (
+        ("threads", "2"),
+        ("sts_pairs", "1500"),
+        ("offered_qps", "20"),
+        ("revision_pinned", "true"),
+    ):
+        for value, run_ids in (
+            (typed, ["known"]),
+            ("null", ["unknown"]),
+            (f"{typed},null", ["known", "unknown"]),
+        ):
+            assert list(selected(runs, f"{name}={value}")[0]["run_id"]) == run_ids, (name, value)
+        there = ", ".join(sorted([typed, "null"]))
+        with pytest.raises(BadInputError, match=f"none of 2 runs has {name}=7; its {name} is {there}$"):
+            selected(runs, f"{name}=7")
 
 
 def test_an_unknown_column_is_named_with_the_nearest_ones(results: Path) -> None:

@@ -235,7 +235,9 @@ def test_provisional_points_are_ringed_in_grey_with_an_interval_or_without_and_o
 
 def test_a_reported_figure_is_hatched_and_called_so_and_is_no_run() -> None:
     baseline = load_reported()["reported_qwen3"]
-    figure = plots.p95_against_gates(runs(run_row()), POLICY, baseline)
+    rows = runs(run_row())
+    decision = replace(decide(rows), baseline=baseline)
+    figure = plots.p95_against_gates(rows, POLICY, decision)
     (box,) = [patch for patch in figure.axes[0].patches if isinstance(patch, Rectangle)]
     assert box.get_hatch()
     assert box.get_x() < 171 < box.get_x() + box.get_width()
@@ -243,7 +245,8 @@ def test_a_reported_figure_is_hatched_and_called_so_and_is_no_run() -> None:
     assert f"{baseline.label} · reported, batch 1" in told
     assert "reported, not measured here" in told
     measured = baseline.model_copy(update={"kind": "measured"})
-    assert "reported" not in text_in(plots.p95_against_gates(runs(run_row()), POLICY, measured))
+    decision = replace(decision, baseline=measured)
+    assert "reported" not in text_in(plots.p95_against_gates(rows, POLICY, decision))
 
 
 def test_a_model_has_one_look_in_all_figures_and_whatever_else_is_drawn() -> None:
@@ -465,6 +468,26 @@ def test_a_hundred_runs_draw_the_quickest_and_say_how_many_more_there_are() -> N
     assert "run r000" in told, "runs of the same thing are told apart by their ids"
 
 
+def test_the_pick_stands_in_a_figure_of_the_quickest_however_slow_it_is() -> None:
+    def row(i: int) -> dict[str, Any]:
+        name = f"m{i:02d}"
+        own = {"candidate_label": name, "model": name, "model_id": name, "p95_ms": 10.0 + i / 10}
+        return run_row(name, **own, latency_p50_ms=8.0 + i / 10, infer_p50_ms=7.0)
+
+    rows = runs(*map(row, range(40)))
+    launch_rows = launch_frame(*(launch_row(run_id=f"m{i:02d}") for i in range(40)))
+    for chosen, drawn in ((None, range(30)), ("m20", range(30)), ("m35", (*range(29), 35))):
+        decision = replace(decide(rows), chosen=chosen)
+        for figure in (
+            plots.p95_against_gates(rows, POLICY, decision),
+            plots.launches(launch_rows, rows, decision),
+            plots.stages(rows, decision),
+        ):
+            labels = [label.get_text() for label in row_labels(figure.axes[0])]
+            assert [label.split()[0] for label in labels] == [f"m{i:02d}" for i in drawn]
+            assert "10 more in the table" in text_in(figure)
+
+
 def test_disturbed_launches_are_crosses_and_stopped_ones_say_at_least() -> None:
     launch_rows = launch_frame(
         launch_row(0, disturbed=False),
@@ -495,6 +518,12 @@ def test_a_run_whose_launches_were_stopped_early_bears_their_mark_and_no_other_d
         assert [">" in of for of in markers] == [p95, others]
     assert "≈ 8" in text_in(plots.stages(runs(run_row(**stopped))))
     assert "≈" not in text_in(plots.stages(runs(run_row(infer_p50_ms=7.0))))
+
+
+def test_a_whole_request_of_seconds_is_told_in_digits() -> None:
+    told = text_in(plots.stages(runs(run_row(latency_p50_ms=1234.5, infer_p50_ms=1200.0))))
+    assert "1,234" in told
+    assert "e+" not in told
 
 
 def test_failed_launches_are_told_where_only_the_others_can_be_drawn() -> None:

@@ -132,6 +132,14 @@ def test_whole_numbers_and_flags_that_can_be_null_stay_what_they_are(store: Stor
         assert runs["threads"][0] is pd.NA
 
 
+def test_launches_are_read_without_the_samples_of_requests_too(store: Store) -> None:
+    store.write_launches("run1", [launch_row(0), launch_row(1)])
+    whole, light = load_launches(store.path), load_launches(store.path, samples=False)
+    left = [column.name for column in LAUNCH_COLUMNS if column.name not in light.columns]
+    assert {"total_ns", "infer_ns", "new_shape_ns", "block_rss_bytes"} < set(left)
+    pd.testing.assert_frame_equal(light, whole.drop(columns=left))
+
+
 def test_flags_of_a_launch_are_nullable_too(store: Store) -> None:
     store.write_launches("r1", [launch_row(0), launch_row(1, disturbed=True, pid=None)])
     launches = load_launches(store.path)

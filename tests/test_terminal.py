@@ -12,8 +12,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from harness import terminal
-from harness.comparison import Comparison
+from harness import report, terminal
+from harness.comparison import RATIO_TOLD, Comparison
 from harness.config import load_model, load_policy
 from harness.decision import decide
 from harness.gates import SERVED_TOLD
@@ -803,6 +803,16 @@ def test_comparisons_fit_in_80_columns_and_nothing_is_cut(change: str, paired: b
     for figure in ("12.00", "12.10", "1.008", "0.991–1.021", "12345.67", "9.123–11.456", "p95"):
         assert figure in text
     assert "slower" in text if change == "changed" else text.count(change) == 2
+
+
+def test_it_is_told_that_a_ratio_is_not_the_one_of_the_medians_beside_it() -> None:
+    def told(**fields: Any) -> str:
+        return " ".join(shown(lambda console: print_comparisons(console, [comparison(**fields)])).split())
+
+    assert told().count(RATIO_TOLD) == 1
+    assert RATIO_TOLD not in told(ratio=None, reason="launches failed")
+    assert RATIO_TOLD in report.comparison([comparison()]).text.replace("&#x27;", "'")
+    assert "centre" not in report.comparison([comparison(ratio=None)]).text
 
 
 def test_a_comparison_within_rounds_is_marked_as_paired() -> None:

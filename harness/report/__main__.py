@@ -30,7 +30,7 @@ _DEFAULTS = {
 # What each notebook is given.
 _MEASUREMENTS = ("results", "policy", "policy.file", "select", "machine")
 _DECISION = (*_MEASUREMENTS, "baseline", "baseline.file")
-_COMPARE = ("results", "a", "b")
+_COMPARE = ("results", "a", "b", "select", "machine")
 _HELP = """python -m harness.report [results=DIR] [policy=NAME] [policy.file=FILE] [select="model=e5 ep=cpu"]
                       [machine=ID] [baseline=NAME|RUN_ID] [baseline.file=FILE] [a=A b=B]
                       [out=FILE.html] [figures=png|svg|png,svg]
@@ -38,9 +38,9 @@ _HELP = """python -m harness.report [results=DIR] [policy=NAME] [policy.file=FIL
 Executes the notebooks and writes one self-contained page, results/report.html unless out= says otherwise:
 the decision as python -m harness.decide makes it, then every figure and run. select= takes columns of a run
 and their values. baseline= tells speed-ups over figures that others report, or over a run. a= and b=, each a
-sweep's or run's id or a results folder, are compared on the page too. figures= writes the figures beside the
-page. Prints what it wrote, the page last.
-Exit codes: 0, 2 bad input, 3 what executes notebooks is not installed.
+sweep's or run's id or a results folder, are compared on the page too, of both what select= and machine=
+leave. figures= writes the figures beside the page. Prints what it wrote, the page last.
+Exit codes: 0, 2 bad input, 3 what executes notebooks is not installed, 5 the page cannot be written.
 """
 
 
@@ -82,7 +82,9 @@ def _written(words: Mapping[str, str], out: Path, formats: Sequence[str]) -> lis
         progress.tell("reading the results")
         # All that can be wrong with them is told before a kernel is started.
         data = read(**_given(words, _DECISION))
-        compared = compare(words["results"], words["a"], words["b"])
+        results, a, b, select, machine = (words[name] for name in _COMPARE)
+        compared = compare(results, a, b, select=select, machine=machine)
+        _try_to_write(out)
         for number, (name, asked) in enumerate(notebooks, start=1):
             what = f"notebook {number} of {len(notebooks)}: {name}"
             progress.tell(what)
@@ -96,7 +98,27 @@ def _written(words: Mapping[str, str], out: Path, formats: Sequence[str]) -> lis
                 progress.tell("figures")
             return [*write_figures(data, out.parent, formats, compared=compared), out]
         except OSError as error:
-            raise StorageError(f"{out} cannot be written: {error.strerror}; give out=FILE.html") from None
+            raise _not_written(out, error) from None
+
+
+def _try_to_write(out: Path) -> None:
+    """Open the page's file and leave it as it was: notebooks take long to execute for nothing.
+
+    Raises:
+        StorageError: it cannot be written.
+    """
+    new = not out.exists()
+    try:
+        with out.open("ab"):
+            pass
+        if new:
+            out.resolve().unlink()
+    except OSError as error:
+        raise _not_written(out, error) from None
+
+
+def _not_written(out: Path, error: OSError) -> StorageError:
+    return StorageError(f"{out} cannot be written: {error.strerror}; give out=FILE.html")
 
 
 def _given(words: Mapping[str, str], names: tuple[str, ...]) -> dict[str, str]:

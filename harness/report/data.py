@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 class Results:
     """Runs and launches of one machine, the policy, and the decision; None where there is nothing to decide.
 
+    Of launches the samples of single requests are left out; `harness.load_launches` has them.
     `notes` says what was left out, `first` is the command that measures something here.
     """
 
@@ -67,7 +68,7 @@ def read(
     with skipped_files() as notes:
         there, limits = of_machine(load_runs(results), machine)
         kept, left_out = selected(there, select)
-        launches = load_launches(results, set(kept["run_id"]))
+        launches = load_launches(results, set(kept["run_id"]), samples=False)
     notes += (*left_out, *under_way(results, kept))
     decision, asked = None, {"results": str(results), "policy": policy, "policy.file": policy_file}
     if not kept.empty:
@@ -80,19 +81,25 @@ def read(
     return Results(kept, launches, judged, decision, tuple(notes), first_command(**asked))
 
 
-def compare(results: str | Path, a: str, b: str, *, threshold: float = 0.05) -> list[Comparison]:
+def compare(
+    results: str | Path, a: str, b: str, *, select: str = "", machine: str = "", threshold: float = 0.05
+) -> list[Comparison]:
     """B against A, as `python -m harness.compare` does it; empty where either is not given.
 
     Args:
         results: where ids are looked up.
         a: a results directory, or the id of a sweep or run; `b` likewise.
         b: see `a`.
+        select: of both sides only these, as in `read`.
+        machine: of both sides only its runs; of all where it is empty.
         threshold: a smaller change of the ratio does not matter.
 
     Raises:
-        BadInputError: nothing of that name, or two sets that cannot be compared.
+        BadInputError: nothing of that name, nothing left of a side, or two sets that cannot be compared.
     """
     if not (a and b):
         return []
-    (rows_a, launches_a), (rows_b, launches_b) = (select_side(word, typed_path(results)) for word in (a, b))
+    (rows_a, launches_a), (rows_b, launches_b) = (
+        select_side(word, typed_path(results), only=select, machine=machine) for word in (a, b)
+    )
     return compare_runs(rows_a, rows_b, (launches_a, launches_b), threshold=threshold)

@@ -18,12 +18,10 @@ if TYPE_CHECKING:
 
 # Every figure of results; the notebooks show each once.
 FIGURES: Mapping[str, Callable[[Results], Figure]] = {
-    "p95_against_gates": lambda data: plots.p95_against_gates(
-        data.runs, data.policy, data.decision.baseline if data.decision else None
-    ),
-    "launches": lambda data: plots.launches(data.launches, data.runs),
+    "p95_against_gates": lambda data: plots.p95_against_gates(data.runs, data.policy, data.decision),
+    "launches": lambda data: plots.launches(data.launches, data.runs, data.decision),
     "scaling": lambda data: plots.scaling(data.runs, data.policy, data.decision),
-    "stages": lambda data: plots.stages(data.runs),
+    "stages": lambda data: plots.stages(data.runs, data.decision),
     "model_by_ep": lambda data: plots.model_by_ep(data.decision, data.policy),
     "pareto": lambda data: plots.pareto(data.decision, data.policy),
     "timeline": lambda data: plots.timeline(data.launches, data.runs),

@@ -12,6 +12,7 @@ from html import escape
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from harness.caveats import is_brief
+from harness.comparison import RATIO_TOLD
 from harness.evidence import evidence_key, names_apart, rows_of, with_environment
 from harness.gates import (
     SERVED_TOLD,
@@ -238,12 +239,14 @@ def comparison(found: Sequence[Comparison]) -> Html:
         vars(each) | {"word": each.word, "interval": each.interval, "provisional": each.provisional}
         for each in found
     ]
-    return _table(
+    table = _table(
         rows,
         _COMPARISON,
         name="comparison",
         empty="Nothing is compared: give two sweeps, runs or results folders as a and b.",
     )
+    told = _note(f"{RATIO_TOLD}.") if any(each.ratio is not None for each in found) else ""
+    return Html(table.text + told)
 
 
 def _nothing(data: Results) -> str:

@@ -10,9 +10,9 @@ import pytest
 
 from harness.comparison import Comparison
 from harness.compose import conf_dir, notebooks_dir
-from harness.errors import BadInputError
+from harness.errors import BadInputError, StorageError
 from harness.report.__main__ import _COMPARE, _DECISION, _MEASUREMENTS, main
-from harness.report.data import read
+from harness.report.data import compare, read
 from harness.report.figures import FIGURES, figure, write_figures
 from tests.conftest import run_row
 from tests.report.test_tables import stored
@@ -53,6 +53,36 @@ def test_a_folder_in_the_pages_place_is_told_before_anything_is_executed(
         main([f"results={tmp_path}", f"out={tmp_path}"])
 
 
+def test_a_page_that_cannot_be_written_is_told_before_anything_is_executed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stored(tmp_path, run_row())
+    monkeypatch.setattr("harness.report.__main__.execute", lambda *_a, **_k: pytest.fail("executed"))
+    page = tmp_path / "page.html"
+    page.symlink_to(tmp_path / "nowhere" / "page.html")
+    with pytest.raises(
+        StorageError, match=r"page\.html cannot be written: No such file or .*; give out=FILE"
+    ):
+        main([f"results={tmp_path}", f"out={page}"])
+
+
+def test_a_page_that_was_not_made_leaves_the_old_one_and_no_new_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    stored(tmp_path / "results", run_row())
+    monkeypatch.setattr("harness.report.__main__.execute", interrupted)
+    old, new = tmp_path / "old.html", tmp_path / "new.html"
+    old.write_text("old", encoding="utf-8")
+    for page in (old, new):
+        with pytest.raises(KeyboardInterrupt):
+            main([f"results={tmp_path / 'results'}", f"out={page}"])
+    assert old.read_text(encoding="utf-8") == "old"
+    assert not new.exists()
+
+
 def test_help_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--help"]) == 0
     assert "python -m harness.report" in capsys.readouterr().out
@@ -71,7 +101,7 @@ def test_notebooks_are_given_what_was_typed_so_that_they_tell_commands_that_way(
     policy = tmp_path / "mine.yaml"
     policy.write_text((conf_dir() / "policy" / "strict.yaml").read_text(encoding="utf-8"), encoding="utf-8")
     given: dict[str, Any] = {}
-    monkeypatch.setattr("harness.report.__main__.compare", lambda *_: [])
+    monkeypatch.setattr("harness.report.__main__.compare", lambda *_, **__: [])
     monkeypatch.setattr(
         "harness.report.__main__.execute", lambda file, words, **_: given.update({file.stem: words}) or []
     )
@@ -81,6 +111,21 @@ def test_notebooks_are_given_what_was_typed_so_that_they_tell_commands_that_way(
     assert given["compare"]["b"] == "two"
     assert given["decision"]["policy_file"] == "mine.yaml"
     assert capsys.readouterr().out == "one/report.html\n"
+
+
+def test_a_selection_holds_for_both_sides_of_the_comparison_on_the_page(tmp_path: Path) -> None:
+    for side in ("one", "two"):
+        rows = [run_row(f"{side}-{b}", batch_size=b, machine_id="m2" if b == 8 else "m1") for b in (1, 2, 8)]
+        stored(tmp_path / side, *rows)
+    sides = {"results": tmp_path, "a": str(tmp_path / "one"), "b": str(tmp_path / "two")}
+
+    def compared(**of: str) -> set[str]:
+        return {each.b_run for each in compare(**sides, **of)}
+
+    assert compared(machine="m1") == {"two-1", "two-2"}
+    assert compared(machine="m1", select="batch_size=1") == {"two-1"}
+    with pytest.raises(BadInputError, match="one: select=batch_size=4: none of 3 runs has batch_size=4"):
+        compare(**sides, select="batch_size=4")
 
 
 def test_the_notebooks_show_every_figure_once_and_take_all_that_they_are_given() -> None:
@@ -95,6 +140,18 @@ def test_the_notebooks_show_every_figure_once_and_take_all_that_they_are_given()
         code = "".join(line for cell in cells for line in cell["source"])
         shown += re.findall(r'report\.figure\(data, "(\w+)"\)', code)
     assert sorted(shown) == sorted(FIGURES)
+
+
+def test_a_notebook_opened_in_its_place_tells_commands_that_measure_into_its_results_from_anywhere(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(notebooks_dir())
+    for name in ("decision", "measurements"):
+        cells = json.loads((notebooks_dir() / f"{name}.ipynb").read_text(encoding="utf-8"))["cells"]
+        (parameters,) = [cell for cell in cells if "parameters" in cell["metadata"].get("tags", [])]
+        set_here: dict[str, Any] = {}
+        exec("".join(parameters["source"]), set_here)
+        assert set_here["results"] == str(notebooks_dir().parent / "results")
 
 
 def test_figures_are_written_in_each_format_a_comparisons_too(tmp_path: Path) -> None:
