@@ -29,9 +29,10 @@ from harness.gates import (
     plain,
     run_at,
     run_for,
+    served_cell,
     stopped_cells,
 )
-from harness.guards import guards, refused
+from harness.guards import guards, refused, sentence, vectors_asked
 from harness.judgement import judge
 from harness.objective import (
     figures_read,
@@ -117,7 +118,7 @@ def decide(
     rows = newest_first(checked(runs), asked)
     over_reference = {gate.tier for gate in policy.gates if gate.metric == "latency_overhead"}
     if over_reference:
-        rows = with_overhead(rows, partial(refused, policy=policy))
+        rows = with_overhead(rows, partial(refused, usual=load_policy("default")))
     if "must" in over_reference:  # what is the measure can pass none over itself: it is no candidate
         rows = [row for row in rows if row["runtime"] != REFERENCE] or rows
     groups: dict[str, list[Row]] = {}
@@ -149,7 +150,7 @@ def decide(
     tried = {name for row in counting if row["status"] != "unavailable" for name in model_names(row)}
     untried = [model for model in policy.paths if model not in tried]
     wanted = [c for c in contenders if c is chosen or c.verdict == best.verdict == "INCONCLUSIVE"]
-    steps = [line for c in wanted[:1] for line in c.ways_out]
+    steps = [line for c in wanted[:1] if c is not chosen for line in c.ways_out]
     steps += _on_a_quiet_machine(contenders if chosen is None else [chosen])
     steps += [] if disputed else _steps(best, untried, policy, can_measure=any(c.missing for c in wanted))
     steps += _on_the_same_data(best, disputed)
@@ -319,20 +320,38 @@ def _overall_reasons(
 
 
 def _fallback(rows: list[Row], policy: PolicyConfig) -> str | None:
+    """What to fall back to, with its newest figures here that nothing stands against."""
     if policy.fallback is None:
         return None
     text, fallback = policy.fallback.sentence, policy.fallback
     mine = [row for row in rows if fallback.model in model_names(row) and row["ep"] == fallback.ep]
-    row = run_at(latency_at(policy), mine)
-    if row is None or row["status"] == "unavailable":
+    newest: dict[str, Row] = {}
+    for row in mine:
+        if run_at(latency_at(policy), [row]) and row["status"] != "unavailable":
+            newest.setdefault(candidate_key(row), row)
+    here = list(newest.values())
+    against = [
+        [
+            *guards([row], policy)[0],
+            *(sentence(r) for r in vectors_asked(row, policy) if r.status == "FAIL"),
+        ]
+        for row in here
+    ]
+    if not here:
         return f"{text}; no figures of this machine"
-    if blocks := guards([row], policy)[0]:
-        return f"{text}; but measured here, {'; '.join(blocks)}"
+    sound = [row for row, why in zip(here, against, strict=True) if not why]
+    if not sound:
+        return f"{text}; but measured here, {here[0]['candidate_label']}: {'; '.join(against[0])}"
+    row = sound[0]
     p50, p95 = as_number(row["latency_p50_ms"]), as_number(row["latency_p95_ms"])
     if p50 is None or p95 is None:
         return f"{text}; no figures of this machine"
     weights = "" if row["weights"] == "trained" else f" with {row['weights']} weights"
     shown, mark = stopped_cells(p95_floor_ms(row), f"{p95:.0f}", "")
+    median = served_cell(row, "latency_p50_ms", f"{p50:.0f}")
     stopped = f", {mark}" if mark else ""
     halfway = ", in a run that was interrupted" if row["status"] == "interrupted" else ""
-    return f"{text}; measured here: {p50:.0f} ms median, {shown} ms P95{weights}{stopped}{halfway}"
+    return (
+        f"{text}; measured here, {row['candidate_label']}: {median} ms median, {shown} ms "
+        f"P95{weights}{stopped}{halfway}"
+    )

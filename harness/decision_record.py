@@ -238,6 +238,7 @@ class CandidateRecord(_Record):
     warnings: tuple[str, ...]
     """What limits how far its figures can be trusted: noise."""
     missing: tuple[str, ...]
+    ways_out: tuple[str, ...]
     """Commands that measure what is open."""
     provisional: tuple[str, ...]
     """Why its evidence is provisional, whatever was confirmed."""

@@ -284,6 +284,9 @@ def checked(runs: pd.DataFrame) -> list[Row]:
 
 def _inconsistency(row: Row) -> str:
     """What no measured row can look like; empty where nothing is wrong."""
+    for name in _TEXTS:
+        if not _is_text(row[name]):
+            return f"{name} is {row[name]!r}, no text that can be written"
     if row["status"] not in STATUSES:
         return f"status {row['status']!r} is none of {', '.join(STATUSES)}"
     if (purpose := plain(row["purpose"])) not in (None, *PURPOSES):
@@ -299,9 +302,6 @@ def _inconsistency(row: Row) -> str:
         cells = row[name] if isinstance(row[name], list | tuple | np.ndarray) else (row[name],)
         if (text := next((cell for cell in cells if isinstance(cell, str)), None)) is not None:
             return f"{name} is {text!r}, a text and no number"
-    for name in _TEXTS:
-        if not _is_text(row[name]):
-            return f"{name} is {row[name]!r}, no text that can be written"
     for name in _TIMES:
         if plain(row[name]) is not None and getattr(row[name], "tzinfo", None) is None:
             return f"{name} is {str(row[name])!r}, no time with a time zone"

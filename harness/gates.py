@@ -12,7 +12,7 @@ import numpy as np
 from harness import stats
 from harness.compose import options_of
 from harness.record import WITH_INTERVAL
-from harness.schema import LAUNCH_METRICS, SOAK_METRICS
+from harness.schema import LAUNCH_METRICS, SOAK_METRICS, AtConfig
 from harness.units import about, at_least, counted, exact_number, number_text, requests_per_s, share_text
 from harness.workload import Place
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from harness.schema import AtConfig, GateConfig
+    from harness.schema import GateConfig
 
 GateStatus = Literal["PASS", "FAIL", "UNDECIDED", "NOT_MEASURED"]
 
@@ -182,7 +182,11 @@ def served_cell(row: Mapping[str, Any], name: str, shown: str) -> str:
 def ask(gate: GateConfig, run: Mapping[str, Any] | None) -> GateResult:
     """Ask a gate of a run's row (`harness.record.RUN_COLUMNS`), None where there is no such run."""
     if run is None:
-        where = "no soak run" if gate.metric in SOAK_METRICS else f"no run at {_where(gate)}"
+        where = f"no run at {_where(gate)}"
+        if gate.metric in SOAK_METRICS:
+            where = "no soak run" if gate.at == AtConfig() else f"no soak run at {_where(gate)}"
+        if gate.at.workload.startswith("tokens_"):
+            where += "; a model that reads fewer tokens has none"
         return GateResult(gate, "NOT_MEASURED", reason=where)
     if run["status"] == "unavailable":
         return GateResult(gate, "NOT_MEASURED", reason=text_of(run["error"], "unavailable"))

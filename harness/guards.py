@@ -39,7 +39,8 @@ def guards(rows: list[Row], policy: PolicyConfig) -> tuple[list[str], list[str]]
     for row in rows:
         where = row_place(row)
         if row["status"] in ("failed", "timeout"):
-            blocks.append(f"the run failed at {where}: {text_of(row['error'], 'no reason known')}{_ANEW}"
+            what = "soak" if row["purpose"] == "soak" else "run"
+            blocks.append(f"the {what} failed at {where}: {text_of(row['error'], 'no reason known')}{_ANEW}"
                           f"`{again(row, **{'measure.force': 'true'})}`")  # fmt: skip
             continue
         if row["weights"] != "trained":
@@ -111,18 +112,28 @@ def vectors_asked(row: Row, policy: PolicyConfig) -> list[GateResult]:
 
 def doubts_about(row: Row, policy: PolicyConfig) -> list[str]:
     """Why no figure of a run counts: what stands against it, or is open other than that it is a twin."""
+    elsewhere = [r for r in vectors_asked(row, policy) if run_for(r.gate, [row]) is None]
+    return [
+        *_unfit(row, policy),
+        *(f"{sentence(r)}, at {row_place(row)}" for r in elsewhere if r.status == "FAIL"),
+    ]
+
+
+def refused(row: Row, usual: PolicyConfig) -> list[str]:
+    """Why a run is no reference: what is faster with other vectors, or elsewhere, is no measure.
+
+    Args:
+        row: a run of the Python reference.
+        usual: the policy whose shares on the execution provider are asked of it. It is one for all decisions:
+            a looser one would let a faster reference count, and a GO be a NO_GO.
+    """
+    return [line.partition(_ANEW)[0] for line in _unfit(row, usual)]
+
+
+def _unfit(row: Row, policy: PolicyConfig) -> list[str]:
     blocks, unknowns = guards([row], policy)
     doubts = blocks if row["weights"] != "trained" else [*blocks, *unknowns]
-    doubts += [interrupted_at(row)] if row["status"] == "interrupted" else []
-    elsewhere = [r for r in vectors_asked(row, policy) if run_for(r.gate, [row]) is None]
-    return [*doubts, *(f"{sentence(r)}, at {row_place(row)}" for r in elsewhere if r.status == "FAIL")]
-
-
-def refused(row: Row, policy: PolicyConfig) -> list[str]:
-    """Why a run is no reference: what is faster with vectors that a must gate refuses is no measure."""
-    vectors = vectors_asked(row, policy) if row["weights"] == "trained" else []
-    told = [*doubts_about(row, policy), *(sentence(r) for r in vectors if r.status == "FAIL")]
-    return [line.partition(_ANEW)[0] for line in told]
+    return [*doubts, *([interrupted_at(row)] if row["status"] == "interrupted" else [])]
 
 
 def interrupted_at(row: Row) -> str:

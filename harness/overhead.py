@@ -48,7 +48,8 @@ def with_overhead(
     (`harness.stats.shift_interval` of the logarithms); `overhead_over` is the reference's row, of several the
     fastest, so that nobody goes by a slow one; `overheads` has that over each, the fastest first. Null for
     the reference itself, without one that counts, and where a launch of either failed or was stopped early
-    (`overhead_unknown` says why, run by run; `overhead_refused` whether only a new attempt at it helps).
+    (`overhead_unknown` says why, run by run; `overhead_refused` whether only a new attempt at it helps,
+    `overhead_apart` whether the run has another artifact than it).
     `overhead_quiet` is the same of the launches that were not disturbed: the least share of them among the
     two, and the interval; null where all were quiet.
 
@@ -120,9 +121,14 @@ def _overhead(
         told = [
             f"run {each['run_id']} of the Python reference does not count: {why[0]}" for each, why in against
         ]
-        settled = (each for each in references if each["status"] != "interrupted")
+        settled = [each for each in references if each["status"] != "interrupted"]
         refused = any(wrong[each["run_id"]] and not _set_up_otherwise(each, row) for each in settled)
-        return unknown | {"overhead_unknown": "; ".join(told), "overhead_refused": refused}
+        apart = any(_other_artifact_alone(each, row) for each in settled)
+        return unknown | {
+            "overhead_unknown": "; ".join(told),
+            "overhead_refused": refused,
+            "overhead_apart": apart,
+        }
     overheads = tuple(
         Overhead(each, _share(stats.shift_centre(theirs, ours)), *_interval(theirs, ours))
         for each in counting
@@ -160,6 +166,11 @@ def _set_up_otherwise(reference: Mapping[str, Any], row: Mapping[str, Any]) -> l
     return [
         f"its {name} is {theirs}, not {ours}" for name, theirs, ours in (*set_up, *software) if theirs != ours
     ]
+
+
+def _other_artifact_alone(reference: Mapping[str, Any], row: Mapping[str, Any]) -> bool:
+    same = {**reference, "artifact_sha256": row["artifact_sha256"]}
+    return bool(_set_up_otherwise(reference, row)) and not _set_up_otherwise(same, row)
 
 
 def _none_of_that_work(row: Mapping[str, Any], references: Sequence[Mapping[str, Any]]) -> str:

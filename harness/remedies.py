@@ -77,6 +77,10 @@ def missing_commands(
             continue  # changed under its name: only who typed it knows how
         if row is not None and has_no_figure(gate.metric, row):
             continue  # measured anew it would have none either
+        if row is not None and gate.metric == "latency_overhead" and row.get("overhead_apart"):
+            if row["runtime"] != "fake":  # a script's artifact is always another one
+                commands.setdefault((gate_place(gate),), (gate.tier, command_for(row)))
+            continue
         what = _what_is_added(result, row, [row or base, *current])
         if row is not None and str(row["run_id"]) in anew and not what:
             continue
@@ -144,7 +148,9 @@ def means_nothing(gate: GateConfig, row: Row) -> bool:
 
 
 def ways_out(results: Sequence[GateResult], current: list[Row], base: Row) -> tuple[str, ...]:
-    """What to do about a verdict that no further launch settles, each with its command.
+    """What to do about gates that no further launch settles, each with its command: must and should gates.
+
+    What decides the verdict comes first.
 
     Args:
         results: the gates' answers.
@@ -162,7 +168,8 @@ def ways_out(results: Sequence[GateResult], current: list[Row], base: Row) -> tu
     if base["weights"] == "random":
         trained = elsewhere(base, **{"model.weights": "trained", "model.path": "DIR"})
         return (f"random weights have no quality; where the trained ones are in a folder: `{trained}`",)
-    open_ones = [(r, row) for r in deciding if (row := run_for(r.gate, current)) is not None]
+    others = [r for r in results if r.gate.tier == "should" and not is_target(r.gate)]
+    open_ones = [(r, row) for r in (*deciding, *others) if (row := run_for(r.gate, current)) is not None]
     told = (
         f"{r.gate.metric} is undecided: {_what_narrows(r, row, current)}"
         for r, row in open_ones

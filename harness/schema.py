@@ -678,6 +678,15 @@ class GateConfig(Schema):
         return self
 
     @model_validator(mode="after")
+    def _a_soak_serves_one_caller(self) -> GateConfig:
+        if self.metric in SOAK_METRICS and (self.at.clients, self.at.arrival) != (1, "back_to_back"):
+            raise ValueError(
+                f"{self.metric} is of a soak, which serves one caller back to back; leave clients and "
+                "arrival out of at"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _it_asks_for_what_is_better(self) -> GateConfig:
         less, per_launch = self.metric in LESS_IS_BETTER, self.metric in LAUNCH_METRICS
         strict, best = "<" if less else ">", METRIC_RANGES[self.metric][0 if less else 1]
@@ -902,9 +911,9 @@ class QualityConfig(Schema):
         mteb: tasks of the package mteb, as ``[STSBenchmark,SciFact]``.
     """
 
-    sts: str | None = None
-    retrieval: str | None = None
-    texts: str | None = None
+    sts: Name | None = None
+    retrieval: Name | None = None
+    texts: Name | None = None
     mteb: Annotated[list[str], Field(min_length=1)] | None = None
 
 

@@ -109,7 +109,8 @@ def _bounds(near: Sequence[CandidateVerdict], policy: PolicyConfig) -> Iterator[
             picks = [_pick([_standing(c, other) for c in near]) for other in moved]
             if changed := [each for each in zip(picks, moved, strict=True) if each[0] != pick]:
                 what, (other, then) = f"bound of the {gate.tier} gate {gate.label}", changed[0]
-                yield Change("bound", what, gate.bound, end, _label(other)), partial(_standing, policy=then)
+                bound = then.gates[index].bound
+                yield Change("bound", what, gate.bound, bound, _label(other)), partial(_standing, policy=then)
                 break
 
 

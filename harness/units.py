@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from decimal import Decimal
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -15,6 +16,8 @@ _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.ASCII | re.IGNORE
 _MOST_NAMED = 8
 # What is closer to 1 than float32's cosines can tell is 1.
 _NEXT_TO_ALL = 1 - 1e-6
+# What differs by a smaller share is read as the same number.
+_SAME = 1e-5
 # With so many further digits every number is written exactly.
 _MOST_FURTHER = 24
 NS_PER_MS = 1_000_000
@@ -54,6 +57,17 @@ def number_text(value: float | None, digits: int = 4, *, beside: Iterable[float]
         return f"{number:.0f}" if abs(number) >= 10**to - 0.5 else f"{number:.{to}g}"
 
     return "?" if value is None else told_apart(value, digits, write, beside)
+
+
+def past_text(value: float, start: float, *, beside: Iterable[float] = ()) -> str:
+    """A figure in significant digits that is read as no nearer to `start` than it is."""
+    shown = number_text(value, beside=beside)
+    read = _as_read(shown)
+    if (value - read) * (value - start) <= 0 or math.isclose(value, read, rel_tol=_SAME):
+        return shown
+    written = Decimal(shown)
+    last = Decimal(1).scaleb(int(written.as_tuple().exponent))
+    return number_text(float(written + (last if value > start else -last)), beside=beside)
 
 
 def decimal_text(value: float, decimals: int, *, beside: Iterable[float] = ()) -> str:

@@ -20,7 +20,15 @@ from harness.gates import (
 )
 from harness.record import RUN_UNITS
 from harness.stand_ins import harmless
-from harness.units import at_least, bound_share_text, bound_text, format_bytes, number_text, share_text
+from harness.units import (
+    at_least,
+    bound_share_text,
+    bound_text,
+    format_bytes,
+    number_text,
+    past_text,
+    share_text,
+)
 from harness.workload import Place
 
 if TYPE_CHECKING:
@@ -128,7 +136,8 @@ class Change:
             return f"{self.what}, just past its {number_text(self.now)}, {picked}"
         share = "" if self.relative is None else f" ({100 * self.relative:+.3g}%)"
         between = (self.now + self.then) / 2
-        now, then = (number_text(number, beside=(between,)) for number in (self.now, self.then))
+        now = number_text(self.now, beside=(between,))
+        then = past_text(self.then, self.now, beside=(between,))
         return f"{self.what} {now} → {then}{share} {picked}"
 
 
@@ -301,7 +310,7 @@ class Decision:
             more = len(self.front) - _FRONT_NAMED
             named = [front_text(point) for point in self.front[:_FRONT_NAMED]]
             named += [f"and {more} more"] if more > 0 else []
-            told.append(f"Pareto front of P95, AUC and memory: {'; '.join(named)}")
+            told.append(f"Pareto front of P95, AUC and memory, of what could be picked: {'; '.join(named)}")
         return tuple(told)
 
     @property
@@ -346,6 +355,7 @@ class Decision:
                     "notes": list(c.notes),
                     "warnings": list(c.warnings),
                     "missing": list(c.missing),
+                    "ways_out": list(c.ways_out),
                     "provisional": list(c.provisional),
                     "confirmation": _confirmation_record(c.confirmation),
                     "run_ids": list(c.run_ids),
@@ -383,6 +393,7 @@ class Decision:
             lines += [f"- {_cell(line)}" for line in told]
             lines += [f"- Warning: {_cell(line)}" for line in candidate.warnings]
             lines += [f"- Missing: `{command}`" for command in candidate.missing]
+            lines += [f"- Open: {_cell(line)}" for line in candidate.ways_out]
             lines += [f"- Run {_cell(_run_line(run))}" for run in candidate.runs]
             lines += ["", "| tier | gate | bound | value | interval | distance | result |"]
             lines += ["|---|---|---|---|---|---|---|"]
@@ -440,7 +451,7 @@ def _figures_lines(candidates: Sequence[CandidateVerdict]) -> list[str]:
         "overlap, shipped texts", "interval", "in batch", "STS ×100", "nDCG@10", "overlap, own texts",
         "interval",
     )  # fmt: skip
-    lines = ["", f"| candidate | verdict | at | {' | '.join(names)} |", "|" + "---|" * (len(names) + 3)]
+    lines = ["", f"| candidate | its verdict | at | {' | '.join(names)} |", "|" + "---|" * (len(names) + 3)]
     for candidate in candidates:
         for run in candidate.runs:
             cells = (

@@ -179,7 +179,7 @@ def test_the_pessimistic_scenario_falls_back_on_qwen3_with_its_measured_figures(
     assert decision.exit_code == 11
     assert decision.fallback is not None
     assert "Qwen3" in decision.fallback
-    assert decision.fallback.endswith("measured here: 118 ms median, 171 ms P95")
+    assert decision.fallback.endswith("measured here, qwen3 fp32 cpu: 118 ms median, 171 ms P95")
     assert decision.fallback in decision.to_markdown()
     for model in ("minilm", "e5", "bge"):
         assert any(reason.startswith(model) and "P95" in reason for reason in decision.reasons)
@@ -1282,6 +1282,11 @@ def test_a_run_that_another_command_goes_on_with_stays_part_of_its_confirmation(
         ("separation_auc", "0.99", "separation_auc is '0.99', a text and no number"),
         ("ndcg_at_10_by_query", ["fast"], "ndcg_at_10_by_query is 'fast', a text and no number"),
         ("latency_p50_ms", [3.0, 4.0], "latency_p50_ms cannot be a list"),
+        (
+            "purpose",
+            np.asarray([], dtype=str),
+            "purpose is array([], dtype='<U1'), no text that can be written",
+        ),
         ("finite", np.asarray([True]), "finite cannot be a list"),
         ("launches", [20], "launches cannot be a list"),
         ("disturbance", 3, "disturbance is 3, no text that can be written"),
@@ -1514,7 +1519,7 @@ def test_a_fallback_that_was_seen_to_fail_is_not_told_by_its_latency(
     told = no_go(model_row("qwen3", p95_ms=171) | changes)
     assert "but measured here" in told
     assert said in told
-    assert "measured here: " not in told
+    assert "ms median" not in told.rpartition("measured here")[2]
 
 
 def test_a_pick_whose_launches_were_stopped_early_is_told_from_below() -> None:
@@ -1539,19 +1544,39 @@ def test_an_unmeasured_fallback_has_no_figures_of_this_machine() -> None:
 def test_the_fallbacks_figures_are_those_of_the_place_the_latency_gate_reads() -> None:
     single = model_row("qwen3", "z", p95_ms=171, latency_p50_ms=118.0)
     batch = model_row("qwen3", "a", p95_ms=3100, latency_p50_ms=2900.0, batch_size=32)
-    assert no_go(batch, single).endswith("measured here: 118 ms median, 171 ms P95")
+    assert no_go(batch, single).endswith("measured here, qwen3 fp32 cpu: 118 ms median, 171 ms P95")
 
 
 def test_the_fallbacks_figures_are_the_newest() -> None:
     old = model_row("qwen3", "a", config_hash="h", p95_ms=300, latency_p50_ms=250.0)
     new = model_row("qwen3", "b", config_hash="h", p95_ms=171, latency_p50_ms=118.0,
                     started_at=STARTED + timedelta(hours=1))  # fmt: skip
-    assert no_go(old, new).endswith("measured here: 118 ms median, 171 ms P95")
+    assert no_go(old, new).endswith("measured here, qwen3 fp32 cpu: 118 ms median, 171 ms P95")
 
 
 def test_a_fallback_of_random_weights_says_so() -> None:
     told = no_go(model_row("qwen3", p95_ms=171, latency_p50_ms=118.0, weights="random"))
     assert told.endswith("171 ms P95 with random weights")
+
+
+def test_a_fallback_that_a_must_gate_on_vectors_refuses_is_not_told_by_its_latency() -> None:
+    low = {"neighbour_overlap": 0.6, "neighbour_overlap_low": 0.55, "neighbour_overlap_high": 0.65}
+    later = {
+        "precision": "int8",
+        "candidate_label": "qwen3 int8 cpu",
+        "started_at": STARTED + timedelta(hours=1),
+    }
+    small = model_row("qwen3", "small", p95_ms=45, latency_p50_ms=40.0) | low | later
+    told = no_go(small, model_row("qwen3", p95_ms=171, latency_p50_ms=118.0))
+    assert told.endswith("measured here, qwen3 fp32 cpu: 118 ms median, 171 ms P95")
+    assert no_go(small).endswith(
+        "but measured here, qwen3 int8 cpu: must gate fails: top-10 overlap is 0.6, needed >= 0.95"
+    )
+
+
+def test_a_fallbacks_median_is_a_guess_where_its_launches_were_stopped_early() -> None:
+    row = model_row("qwen3", p95_ms=106, latency_p50_ms=121.0, truncated_over_ms=30.0)
+    assert no_go(row).endswith("measured here, qwen3 fp32 cpu: ≈ 121 ms median, ≥ 30 ms P95, stopped early")
 
 
 def test_a_fallback_whose_run_was_interrupted_says_so() -> None:

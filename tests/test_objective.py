@@ -237,6 +237,7 @@ def test_only_who_could_be_picked_stands_on_the_front() -> None:
     rows = [row("fast", 5.0, 0.99, 2e9), row("small", 25.0, 0.99, 1e8), row("best", 40.0, 0.999, 1e6)]
     decision = decided("path_order", *rows)
     assert [(p.label, p.peak_rss_bytes) for p in decision.front] == [("fast", 2e9), ("small", 1e8)]
-    said = "Pareto front of P95, AUC and memory: fast (5 ms, 0.99, 1.9 GiB); small (25 ms, 0.99, 95.4 MiB)"
+    front = "fast (5 ms, 0.99, 1.9 GiB); small (25 ms, 0.99, 95.4 MiB)"
+    said = f"Pareto front of P95, AUC and memory, of what could be picked: {front}"
     assert said in decision.firmness
     assert f"- {said}." in decision.to_markdown()

@@ -88,9 +88,8 @@ def test_where_no_must_gate_asks_the_overhead_the_reference_is_a_candidate_besid
     assert alone.chosen == beside.chosen == "minilm fp32 cpu"
 
 
-def test_a_reference_whose_vectors_fail_a_must_gate_does_not_count() -> None:
-    low = {"neighbour_overlap": 0.9, "neighbour_overlap_low": 0.87, "neighbour_overlap_high": 0.94}
-    worse = python(6.0, "worse", ep_options='{"a": 1}', **low)
+def test_a_reference_with_other_vectors_than_its_models_does_not_count() -> None:
+    worse = python(6.0, "worse", ep_options='{"a": 1}', parity_cosine_min=0.9)
     decision = decided(python(10.0), rust(11.0), worse)
     assert decision.verdict == "GO"
     assert (
@@ -98,7 +97,29 @@ def test_a_reference_whose_vectors_fail_a_must_gate_does_not_count() -> None:
         in decision.candidates[0].notes
     )
     (reason, *_) = decided(rust(11.0), worse).candidates[0].reasons
-    assert "run worse of the Python reference does not count: must gate fails: " in reason
+    assert "run worse of the Python reference does not count: parity with the fp32 reference failed" in reason
+
+
+@pytest.mark.parametrize("bound", [0.02, 0.05, 0.5])
+def test_which_reference_counts_hangs_on_no_bound_of_the_policy(bound: float) -> None:
+    """A looser one would let a faster reference count, and turn a GO into a NO_GO."""
+    shipped = load_policy("external_provider").model_dump()
+    norm = ("must", "l2_norm_max_error")
+    gates = [g | ({"bound": bound} if (g["tier"], g["metric"]) == norm else {}) for g in shipped["gates"]]
+    policy = PolicyConfig.model_validate(shipped | {"gates": gates, "min_ep_node_share": bound})
+    fast = python(6.0, "fast", l2_norm_max_error=0.03, replicate=1)
+    decision = decide(pd.DataFrame([fast, python(12.0), rust(12.0)]), policy)
+    assert (decision.verdict, "run fast" in str(decision.candidates[0].notes)) == ("NO_GO", True)
+
+
+def test_where_only_the_artifact_differs_the_reference_is_not_told_to_be_measured_again() -> None:
+    """It would be the same run; who measured the provider on an older artifact measures that anew."""
+    (candidate,) = decided(python(artifact_sha256="a" * 64), rust(artifact_sha256="b" * 64)).candidates
+    command = "python -m harness model=minilm runtime=http runtime.url=http://localhost:1"
+    assert [c for c in candidate.missing if "batch_size" not in c and "soak" not in c] == [command]
+    scripted = rust(runtime="fake", artifact_sha256="b" * 64)
+    (candidate,) = decided(python(artifact_sha256="a" * 64), scripted).candidates
+    assert not any(c == "python -m harness model=minilm" for c in candidate.missing)
 
 
 @pytest.mark.parametrize(
@@ -279,7 +300,7 @@ def test_a_reference_that_is_broken_or_set_up_otherwise_does_not_count(
 
 @pytest.mark.parametrize(
     ("broken", "forced"),
-    [({"finite": False}, True), ({"l2_norm_max_error": 0.5}, True), (launches(7.0, 5), False)],
+    [({"finite": False}, True), ({"parity_cosine_min": 0.5}, True), (launches(7.0, 5), False)],
 )
 def test_a_reference_that_is_refused_as_it_is_settled_is_told_to_be_measured_anew(
     broken: dict[str, Any], forced: bool

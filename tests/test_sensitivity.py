@@ -175,7 +175,8 @@ def test_a_change_that_is_told_changes_the_pick_and_nine_tenths_of_it_do_not(sce
 def test_the_pick_alone_falls_where_its_latency_or_the_bound_meets_the_other() -> None:
     decision = decide(pd.DataFrame([row("minilm", 12)]), policy_of(gates=LATENCY))
     bound, measurement = of_kind(decision, "bound"), of_kind(decision, "measurement")
-    assert (bound.now, bound.then, bound.pick) == (30, 12, None)
+    assert (bound.now, bound.then, bound.pick) == (30, pytest.approx(12), None)
+    assert str(bound).startswith("bound of the must gate P95 latency ms 30 → 12 ")
     assert (measurement.now, measurement.pick) == (12, None)
     assert measurement.then == pytest.approx(30, rel=1e-5)
     assert decision.firmness[-1] == (
@@ -204,7 +205,8 @@ def test_vectors_under_productions_load_are_asked_at_a_changed_bound_as_well(
     rows, _ = SCENES[scene]
     decision = decide(pd.DataFrame(rows))
     bound, measurement = of_kind(decision, "bound"), of_kind(decision, "measurement")
-    assert (bound.what, bound.then, bound.pick) == ("bound of the must gate top-10 overlap", then, pick)
+    told = ("bound of the must gate top-10 overlap", pytest.approx(then), pick)
+    assert (bound.what, bound.then, bound.pick) == told
     label = rows[-1]["candidate_label"] if pick == "b" else "minilm"
     assert measurement.what == f"{label}'s neighbour_overlap at mixture, batch 1, 4 clients"
     assert measurement.pick == pick
@@ -350,8 +352,8 @@ def test_what_a_bound_picks_is_told_of_all_candidates() -> None:
     policy = policy_of(objective="lowest_latency")
     decision = decide(pd.DataFrame(rows), policy)
     change = of_kind(decision, "bound")
-    assert (decision.chosen, change.then, change.pick) == ("m00", 0.97, "last")
-    assert decide(pd.DataFrame(rows), bound_of(policy, change, 0.971)).chosen == "last"
+    assert (decision.chosen, change.then, change.pick) == ("m00", pytest.approx(0.97), "last")
+    assert decide(pd.DataFrame(rows), bound_of(policy, change, change.then)).chosen == "last"
 
 
 def test_of_several_that_are_level_without_a_weight_the_one_that_is_picked_there_is_told() -> None:

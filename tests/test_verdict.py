@@ -210,7 +210,8 @@ def test_how_firm_a_pick_is_is_three_lines() -> None:
         "closest change of the pick: weight of separation_auc 2 → 1.5 (-25%) picks e5 fp32 cpu; "
         "bound of the must gate growth 0 → 0.25 picks none"
     )
-    assert front.startswith("Pareto front of P95, AUC and memory: c0 (5 ms, 0.99, ?); c1 (6 ms, 0.99, ?); ")
+    begins = "Pareto front of P95, AUC and memory, of what could be picked: c0 (5 ms, 0.99, ?); c1 (6 ms, "
+    assert front.startswith(begins)
     assert front.endswith("; c4 (9 ms, 0.99, ?); and 2 more")
     page = decision(candidate(), **FIRM).to_markdown()
     for line in (robust, changes, front):
@@ -242,3 +243,19 @@ def test_the_record_holds_how_firm_the_pick_is() -> None:
     assert part == {
         "metric": "separation_auc", "value": None, "score": 0.0, "weight": 2.0, "at_least": None,
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("now", "then", "told"),
+    [
+        (0.95, 0.9697380161765714, "0.95 → 0.9698 (+2.08%)"),
+        (0.95, 0.930261, "0.95 → 0.9302 (-2.08%)"),
+        (30.0, 11.999999999999998, "30 → 12 (-60%)"),
+        (12.0, 30.00001, "12 → 30 (+150%)"),
+        (10.0, 12345.6, "10 → 12346 (+1.23e+05%)"),
+    ],
+)
+def test_a_number_that_changes_the_pick_is_not_rounded_to_one_that_does_not(
+    now: float, then: float, told: str
+) -> None:
+    assert str(Change("bound", "it", now, then, None)) == f"it {told} picks none"
