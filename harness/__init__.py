@@ -56,6 +56,10 @@ def _command() -> str:
     return words[words.index("-m") + 1] if sys.argv[:1] == ["-m"] and "-m" in words[:-1] else ""
 
 
+# ONNX Runtime's builds report to Microsoft unless they are told not to before they load (its Privacy.md).
+# Nobody asked for that here, and what it sends and when is no part of what is measured.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+
 # `python -m harness.decide` and the like import a lot before `harness.command` takes the signals over. These
 # are no commands: whoever started them ends them.
 _CHILDREN = ("harness.worker", "harness.artifacts.build", "harness.measure.limits")

@@ -32,7 +32,7 @@ from harness.gates import (
     served_cell,
     stopped_cells,
 )
-from harness.guards import guards, refused, sentence, vectors_asked
+from harness.guards import doubts_about, guards, refused, sentence, vectors_asked
 from harness.judgement import judge
 from harness.objective import (
     figures_read,
@@ -118,7 +118,7 @@ def decide(
     rows = newest_first(checked(runs), asked)
     over_reference = {gate.tier for gate in policy.gates if gate.metric == "latency_overhead"}
     if over_reference:
-        rows = with_overhead(rows, partial(refused, usual=load_policy("default")))
+        rows = with_overhead(rows, partial(refused, policy=policy))
     if "must" in over_reference:  # what is the measure can pass none over itself: it is no candidate
         rows = [row for row in rows if row["runtime"] != REFERENCE] or rows
     groups: dict[str, list[Row]] = {}
@@ -320,7 +320,7 @@ def _overall_reasons(
 
 
 def _fallback(rows: list[Row], policy: PolicyConfig) -> str | None:
-    """What to fall back to, with its newest figures here that nothing stands against."""
+    """What to fall back to, with its figures here that nothing stands against: the newest of the surest."""
     if policy.fallback is None:
         return None
     text, fallback = policy.fallback.sentence, policy.fallback
@@ -339,13 +339,20 @@ def _fallback(rows: list[Row], policy: PolicyConfig) -> str | None:
     ]
     if not here:
         return f"{text}; no figures of this machine"
-    sound = [row for row, why in zip(here, against, strict=True) if not why]
-    if not sound:
+    if all(against):
         return f"{text}; but measured here, {here[0]['candidate_label']}: {'; '.join(against[0])}"
-    row = sound[0]
-    p50, p95 = as_number(row["latency_p50_ms"]), as_number(row["latency_p95_ms"])
-    if p50 is None or p95 is None:
+    sound = [
+        (row, p50, p95)
+        for row, why in zip(here, against, strict=True)
+        if not why
+        and (p50 := as_number(row["latency_p50_ms"])) is not None
+        and (p95 := as_number(row["latency_p95_ms"])) is not None
+    ]
+    if not sound:
         return f"{text}; no figures of this machine"
+    row, p50, p95 = min(
+        sound, key=lambda of: (of[0]["weights"] != "trained", bool(doubts_about(of[0], policy)))
+    )
     weights = "" if row["weights"] == "trained" else f" with {row['weights']} weights"
     shown, mark = stopped_cells(p95_floor_ms(row), f"{p95:.0f}", "")
     median = served_cell(row, "latency_p50_ms", f"{p50:.0f}")

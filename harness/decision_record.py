@@ -238,8 +238,9 @@ class CandidateRecord(_Record):
     warnings: tuple[str, ...]
     """What limits how far its figures can be trusted: noise."""
     missing: tuple[str, ...]
-    ways_out: tuple[str, ...]
     """Commands that measure what is open."""
+    ways_out: tuple[str, ...]
+    """Sentences on what none of them settles, each with its command."""
     provisional: tuple[str, ...]
     """Why its evidence is provisional, whatever was confirmed."""
     confirmation: ConfirmationRecord | None

@@ -302,6 +302,8 @@ def _inconsistency(row: Row) -> str:
         cells = row[name] if isinstance(row[name], list | tuple | np.ndarray) else (row[name],)
         if (text := next((cell for cell in cells if isinstance(cell, str)), None)) is not None:
             return f"{name} is {text!r}, a text and no number"
+        if any(isinstance(cell, list | tuple | np.ndarray) for cell in cells):
+            return f"{name} holds a list where a number belongs"
     for name in _TIMES:
         if plain(row[name]) is not None and getattr(row[name], "tzinfo", None) is None:
             return f"{name} is {str(row[name])!r}, no time with a time zone"

@@ -119,15 +119,14 @@ def doubts_about(row: Row, policy: PolicyConfig) -> list[str]:
     ]
 
 
-def refused(row: Row, usual: PolicyConfig) -> list[str]:
-    """Why a run is no reference: what is faster with other vectors, or elsewhere, is no measure.
+def refused(row: Row, policy: PolicyConfig) -> list[str]:
+    """Why a run is no reference: what is faster with other vectors, or not on its provider, is no measure.
 
-    Args:
-        row: a run of the Python reference.
-        usual: the policy whose shares on the execution provider are asked of it. It is one for all decisions:
-            a looser one would let a faster reference count, and a GO be a NO_GO.
+    How much of it has to be on its execution provider hangs on no policy: a looser one would let a faster
+    reference count, and a GO be a NO_GO.
     """
-    return [line.partition(_ANEW)[0] for line in _unfit(row, usual)]
+    waived = policy.model_copy(update={"min_ep_node_share": 0.0, "min_ep_time_share": 0.0})
+    return [line.partition(_ANEW)[0] for line in _unfit(row, waived)]
 
 
 def _unfit(row: Row, policy: PolicyConfig) -> list[str]:

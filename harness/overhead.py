@@ -49,7 +49,7 @@ def with_overhead(
     fastest, so that nobody goes by a slow one; `overheads` has that over each, the fastest first. Null for
     the reference itself, without one that counts, and where a launch of either failed or was stopped early
     (`overhead_unknown` says why, run by run; `overhead_refused` whether only a new attempt at it helps,
-    `overhead_apart` whether the run has another artifact than it).
+    `overhead_apart` whether the run has another artifact than all of them, which are newer).
     `overhead_quiet` is the same of the launches that were not disturbed: the least share of them among the
     two, and the interval; null where all were quiet.
 
@@ -123,7 +123,9 @@ def _overhead(
         ]
         settled = [each for each in references if each["status"] != "interrupted"]
         refused = any(wrong[each["run_id"]] and not _set_up_otherwise(each, row) for each in settled)
-        apart = any(_other_artifact_alone(each, row) for each in settled)
+        apart = bool(settled) and all(
+            _other_artifact_alone(each, row) and each["started_at"] > row["started_at"] for each in settled
+        )
         return unknown | {
             "overhead_unknown": "; ".join(told),
             "overhead_refused": refused,

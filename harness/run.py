@@ -153,11 +153,15 @@ class Run:
     def loosest_bound_ms(self) -> float | None:
         """A launch that is over this is over every bound that is asked; None where it is to go on even so.
 
-        That is where throughput is asked too: a launch that is stopped early served other texts.
+        That is where throughput is asked too: a launch that is stopped early served other texts. Those that
+        are gone on with may have been asked for by a policy of looser bounds, which is not to lose its answer
+        to a tighter one: those added are stopped no earlier, and not at all where all before are whole.
         """
-        if self._asks_throughput():
+        stops = [row["truncated_over_ms"] for row in self.launches[: self.stored_launches]]
+        before = [over_ms for over_ms in stops if over_ms is not None]
+        if self._asks_throughput() or (stops and not before):
             return None
-        return max((gate.bound for gate in self.gates()), default=None)
+        return max((*before, *(gate.bound for gate in self.gates())), default=None)
 
     def _asks_throughput(self) -> bool:
         return any(gate.metric == "throughput_texts_per_s" for gate in self.gates())

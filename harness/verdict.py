@@ -393,7 +393,7 @@ class Decision:
             lines += [f"- {_cell(line)}" for line in told]
             lines += [f"- Warning: {_cell(line)}" for line in candidate.warnings]
             lines += [f"- Missing: `{command}`" for command in candidate.missing]
-            lines += [f"- Open: {_cell(line)}" for line in candidate.ways_out]
+            lines += [f"- Open: {line}" for line in candidate.ways_out]
             lines += [f"- Run {_cell(_run_line(run))}" for run in candidate.runs]
             lines += ["", "| tier | gate | bound | value | interval | distance | result |"]
             lines += ["|---|---|---|---|---|---|---|"]

@@ -283,7 +283,7 @@ def test_help_loads_nothing_that_measures(
     assert modules & heavy == set()
 
 
-def test_no_command_takes_an_empty_folder_of_results(within: Cli) -> None:
+def test_no_command_takes_an_empty_folder_of_results(cli: Cli) -> None:
     package = Path(harness.__file__).parent
     texts = {file: file.read_text(encoding="utf-8") for file in package.rglob("*.py")}
     taking = (file for file, text in texts.items() if "run_command(lambda" in text and "results=" in text)
@@ -291,7 +291,7 @@ def test_no_command_takes_an_empty_folder_of_results(within: Cli) -> None:
     modules = sorted(".".join(part for part in names if part != "__main__") for names in parts)
     assert modules == ["harness", "harness.compare", "harness.decide", "harness.report"]
     for module in modules:
-        done = within("results=", module=module)
+        done = cli("results=", module=module)
         assert (done.returncode, done.stderr) == (2, "error: results=: empty; give results=DIR\n"), module
 
 

@@ -1288,6 +1288,7 @@ def test_a_run_that_another_command_goes_on_with_stays_part_of_its_confirmation(
             "purpose is array([], dtype='<U1'), no text that can be written",
         ),
         ("finite", np.asarray([True]), "finite cannot be a list"),
+        ("launch_p95_ms", [[1.0]] * 20, "launch_p95_ms holds a list where a number belongs"),
         ("launches", [20], "launches cannot be a list"),
         ("disturbance", 3, "disturbance is 3, no text that can be written"),
         ("config_hash", ["x"], "config_hash is ['x'], no text that can be written"),
@@ -1572,6 +1573,19 @@ def test_a_fallback_that_a_must_gate_on_vectors_refuses_is_not_told_by_its_laten
     assert no_go(small).endswith(
         "but measured here, qwen3 int8 cpu: must gate fails: top-10 overlap is 0.6, needed >= 0.95"
     )
+
+
+def test_a_fallback_is_told_by_the_surest_of_its_runs_not_by_the_newest() -> None:
+    sure = model_row("qwen3", p95_ms=171, latency_p50_ms=118.0)
+    newer = {"precision": "int8", "started_at": STARTED + timedelta(1)}
+    for changes in (
+        {"weights": "random"},
+        {"status": "interrupted"},
+        {"finite": None},
+        {"latency_p50_ms": None},
+    ):
+        told = no_go(sure, model_row("qwen3", "new", p95_ms=40) | newer | changes)
+        assert told.endswith("measured here, qwen3 fp32 cpu: 118 ms median, 171 ms P95"), changes
 
 
 def test_a_fallbacks_median_is_a_guess_where_its_launches_were_stopped_early() -> None:

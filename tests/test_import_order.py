@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -184,6 +185,17 @@ def modules_after(statement: str) -> set[str]:
     code = f"import sys\n{statement}\nprint('\\n'.join(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     return {name.split(".")[0] for name in done.stdout.split()}
+
+
+@pytest.mark.parametrize(("asked", "told"), [(None, "1"), ("0", "0")])
+def test_onnxruntime_reports_to_nobody_unless_that_is_asked_for(asked: str | None, told: str) -> None:
+    code = "import harness, os\nprint(os.environ['ORT_DISABLE_TELEMETRY'])"
+    unset = {name: value for name, value in os.environ.items() if name != "ORT_DISABLE_TELEMETRY"}
+    environment = unset | ({} if asked is None else {"ORT_DISABLE_TELEMETRY": asked})
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == told
 
 
 def test_importing_the_package_imports_nothing_heavy() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -11,7 +12,7 @@ from harness.config import load_policy
 from harness.decision import NOISE_STEP, PROVIDER_STEP, decide
 from harness.overhead import with_overhead
 from harness.schema import PolicyConfig
-from tests.conftest import run_row
+from tests.conftest import STARTED, run_row
 
 if TYPE_CHECKING:
     from harness.verdict import Decision
@@ -27,6 +28,11 @@ def rust(p95_ms: float = 11.0, **changes: Any) -> dict[str, Any]:
     named = {"runtime": "http", "candidate_label": "minilm fp32 http cpu"}
     command = "python -m harness model=minilm runtime=http runtime.url=http://localhost:1"
     return run_row("rust", p95_ms=p95_ms, command=command, **(named | changes))
+
+
+def launches(p95_ms: float, n: int) -> dict[str, Any]:
+    """So many launches of that P95."""
+    return {"p95_ms": p95_ms, "launches": n, "launch_p95_ms": [p95_ms] * n, "requests": 100 * n}
 
 
 def overhead(*rows: dict[str, Any]) -> tuple[Any, Any, Any]:
@@ -112,14 +118,43 @@ def test_which_reference_counts_hangs_on_no_bound_of_the_policy(bound: float) ->
     assert (decision.verdict, "run fast" in str(decision.candidates[0].notes)) == ("NO_GO", True)
 
 
-def test_where_only_the_artifact_differs_the_reference_is_not_told_to_be_measured_again() -> None:
-    """It would be the same run; who measured the provider on an older artifact measures that anew."""
-    (candidate,) = decided(python(artifact_sha256="a" * 64), rust(artifact_sha256="b" * 64)).candidates
-    command = "python -m harness model=minilm runtime=http runtime.url=http://localhost:1"
-    assert [c for c in candidate.missing if "batch_size" not in c and "soak" not in c] == [command]
-    scripted = rust(runtime="fake", artifact_sha256="b" * 64)
-    (candidate,) = decided(python(artifact_sha256="a" * 64), scripted).candidates
-    assert not any(c == "python -m harness model=minilm" for c in candidate.missing)
+OLD, NEW = ({"artifact_sha256": c * 64, "started_at": STARTED + timedelta(n)} for n, c in enumerate("ab"))
+
+
+@pytest.mark.parametrize(
+    ("references", "provider", "again"),
+    [
+        ([python(**NEW)], OLD, "rust"),
+        ([python(**OLD)], NEW, "python"),
+        ([python(**NEW), python(**OLD | launches(7.0, 3), run_id="few", replicate=1)], OLD, "python"),
+        ([python(**NEW)], OLD | {"runtime": "fake"}, ""),
+        ([python(**OLD)], NEW | {"runtime": "fake"}, "python"),
+    ],
+    ids=[
+        "the provider is older",
+        "the reference is older",
+        "one has its artifact",
+        "a script",
+        "a newer script",
+    ],
+)
+def test_where_the_artifacts_differ_what_is_older_is_measured_anew(
+    references: list[dict[str, Any]], provider: dict[str, Any], again: str
+) -> None:
+    """The newer one would be the same run again; a script's artifact is always another one."""
+    (candidate,) = decided(*references, rust(**provider)).candidates
+    told = [c for c in candidate.missing if "batch_size" not in c and "soak" not in c]
+    mine = "python -m harness model=minilm runtime=http runtime.url=http://localhost:1"
+    assert told == {"rust": [mine], "python": ["python -m harness model=minilm"], "": []}[again]
+
+
+def test_a_reference_on_part_of_its_provider_counts_where_the_policy_waives_that() -> None:
+    waived = load_policy("external_provider").model_copy(
+        update={"min_ep_node_share": 0.0, "min_ep_time_share": 0.0}
+    )
+    on = {"ep": "coreml", "ep_node_share": 0.4, "ep_nodes": None, "ep_time_share": None}
+    decision = decide(pd.DataFrame([python(10.0, **on), rust(11.0, **on)]), waived)
+    assert (decision.verdict, decision.chosen) == ("GO", "minilm fp32 http cpu")
 
 
 @pytest.mark.parametrize(
@@ -235,11 +270,6 @@ def test_of_several_references_the_fastest_counts() -> None:
     rows = [python(20.0, "one"), python(10.0, "two", replicate=1), rust(15.0)]
     assert overhead(*rows)[0] == pytest.approx(0.5)
     assert overhead(*rows[1::-1], rows[2])[0] == pytest.approx(0.5)
-
-
-def launches(p95_ms: float, n: int) -> dict[str, Any]:
-    """So many launches of that P95."""
-    return {"p95_ms": p95_ms, "launches": n, "launch_p95_ms": [p95_ms] * n, "requests": 100 * n}
 
 
 @pytest.mark.parametrize("n", [1, 5])

@@ -35,6 +35,7 @@ from harness.errors import (
     StorageError,
     UnavailableError,
 )
+from harness.gates import ask
 from harness.locks import hold, measuring_lock_path
 from harness.measure.batching import BATCHING_COLUMNS
 from harness.measure.disturbance import Conditions
@@ -575,7 +576,21 @@ def test_a_run_that_was_stopped_over_no_tighter_bound_is_gone_on_with(
     (first,) = run([config(policy=latency_policy(30.0), measure={"launches": 3})], Cut([45.0]))
     worker = Cut([45.0])
     (row,) = run([config(policy=latency_policy(bound), measure={"launches": 4})], worker)
-    assert (row["run_id"], len(worker.launched), row["truncated_over_ms"]) == (first["run_id"], 1, bound)
+    assert (row["run_id"], len(worker.launched), row["truncated_over_ms"]) == (first["run_id"], 1, 30.0)
+
+
+def test_a_tighter_policy_takes_no_answer_from_a_run_whose_launches_are_whole(
+    config: Plan, run: Run, store: Store
+) -> None:
+    loose = config(policy=latency_policy(200.0))
+    (first,) = run([loose], Cut([25.0]))
+    tight = config(policy=latency_policy(20.0), measure={"launches": 19})
+    (row,) = run([tight], Cut([25.0]))
+    assert (row["run_id"], row["launches"], row["truncated_over_ms"]) == (first["run_id"], 19, None)
+    (gate,) = loose.policy.gates
+    assert ask(gate, row).status == "PASS"
+    (gate,) = tight.policy.gates
+    assert ask(gate, row).status == "FAIL"
 
 
 def test_every_column_of_a_row_is_declared_and_valid(config: Plan, run: Run) -> None:

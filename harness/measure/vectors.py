@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-# From here on a vector is not one of length 1; the shipped policies' bound of l2_norm_max_error.
-NORM_TOLERANCE = 0.01
+# From here on a vector is not one of length 1: no shipped policy's gate on l2_norm_max_error could pass.
+NORM_TOLERANCE = 0.05
 
 
 class Wrong(NamedTuple):
