@@ -80,7 +80,8 @@ def select(
     if source is not folder:
         known = [*runs["run_id"], *launches["sweep_id"]]
         if not known:
-            raise BadInputError(f"{word}: no results directory, and there is no run in results={results}")
+            what = "a folder without runs/" if folder.is_dir() else "no results directory"
+            raise BadInputError(f"{word}: {what}, and there is no run in results={results}; measure first")
         if word not in known:
             raise BadInputError(_unknown(word, runs, launches))
         in_sweep = launches.loc[launches["sweep_id"] == word, "run_id"]

@@ -60,6 +60,8 @@ from harness.verdict import (
     Decision,
     demerit,
     is_target,
+    of_its_kind,
+    stands_back,
 )
 
 if TYPE_CHECKING:
@@ -92,6 +94,8 @@ LOAD_STEP = (
     "stay within the load that holds, or confirm again with fewer threads (threads=1 suits several callers), "
     "more cores or shorter texts"
 )
+# Where nothing answers the latency target.
+TARGET_STEP = "measure the latency target, or accept and proceed if quality is good"
 # Where an external provider takes too much over the Python reference.
 PROVIDER_STEP = "hold the provider against the Python reference stage by stage: tokens, inference, pooling"
 # Of a pick that nobody asked to confirm.
@@ -135,6 +139,7 @@ def decide(
                 c.scripted and not scripted_only,
                 c.impossible,  # no evidence for or against anything
                 VERDICTS.index(c.verdict),
+                stands_back(VERDICTS.index(c.verdict), c),
                 *preference(policy, c.names, partial(read_from, c.compared)),
                 c.label,
                 c.run_ids,
@@ -143,7 +148,7 @@ def decide(
     )
     best = candidates[0]
     contenders = [c for c in candidates if c.scripted == best.scripted]
-    equals = [c for c in contenders[1:] if c.verdict == best.verdict in PICKABLE]
+    equals = [c for c in contenders[1:] if best.verdict in PICKABLE and of_its_kind(c, best)]
     disputed = [(c, figures) for c in equals if (figures := told_apart_by(best, c, policy))]
     chosen = best if best.verdict in PICKABLE and not disputed else None
     counting = [row for row in rows if scripted_only or row["runtime"] != "fake"]
@@ -256,6 +261,8 @@ def _steps(
         return [*steps, NO_FALLBACK_STEP]
     if over:
         return [*steps, PROVIDER_STEP]
+    if best.verdict == "CONDITIONAL_GO" and best.target_unknown:
+        return [*steps, TARGET_STEP]
     alternatives = f" try {' or '.join(untried)}," if untried else ""
     return [*steps, NEXT_STEPS[best.verdict].format(untried=alternatives)]
 
@@ -292,7 +299,8 @@ def _overall_reasons(
     best, *others = contenders
     alternatives = [f"alternatives that are not among these runs: {', '.join(untried)}"] if untried else []
     if best.verdict in PICKABLE:
-        equals = [c for c in others if c.verdict == best.verdict]
+        equals = [c for c in others if of_its_kind(c, best)]
+        back = [c.label for c in others if c.verdict == best.verdict and not of_its_kind(c, best)]
         reasons = [f"{best.label}: {reason}" for reason in best.reasons]
         if (p95_ms := best.point.least_ms) is not None:
             bounds = [gate.bound for gate in policy.gates if gate.metric == "latency_p95_ms"]
@@ -302,6 +310,8 @@ def _overall_reasons(
         if equals:
             before = listed([c.label for c in equals])
             reasons.append(f"picked by {objective_words(policy)}, before {before}")
+        if back:
+            reasons.append(f"picked before {listed(back)}, whose latency target nothing answers")
         if best.verdict == "CONDITIONAL_GO":
             reasons += alternatives
         limits = best.confirmation.limits if best.confirmation else ()

@@ -30,7 +30,7 @@ from harness.gates import (
 )
 from harness.objective import Figure, preference, read_from
 from harness.schema import LAUNCH_METRICS
-from harness.verdict import PICKABLE, VERDICTS, demerit, load_demerit
+from harness.verdict import PICKABLE, VERDICTS, demerit, load_demerit, stands_back
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -124,7 +124,8 @@ def _standing(candidate: CandidateVerdict, policy: PolicyConfig, draw: _Draw) ->
         with np.errstate(invalid="ignore"):
             return _sign(metric) * np.median(drawn, axis=1)
 
-    return (verdict, *preference(policy, candidate.names, read), candidate.label, candidate.run_ids)
+    preferred = preference(policy, candidate.names, read)
+    return (verdict, stands_back(verdict, candidate), *preferred, candidate.label, candidate.run_ids)
 
 
 def _drawn(row: Mapping[str, Any], values: NDArray[np.float64], draw: _Draw) -> NDArray[np.float64]:

@@ -26,7 +26,16 @@ from harness.schema import (
     YES_OR_NO,
     AtConfig,
 )
-from harness.verdict import PICKABLE, VERDICTS, Change, demerit, is_target, load_demerit
+from harness.verdict import (
+    PICKABLE,
+    VERDICTS,
+    Change,
+    demerit,
+    is_target,
+    load_demerit,
+    of_its_kind,
+    stands_back,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -206,7 +215,7 @@ def _weights(candidates: Sequence[CandidateVerdict], policy: PolicyConfig) -> It
         return (*preferred[1:], candidate.label, candidate.run_ids)
 
     # The first of those that score the most is picked.
-    peers = sorted((c for c in candidates if c.verdict == first.verdict), key=asked_next)
+    peers = sorted((c for c in candidates if of_its_kind(c, first)), key=asked_next)
     pick = next(i for i, peer in enumerate(peers) if peer is first)
     figures = {
         (c.metric, c.at): np.array([read_from(peer.compared, c.metric, c.at) for peer in peers])
@@ -270,7 +279,8 @@ def _standing(candidate: CandidateVerdict, policy: PolicyConfig, changed: _Figur
         for place, loaded, weigh in _of_load(candidate, result):
             there = gate_at(gate, place)
             verdict = max(verdict, weigh(_answer(there, loaded, moved(there, loaded))))
-    return (verdict, *preference(policy, candidate.names, read), candidate.label, candidate.run_ids)
+    preferred = preference(policy, candidate.names, read)
+    return (verdict, stands_back(verdict, candidate), *preferred, candidate.label, candidate.run_ids)
 
 
 def _answer(gate: GateConfig, result: GateResult, moved: GateResult) -> GateStatus:

@@ -20,6 +20,7 @@ from harness.gates import (
 )
 from harness.record import RUN_UNITS
 from harness.stand_ins import harmless
+from harness.stats import launches_to_pass
 from harness.units import (
     at_least,
     bound_share_text,
@@ -83,6 +84,28 @@ def demerit(gate: GateConfig, status: GateStatus) -> int:
 def load_demerit(status: GateStatus) -> int:
     """`demerit` of a must latency gate's answer under production's load."""
     return VERDICTS.index("CONDITIONAL_GO") if status == "FAIL" else 0
+
+
+def stands_back(verdict: Any, candidate: CandidateVerdict) -> Any:
+    """Whether a candidate comes after all others of its verdict: those whose latency target is answered.
+
+    Args:
+        verdict: its, as an index of `VERDICTS`; an array of some.
+        candidate: whose target it is.
+    """
+    return (verdict == VERDICTS.index("CONDITIONAL_GO")) & candidate.target_unknown
+
+
+def of_its_kind(candidate: CandidateVerdict, other: CandidateVerdict) -> bool:
+    """Whether the objective tells two candidates apart: of one verdict, and both stand back or neither."""
+    kinds = [(c.verdict, stands_back(VERDICTS.index(c.verdict), c)) for c in (candidate, other)]
+    return kinds[0] == kinds[1]
+
+
+def _says_nothing(result: GateResult) -> bool:
+    quantile = result.gate.launch_quantile
+    few = quantile is not None and result.n is not None and result.n < launches_to_pass(quantile)
+    return result.status == "NOT_MEASURED" or (result.status == "UNDECIDED" and few)
 
 
 def _quiet_status(result: GateResult) -> GateStatus:
@@ -218,6 +241,11 @@ class CandidateVerdict:
     def names(self) -> set[str]:
         """What its model is called, where it is recorded and in tables; a policy's paths may say either."""
         return {self.model}.union(*map(model_names, self.rows[:1]))
+
+    @property
+    def target_unknown(self) -> bool:
+        """Whether nothing answers a latency target: not measured, or in too few launches for any answer."""
+        return any(is_target(r.gate) and _says_nothing(r) for r in self.gates)
 
     @property
     def undisturbed(self) -> Verdict:

@@ -1471,6 +1471,43 @@ def test_evidence_of_a_long_enough_time_is_not_called_short(span: float) -> None
     assert not any(reason.startswith("provisional") for reason in decision.reasons)
 
 
+# --- a latency target elsewhere than the musts
+
+
+@pytest.mark.parametrize(
+    "at_32",
+    [
+        None,
+        {
+            "launch_p95_ms": None,
+            "latency_p95_ms": None,
+            "latency_p95_low_ms": None,
+            "latency_p95_high_ms": None,
+        },
+        {"status": "unavailable", "error": "no such provider"},
+        {"launches": 2, "launch_p95_ms": [500.0] * 2, "p95_ms": 500.0},
+    ],
+    ids=["never measured", "null", "unavailable", "two launches"],
+)
+def test_a_candidate_whose_latency_target_nothing_answers_comes_after_those_that_miss_it(
+    at_32: dict[str, Any] | None,
+) -> None:
+    shipped = load_policy("default").model_dump()
+    gates = [g for g in shipped["gates"] if (g["metric"], g["tier"]) not in
+             {("latency_p95_ms", "should"), ("latency_p95_ms", "nice")}]  # fmt: skip
+    target = {"tier": "should", "metric": "latency_p95_ms", "op": "<", "bound": 100, "launch_quantile": 0.5,
+              "label": "batch of 32", "at": {"batch_size": 32}}  # fmt: skip
+    policy = PolicyConfig.model_validate(shipped | {"gates": [*gates, target]})
+    complete = [model_row("e5"), model_row("e5", "e5-32", batch_size=32, p95_ms=200.0)]
+    added = [] if at_32 is None else [model_row("minilm", "minilm-32", batch_size=32, **at_32)]
+    decision = decide(frame(*complete, model_row("minilm"), *added), policy)
+    assert (decision.verdict, decision.chosen) == ("CONDITIONAL_GO", "e5 fp32 cpu")
+    assert "picked before minilm fp32 cpu, whose latency target nothing answers" in decision.reasons
+    assert decision.stays == 1.0
+    alone = decide(frame(model_row("minilm"), *added), policy)
+    assert alone.next_steps[0] == "measure the latency target, or accept and proceed if quality is good"
+
+
 # --- what a batch does
 
 

@@ -2,7 +2,8 @@
 // Tables sort by a click on a heading, show only the rows that hold every word of the filter, and some columns
 // only when asked. Where a table or a figure goes on sideways, words say so.
 
-// What a filter asks for: its words, and what stands in quotes as it stands; a number is meant whole.
+// What a filter asks for: its words, and what stands in quotes as it stands; a number is meant whole, with or without
+// the commas between its thousands.
 const asked = (text) => {
   const terms = (text.toLowerCase().match(/"[^"]*"?|[^\s"]+/g) ?? []).map((term) => term.replaceAll('"', "").trim());
   return terms.filter(Boolean).map((term) => {
@@ -10,7 +11,8 @@ const asked = (text) => {
     const isNumber = (word) => /^\d[\d.,]*$/.test(word);
     const before = isNumber(words[0]) ? "(?<![\\p{L}\\p{N}_]|\\d[.,])" : "";
     const after = isNumber(words.at(-1)) ? "(?![\\p{L}\\p{N}_]|[.,]\\d)" : "";
-    const own = words.map((word) => word.replace(/[\\^$.*+?()[\]{}|/]/g, "\\$&")).join("\\s+");
+    const escaped = words.map((word) => word.replace(/[\\^$.*+?()[\]{}|/]/g, "\\$&"));
+    const own = escaped.map((word, i) => (isNumber(words[i]) ? word.replace(/\d(?=\d)/g, "$&,?") : word)).join("\\s+");
     return new RegExp(before + own + after, "u");
   });
 };

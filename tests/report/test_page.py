@@ -351,6 +351,7 @@ def test_the_filter_asks_whole_numbers_and_words_of_one_shown_cell(browser: Chro
     from selenium.webdriver.common.by import By
 
     rows = [run_row(f"run-{n}", batch_size=n, started_at=STARTED + timedelta(hours=n)) for n in (1, 16, 32)]
+    rows[2]["throughput_texts_per_s"] = 1029.0
     rows[1]["launches"] = 1
     rows[1] |= {name: value[:1] for name, value in rows[1].items() if name.startswith("launch_") and value}
     browser.get(small_page(tmp_path, *rows))
@@ -367,6 +368,8 @@ def test_the_filter_asks_whole_numbers_and_words_of_one_shown_cell(browser: Chro
     assert left('"batch 1"') == ["run-1"]
     assert left("batch 32") == left("MINILM 32") == ["run-32"]
     assert left("batch 1") == ["run-1", "run-16"], "of one launch"
+    assert left("1029") == left("1,029") == ["run-32"]
+    assert left("102") == left("029") == []
     assert left("batch 2") == left('"batch 3"') == left("cpudefault") == left("a(b") == []
     assert left("run-16") == [], "in a column that is not shown"
     count = bar.find_element(By.TAG_NAME, "output")
