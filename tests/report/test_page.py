@@ -351,7 +351,8 @@ def test_the_filter_asks_whole_numbers_and_words_of_one_shown_cell(browser: Chro
     from selenium.webdriver.common.by import By
 
     rows = [run_row(f"run-{n}", batch_size=n, started_at=STARTED + timedelta(hours=n)) for n in (1, 16, 32)]
-    rows[2]["throughput_texts_per_s"] = 1029.0
+    rows[2] |= {f"throughput_texts_per_s{end}": 1029.0 for end in ("", "_low", "_high")}
+    rows[2]["launch_throughput_texts_per_s"] = [1029.0] * 20
     rows[1]["launches"] = 1
     rows[1] |= {name: value[:1] for name, value in rows[1].items() if name.startswith("launch_") and value}
     browser.get(small_page(tmp_path, *rows))
