@@ -293,7 +293,7 @@ def _inconsistency(row: Row) -> str:
         return f"purpose {purpose!r} is none of {', '.join(PURPOSES)}"
     if unknown := [column.name for column in _NEVER_NULL if plain(row[column.name]) is None]:
         return f"{', '.join(unknown)} cannot be null"
-    if several := [name for name in _SINGLE if np.iterable(row[name]) and not isinstance(row[name], str)]:
+    if several := [name for name in _SINGLE if isinstance(row[name], list | tuple | np.ndarray)]:
         return f"{', '.join(several)} cannot be a list"
     for name in (column.name for column in _NEVER_NULL if column.dtype == "int64"):
         if (number := as_number(row[name])) is None or not number.is_integer():

@@ -3,7 +3,7 @@
 ``python -m harness.report`` executes the notebooks and writes one page; see `harness.report.page`.
 """
 
-from harness.report.data import Results, compare, read
+from harness.report.data import Results, compare, compare_or_why, read
 from harness.report.figures import figure
 from harness.report.tables import (
     comparison,
@@ -19,6 +19,6 @@ from harness.report.tables import (
 )
 
 __all__ = [
-    "Results", "compare", "comparison", "environment", "figure", "gates", "noise", "placement", "quality",
-    "read", "runs", "speedups", "sweeps", "verdict",
+    "Results", "compare", "compare_or_why", "comparison", "environment", "figure", "gates", "noise",
+    "placement", "quality", "read", "runs", "speedups", "sweeps", "verdict",
 ]  # fmt: skip

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from harness.baseline import against, find_baseline
 from harness.compare import select as select_side
 from harness.comparison import Comparison, compare_runs
 from harness.config import load_policy
 from harness.decision import decide
+from harness.errors import BadInputError
 from harness.evidence import of_machine, selected, with_commands
 from harness.paths import typed_path
 from harness.rerun import first_command
@@ -103,3 +104,11 @@ def compare(
         select_side(word, typed_path(results), only=select, machine=machine) for word in (a, b)
     )
     return compare_runs(rows_a, rows_b, (launches_a, launches_b), threshold=threshold)
+
+
+def compare_or_why(results: str | Path, a: str, b: str, **how: Any) -> tuple[list[Comparison], str]:
+    """What `compare` gives, or nothing and in words why not; `how` are its other arguments."""
+    try:
+        return compare(results, a, b, **how), ""
+    except BadInputError as error:
+        return [], str(error)

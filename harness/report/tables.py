@@ -233,8 +233,8 @@ def noise(data: Results) -> Html:
     return _table(_ordered(measured), _NOISE, name="noise", empty="No launch was measured yet.")
 
 
-def comparison(found: Sequence[Comparison]) -> Html:
-    """Two sets of runs, a line for each pair and latency."""
+def comparison(found: Sequence[Comparison], why: str = "") -> Html:
+    """Two sets of runs, a line for each pair and latency; where there is none, `why`."""
     rows = [
         vars(each) | {"word": each.word, "interval": each.interval, "provisional": each.provisional}
         for each in found
@@ -243,7 +243,7 @@ def comparison(found: Sequence[Comparison]) -> Html:
         rows,
         _COMPARISON,
         name="comparison",
-        empty="Nothing is compared: give two sweeps, runs or results folders as a and b.",
+        empty=f"Nothing is compared: {why or 'give two sweeps, runs or results folders as a and b.'}",
     )
     told = _note(f"{RATIO_TOLD}.") if any(each.ratio is not None for each in found) else ""
     return Html(table.text + told)

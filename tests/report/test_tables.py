@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import re
 import shlex
 from dataclasses import replace
@@ -435,7 +436,19 @@ def test_a_comparison_tells_change_and_interval() -> None:
     assert "≥ 30" in text
     assert "5.000–∞" in text
     assert "mind" in text
-    assert "Nothing is compared" in report.comparison(report.compare(".", "", "")).text
+    assert "Nothing is compared: give two sweeps" in report.comparison(report.compare(".", "", "")).text
+
+
+def test_a_comparison_that_cannot_be_made_says_why_in_its_place(tmp_path: Path) -> None:
+    """So that the notebook ends in words, on an empty folder too."""
+    none = str(tmp_path)
+    found, why = report.compare_or_why(none, none, none)
+    assert found == []
+    assert why == f"{none}: a folder without runs/, and there is no run in results={none}; measure first"
+    assert f"Nothing is compared: {why}" in html.unescape(report.comparison(found, why).text)
+    folder = stored(tmp_path, run_row("a"))
+    found, why = report.compare_or_why(folder, "a", "a", select="model=minilm")
+    assert (found, "A and B hold the same launches of a: nothing to compare" in why) == ([], True)
 
 
 def test_figures_on_ones_own_texts_stand_apart_from_those_on_the_shipped_ones(tmp_path: Path) -> None:
