@@ -64,6 +64,8 @@ def main(argv: list[str]) -> int:
     out = typed_path(words["out"] or f"{words['results']}/report.html")
     if words["out"] and not out.parent.is_dir():
         raise BadInputError(f"out={out}: no such folder; give one that exists")
+    if out.suffix.removeprefix(".") in FORMATS:  # a figure beside it may have that name
+        raise BadInputError(f"out={out}: the page is HTML; give out=FILE.html")
     if out.is_dir():
         raise BadInputError(f"out={out}: a folder; give a file, such as out={out / 'report.html'}")
     for path in _written(words, out, formats):

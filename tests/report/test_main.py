@@ -33,6 +33,7 @@ if TYPE_CHECKING:
         (["policy=defalt"], "default"),
         (["select=nothing=1"], "column"),
         (["resutls=x"], "results"),
+        (["out=stages.svg", "figures=svg"], "the page is HTML; give out=FILE.html"),
     ],
 )
 def test_a_wrong_word_is_told_before_anything_is_executed(
