@@ -96,7 +96,7 @@ def guards(rows: list[Row], policy: PolicyConfig) -> tuple[list[str], list[str]]
 
 def blocking(row: Row, policy: PolicyConfig) -> list[str]:
     """What of a run no policy can wave through, without the command that measures it anew."""
-    return [block.partition(_ANEW)[0] for block in guards([row], policy)[0]]
+    return _without_commands(guards([row], policy)[0])
 
 
 def vectors_asked(row: Row, policy: PolicyConfig) -> list[GateResult]:
@@ -126,7 +126,11 @@ def refused(row: Row, policy: PolicyConfig) -> list[str]:
     reference count, and a GO be a NO_GO.
     """
     waived = policy.model_copy(update={"min_ep_node_share": 0.0, "min_ep_time_share": 0.0})
-    return [line.partition(_ANEW)[0] for line in _unfit(row, waived)]
+    return _without_commands(_unfit(row, waived))
+
+
+def _without_commands(lines: list[str]) -> list[str]:
+    return [line.partition(_ANEW)[0] for line in lines]
 
 
 def _unfit(row: Row, policy: PolicyConfig) -> list[str]:

@@ -64,11 +64,8 @@ def with_overhead(
     wrong = {row["run_id"]: [*refused(row), *filter(None, [unknown_p95(row)])] for row in references}
     of_work: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
     for row in references:
-        of_work.setdefault(tuple(_work(row).values()), []).append(row)
-    return [
-        {**row, **_overhead(row, of_work.get(tuple(_work(row).values()), []), wrong, references)}
-        for row in rows
-    ]
+        of_work.setdefault(_key(row), []).append(row)
+    return [{**row, **_overhead(row, of_work.get(_key(row), []), wrong, references)} for row in rows]
 
 
 def interval_where(
@@ -215,6 +212,10 @@ def _disturbed(row: Mapping[str, Any]) -> np.ndarray[Any, np.dtype[np.bool_]]:
     count = len(row["launch_p95_ms"])
     flags = list(row["launch_disturbed"]) if np.iterable(row["launch_disturbed"]) else []
     return np.asarray([bool(flag) for flag in flags] if len(flags) == count else [False] * count)
+
+
+def _key(row: Mapping[str, Any]) -> tuple[Any, ...]:
+    return tuple(_work(row).values())
 
 
 def _work(row: Mapping[str, Any]) -> dict[str, Any]:
