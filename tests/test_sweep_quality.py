@@ -181,6 +181,18 @@ def test_own_texts_are_held_against_the_fp32_artifact_on_the_cpu(
     assert row["texts_overlap"] == row["texts_index_overlap"] == 1.0
 
 
+def scale_vectors(monkeypatch: pytest.MonkeyPatch, tokens: int, factor: float) -> None:
+    """Vectors of texts of so many tokens come out so many times as long."""
+    real = FakeSession.infer
+
+    def infer(self: FakeSession, given: Tokens) -> NDArray[np.float32]:
+        vectors = real(self, given)
+        vectors[given.attention_mask.sum(axis=1) == tokens] *= factor
+        return vectors
+
+    monkeypatch.setattr(FakeSession, "infer", infer)
+
+
 @pytest.mark.parametrize(("value", "finite"), [(np.nan, False), (0.0, True)])
 def test_a_text_of_ones_own_without_a_direction_fails_the_run_and_is_named(
     config: Plan,
@@ -191,14 +203,7 @@ def test_a_text_of_ones_own_without_a_direction_fails_the_run_and_is_named(
     value: float,
     finite: bool,
 ) -> None:
-    real = FakeSession.infer
-
-    def infer(self: FakeSession, tokens: Tokens) -> NDArray[np.float32]:
-        vectors = real(self, tokens)
-        vectors[tokens.attention_mask.sum(axis=1) == 43] *= value  # the one text of so many tokens
-        return vectors
-
-    monkeypatch.setattr(FakeSession, "infer", infer)
+    scale_vectors(monkeypatch, 43, value)  # the one text of so many tokens
     file = tmp_path / "texts.txt"
     odd = "a " * 40 + "b"
     file.write_text("\n".join([*(f"text number {n}" for n in range(20)), odd]), encoding="utf-8")
@@ -222,14 +227,7 @@ def test_a_hostile_text_with_a_wrong_vector_fails_the_run_and_names_its_kind(
     value: float,
     finite: bool,
 ) -> None:
-    real = FakeSession.infer
-
-    def infer(self: FakeSession, tokens: Tokens) -> NDArray[np.float32]:
-        vectors = real(self, tokens)
-        vectors[tokens.attention_mask.sum(axis=1) == 2] *= value  # special tokens alone: no text
-        return vectors
-
-    monkeypatch.setattr(FakeSession, "infer", infer)
+    scale_vectors(monkeypatch, 2, value)  # special tokens alone: no text
     row = measured(config(measure=LOOK))
     said = "holds NaN or infinity" if not finite else "has length 0, not 1"
     assert (row["status"], row["finite"]) == ("failed", finite)
